@@ -1,0 +1,46 @@
+"""Names that a channel has in HTTP, NATS Streaming and Kubernetes.
+
+They are those of the Go implementation (Knative eventing v0.5 and v0.6), so that its Services,
+durables and stored events go on to be found.
+"""
+
+PROVISIONER = "natss"
+DEFAULT_CLIENT_ID = "knative-natss-dispatcher"
+DEFAULT_CLUSTER_ID = "knative-nats-streaming"
+DEFAULT_CLUSTER_DOMAIN = "cluster.local"
+DEFAULT_SYSTEM_NAMESPACE = "knative-eventing"
+
+
+def channel_subject(namespace: str, name: str) -> str:
+    """The NATS Streaming channel in which the events of a Knative channel are stored."""
+    return f"{name}.{namespace}"
+
+
+def channel_host(namespace: str, name: str, cluster_domain: str) -> str:
+    """The host under which a channel is known besides its Service."""
+    return f"{name}.{namespace}.channels.{cluster_domain}"
+
+
+def durable_name(uid: str | None, ref_namespace: str, ref_name: str) -> str:
+    """The durable that keeps a subscriber's position.
+
+    v0.6 names it by the subscriber's uid; v0.5 had no uid and took ``<name>.<namespace>`` of the
+    Subscription.
+    """
+    return uid or f"{ref_name}.{ref_namespace}"
+
+
+def default_natss_url(cluster_domain: str = DEFAULT_CLUSTER_DOMAIN) -> str:
+    """Where NATS Streaming is found unless a setting says otherwise."""
+    return f"nats://nats-streaming.natss.svc.{cluster_domain}:4222"
+
+
+def normalise_host(host: str) -> str:
+    """A Host header as it is compared: lower case, without port and without the root's dot.
+
+    An IPv6 literal keeps its brackets.
+    """
+    host = host.strip().lower()
+    if host.startswith("["):
+        return host.partition("]")[0] + "]"
+    return host.partition(":")[0].rstrip(".")

@@ -1,0 +1,145 @@
+"""Channels, subscribers and how to deliver to them, as values.
+
+They are what is wanted, whoever says so: Kubernetes, a file or a test. ``contract.documents``
+makes them from Kubernetes documents.
+"""
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from contract.names import channel_subject, durable_name
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ResourceName:
+    """A namespaced name; ``str()`` gives ``namespace/name`` as kubectl prints it."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+class StartKind(enum.Enum):
+    """Where a new durable starts. ``NEW``, ``FIRST`` and ``LAST`` have no value."""
+
+    NEW = "new"
+    FIRST = "first"
+    LAST = "last"
+    SEQUENCE = "sequence"  # value: the sequence of the first event
+    TIME = "time"  # value: seconds since the epoch
+    AGO = "ago"  # value: seconds before the moment of subscribing
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where the delivery to a subscriber starts that has no durable yet."""
+
+    kind: StartKind = StartKind.NEW
+    value: float = 0
+
+
+class BackoffPolicy(enum.Enum):
+    """How the wait before a retry grows with the number of the retry, counted from 1."""
+
+    LINEAR = "linear"  # delay * n
+    EXPONENTIAL = "exponential"  # delay * 2^n
+
+
+class Order(enum.Enum):
+    """Whether events of a channel may overtake each other on the way to one subscriber."""
+
+    NONE = "none"
+    CHANNEL = "channel"
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryPolicy:
+    """How the events of a channel are delivered. All times are in seconds.
+
+    Names of fields are Knative's where Knative has the field (``DeliverySpec``).
+    """
+
+    ack_wait: int = 60
+    """After this time without ack NATS Streaming sends an event again. Whole seconds, >= 1."""
+
+    max_inflight: int = 64
+    """How many events may be on the way to one subscriber at once."""
+
+    timeout: float = 30.0
+    """The longest that one attempt may take, from connecting to the end of the answer."""
+
+    retry: int = 4
+    """How often a failed attempt is repeated before the event is left to redelivery."""
+
+    backoff_delay: float = 0.5
+    backoff_policy: BackoffPolicy = BackoffPolicy.EXPONENTIAL
+
+    max_redeliveries: int = 0
+    """How often NATS Streaming may redeliver a failed event before it goes to the dead letter
+    sink. Without dead letter sink an event is redelivered until it expires in the store."""
+
+    dead_letter_uri: str | None = None
+    start: Start = field(default_factory=Start)
+    order: Order = Order.NONE
+
+
+@dataclass(frozen=True, slots=True)
+class Subscriber:
+    """An entry of ``spec.subscribable.subscribers``; the URIs are complete (scheme and host)."""
+
+    ref: ResourceName
+    """The Subscription that this entry came from."""
+
+    uid: str | None = None
+    subscriber_uri: str | None = None
+    reply_uri: str | None = None
+
+    @property
+    def durable(self) -> str:
+        return durable_name(self.uid, self.ref.namespace, self.ref.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """A channel as it is wanted: where events come in and to whom they go out."""
+
+    name: ResourceName
+    hosts: tuple[str, ...]
+    """Normalised (``contract.names.normalise_host``)."""
+
+    subscribers: tuple[Subscriber, ...] = ()
+    policy: DeliveryPolicy = field(default_factory=DeliveryPolicy)
+
+    @property
+    def subject(self) -> str:
+        return channel_subject(self.name.namespace, self.name.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something wrong in a document: where, what, and what to do about it."""
+
+    resource: str
+    """``Channel default/orders``, or the name of a file that could not be read at all."""
+
+    path: str
+    """The field, as ``spec.arguments.retry``; for a file ``line 3, column 7``; or empty."""
+
+    message: str
+
+    def __str__(self) -> str:
+        return ": ".join(part for part in (self.resource, self.path, self.message) if part)
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredState:
+    """Everything that a source wants at one moment.
+
+    What is in ``problems`` is reported; the rest of the state is good and is applied.
+    """
+
+    channels: Mapping[ResourceName, Channel]
+    problems: tuple[Problem, ...] = ()
