@@ -1,0 +1,1 @@
+"""The data plane: takes events over HTTP, stores them in NATS Streaming and delivers them."""

@@ -1,0 +1,95 @@
+"""Bounds of the HTTP server and the HTTP client: what one peer may take from the process.
+
+Values only. ``settings.py`` fills them from environment and flags; ``ingress.py`` and ``egress.py``
+hold to them. Times are in seconds, sizes in bytes.
+"""
+
+from dataclasses import dataclass
+
+KIB = 1024
+MIB = 1024 * KIB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IngressLimits:
+    """What publishers may take."""
+
+    max_connections: int = 10_000
+    """Connections open at once; a further one is answered 503 and closed. A connection that says
+    nothing costs a few KiB, so this many are tens of MiB."""
+
+    max_header_bytes: int = 64 * KIB
+    """Request line and headers of one request together, in bytes; more is answered 431. Go's
+    server allows 1 MiB, but all headers are stored with the event, and real ones stay below
+    8 KiB."""
+
+    header_timeout: float = 10.0
+    """Seconds from the first byte of a request to the end of its headers, and from accepting a
+    connection to its first byte; then 408 or a silent close. Go's channel receiver has a read
+    timeout of 10 s."""
+
+    body_timeout: float = 30.0
+    """Seconds without a byte of a body that is not complete; then 408. It counts progress, so that
+    a large event over a slow line is not cut off."""
+
+    keepalive_timeout: float = 75.0
+    """Seconds that a connection may idle between two requests before it is closed. Longer than the
+    60 s of common proxies, so that the proxy closes first and no request meets a closing
+    connection."""
+
+    max_body_bytes: int = 8 * MIB
+    """The largest body in bytes that is read at all; more is answered 413. The exact limit is the
+    NATS server's ``max_payload`` (1 MiB by default), which is known only while connected. 8 MiB is
+    the most that NATS recommends for ``max_payload``."""
+
+    max_buffered_bytes: int = 256 * MIB
+    """Bytes of all bodies in memory at once, being read or waiting to be stored. At the limit no
+    connection is read from until some are stored, so that memory stays flat."""
+
+    max_pipelined: int = 16
+    """Requests of one connection that may wait for their answers; reading pauses at the limit.
+    Answers keep the order of the requests, so more would only queue."""
+
+    answer_timeout: float = 10.0
+    """Seconds from a complete request to its answer at the latest: 503 when the event is not stored
+    by then. Publishers such as Kyma expect 5xx within 10 s."""
+
+    drain_timeout: float = 30.0
+    """Seconds that stopping waits for requests that have begun. Kubernetes kills a pod 30 s after
+    SIGTERM unless told otherwise."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EgressLimits:
+    """What subscribers may take."""
+
+    max_connections_per_origin: int = 256
+    """Connections to one scheme, host and port at once; further requests wait their turn. Four
+    subscriptions of 64 events in flight go to one origin without waiting."""
+
+    max_connections: int = 4096
+    """Connections to all origins at once; idle ones are closed first to make room. Each takes a
+    file descriptor and some KiB."""
+
+    max_idle_per_origin: int = 64
+    """Idle connections kept for one origin, the latest used first. It is the default number of
+    events in flight to one subscriber."""
+
+    idle_timeout: float = 20.0
+    """Seconds that a connection may idle before we close it. Many servers close after 30 to 75 s, a
+    few after less; closing first avoids requests that meet a closing connection."""
+
+    max_age: float = 60.0
+    """Seconds after which a connection is not used again, so that changed DNS records and new pods
+    behind a Service are found."""
+
+    connect_timeout: float = 5.0
+    """Seconds for name resolution, TCP and TLS together; the timeout of the delivery holds
+    besides."""
+
+    max_response_bytes: int = 1 * MIB
+    """The largest response body in bytes; more fails the attempt. It becomes the reply event, and
+    1 MiB is what a NATS server takes by default."""
+
+    max_response_header_bytes: int = 64 * KIB
+    """Status line and headers of one response together, in bytes; more fails the attempt."""
