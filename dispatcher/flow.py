@@ -1,0 +1,80 @@
+"""Flow control of connections: when to stop reading, and how much memory all may take together.
+
+Used by the HTTP server and the HTTP client. It decides nothing: who holds, and who is refused when
+a budget is used up, is the business of the connections.
+"""
+
+import asyncio
+import enum
+
+
+class Hold(enum.Flag):
+    """Why nothing is read from a connection."""
+
+    ANSWERS = enum.auto()
+    """As many requests as allowed wait for their answers."""
+
+    WRITES = enum.auto()
+    """The peer does not read what was written to it."""
+
+
+_NOTHING = Hold(0)
+
+
+class ReadFlow:
+    """Reads from a transport while nobody holds it."""
+
+    __slots__ = ("_holds", "_transport")
+
+    def __init__(self, transport: asyncio.ReadTransport) -> None:
+        self._transport = transport
+        self._holds = _NOTHING
+
+    @property
+    def is_held(self) -> bool:
+        return self._holds is not _NOTHING
+
+    def hold(self, reason: Hold) -> None:
+        """Stop reading until every reason is released. Holding twice is holding once."""
+        if self._holds is _NOTHING and not self._transport.is_closing():
+            self._transport.pause_reading()
+        self._holds |= reason
+
+    def release(self, reason: Hold) -> None:
+        """Take back one reason. Nothing happens if it was not held."""
+        if self._holds is _NOTHING:
+            return
+        self._holds &= ~reason
+        if self._holds is _NOTHING and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+
+class ByteBudget:
+    """Bytes that all connections together may keep in memory."""
+
+    __slots__ = ("_limit", "_used")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._used = 0
+
+    @property
+    def used(self) -> int:
+        return self._used
+
+    def take(self, size: int) -> bool:
+        """Whether there was room for ``size`` bytes; if so they are taken."""
+        if self._used + size > self._limit:
+            return False
+        self._used += size
+        return True
+
+    def give_back(self, size: int) -> None:
+        """Return bytes that were taken.
+
+        Raises:
+            ValueError: more is returned than is taken; the account would never be right again.
+        """
+        if size > self._used:
+            raise ValueError(f"{size} bytes returned, but only {self._used} are taken")
+        self._used -= size
