@@ -1,0 +1,255 @@
+"""One round of a delivery: subscriber, then reply, and the dead letter sink when both fail.
+
+It answers with an outcome and settles nothing: that is done in one place, last, by
+``dispatcher.subscription``.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from contract.resources import DeliveryPolicy
+from dispatcher.delivery import Failure, Outcome, Verdict, backoff, goes_to_dead_letter, verdict
+from dispatcher.egress import Egress, EgressError, Response
+from dispatcher.event import Event, UnreadableEvent, dead_letter, decode, reply_head
+from dispatcher.metrics import SubscriptionMetrics
+from dispatcher.target import Target
+
+log = structlog.get_logger(__name__)
+
+_QUIET = 60.0
+"""Seconds between two log lines about the health of one subscriber."""
+
+
+_NO_DESTINATION = Failure("", 500, b"the subscription has no usable URI", "no usable URI")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Where the events of a subscription go and by which rules; replaced as a whole.
+
+    With neither subscriber nor reply events are kept and not delivered.
+    """
+
+    subscriber: Target | None
+    reply: Target | None
+    dead_letter: Target | None
+    policy: DeliveryPolicy
+
+
+class Health:
+    """Whether a destination answers, for the log and for ``/status``."""
+
+    __slots__ = ("_logged", "_name", "failing_since", "last_failure", "last_failure_at")
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._logged = -_QUIET
+        self.failing_since: float | None = None
+        self.last_failure: Failure | None = None
+        self.last_failure_at = 0.0
+
+    def failed(self, failure: Failure) -> None:
+        self.last_failure = failure
+        self.last_failure_at = time.time()
+        if self.failing_since is None:
+            self.failing_since = self.last_failure_at
+            if time.monotonic() - self._logged > _QUIET:
+                self._logged = time.monotonic()
+                log.warning(
+                    "subscriber fails; its events are kept and tried again",
+                    subscription=self._name,
+                    destination=failure.destination,
+                    reason=failure.reason,
+                )
+
+    def recovered(self) -> None:
+        failed_for = time.time() - (self.failing_since or time.time())
+        self.failing_since = None
+        if failed_for > _QUIET:
+            log.info(
+                "subscriber answers again",
+                subscription=self._name,
+                failed_for_seconds=round(failed_for, 1),
+            )
+
+
+class Attempts:
+    """Tries to deliver events of one subscription by its current plan.
+
+    Args:
+        name: Of the subscription, for the log.
+        chance: Gives the jitter of backoff, from [0, 1).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        plan: Plan,
+        egress: Egress,
+        metrics: SubscriptionMetrics,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self.health = Health(name)
+        self._name = name
+        self._plan = plan
+        self._egress = egress
+        self._metrics = metrics
+        self._chance = chance
+        self._pauses: set[asyncio.Future[None]] = set()
+        self._stopping = False
+
+    @property
+    def plan(self) -> Plan:
+        return self._plan
+
+    def change(self, plan: Plan) -> None:
+        """Use another plan from the next attempt on, which is made at once."""
+        self._plan = plan
+        self._end_pauses()
+
+    def stop_retrying(self) -> None:
+        """Let rounds end with the attempt that is under way; what failed is redelivered later."""
+        self._stopping = True
+        self._end_pauses()
+
+    def _end_pauses(self) -> None:
+        for pause in self._pauses:
+            _end_pause(pause)
+
+    async def deliver(self, data: bytes, sequence: int, failed_rounds: int) -> Outcome:
+        """Make the attempts of one round.
+
+        Args:
+            data: The event in its stored form.
+            sequence: Its sequence in the channel, for the log.
+            failed_rounds: How many rounds have failed before this one.
+        """
+        try:
+            event = decode(data)
+        except UnreadableEvent as error:
+            return await self._put_aside(data, sequence, error)
+        failure = await self._send_and_reply(event)
+        if failure is None:
+            return Outcome.DELIVERED
+        if self._stopping or not goes_to_dead_letter(self._plan.policy, failed_rounds + 1):
+            return Outcome.FAILED
+        return await self._dead_letter(event, failure)
+
+    async def _send_and_reply(self, event: Event) -> Failure | None:
+        if self._plan.subscriber is None:  # only a reply is wanted: the event itself goes there
+            answer = await self._send(_reply, event.head, event.body)
+            return None if isinstance(answer, Response) else answer or _NO_DESTINATION
+        answer = await self._send(_subscriber, event.head, event.body)
+        if not isinstance(answer, Response):
+            return answer or _NO_DESTINATION
+        if not answer.body or self._plan.reply is None:
+            return None
+        answer = await self._send(_reply, reply_head(answer.headers, event), answer.body)
+        if isinstance(answer, Failure):
+            return answer
+        self._metrics.replies += 1
+        return None
+
+    async def _dead_letter(self, event: Event, failure: Failure) -> Outcome:
+        head, body = dead_letter(event, failure.destination, failure.code, failure.data)
+        answer = await self._send(_dead_letter, head, body)
+        if not isinstance(answer, Response):
+            return Outcome.FAILED
+        self._metrics.dead_lettered += 1
+        return Outcome.DEAD_LETTERED
+
+    async def _put_aside(self, data: bytes, sequence: int, error: UnreadableEvent) -> Outcome:
+        """Send a poison message to the dead letter sink, or leave it in the store by its sequence.
+
+        It is settled either way: it would fail for ever, and NATS Streaming keeps acknowledged
+        messages until its limits take them, so nothing stored is lost.
+        """
+        if self._plan.dead_letter is not None:
+            raw = Event(b"Content-Type: application/octet-stream\r\n", data)
+            failure = Failure("", 500, str(error).encode(), "unreadable")
+            if await self._dead_letter(raw, failure) is Outcome.FAILED:
+                return Outcome.FAILED
+        self._metrics.poison += 1
+        log.error(
+            "stored message is no event; put aside",
+            subscription=self._name,
+            sequence=sequence,
+            reason=str(error),
+            kept="dead letter sink" if self._plan.dead_letter else "in the store, acknowledged",
+        )
+        return Outcome.UNREADABLE
+
+    async def _send(
+        self, pick: Callable[[Plan], Target | None], head: bytes, body: bytes
+    ) -> Response | Failure | None:
+        """Post with retries; None when the plan has no such destination any more."""
+        retry = 0
+        while True:
+            plan = self._plan
+            target = pick(plan)
+            if target is None:
+                return None
+            answer, final = await self._attempt(target, head, body, plan.policy.timeout)
+            if isinstance(answer, Response):
+                if self.health.failing_since is not None:
+                    self.health.recovered()
+                return answer
+            self.health.failed(answer)
+            if final or self._stopping or retry >= plan.policy.retry:
+                return answer
+            retry += 1
+            await self._pause(backoff(plan.policy, retry, self._chance()))
+            if self._stopping:
+                return answer
+
+    async def _attempt(
+        self, target: Target, head: bytes, body: bytes, timeout: float
+    ) -> tuple[Response | Failure, bool]:
+        """Post once; the answer, or the failure and whether it is useless to try again."""
+        metrics = self._metrics
+        started = time.monotonic()
+        try:
+            response = await self._egress.post(target, head, body, timeout)
+        except EgressError as error:
+            metrics.attempt(error.reason.value, time.monotonic() - started)
+            return Failure(str(target), 500, str(error).encode(), error.reason.value), False
+        status = response.status
+        metrics.attempt(str(status), time.monotonic() - started)
+        judgement = verdict(status)
+        if judgement is Verdict.DELIVERED:
+            return response, True
+        failure = Failure(str(target), status, response.body, f"status {status}")
+        return failure, judgement is Verdict.REFUSED
+
+    async def _pause(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        pause: asyncio.Future[None] = loop.create_future()
+        timer = loop.call_later(seconds, _end_pause, pause)
+        self._pauses.add(pause)
+        try:
+            await pause
+        finally:
+            timer.cancel()
+            self._pauses.discard(pause)
+
+
+def _end_pause(pause: asyncio.Future[None]) -> None:
+    if not pause.done():
+        pause.set_result(None)
+
+
+def _subscriber(plan: Plan) -> Target | None:
+    return plan.subscriber
+
+
+def _reply(plan: Plan) -> Target | None:
+    return plan.reply
+
+
+def _dead_letter(plan: Plan) -> Target | None:
+    return plan.dead_letter

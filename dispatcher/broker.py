@@ -1,0 +1,159 @@
+"""NATS Streaming as the dispatcher sees it: a place to store events, and durables that deliver.
+
+Two sessions: one publishes, under a client id of its own, so that every replica takes events in;
+the other delivers, under the fixed client id that owns the durables, and waits while another
+replica has it.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+
+import nats_streaming
+from contract.resources import Start
+from dispatcher.durable import Durable, DurableName, DurableOptions
+from dispatcher.link import Link
+from dispatcher.metrics import Metrics
+from dispatcher.subscription import StoredMessage
+from nats_streaming import Connection, ConnectionOptions
+
+Publish = Callable[[str, bytes], "asyncio.Future[str]"]
+"""Stores data under a subject. Raises ``NotStored`` at once, or gives a future that is done when
+the event is stored; what it fails with is explained by ``not_stored``."""
+
+
+_DURABLES_AT_ONCE = 64
+"""How many durables are opened at once: enough to hide the round trip, and a server that comes
+back to thousands of them answers each within the request timeout."""
+
+
+class NotStored(Exception):
+    """An event was not stored, as far as anyone knows.
+
+    Attributes:
+        reason: A short label for metrics.
+        retriable: Whether posting the same event again later may succeed.
+    """
+
+    def __init__(self, reason: str, message: str, *, retriable: bool) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.retriable = retriable
+
+
+class EventTooLarge(NotStored):
+    """The stored form of an event is larger than the server takes; sizes in bytes."""
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(
+            "too_large",
+            f"the event takes {size} bytes when stored, NATS Streaming takes {limit}: "
+            "send less, or raise max_payload there",
+            retriable=False,
+        )
+        self.size = size
+        self.limit = limit
+
+
+def not_stored(error: BaseException) -> NotStored:
+    """Why a publish failed, for the one who answers the publisher."""
+    match error:
+        case NotStored():
+            return error
+        case nats_streaming.MessageTooLarge():
+            return EventTooLarge(error.size, error.limit)
+        case nats_streaming.ChannelLimitReached():
+            return NotStored(
+                "channel_limit",
+                "NATS Streaming has reached its limit of channels (max_channels)",
+                retriable=True,
+            )
+        case nats_streaming.PublishTimeout():
+            return NotStored("timeout", "NATS Streaming did not confirm in time", retriable=True)
+        case nats_streaming.TooManyPublishes():
+            return NotStored("overload", "too many events wait for NATS Streaming", retriable=True)
+        case nats_streaming.NatsStreamingError():
+            return NotStored(
+                "unavailable" if error.retriable else "refused",
+                f"NATS Streaming: {error}",
+                retriable=error.retriable,
+            )
+        case _:
+            return NotStored("error", f"{type(error).__name__}", retriable=True)
+
+
+class Broker:
+    """Owns both sessions and all durables.
+
+    Args:
+        options: Of the delivering session; the publishing one has its own client id.
+        metrics: Gets the states of the connections.
+        publisher_id: Told apart from every other replica's and former process's.
+    """
+
+    def __init__(self, options: ConnectionOptions, publisher_id: str, metrics: Metrics) -> None:
+        publishing = replace(options, client_id=f"{options.client_id}-{publisher_id}")
+        self.publishing = Link("publish", publishing, _nothing_to_restore, metrics)
+        self.delivering = Link("deliver", options, self._restore, metrics)
+        self._durables: set[Durable] = set()
+        self._gate = asyncio.Semaphore(_DURABLES_AT_ONCE)
+
+    def start(self) -> None:
+        self.publishing.start()
+        self.delivering.start()
+
+    async def close(self) -> None:
+        """Close both sessions; never unsubscribes."""
+        await asyncio.gather(*(durable.close() for durable in self._durables))
+        await asyncio.gather(self.publishing.close(), self.delivering.close())
+
+    def publish(self, subject: str, data: bytes) -> "asyncio.Future[str]":
+        """Store an event; see ``Publish``."""
+        connection = self.publishing.connection
+        if connection is None:
+            raise NotStored(
+                "unavailable",
+                f"NATS Streaming cannot be reached: {self.publishing.last_error}",
+                retriable=True,
+            )
+        try:
+            return connection.publish_nowait(subject, data)
+        except nats_streaming.NatsStreamingError as error:
+            raise not_stored(error) from error
+
+    @property
+    def max_event_bytes(self) -> int | None:
+        """The largest message that the server takes, once it is known."""
+        connection = self.publishing.connection
+        return None if connection is None else connection.max_payload
+
+    def durable(
+        self,
+        name: DurableName,
+        start: Start,
+        options: DurableOptions,
+        receive: Callable[[StoredMessage], None],
+    ) -> Durable:
+        """A durable that is kept open until it is removed; see ``Durable``."""
+        durable = Durable(name, start, options, receive, self._gate)
+        self._durables.add(durable)
+        if self.delivering.connection is not None:
+            durable.connect(self.delivering.connection)
+        return durable
+
+    def forget(self, durable: Durable) -> None:
+        """Stop keeping a durable that was removed."""
+        self._durables.discard(durable)
+
+    def _restore(self, connection: Connection) -> None:
+        connection.lost.add_done_callback(lambda _: self._session_lost(connection.last_answer))
+        for durable in self._durables:
+            durable.connect(connection)
+
+    def _session_lost(self, alive_at: float) -> None:
+        for durable in self._durables:
+            durable.disconnect(alive_at)
+
+
+def _nothing_to_restore(_: Connection) -> None:
+    """Publishing needs nothing but a session."""

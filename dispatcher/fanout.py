@@ -1,0 +1,210 @@
+"""The subscriptions that there are: makes the actual ones follow the wanted ones.
+
+A subscriber that goes is not delivered to from that moment on, but its durable is kept for a
+grace: a Subscription is often deleted and made again under the same name, and then takes over the
+position of its predecessor (``dispatcher.handover``).
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from contract.resources import Channel, Problem, ResourceName, Subscriber
+from dispatcher.attempts import Attempts, Plan
+from dispatcher.broker import Broker
+from dispatcher.durable import Durable, DurableName, DurableOptions, DurableState
+from dispatcher.egress import Egress
+from dispatcher.flow import ByteBudget
+from dispatcher.handover import hand_over
+from dispatcher.metrics import Metrics
+from dispatcher.subscription import Subscription
+from dispatcher.target import InvalidTarget, Target
+from dispatcher.tasks import BackgroundTasks, cancel
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class MemberKey:
+    """What stays the same when a Subscription is made anew: its channel and its name."""
+
+    channel: ResourceName
+    ref: ResourceName
+
+
+class Member:
+    """A subscriber of a channel with what works for it."""
+
+    __slots__ = ("durable", "grace", "handover", "key", "subscriber", "subscription", "successor")
+
+    def __init__(
+        self, key: MemberKey, subscriber: Subscriber, subscription: Subscription, durable: Durable
+    ) -> None:
+        self.key = key
+        self.subscriber = subscriber
+        self.subscription = subscription
+        self.durable = durable
+        self.successor: Durable | None = None
+        self.grace: asyncio.TimerHandle | None = None
+        self.handover: asyncio.Task[None] | None = None
+
+
+class Fanout:
+    """Applies desired states.
+
+    Args:
+        broker: Keeps the durables.
+        egress: Posts the events.
+        metrics: Gets an entry for each subscription.
+        max_bytes: Of events that all subscriptions together hold in memory.
+        grace: Seconds that the durable of a removed subscriber is kept.
+    """
+
+    def __init__(
+        self, broker: Broker, egress: Egress, metrics: Metrics, max_bytes: int, grace: float
+    ) -> None:
+        self._broker = broker
+        self._egress = egress
+        self._metrics = metrics
+        self._budget = ByteBudget(max_bytes)
+        self._grace = grace
+        self._members: dict[MemberKey, Member] = {}
+        self._tasks = BackgroundTasks()
+
+    @property
+    def members(self) -> Mapping[MemberKey, Member]:
+        """Those in their grace included."""
+        return self._members
+
+    def apply(self, channels: Mapping[ResourceName, Channel]) -> list[Problem]:
+        """Make the subscriptions those of ``channels``; what could not be used is returned."""
+        problems: list[Problem] = []
+        wanted: set[MemberKey] = set()
+        for channel in channels.values():
+            for subscriber in channel.subscribers:
+                key = MemberKey(channel.name, subscriber.ref)
+                wanted.add(key)
+                plan, faults = make_plan(channel, subscriber)
+                problems += faults
+                member = self._members.get(key)
+                if member is None:
+                    self._add(key, channel, subscriber, plan)
+                else:
+                    self._update(member, channel, subscriber, plan)
+        for key, member in self._members.items():
+            if key not in wanted and member.grace is None:
+                self._begin_grace(member)
+        return problems
+
+    def _add(self, key: MemberKey, channel: Channel, subscriber: Subscriber, plan: Plan) -> None:
+        name = f"{key.ref} of channel {key.channel}"
+        metrics = self._metrics.subscription(channel.name, subscriber)
+        attempts = Attempts(name, plan, self._egress, metrics)
+        subscription = Subscription(name, attempts, metrics, self._budget)
+        durable = self._broker.durable(
+            DurableName(channel.subject, subscriber.durable),
+            channel.policy.start,
+            DurableOptions.of(channel.policy),
+            subscription.receive,
+        )
+        subscription.durable = durable
+        self._members[key] = Member(key, subscriber, subscription, durable)
+        log.info("subscription added", subscription=name, durable=subscriber.durable)
+
+    def _update(self, member: Member, channel: Channel, subscriber: Subscriber, plan: Plan) -> None:
+        subscription = member.subscription
+        came_back = member.grace is not None
+        if member.grace is not None:
+            member.grace.cancel()
+            member.grace = None
+            subscription.resume(plan)
+            log.info("subscription is back within its grace", subscription=subscription.name)
+        elif plan != subscription.plan:
+            subscription.retarget(plan)
+            log.info("subscription changed", subscription=subscription.name)
+            came_back = subscription.window.has_released
+        member.subscriber = subscriber
+        for durable in (member.durable, member.successor):
+            if durable is not None:
+                durable.change(DurableOptions.of(channel.policy))
+                if came_back:
+                    durable.reopen()
+        if member.durable.name.durable != subscriber.durable and (
+            member.handover is None or member.handover.done()
+        ):
+            self._begin_handover(member)
+
+    def _begin_handover(self, member: Member) -> None:
+        member.handover = self._tasks.start(
+            self._hand_over(member), f"handover {member.subscription.name}"
+        )
+
+    async def _hand_over(self, member: Member) -> None:
+        """Move the position to the durable of the present uid, until they are the same."""
+        while member.durable.name.durable != member.subscriber.durable:
+            name = DurableName(member.durable.name.subject, member.subscriber.durable)
+            await hand_over(self._broker, member, name)
+            log.info(
+                "durable handed over", subscription=member.subscription.name, durable=name.durable
+            )
+
+    def _begin_grace(self, member: Member) -> None:
+        member.subscription.pause()
+        member.grace = asyncio.get_running_loop().call_later(self._grace, self._end_grace, member)
+        log.info(
+            "subscription removed, its durable is kept for a grace",
+            subscription=member.subscription.name,
+            grace_seconds=self._grace,
+        )
+
+    def _end_grace(self, member: Member) -> None:
+        del self._members[member.key]
+        self._tasks.start(self._remove(member), f"removal {member.subscription.name}")
+
+    async def _remove(self, member: Member) -> None:
+        if member.handover is not None:
+            await cancel(member.handover)
+        member.subscription.close()
+        self._metrics.forget_subscription(member.key.channel, member.subscriber)
+        for durable in (member.durable, member.successor):
+            if durable is not None:
+                durable.remove()
+                await durable.wait_for(DurableState.REMOVED)
+                self._broker.forget(durable)
+        log.info("subscription unsubscribed", subscription=member.subscription.name)
+
+    async def drain(self) -> None:
+        """Let what is being attempted end; nothing new begins. Cancel this to leave the rest."""
+        for member in self._members.values():
+            if member.grace is not None:
+                member.grace.cancel()
+        await asyncio.gather(*(member.subscription.drain() for member in self._members.values()))
+
+    async def close(self) -> None:
+        """Stop delivering. Never unsubscribes: whoever comes next goes on from here."""
+        await self._tasks.close()
+        for member in self._members.values():
+            member.subscription.close()
+
+
+def make_plan(channel: Channel, subscriber: Subscriber) -> tuple[Plan, list[Problem]]:
+    """Parse the URIs; a subscriber with a broken one keeps its events and gets none meanwhile."""
+    problems: list[Problem] = []
+
+    def target(uri: str | None, path: str) -> Target | None:
+        if uri is None:
+            return None
+        try:
+            return Target.parse(uri)
+        except InvalidTarget as error:
+            problems.append(Problem(f"Subscription {subscriber.ref}", path, str(error)))
+            return None
+
+    to_subscriber = target(subscriber.subscriber_uri, "subscriber")
+    reply = target(subscriber.reply_uri, "reply")
+    if problems:
+        to_subscriber = reply = None
+    dead_letter = target(channel.policy.dead_letter_uri, "spec.arguments.deadLetterURI")
+    return Plan(to_subscriber, reply, dead_letter, channel.policy), problems

@@ -1,0 +1,116 @@
+"""Keeps one NATS Streaming connection: opens it, and a new one whenever it is lost.
+
+First time and every time are the same code. What a new connection means (which durables are
+opened on it) is told by the owner's ``restore``.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable
+
+import structlog
+
+import nats_streaming
+from dispatcher.metrics import Metrics
+from dispatcher.tasks import cancel
+from nats_streaming import Connection, ConnectionOptions, ConnectionState
+
+log = structlog.get_logger(__name__)
+
+_FIRST_WAIT = 0.25
+_LONGEST_WAIT = 5.0
+_LONGEST_WAIT_FOR_CLIENT_ID = 1.0
+"""Seconds between two tries to connect: doubled from the first to the longest. A replica that
+waits for the client id asks often, because this is how long a take-over may take."""
+
+
+class Link:
+    """One connection that is replaced when it is lost.
+
+    Args:
+        role: ``publish`` or ``deliver``; for logs and metrics.
+        options: How to connect.
+        restore: Called with each new connection, before anybody else sees it.
+        metrics: Gets the state of the connection.
+    """
+
+    def __init__(
+        self,
+        role: str,
+        options: ConnectionOptions,
+        restore: Callable[[Connection], None],
+        metrics: Metrics,
+    ) -> None:
+        self.role = role
+        self.connection: Connection | None = None
+        self.was_open = asyncio.Event()
+        self.last_error: str | None = "not connected yet"
+        self._options = options
+        self._restore = restore
+        self._metrics = metrics
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a session is open and NATS is connected now."""
+        connection = self.connection
+        return connection is not None and connection.state is ConnectionState.OPEN
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name=f"nats-streaming-{self.role}")
+
+    async def close(self) -> None:
+        """Close the session, which flushes the acks and frees the client id."""
+        if self._task is not None:
+            await cancel(self._task)
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            await connection.close()
+
+    async def _run(self) -> None:
+        while True:
+            connection = await self._connect()
+            self.connection = connection
+            self.last_error = None
+            self.was_open.set()
+            self._metrics.set_connection(self.role, up=True)
+            self._restore(connection)
+            reason = await asyncio.shield(connection.lost)
+            self.connection = None
+            self.last_error = str(reason)
+            self._metrics.set_connection(self.role, up=False)
+            self._metrics.session_losses += 1
+            log.warning("session lost, opening another", role=self.role, reason=str(reason))
+            await connection.abandon()
+
+    async def _connect(self) -> Connection:
+        wait = _FIRST_WAIT
+        while True:
+            try:
+                connection = await nats_streaming.connect(self._options, on_event=self._on_event)
+            except nats_streaming.ConnectError as error:
+                if str(error) != self.last_error:
+                    log.warning("cannot connect, trying on", role=self.role, reason=str(error))
+                self.last_error = str(error)
+                taken = isinstance(error, nats_streaming.ClientIdInUse)
+                longest = _LONGEST_WAIT_FOR_CLIENT_ID if taken else _LONGEST_WAIT
+            else:
+                log.info(
+                    "connected to NATS Streaming",
+                    role=self.role,
+                    client_id=self._options.client_id,
+                    cluster_id=self._options.cluster_id,
+                )
+                return connection
+            await asyncio.sleep(wait * random.uniform(0.8, 1.2))  # noqa: S311  jitter, no secret
+            wait = min(2 * wait, longest)
+
+    def _on_event(self, event: nats_streaming.ConnectionEvent) -> None:
+        """Follow the connection through outages that its session outlives."""
+        is_open = event.state is ConnectionState.OPEN
+        self._metrics.set_connection(self.role, up=is_open)
+        if is_open:
+            self._metrics.reconnects += 1
+            log.info("NATS is back, the session lives", role=self.role)
+        elif event.state is ConnectionState.DISCONNECTED:
+            log.warning("NATS connection lost, session kept", role=self.role)

@@ -1,0 +1,211 @@
+"""The events of one subscription on their way from NATS Streaming to its subscriber.
+
+Messages come in by ``receive``, workers deliver them, and ``_settle`` is the one place where an
+event is acknowledged. Where its durable lives and how it is restored is the business of
+``dispatcher.broker``; which subscriptions there are, of ``dispatcher.fanout``.
+"""
+
+import asyncio
+import enum
+import time
+from typing import Protocol
+
+import structlog
+
+from contract.resources import DeliveryPolicy, Order
+from dispatcher.attempts import Attempts, Plan
+from dispatcher.delivery import Outcome
+from dispatcher.flow import ByteBudget
+from dispatcher.metrics import SubscriptionMetrics
+from dispatcher.window import Receipt, Record, Window
+
+log = structlog.get_logger(__name__)
+
+
+class SubscriptionState(enum.Enum):
+    """Life of a subscription. ``CLOSED`` is final."""
+
+    ACTIVE = "active"
+    PAUSED = "paused"  # removed; its durable is kept for a grace
+    DRAINING = "draining"  # ends what was begun
+    CLOSED = "closed"
+
+
+class StoredMessage(Protocol):
+    """A message as NATS Streaming delivers it."""
+
+    @property
+    def sequence(self) -> int: ...
+    @property
+    def timestamp(self) -> int: ...
+    @property
+    def data(self) -> bytes: ...
+    @property
+    def redelivered(self) -> bool: ...
+
+
+class Acknowledger(Protocol):
+    """Takes the sequences of settled events; never fails and never waits."""
+
+    def ack(self, sequence: int) -> None: ...
+
+
+class NoDurable:
+    """Stands in until the durable of a subscription is known; there is nothing to acknowledge."""
+
+    def ack(self, sequence: int) -> None:
+        raise RuntimeError(f"event {sequence} was settled before its durable was known")
+
+
+class Subscription:
+    """Delivers what it receives, so many events at once as its policy allows.
+
+    Args:
+        name: For logs and tasks.
+        attempts: Makes the attempts, by the plan that it holds.
+        metrics: Of this subscription.
+        budget: Memory that all subscriptions share.
+    """
+
+    def __init__(
+        self, name: str, attempts: Attempts, metrics: SubscriptionMetrics, budget: ByteBudget
+    ) -> None:
+        self.name = name
+        self.state = SubscriptionState.ACTIVE
+        self.durable: Acknowledger = NoDurable()
+        self._attempts = attempts
+        self._metrics = metrics
+        self._window = Window(attempts.plan.policy, budget)
+        self._workers: set[asyncio.Task[None]] = set()
+        self._limit = concurrency(attempts.plan.policy)
+        self._drained = asyncio.Event()
+        metrics.pending = lambda: self._window.unsettled
+
+    @property
+    def plan(self) -> Plan:
+        return self._attempts.plan
+
+    @property
+    def window(self) -> Window:
+        return self._window
+
+    def receive(self, message: StoredMessage) -> None:
+        """Take a message of the durable; it is acknowledged when its outcome is settled."""
+        if message.redelivered:
+            self._metrics.redelivered += 1
+        if self.state is not SubscriptionState.ACTIVE:
+            return
+        receipt = self._window.receive(
+            message.sequence, message.timestamp, message.data, time.monotonic()
+        )
+        if receipt is Receipt.ACCEPTED:
+            if len(self._workers) < self._limit:
+                self._start_worker()
+        elif receipt is Receipt.DEFERRED:
+            self._metrics.deferred += 1
+        else:
+            self._metrics.copies_dropped += 1
+            if receipt is Receipt.ACKNOWLEDGE:
+                self.durable.ack(message.sequence)
+
+    def _start_worker(self) -> None:
+        task = asyncio.create_task(self._work(), name=self.name)
+        self._workers.add(task)
+        task.add_done_callback(self._worker_ended)
+
+    def _worker_ended(self, task: asyncio.Task[None]) -> None:
+        self._workers.discard(task)
+        if not self._workers:
+            self._drained.set()
+
+    async def _work(self) -> None:
+        """Deliver what waits until nothing does."""
+        window = self._window
+        deliver = self._attempts.deliver
+        while len(self._workers) <= self._limit and (record := window.next()) is not None:
+            try:
+                outcome = await deliver(record.data, record.sequence, record.failed_rounds)
+            except asyncio.CancelledError:
+                window.release(record)
+                raise
+            except Exception:  # a fault of ours must not end the delivery of other events
+                log.exception("delivery broke", subscription=self.name, sequence=record.sequence)
+                outcome = Outcome.FAILED
+            self._settle(record, outcome)
+
+    def _settle(self, record: Record, outcome: Outcome) -> None:
+        if not outcome.settled:
+            self._window.fail(record, time.monotonic())
+        elif self._window.settle(record):
+            self._metrics.settled += 1
+            self.durable.ack(record.sequence)
+
+    def retarget(self, plan: Plan) -> None:
+        """Deliver by another plan from the next attempt on; nothing is lost or sent twice."""
+        self._attempts.change(plan)
+        self._window.change(plan.policy)
+        self._limit = concurrency(plan.policy)
+
+    def pause(self) -> None:
+        """Stop at once: attempts under way are broken off, nothing is acknowledged any more."""
+        if self.state is SubscriptionState.ACTIVE:
+            self.state = SubscriptionState.PAUSED
+            self._stop_workers()
+
+    def resume(self, plan: Plan) -> None:
+        """Go on after a pause; what came meanwhile has to be sent again (reopen the durable)."""
+        if self.state is SubscriptionState.PAUSED:
+            self.state = SubscriptionState.ACTIVE
+        self.retarget(plan)
+
+    async def drain(self) -> None:
+        """Take nothing new and wait until what is being attempted has ended.
+
+        What rests between two attempts is left to NATS Streaming: cancel this to leave the rest.
+        """
+        if self.state is SubscriptionState.ACTIVE:
+            self.state = SubscriptionState.DRAINING
+        self._window.release_waiting()
+        self._attempts.stop_retrying()
+        while self._workers:
+            self._drained.clear()
+            await self._drained.wait()
+
+    def close(self) -> None:
+        self.state = SubscriptionState.CLOSED
+        self._stop_workers()
+
+    def _stop_workers(self) -> None:
+        self._window.release_waiting()
+        for task in self._workers:
+            task.cancel()
+
+    def status(self) -> dict[str, object]:
+        """For ``/status``: what a person wants to know about this subscription."""
+        health = self._attempts.health
+        window = self._window
+        state = "failing" if health.failing_since is not None else self.state.value
+        status: dict[str, object] = {
+            "state": state if self.state is SubscriptionState.ACTIVE else self.state.value,
+            "inFlight": window.active,
+            "waiting": window.waiting,
+            "unsettled": window.unsettled,
+            "lastSequence": window.highest,
+            "settled": self._metrics.settled,
+            "redelivered": self._metrics.redelivered,
+        }
+        if health.last_failure is not None:
+            status["lastError"] = health.last_failure.reason
+            status["lastErrorAt"] = _rfc3339(health.last_failure_at)
+        if health.failing_since is not None:
+            status["failingSince"] = _rfc3339(health.failing_since)
+        return status
+
+
+def concurrency(policy: DeliveryPolicy) -> int:
+    """How many events of one subscription may be on the way at once."""
+    return 1 if policy.order is Order.CHANNEL else policy.max_inflight
+
+
+def _rfc3339(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

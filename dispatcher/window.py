@@ -1,0 +1,254 @@
+"""What NATS Streaming has sent to one subscription and is not settled, and what was settled.
+
+NATS Streaming sends an event again after each ack wait, or sooner, also while its first copy is
+still being delivered. The window tells new events from copies, so that a delivery may take longer
+than the ack wait without duplicates. Pure: the caller gives the time and does what it says.
+"""
+
+import enum
+from collections import deque
+
+from contract.resources import DeliveryPolicy, Order
+from dispatcher.delivery import redelivery_pause
+from dispatcher.flow import ByteBudget
+from dispatcher.settled import SettledSequences
+
+_COPIES_UNTIL_GONE = 3
+"""A released event of which no copy came for so many ack waits has expired in the store."""
+
+
+_WAITING_PER_INFLIGHT = 16
+"""Reopening a durable sends everything pending at once, also what a larger MaxInflight let
+through before (Go's was 1024). More than this is left to NATS Streaming."""
+
+
+class Receipt(enum.Enum):
+    """What to do about a message that arrived."""
+
+    ACCEPTED = enum.auto()  # it waits for delivery
+    COPY = enum.auto()  # drop it: the event is being delivered, or rests after a failure
+    ACKNOWLEDGE = enum.auto()  # its ack was lost: send it once more
+    DEFERRED = enum.auto()  # no room: NATS Streaming will send it again
+
+
+class RecordState(enum.Enum):
+    """Where an unsettled event is."""
+
+    WAITING = enum.auto()
+    ACTIVE = enum.auto()  # being delivered
+    RELEASED = enum.auto()  # not held in memory; NATS Streaming will send it again
+    GONE = enum.auto()  # final: settled, or of a channel that was made anew
+
+
+class Record:
+    """One unsettled event."""
+
+    __slots__ = (
+        "data",
+        "failed_rounds",
+        "last_copy",
+        "not_before",
+        "sequence",
+        "state",
+        "timestamp",
+    )
+
+    def __init__(self, sequence: int, timestamp: int, data: bytes, now: float) -> None:
+        self.sequence = sequence
+        self.timestamp = timestamp
+        self.data = data
+        self.state = RecordState.WAITING
+        self.failed_rounds = 0
+        self.not_before = 0.0
+        self.last_copy = now
+
+
+class Window:
+    """The unsettled events of a subscription by sequence.
+
+    An event is known by its sequence and timestamp. Timestamps do not decrease with the sequence,
+    so a known sequence that comes with a later timestamp belongs to a channel that was made anew:
+    everything remembered of the old one is forgotten then.
+
+    Args:
+        policy: ``order``, ``ack_wait`` and ``max_inflight`` are used.
+        budget: Shared by all subscriptions; an event that does not fit is deferred.
+    """
+
+    __slots__ = (
+        "_budget",
+        "_highest",
+        "_highest_timestamp",
+        "_policy",
+        "_purge_above",
+        "_settled",
+        "_unsettled",
+        "_waiting",
+        "active",
+    )
+
+    def __init__(self, policy: DeliveryPolicy, budget: ByteBudget) -> None:
+        self._policy = policy
+        self._budget = budget
+        self._unsettled: dict[int, Record] = {}
+        self._waiting: deque[Record] = deque()
+        self._settled = SettledSequences()
+        self._highest = 0
+        self._highest_timestamp = 0
+        self._purge_above = 2 * policy.max_inflight
+        self.active = 0
+
+    @property
+    def highest(self) -> int:
+        """The highest sequence seen; 0 before the first."""
+        return self._highest
+
+    @property
+    def unsettled(self) -> int:
+        return len(self._unsettled)
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def lowest_unsettled(self) -> int | None:
+        return min(self._unsettled, default=None)
+
+    @property
+    def has_released(self) -> bool:
+        return any(record.state is RecordState.RELEASED for record in self._unsettled.values())
+
+    def change(self, policy: DeliveryPolicy) -> None:
+        """Go by another policy from now on, and let everything that rests be tried at once."""
+        self._policy = policy
+        for record in self._unsettled.values():
+            record.not_before = 0.0
+
+    def receive(self, sequence: int, timestamp: int, data: bytes, now: float) -> Receipt:
+        """Judge a message; ``now`` is in seconds of a clock that does not jump."""
+        if sequence <= self._highest:
+            if timestamp > self._highest_timestamp:
+                self._forget_channel()
+            elif (record := self._unsettled.get(sequence)) is not None:
+                return self._receive_copy(record, timestamp, data, now)
+            elif sequence in self._settled:
+                return Receipt.ACKNOWLEDGE
+        if sequence > self._highest:
+            self._highest = sequence
+            self._highest_timestamp = timestamp
+        if len(self._unsettled) > self._purge_above:
+            self._purge(now)
+        record = Record(sequence, timestamp, data, now)
+        self._unsettled[sequence] = record
+        return self._accept(record, data, now)
+
+    def _receive_copy(self, record: Record, timestamp: int, data: bytes, now: float) -> Receipt:
+        if record.timestamp != timestamp:
+            self._forget_channel()
+            return self.receive(record.sequence, timestamp, data, now)
+        record.last_copy = now
+        if record.state is not RecordState.RELEASED or now < record.not_before:
+            return Receipt.COPY
+        return self._accept(record, data, now)
+
+    def _accept(self, record: Record, data: bytes, now: float) -> Receipt:
+        if not self._has_room(record, data, now):
+            record.data = b""
+            record.state = RecordState.RELEASED
+            return Receipt.DEFERRED
+        record.data = data
+        record.state = RecordState.WAITING
+        waiting = self._waiting
+        waiting.append(record)
+        if self._policy.order is Order.CHANNEL and len(waiting) > 1:
+            self._waiting = deque(sorted(waiting, key=lambda entry: entry.sequence))
+        return Receipt.ACCEPTED
+
+    def _has_room(self, record: Record, data: bytes, now: float) -> bool:
+        """Whether the event may wait here; if so its bytes are taken from the budget."""
+        policy = self._policy
+        if len(self._waiting) > _WAITING_PER_INFLIGHT * policy.max_inflight:
+            return False
+        if policy.order is Order.CHANNEL and self._is_overtaking(record, now):
+            return False
+        return self._budget.take(len(data))
+
+    def _is_overtaking(self, record: Record, now: float) -> bool:
+        """Whether an earlier event is still to come (and has not expired in the store)."""
+        self._purge(now)
+        return any(
+            other.sequence < record.sequence and other.state is RecordState.RELEASED
+            for other in self._unsettled.values()
+        )
+
+    def next(self) -> Record | None:
+        """The next event to deliver, now active; the caller ends it by ``settle`` or ``fail``."""
+        while self._waiting:
+            record = self._waiting.popleft()
+            if record.state is RecordState.WAITING:
+                record.state = RecordState.ACTIVE
+                self.active += 1
+                return record
+        return None
+
+    def settle(self, record: Record) -> bool:
+        """End an active event; whether to acknowledge it (not if its channel was made anew)."""
+        if not self._end(record):
+            return False
+        record.state = RecordState.GONE
+        del self._unsettled[record.sequence]
+        self._settled.add(record.sequence)
+        return True
+
+    def fail(self, record: Record, now: float) -> None:
+        """End a failed round: the event rests until NATS Streaming redelivers it."""
+        if not self._end(record):
+            return
+        record.failed_rounds += 1
+        record.not_before = now + redelivery_pause(self._policy)
+        record.state = RecordState.RELEASED
+        if self._policy.order is Order.CHANNEL:
+            self.release_waiting()
+
+    def release(self, record: Record) -> None:
+        """End an active event whose delivery was broken off by us; it may come back at once."""
+        if self._end(record):
+            record.state = RecordState.RELEASED
+
+    def release_waiting(self) -> None:
+        """Let NATS Streaming keep what waits: it will be sent again."""
+        for record in self._waiting:
+            if record.state is RecordState.WAITING:
+                self._drop_data(record)
+                record.state = RecordState.RELEASED
+        self._waiting.clear()
+
+    def _end(self, record: Record) -> bool:
+        self.active -= 1
+        self._drop_data(record)
+        return record.state is RecordState.ACTIVE
+
+    def _drop_data(self, record: Record) -> None:
+        self._budget.give_back(len(record.data))
+        record.data = b""
+
+    def _forget_channel(self) -> None:
+        for record in self._unsettled.values():
+            if record.state is RecordState.WAITING:
+                self._drop_data(record)
+            record.state = RecordState.GONE
+        self._unsettled.clear()
+        self._waiting.clear()
+        self._settled.clear()
+        self._highest = 0
+        self._highest_timestamp = 0
+
+    def _purge(self, now: float) -> None:
+        """Forget released events that expired in the store."""
+        oldest = now - _COPIES_UNTIL_GONE * self._policy.ack_wait
+        for record in list(self._unsettled.values()):
+            if record.state is RecordState.RELEASED and record.last_copy < oldest:
+                record.state = RecordState.GONE
+                del self._unsettled[record.sequence]
+        self._purge_above = 2 * max(self._policy.max_inflight, len(self._unsettled))

@@ -1,0 +1,164 @@
+"""Which messages a subscription delivers, drops or acknowledges once more."""
+
+from contract.resources import DeliveryPolicy, Order
+from dispatcher.flow import ByteBudget
+from dispatcher.window import Receipt, Record, Window
+
+MEGABYTE = 1024 * 1024
+
+
+def window(policy: DeliveryPolicy | None = None, budget: ByteBudget | None = None) -> Window:
+    return Window(policy or DeliveryPolicy(ack_wait=10), budget or ByteBudget(MEGABYTE))
+
+
+def take(subject: Window) -> Record:
+    record = subject.next()
+    assert record is not None
+    return record
+
+
+def receive(
+    subject: Window, sequence: int, at: float = 0.0, timestamp: int | None = None
+) -> Receipt:
+    stamp = 1000 + sequence if timestamp is None else timestamp
+    return subject.receive(sequence, stamp, b"event", at)
+
+
+def test_a_copy_of_what_waits_or_is_delivered_is_dropped() -> None:
+    subject = window()
+    assert receive(subject, 1) is Receipt.ACCEPTED
+    assert receive(subject, 1) is Receipt.COPY
+    take(subject)
+    assert receive(subject, 1, at=100.0) is Receipt.COPY
+    assert subject.next() is None
+
+
+def test_a_copy_of_what_was_settled_is_acknowledged_again_and_not_delivered() -> None:
+    subject = window()
+    receive(subject, 1)
+    assert subject.settle(take(subject))
+    assert receive(subject, 1, at=1e6) is Receipt.ACKNOWLEDGE
+    assert subject.next() is None
+    assert subject.unsettled == 0
+
+
+def test_a_failed_event_rests_then_its_next_copy_is_tried() -> None:
+    subject = window(DeliveryPolicy(ack_wait=10))
+    receive(subject, 1)
+    subject.fail(take(subject), now=20.0)
+    assert receive(subject, 1, at=21.0) is Receipt.COPY
+    assert receive(subject, 1, at=25.0) is Receipt.ACCEPTED
+    assert take(subject).failed_rounds == 1
+
+
+def test_another_policy_lets_what_rests_be_tried_at_once() -> None:
+    subject = window()
+    receive(subject, 1)
+    subject.fail(take(subject), now=0.0)
+    subject.change(DeliveryPolicy())
+    assert receive(subject, 1, at=0.0) is Receipt.ACCEPTED
+
+
+def test_a_pending_event_below_the_highest_is_new_when_it_was_never_seen() -> None:
+    subject = window()
+    receive(subject, 7)
+    subject.settle(take(subject))
+    assert receive(subject, 3) is Receipt.ACCEPTED
+
+
+def test_sequences_that_start_again_are_new_events_and_old_acks_are_held_back() -> None:
+    subject = window()
+    receive(subject, 1)
+    receive(subject, 2)
+    settled, active = take(subject), take(subject)
+    subject.settle(settled)
+    assert receive(subject, 1, timestamp=999_999) is Receipt.ACCEPTED
+    assert not subject.settle(active), "its sequence belongs to another event now"
+    assert subject.unsettled == 1
+    assert receive(subject, 2, timestamp=1_000_000) is Receipt.ACCEPTED
+
+
+def test_a_known_sequence_with_another_timestamp_is_another_event() -> None:
+    subject = window()
+    receive(subject, 1, timestamp=50)
+    receive(subject, 5, timestamp=60)
+    assert receive(subject, 1, timestamp=55) is Receipt.ACCEPTED
+    assert take(subject).timestamp == 55
+
+
+def test_events_that_do_not_fit_in_memory_are_deferred_and_accepted_when_they_come_again() -> None:
+    budget = ByteBudget(8)
+    subject, other = window(budget=budget), window(budget=budget)
+    assert receive(subject, 1) is Receipt.ACCEPTED
+    assert receive(other, 1) is Receipt.DEFERRED
+    subject.settle(take(subject))
+    assert receive(other, 1) is Receipt.ACCEPTED
+    assert take(other).data == b"event"
+    assert budget.used == len(b"event")
+
+
+def test_the_budget_is_given_back_whatever_becomes_of_an_event() -> None:
+    budget = ByteBudget(MEGABYTE)
+    subject = window(budget=budget)
+    for sequence in range(1, 8):
+        receive(subject, sequence)
+    subject.settle(take(subject))
+    subject.fail(take(subject), now=0.0)
+    subject.release(take(subject))
+    still_active = take(subject)
+    receive(subject, 1, timestamp=10**9)  # the channel was made anew
+    subject.release_waiting()
+    assert budget.used == len(b"event")
+    subject.fail(still_active, now=0.0)
+    assert budget.used == 0
+    assert subject.active == 0
+
+
+def test_waiting_events_are_bounded_in_number() -> None:
+    subject = window(DeliveryPolicy(max_inflight=1))
+    receipts = [receive(subject, sequence) for sequence in range(1, 40)]
+    assert receipts.count(Receipt.ACCEPTED) < 20
+    assert receipts[-1] is Receipt.DEFERRED
+    assert subject.unsettled == 39
+
+
+def test_in_order_a_failed_event_holds_back_the_later_ones() -> None:
+    subject = window(DeliveryPolicy(ack_wait=10, order=Order.CHANNEL))
+    receive(subject, 2)
+    receive(subject, 1)
+    receive(subject, 3)
+    first = take(subject)
+    assert first.sequence == 1
+    subject.fail(first, now=0.0)
+    assert subject.next() is None
+    assert receive(subject, 2, at=6.0) is Receipt.DEFERRED
+    assert receive(subject, 1, at=6.0) is Receipt.ACCEPTED
+    assert receive(subject, 2, at=6.0) is Receipt.ACCEPTED
+    subject.settle(take(subject))
+    assert take(subject).sequence == 2
+
+
+def test_in_order_an_event_that_expired_in_the_store_holds_nothing_back() -> None:
+    subject = window(DeliveryPolicy(ack_wait=10, order=Order.CHANNEL))
+    receive(subject, 1)
+    subject.fail(take(subject), now=0.0)
+    assert receive(subject, 2, at=10.0) is Receipt.DEFERRED
+    assert receive(subject, 2, at=40.0) is Receipt.ACCEPTED
+
+
+def test_expired_events_are_forgotten() -> None:
+    subject = window(DeliveryPolicy(ack_wait=10, max_inflight=2))
+    for sequence in range(1, 2000):
+        receive(subject, sequence, at=float(sequence))
+        subject.fail(take(subject), now=float(sequence))
+    assert subject.unsettled < 100
+
+
+def test_position_is_the_lowest_unsettled() -> None:
+    subject = window()
+    assert (subject.highest, subject.lowest_unsettled) == (0, None)
+    for sequence in (1, 2, 3):
+        receive(subject, sequence)
+    take(subject)
+    subject.settle(take(subject))
+    assert (subject.highest, subject.lowest_unsettled) == (3, 1)
