@@ -8,7 +8,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from contract.names import channel_subject, durable_name
+from contract.names import DEFAULT_CLUSTER_DOMAIN, channel_subject, durable_name
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -86,6 +86,14 @@ class DeliveryPolicy:
     order: Order = Order.NONE
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Defaults:
+    """What documents leave open, from the settings of the process."""
+
+    cluster_domain: str = DEFAULT_CLUSTER_DOMAIN
+    policy: DeliveryPolicy = field(default_factory=DeliveryPolicy)
+
+
 @dataclass(frozen=True, slots=True)
 class Subscriber:
     """An entry of ``spec.subscribable.subscribers``; the URIs are complete (scheme and host)."""
@@ -130,8 +138,12 @@ class Problem:
 
     message: str
 
+    origin: str = ""
+    """Where the document was read, as ``channels.yaml, line 12``; empty if it has no such place."""
+
     def __str__(self) -> str:
-        return ": ".join(part for part in (self.resource, self.path, self.message) if part)
+        resource = f"{self.resource} ({self.origin})" if self.origin else self.resource
+        return ": ".join(part for part in (resource, self.path, self.message) if part)
 
 
 @dataclass(frozen=True, slots=True)

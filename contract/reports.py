@@ -1,0 +1,61 @@
+"""Problems of one document, collected while it is read, and the words in which they are told.
+
+Pure. Values are shown short and without secrets; lists and objects never, for they may be large
+or hold anything.
+"""
+
+import difflib
+from collections.abc import Iterable, Mapping
+
+from contract.resources import Problem
+from contract.uris import redact
+
+_SHOWN = 60
+_NAMES: Mapping[type, str] = {
+    type(None): "empty",
+    list: "a list",
+    tuple: "a list",
+    Mapping: "an object",
+}
+
+
+class Report:
+    """Collects what is wrong with one resource.
+
+    Args:
+        resource: As ``Channel default/orders``.
+        origin: Where it was read, as ``channels.yaml, line 12``.
+    """
+
+    __slots__ = ("origin", "problems", "resource")
+
+    def __init__(self, resource: str, origin: str = "") -> None:
+        self.resource = resource
+        self.origin = origin
+        self.problems: list[Problem] = []
+
+    def add(self, path: str, message: str) -> None:
+        self.problems.append(Problem(self.resource, path, message, self.origin))
+
+
+def shown(value: object) -> str:
+    """A wrong value as it is told to a person: its type, and short ones themselves."""
+    if isinstance(value, str):
+        text = redact(value)
+        return f"the text {(text if len(text) <= _SHOWN else text[:_SHOWN] + '...')!a}"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        large = isinstance(value, int) and value.bit_length() > 128
+        return "a very large number" if large else f"the number {value}"
+    for kind, name in _NAMES.items():
+        if isinstance(value, kind):
+            return name
+    return f"of the type {type(value).__name__}"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`` (did you mean "retry"?)`` if a known name is near, else nothing."""
+    by_folded = {candidate.lower(): candidate for candidate in known}
+    near = difflib.get_close_matches(name[:100].lower(), by_folded, n=1, cutoff=0.6)
+    return f' (did you mean "{by_folded[near[0]]}"?)' if near else ""

@@ -1,0 +1,85 @@
+"""URIs of subscribers, replies and dead letter sinks: completed and checked; and how to show them.
+
+Pure. What a complete URI means for a connection is the business of ``dispatcher.target``.
+"""
+
+import ipaddress
+import re
+from urllib.parse import urlsplit
+
+_MAX_LENGTH = 8192
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_UNSAFE = re.compile(r"[^\x21-\x7e]")
+_LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+
+_USERINFO = re.compile(r"://(?:(?!://)[^\s\"'<>])*@")
+
+
+def complete_uri(text: str, namespace: str, cluster_domain: str) -> str:
+    """The absolute ``http`` or ``https`` URI that a resource means.
+
+    - With a scheme it stays as it is, with path, port and all (Kyma depends on it).
+    - Without, ``http://`` is put before it, and a host of one label, as ``orders:8080/in``, is a
+      Service of the namespace: ``.<namespace>.svc.<cluster_domain>`` is appended
+      (``resolveURL`` of Knative eventing v0.6). ``localhost`` stays as it is.
+
+    Raises:
+        ValueError: No event can be sent to it. The text completes "must be ..." or tells what is
+            wrong, and shows nothing of the URI.
+    """
+    text = text.strip()
+    if not text:
+        raise ValueError("must not be empty")
+    if len(text) > _MAX_LENGTH:
+        raise ValueError(f"must not be longer than {_MAX_LENGTH} characters")
+    if _UNSAFE.search(text):
+        raise ValueError("must have neither blanks nor characters that are not ASCII: encode them")
+    if not _SCHEME.match(text):
+        text = f"http://{_qualified(text, namespace, cluster_domain)}"
+    _check(text)
+    return text
+
+
+def _qualified(text: str, namespace: str, cluster_domain: str) -> str:
+    end = re.search(r"[/?#]|$", text)
+    authority, path = (text[: end.start()], text[end.start() :]) if end else (text, "")
+    userinfo, at, hostport = authority.rpartition("@")
+    host, colon, port = hostport.partition(":")
+    if _LABEL.fullmatch(host) and host.lower() != "localhost":
+        host = f"{host}.{namespace}.svc.{cluster_domain}"
+    return f"{userinfo}{at}{host}{colon}{port}{path or '/'}"
+
+
+def _check(uri: str) -> None:
+    try:
+        parts = urlsplit(uri)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError("must be a URI such as http://orders.shop:8080/in") from None
+    if parts.scheme not in {"http", "https"}:
+        raise ValueError(f"must begin with http:// or https://, not {parts.scheme}://")
+    if not host:
+        raise ValueError("must have a host")
+    if port == 0:
+        raise ValueError("must have a port from 1 to 65535")
+    if not _is_host(host, in_brackets="[" in parts.netloc):
+        raise ValueError("must have a valid host name or IP address")
+
+
+def _is_host(host: str, *, in_brackets: bool) -> bool:
+    if in_brackets:
+        try:
+            return ipaddress.IPv6Address(host).scope_id is None
+        except ValueError:
+            return False
+    labels = host.removesuffix(".").split(".")
+    return len(host) <= 253 and all(_LABEL.fullmatch(label) for label in labels)
+
+
+def redact(text: str) -> str:
+    """Replace user, password or token in every URL of a text by ``***``.
+
+    Everything between ``://`` and the last ``@`` before a blank or quote counts as such: a password
+    may hold any character unescaped, and to hide too much is the lesser evil.
+    """
+    return _USERINFO.sub("://***@", text) if "@" in text else text
