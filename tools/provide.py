@@ -71,7 +71,16 @@ def provide_load() -> None:
         go = go_toolchain.find_or_install()
         run(
             f"building {_LOAD} with {go.version}",
-            [go.command, "build", "-C", _LOAD_SOURCE, *_SLIM, "-buildvcs=false", "-o", folder],
+            [
+                go.command,
+                "build",
+                "-C",
+                _LOAD_SOURCE,
+                *_SLIM,
+                "-buildvcs=false",
+                "-o",
+                folder / _LOAD,
+            ],
             cache_dir() / f"{_LOAD}.log",
             go.environment(),
         )

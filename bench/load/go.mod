@@ -1,0 +1,3 @@
+module natss-channel/bench/load
+
+go 1.21
