@@ -1,0 +1,66 @@
+"""Which HTTP headers travel with an event, and how they are written.
+
+Pure. The rules are those of the Go dispatcher v0.6.0 (``pkg/provisioners/message.go`` of
+knative/eventing): one set of headers travels in, out and with a reply, everything else is dropped.
+The trace context of the W3C is added to the set; it did not exist then.
+"""
+
+import re
+from collections.abc import Iterable
+
+HISTORY = b"Ce-Knativehistory"
+"""The hosts of the channels that an event has passed, separated by ``HISTORY_SEPARATOR``."""
+
+HISTORY_SEPARATOR = b"; "
+CORRELATION = b"Knative-Correlation-Id"
+WHITE = b" \t"
+"""What may surround a value and is no part of it (RFC 9110, 5.5)."""
+
+_SET = re.compile(
+    rb"content-type|x-request-id|traceparent|tracestate|(?:ce-|knative-|x-b3-|x-ot-).*",
+    re.IGNORECASE,
+)
+_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, 5.6.2
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+def travels(name: bytes) -> bool:
+    """Whether a header of this name, in any case, is stored and forwarded.
+
+    Host, framing and hop-by-hop headers are not in the set.
+    """
+    return _SET.fullmatch(name) is not None and _TOKEN.fullmatch(name) is not None
+
+
+def canonical(name: bytes) -> bytes:
+    """A name as Go writes it (``textproto.CanonicalMIMEHeaderKey``): ``ce-ID`` becomes ``Ce-Id``.
+
+    Args:
+        name: One that travels; Go leaves names that are no token as they are.
+    """
+    return b"-".join([part.capitalize() for part in name.split(b"-")])
+
+
+def forwarded(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Canonical names and values of the headers that travel, the first value of each.
+
+    A value with a control character (CR, LF and NUL among them) could be read as more than a
+    value: it is left out. Go's client refuses to send it too.
+    A history that is there under two spellings, as the Go dispatcher stores it when an event passes
+    a second channel, becomes one.
+    """
+    kept: dict[bytes, bytes] = {}
+    for name, value in headers:
+        if not travels(name) or _CONTROL.search(value) is not None:
+            continue
+        key = canonical(name)
+        if key == HISTORY and key in kept:
+            kept[key] += HISTORY_SEPARATOR + value.strip(WHITE)
+        else:
+            kept.setdefault(key, value.strip(WHITE))
+    return kept
+
+
+def lines(headers: dict[bytes, bytes]) -> bytes:
+    """Headers as they go over the wire, each line with its end."""
+    return b"".join([b"%b: %b\r\n" % item for item in headers.items()])
