@@ -1,0 +1,123 @@
+"""The dispatcher as users run it, in a process of its own: for tests, demo and benchmarks."""
+
+import asyncio
+import contextlib
+import json
+import signal
+import sys
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.servers import free_port
+
+_START_SECONDS = 20.0
+_STOP_SECONDS = 15.0
+
+
+class ProcessFailed(Exception):
+    """A child ended or was not ready in time; the text has the end of its log."""
+
+
+class DispatcherProcess:
+    """A natss-dispatcher process on 127.0.0.1 that keeps its ports over restarts.
+
+    Args:
+        channels: The file with Channels and Subscriptions.
+        natss_url: Of the NATS Streaming server.
+        cluster_id: Of that server.
+        log: The file that its output is appended to.
+        flags: More of them, as for the command.
+    """
+
+    def __init__(
+        self, channels: Path, natss_url: str, cluster_id: str, log: Path, flags: Sequence[str] = ()
+    ) -> None:
+        self.port = free_port()
+        self.admin_port = free_port()
+        self.log = log
+        self._command = [
+            sys.executable,
+            "-m",
+            "dispatcher.main",
+            f"--channels={channels}",
+            f"--natss-url={natss_url}",
+            f"--cluster-id={cluster_id}",
+            f"--port={self.port}",
+            f"--admin-port={self.admin_port}",
+            *flags,
+        ]
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/"
+
+    @property
+    def pid(self) -> int:
+        if self._process is None:
+            raise ProcessFailed("the dispatcher is not running")
+        return self._process.pid
+
+    async def start(self) -> None:
+        """Start it and wait until it is ready.
+
+        Raises:
+            ProcessFailed: it ended, or is not ready after 20 s.
+        """
+        with self.log.open("ab") as output:
+            self._process = process = await asyncio.create_subprocess_exec(
+                *self._command, stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output
+            )
+        ended = asyncio.create_task(process.wait(), name="end of the dispatcher")
+        try:
+            async with asyncio.timeout(_START_SECONDS):
+                while not await self._answers("/readyz"):
+                    if ended in (await asyncio.wait([ended], timeout=0.05))[0]:
+                        raise ProcessFailed(f"the dispatcher ended\n{self.end_of_log()}")
+        except TimeoutError:
+            raise ProcessFailed(f"the dispatcher is not ready\n{self.end_of_log()}") from None
+        finally:
+            ended.cancel()
+
+    async def kill(self) -> None:
+        """SIGKILL: it dies without a word."""
+        await self._end(signal.SIGKILL)
+
+    async def stop(self) -> None:
+        """SIGTERM, and SIGKILL if it does not end."""
+        await self._end(signal.SIGTERM)
+
+    async def status(self) -> dict[str, Any]:
+        """What ``/status`` says."""
+        answer = json.loads(await asyncio.to_thread(self._get, "/status"))
+        assert isinstance(answer, dict)
+        return answer
+
+    def end_of_log(self, lines: int = 20) -> str:
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+    async def _end(self, number: int) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(number)
+        try:
+            await asyncio.wait_for(process.wait(), _STOP_SECONDS)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+    async def _answers(self, path: str) -> bool:
+        with contextlib.suppress(OSError):
+            await asyncio.to_thread(self._get, path)
+            return True
+        return False
+
+    def _get(self, path: str) -> bytes:
+        url = f"http://127.0.0.1:{self.admin_port}{path}"
+        with urllib.request.urlopen(url, timeout=2) as response:
+            body: bytes = response.read()
+        return body
