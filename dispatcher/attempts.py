@@ -9,12 +9,13 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import structlog
 
 from contract.resources import DeliveryPolicy
 from dispatcher.delivery import Failure, Outcome, Verdict, backoff, goes_to_dead_letter, verdict
-from dispatcher.egress import Egress, EgressError, Response
+from dispatcher.egress import EgressError, Response
 from dispatcher.event import Event, UnreadableEvent, dead_letter, decode, reply_head
 from dispatcher.metrics import SubscriptionMetrics
 from dispatcher.target import Target
@@ -39,6 +40,12 @@ class Plan:
     reply: Target | None
     dead_letter: Target | None
     policy: DeliveryPolicy
+
+
+class Poster(Protocol):
+    """Posts to a destination (``dispatcher.egress.Egress``)."""
+
+    async def post(self, target: Target, head: bytes, body: bytes, timeout: float) -> Response: ...
 
 
 class Health:
@@ -90,7 +97,7 @@ class Attempts:
         self,
         name: str,
         plan: Plan,
-        egress: Egress,
+        egress: Poster,
         metrics: SubscriptionMetrics,
         chance: Callable[[], float] = random.random,
     ) -> None:

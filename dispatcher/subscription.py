@@ -76,7 +76,7 @@ class Subscription:
         self._attempts = attempts
         self._metrics = metrics
         self._window = Window(attempts.plan.policy, budget)
-        self._workers: set[asyncio.Task[None]] = set()
+        self._workers: set[asyncio.Task[None] | None] = set()
         self._limit = concurrency(attempts.plan.policy)
         self._drained = asyncio.Event()
         metrics.pending = lambda: self._window.unsettled
@@ -119,19 +119,23 @@ class Subscription:
             self._drained.set()
 
     async def _work(self) -> None:
-        """Deliver what waits until nothing does."""
+        """Deliver what waits until nothing does, or there are more workers than allowed."""
         window = self._window
-        deliver = self._attempts.deliver
-        while len(self._workers) <= self._limit and (record := window.next()) is not None:
-            try:
-                outcome = await deliver(record.data, record.sequence, record.failed_rounds)
-            except asyncio.CancelledError:
-                window.release(record)
-                raise
-            except Exception:  # a fault of ours must not end the delivery of other events
-                log.exception("delivery broke", subscription=self.name, sequence=record.sequence)
-                outcome = Outcome.FAILED
+        workers = self._workers
+        while len(workers) <= self._limit and (record := window.next()) is not None:
+            outcome = await self._deliver(record)
             self._settle(record, outcome)
+        workers.discard(asyncio.current_task())
+
+    async def _deliver(self, record: Record) -> Outcome:
+        try:
+            return await self._attempts.deliver(record.data, record.sequence, record.failed_rounds)
+        except asyncio.CancelledError:
+            self._window.release(record)
+            raise
+        except Exception:  # a fault of ours must not end the delivery of other events
+            log.exception("delivery broke", subscription=self.name, sequence=record.sequence)
+            return Outcome.FAILED
 
     def _settle(self, record: Record, outcome: Outcome) -> None:
         if not outcome.settled:
@@ -145,6 +149,8 @@ class Subscription:
         self._attempts.change(plan)
         self._window.change(plan.policy)
         self._limit = concurrency(plan.policy)
+        for _ in range(min(self._window.waiting, self._limit - len(self._workers))):
+            self._start_worker()
 
     def pause(self) -> None:
         """Stop at once: attempts under way are broken off, nothing is acknowledged any more."""
@@ -178,7 +184,8 @@ class Subscription:
     def _stop_workers(self) -> None:
         self._window.release_waiting()
         for task in self._workers:
-            task.cancel()
+            if task is not None:
+                task.cancel()
 
     def status(self) -> dict[str, object]:
         """For ``/status``: what a person wants to know about this subscription."""

@@ -1,0 +1,239 @@
+"""Delivery of what one subscription receives: concurrency, settling, pausing, draining."""
+
+import asyncio
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from contract.resources import DeliveryPolicy, Order, ResourceName, Subscriber
+from dispatcher.attempts import Attempts, Plan
+from dispatcher.egress import Response
+from dispatcher.event import encode
+from dispatcher.flow import ByteBudget
+from dispatcher.metrics import Metrics, SubscriptionMetrics
+from dispatcher.subscription import Subscription, SubscriptionState
+from dispatcher.target import Target
+
+TARGET = Target.parse("http://subscriber.test/")
+PLAN = Plan(TARGET, None, None, DeliveryPolicy(retry=0, max_inflight=4, ack_wait=10))
+EVENT = encode([(b"Ce-Id", b"1")], b"body", "host.test")
+
+
+@dataclass
+class Message:
+    """As NATS Streaming would deliver it."""
+
+    sequence: int
+    timestamp: int = 0
+    data: bytes = EVENT
+    redelivered: bool = False
+
+    def __post_init__(self) -> None:
+        self.timestamp = self.timestamp or 1000 + self.sequence
+
+
+class HeldEgress:
+    """Answers a post when the test says so."""
+
+    def __init__(self) -> None:
+        self.posts: list[asyncio.Future[int]] = []
+        self.begun = asyncio.Condition()
+
+    async def post(self, target: Target, head: bytes, body: bytes, timeout: float) -> Response:
+        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.posts.append(answer)
+        async with self.begun:
+            self.begun.notify_all()
+        return Response(await answer, [], b"")
+
+    async def wait_for_posts(self, count: int) -> None:
+        async with self.begun:
+            await self.begun.wait_for(lambda: len(self.posts) >= count)
+
+
+@dataclass
+class Acks:
+    """A durable of which only the acknowledgements matter."""
+
+    sequences: list[int] = field(default_factory=list)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def ack(self, sequence: int) -> None:
+        self.sequences.append(sequence)
+        self.changed.set()
+
+    async def wait_for(self, count: int) -> None:
+        while len(self.sequences) < count:
+            self.changed.clear()
+            await self.changed.wait()
+
+
+@dataclass
+class Bench:
+    """A subscription with everything around it in the hands of the test."""
+
+    subscription: Subscription
+    egress: HeldEgress
+    acks: Acks
+    metrics: SubscriptionMetrics
+
+    def receive(self, *sequences: int) -> None:
+        for sequence in sequences:
+            self.subscription.receive(Message(sequence))
+
+
+def make_bench(plan: Plan = PLAN) -> Bench:
+    name = ResourceName("default", "orders")
+    metrics = Metrics().subscription(name, Subscriber(ResourceName("default", "mail")))
+    egress = HeldEgress()
+    attempts = Attempts("mail", plan, egress, metrics)
+    subscription = Subscription("mail", attempts, metrics, ByteBudget(2**20))
+    acks = Acks()
+    subscription.durable = acks
+    return Bench(subscription, egress, acks, metrics)
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return make_bench()
+
+
+async def test_an_event_is_acknowledged_only_after_its_answer(bench: Bench) -> None:
+    bench.receive(1)
+    await bench.egress.wait_for_posts(1)
+    assert bench.acks.sequences == []
+    bench.egress.posts[0].set_result(202)
+    await bench.acks.wait_for(1)
+    assert bench.acks.sequences == [1]
+    assert bench.metrics.settled == 1
+
+
+async def test_as_many_are_delivered_at_once_as_the_policy_allows(bench: Bench) -> None:
+    bench.receive(*range(1, 11))
+    await bench.egress.wait_for_posts(4)
+    assert len(bench.egress.posts) == 4
+    bench.egress.posts[2].set_result(202)
+    await bench.egress.wait_for_posts(5)
+    assert len(bench.egress.posts) == 5
+    assert bench.acks.sequences == [3], "a slow one does not hold up the others"
+
+
+async def test_in_order_there_is_one_at_a_time() -> None:
+    bench = make_bench(replace(PLAN, policy=replace(PLAN.policy, order=Order.CHANNEL)))
+    bench.receive(1, 2, 3)
+    for number in range(1, 4):
+        await bench.egress.wait_for_posts(number)
+        assert len(bench.egress.posts) == number
+        bench.egress.posts[-1].set_result(202)
+    await bench.acks.wait_for(3)
+    assert bench.acks.sequences == [1, 2, 3]
+
+
+async def test_a_failed_event_is_not_acknowledged_and_harms_no_other(bench: Bench) -> None:
+    bench.receive(1, 2)
+    await bench.egress.wait_for_posts(2)
+    bench.egress.posts[0].set_result(500)
+    bench.egress.posts[1].set_result(202)
+    await bench.acks.wait_for(1)
+    assert bench.acks.sequences == [2]
+    assert bench.subscription.window.unsettled == 1
+
+
+async def test_a_copy_of_what_is_being_delivered_is_dropped(bench: Bench) -> None:
+    bench.receive(1)
+    await bench.egress.wait_for_posts(1)
+    bench.receive(1, 1, 1)
+    bench.egress.posts[0].set_result(202)
+    await bench.acks.wait_for(1)
+    bench.receive(1)
+    assert bench.acks.sequences == [1, 1], "the copy of a settled event is acknowledged again"
+    assert len(bench.egress.posts) == 1
+    assert bench.metrics.copies_dropped == 4
+
+
+async def test_a_fault_of_ours_in_one_delivery_leaves_the_event_to_redelivery(
+    bench: Bench,
+) -> None:
+    bench.receive(1, 2)
+    await bench.egress.wait_for_posts(2)
+    bench.egress.posts[0].set_exception(ZeroDivisionError())
+    bench.egress.posts[1].set_result(202)
+    await bench.acks.wait_for(1)
+    assert bench.acks.sequences == [2]
+    assert bench.subscription.window.active == 0
+
+
+async def test_pause_breaks_off_and_nothing_is_acknowledged_afterwards(bench: Bench) -> None:
+    bench.receive(*range(1, 9))
+    await bench.egress.wait_for_posts(4)
+    bench.subscription.pause()
+    await asyncio.gather(*bench.egress.posts, return_exceptions=True)
+    assert all(post.cancelled() for post in bench.egress.posts)
+    bench.receive(20)
+    assert bench.acks.sequences == []
+    assert len(bench.egress.posts) == 4
+    assert bench.subscription.state is SubscriptionState.PAUSED
+
+
+async def test_after_a_pause_everything_unsettled_is_taken_again(bench: Bench) -> None:
+    bench.receive(1, 2)
+    await bench.egress.wait_for_posts(2)
+    bench.subscription.pause()
+    await asyncio.gather(*bench.egress.posts, return_exceptions=True)
+    bench.subscription.resume(PLAN)
+    bench.receive(1, 2)
+    await bench.egress.wait_for_posts(4)
+    for post in bench.egress.posts[2:]:
+        post.set_result(202)
+    await bench.acks.wait_for(2)
+
+
+async def test_drain_waits_for_what_is_attempted_and_takes_nothing_new(bench: Bench) -> None:
+    bench.receive(*range(1, 9))
+    await bench.egress.wait_for_posts(4)
+    drained = asyncio.create_task(bench.subscription.drain())
+    await asyncio.sleep(0)
+    bench.receive(30)
+    assert not drained.done()
+    for post in bench.egress.posts:
+        post.set_result(202)
+    await drained
+    assert sorted(bench.acks.sequences) == [1, 2, 3, 4]
+    assert len(bench.egress.posts) == 4
+
+
+async def test_drain_of_an_idle_subscription_ends_at_once(bench: Bench) -> None:
+    await bench.subscription.drain()
+    assert bench.subscription.state is SubscriptionState.DRAINING
+
+
+async def test_more_may_be_in_flight_when_the_policy_says_so(bench: Bench) -> None:
+    bench.receive(*range(1, 11))
+    await bench.egress.wait_for_posts(4)
+    bench.subscription.retarget(replace(PLAN, policy=replace(PLAN.policy, max_inflight=8)))
+    bench.receive(11)
+    await bench.egress.wait_for_posts(8)
+
+
+async def test_fewer_are_in_flight_when_the_policy_says_so(bench: Bench) -> None:
+    bench.receive(*range(1, 11))
+    await bench.egress.wait_for_posts(4)
+    bench.subscription.retarget(replace(PLAN, policy=replace(PLAN.policy, max_inflight=1)))
+    for post in bench.egress.posts[:4]:
+        post.set_result(202)
+    await bench.acks.wait_for(4)
+    await bench.egress.wait_for_posts(5)
+    assert bench.subscription.window.active == 1
+
+
+async def test_status_says_what_a_person_wants_to_know(bench: Bench) -> None:
+    bench.receive(1, 2)
+    await bench.egress.wait_for_posts(2)
+    bench.egress.posts[0].set_result(503)
+    bench.egress.posts[1].set_result(202)
+    await bench.acks.wait_for(1)
+    status = bench.subscription.status()
+    assert status["unsettled"] == 1
+    assert status["lastSequence"] == 2
+    assert status["lastError"] == "status 503"
+    assert str(status["lastErrorAt"]).endswith("Z")

@@ -1,0 +1,104 @@
+"""A real HTTP subscriber for tests: records what it gets and answers as it is told."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from aiohttp import web
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A delivery as it came in; ``at`` in monotonic seconds."""
+
+    id: str
+    headers: Mapping[str, str]
+    body: bytes
+    at: float
+
+
+Answer = Callable[[Received], Awaitable[web.Response]]
+
+
+def status(code: int) -> Answer:
+    """Answers with this status, at once."""
+
+    async def answer(_: Received) -> web.Response:
+        return web.Response(status=code)
+
+    return answer
+
+
+def slow(seconds: float) -> Answer:
+    """Answers 200 after a time, as a subscriber that works does."""
+
+    async def answer(_: Received) -> web.Response:
+        await asyncio.sleep(seconds)
+        return web.Response()
+
+    return answer
+
+
+class Subscriber:
+    """Listens on 127.0.0.1; keeps its port when it is stopped and started again."""
+
+    def __init__(self, answer: Answer | None = None) -> None:
+        self.answer = answer or status(200)
+        self.received: list[Received] = []
+        self.counts: Counter[str] = Counter()
+        self.in_flight = 0
+        self.most_in_flight = 0
+        self.port = 0
+        self._changed = asyncio.Event()
+        self._runner: web.AppRunner | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/"
+
+    @property
+    def duplicates(self) -> int:
+        return sum(self.counts.values()) - len(self.counts)
+
+    async def start(self) -> None:
+        app = web.Application(client_max_size=2**24)
+        app.router.add_route("*", "/{path:.*}", self._handle)
+        self._runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=0.0)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
+        await site.start()
+        self.port = self._runner.addresses[0][1]
+
+    async def stop(self) -> None:
+        """Refuse connections from now on."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    async def _handle(self, request: web.Request) -> web.Response:
+        body = await request.read()
+        event = Received(request.headers.get("Ce-Id", ""), request.headers, body, time.monotonic())
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        try:
+            response = await self.answer(event)
+        finally:
+            self.in_flight -= 1
+        self.received.append(event)
+        if 200 <= response.status < 300:
+            self.counts[event.id] += 1
+        self._changed.set()
+        return response
+
+    async def wait_until(self, condition: Callable[[], bool], timeout: float = 20.0) -> None:
+        """Wait until the condition holds; it is looked at after each event."""
+        async with asyncio.timeout(timeout):
+            while not condition():
+                self._changed.clear()
+                await self._changed.wait()
+
+    async def wait_for_events(self, count: int, timeout: float = 20.0) -> None:
+        """Wait until so many different events have been answered with 2xx."""
+        await self.wait_until(lambda: len(self.counts) >= count, timeout)
