@@ -1,0 +1,224 @@
+"""Connections by origin: which one a request gets, who waits, and which are closed to make room.
+
+No I/O: whoever is told to open a connection does so itself. A slow origin may fill its own share
+and wait; the rules in ``Pools`` keep it from starving another.
+"""
+
+import asyncio
+from collections import OrderedDict, deque
+
+from dispatcher.egress_connection import Connection
+from dispatcher.limits import EgressLimits
+
+_AGE_SPREAD = 0.25
+_GOLDEN_RATIO = 0.618034
+
+
+class OriginPool:
+    """The connections to one origin. It lives while there is one, or somebody waits for one."""
+
+    __slots__ = ("_pools", "connections", "idle", "origin", "waiters")
+
+    def __init__(self, origin: str, pools: "Pools") -> None:
+        self._pools = pools
+        self.origin = origin
+        self.connections: set[Connection] = set()
+        self.idle: deque[Connection] = deque()
+        """The one used last is at the right and goes first, so that the others can time out."""
+
+        self.waiters: deque[asyncio.Future[Connection]] = deque()
+
+    def __repr__(self) -> str:
+        return (
+            f"<OriginPool {self.origin}: {len(self.connections)} connections, "
+            f"{len(self.idle)} idle, {len(self.waiters)} waiting>"
+        )
+
+    @property
+    def has_waiters(self) -> bool:
+        """Whether a request waits; those that were given up are dropped first."""
+        while self.waiters and self.waiters[0].done():
+            self.waiters.popleft()
+        return bool(self.waiters)
+
+    def released(self, connection: Connection) -> None:
+        self._pools.released(self, connection)
+
+    def lost(self, connection: Connection) -> None:
+        self._pools.lost(self, connection)
+
+
+class Pools:
+    """All origins and the limits that they share.
+
+    - One origin has at most ``max_connections_per_origin``, all have ``max_connections``. Its first
+      connection an origin gets even beyond that, so that nobody waits for others to finish.
+    - Where room is short, idle connections are closed, the longest unused first.
+    - A connection that becomes free goes to the next request for its origin, in the order of their
+      coming, unless an origin with clearly fewer connections waits for room: then that one gets it.
+    """
+
+    def __init__(self, limits: EgressLimits, loop: asyncio.AbstractEventLoop) -> None:
+        self._limits = limits
+        self._loop = loop
+        self._origins: dict[str, OriginPool] = {}
+        self._idle: OrderedDict[Connection, OriginPool] = OrderedDict()
+        self._waiting: dict[OriginPool, None] = {}
+        self._total = 0
+        self._opened = 0
+
+    @property
+    def summary(self) -> str:
+        """For logs and tests: ``1 origins, 3 connections, 2 idle, 0 waiting``."""
+        waiting = sum(len(pool.waiters) for pool in self._waiting)
+        return (
+            f"{len(self._origins)} origins, {self._total} connections, "
+            f"{len(self._idle)} idle, {waiting} waiting"
+        )
+
+    @property
+    def is_used(self) -> bool:
+        """Whether any connection is open."""
+        return self._total > 0
+
+    def take_idle(self, origin: str, now: float) -> Connection | None:
+        """The idle connection to use, ACTIVE from now on."""
+        pool = self._origins.get(origin)
+        if pool is None:
+            return None
+        while pool.idle:
+            connection = pool.idle[-1]
+            if now < connection.expires:
+                pool.idle.pop()
+                del self._idle[connection]
+                connection.take()
+                return connection
+            connection.abort()
+        return None
+
+    def open(self, origin: str) -> Connection | None:
+        """A NEW connection to be opened by the caller, or None if the caller has to wait."""
+        pool = self._pool(origin)
+        if pool.has_waiters or not self._has_room(pool):
+            return None
+        return self._new_connection(pool)
+
+    async def wait(self, origin: str) -> Connection:
+        """Wait in line for a connection: ACTIVE, or NEW and to be opened by the caller."""
+        pool = self._pool(origin)
+        waiter: asyncio.Future[Connection] = self._loop.create_future()
+        pool.waiters.append(waiter)
+        self._waiting[pool] = None
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                waiter.result().abort()  # came too late; its place goes to the next
+            raise
+        finally:
+            if not pool.has_waiters:
+                self._waiting.pop(pool, None)
+            self._forget_if_unused(pool)
+
+    def close_idle(self, before: float) -> None:
+        """Close what has been idle since a time or longer."""
+        while self._idle:
+            connection = next(iter(self._idle))
+            if connection.idle_since > before:
+                return
+            connection.abort()
+
+    def close(self, error: Exception) -> None:
+        """Close every connection, and fail those who wait for one."""
+        waiters = [waiter for pool in self._waiting for waiter in pool.waiters]
+        self._waiting.clear()
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_exception(error)
+        for pool in list(self._origins.values()):
+            for connection in list(pool.connections):
+                connection.abort()
+
+    # What the connections tell, by their pool.
+
+    def released(self, pool: OriginPool, connection: Connection) -> None:
+        now = self._loop.time()
+        if self._waiting and self._goes_to_another(pool):
+            connection.abort()
+        elif now >= connection.expires:
+            connection.abort()  # its place goes to whoever waits
+        elif pool.has_waiters:
+            connection.take()
+            self._hand_over(pool, connection)
+        elif len(pool.idle) >= self._limits.max_idle_per_origin:
+            connection.abort()
+        else:
+            connection.idle_since = now
+            pool.idle.append(connection)
+            self._idle[connection] = pool
+
+    def lost(self, pool: OriginPool, connection: Connection) -> None:
+        if connection in self._idle:
+            del self._idle[connection]
+            pool.idle.remove(connection)
+        pool.connections.discard(connection)
+        self._total -= 1
+        if self._waiting:
+            neediest = self._neediest()
+            if neediest is not None and self._has_room(neediest) and neediest.has_waiters:
+                self._hand_over(neediest, self._new_connection(neediest))
+        self._forget_if_unused(pool)
+
+    # The rules.
+
+    def _has_room(self, pool: OriginPool) -> bool:
+        """Whether the origin may have one more; closes an idle connection if that is what it takes.
+
+        What is freed goes to the neediest at once, so it is asked again.
+        """
+        most = self._limits.max_connections_per_origin
+        if len(pool.connections) >= most and pool.idle:
+            pool.idle[0].abort()
+        if len(pool.connections) >= most:
+            return False
+        if self._total >= self._limits.max_connections and self._idle:
+            next(iter(self._idle)).abort()
+        return self._total < self._limits.max_connections or not pool.connections
+
+    def _neediest(self) -> OriginPool | None:
+        """Of the origins that wait for more connections, the one that has the fewest."""
+        most = self._limits.max_connections_per_origin
+        needy = (p for p in self._waiting if len(p.connections) < most and p.has_waiters)
+        return min(needy, key=lambda pool: len(pool.connections), default=None)
+
+    def _goes_to_another(self, pool: OriginPool) -> bool:
+        """Whether the place of a free connection is of more use to another origin."""
+        neediest = self._neediest()
+        if neediest is None or neediest is pool:
+            return False
+        return not pool.has_waiters or len(pool.connections) > len(neediest.connections) + 1
+
+    def _new_connection(self, pool: OriginPool) -> Connection:
+        """Ages differ, so that not all connections of a burst are replaced at one moment."""
+        self._opened += 1
+        share = 1 - _AGE_SPREAD * (self._opened * _GOLDEN_RATIO % 1)
+        expires = self._loop.time() + self._limits.max_age * share
+        connection = Connection(pool, self._limits, self._loop, expires)
+        pool.connections.add(connection)
+        self._origins[pool.origin] = pool  # room may have been made by closing its last one
+        self._total += 1
+        return connection
+
+    def _hand_over(self, pool: OriginPool, connection: Connection) -> None:
+        """To the first in line, who must exist (``has_waiters``)."""
+        pool.waiters.popleft().set_result(connection)
+
+    def _pool(self, origin: str) -> OriginPool:
+        pool = self._origins.get(origin)
+        if pool is None:
+            pool = self._origins[origin] = OriginPool(origin, self)
+        return pool
+
+    def _forget_if_unused(self, pool: OriginPool) -> None:
+        if not pool.connections and not pool.waiters:
+            self._origins.pop(pool.origin, None)

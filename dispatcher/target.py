@@ -1,0 +1,152 @@
+"""A subscriber's URL as a value: what to connect to and how a request to it begins.
+
+Pure. URLs are complete here: ``contract.documents`` has added a scheme and the cluster's domain
+where a Subscription may leave them out.
+"""
+
+import base64
+import ipaddress
+import re
+from dataclasses import dataclass, field
+from typing import Self
+from urllib.parse import unquote_to_bytes
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+# RFC 3986, 3.2.2 allows more in a registered name; DNS, and what Kubernetes makes of it, does not.
+_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+_MAX_NAME = 253
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_UNSAFE = re.compile(r"[^\x21-\x7e]")
+_SHOWN = 200
+
+
+class InvalidTarget(ValueError):
+    """A URL to which no event can be sent. The text says why, and never shows its userinfo."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where to POST events to; made by ``Target.parse``.
+
+    ``str()`` and ``repr()`` leave out user and password, so it may be logged.
+    """
+
+    origin: str
+    """Scheme, host and port in normal form: connections may be shared by targets of one origin."""
+
+    host: str
+    """Lower case; an IPv6 address without brackets."""
+
+    port: int
+    tls: bool
+    request_prefix: bytes = field(repr=False)
+    """Request line, Host and, if the URL has userinfo, Authorization, each line with its end."""
+
+    _shown: str = field(repr=False, compare=False)
+
+    @classmethod
+    def parse(cls, url: str) -> Self:
+        """Read an absolute ``http`` or ``https`` URL.
+
+        Path and query go into the request as they are written, and so does host and port into the
+        Host header. A fragment is not sent (RFC 9110, 7.1). Userinfo becomes
+        ``Authorization: Basic`` (RFC 7617).
+
+        Raises:
+            InvalidTarget: it is no such URL, or has characters that must be percent-encoded.
+        """
+        scheme, authority, path = _split(url)
+        userinfo, at, hostport = authority.rpartition("@")
+        shown = f"{scheme}://{'***@' if at else ''}{hostport}{path}"
+        host, port = _host_and_port(hostport, scheme, url)
+        head = f"POST {path} HTTP/1.1\r\nHost: {hostport.removesuffix(':')}\r\n"
+        if userinfo:
+            head += f"Authorization: Basic {_basic(userinfo)}\r\n"
+        bracketed = f"[{host}]" if ":" in host else host
+        return cls(
+            origin=f"{scheme}://{bracketed}:{port}",
+            host=host,
+            port=port,
+            tls=scheme == "https",
+            request_prefix=head.encode("ascii"),
+            _shown=shown,
+        )
+
+    def __str__(self) -> str:
+        return self._shown
+
+    def __repr__(self) -> str:
+        return f"Target({self._shown!r})"
+
+
+def _split(url: str) -> tuple[str, str, str]:
+    """Scheme in lower case, authority, and path with query, which is never empty."""
+    unsafe = _UNSAFE.search(url)
+    if unsafe is not None:
+        raise _invalid(
+            url, f"the character {unsafe[0]!a} is not allowed in a URL: percent-encode it"
+        )
+    match = _SCHEME.match(url)
+    if match is None:
+        raise _invalid(url, "it must begin with http:// or https://")
+    scheme = match[1].lower()
+    if scheme not in _DEFAULT_PORTS:
+        raise _invalid(url, f"the scheme {scheme} is not supported: use http or https")
+    rest = url[match.end() :].partition("#")[0]
+    end = min((i for i in (rest.find("/"), rest.find("?")) if i >= 0), default=len(rest))
+    authority, path = rest[:end], rest[end:]
+    return scheme, authority, path if path.startswith("/") else f"/{path}"
+
+
+def _host_and_port(hostport: str, scheme: str, url: str) -> tuple[str, int]:
+    if hostport.startswith("["):
+        host, bracket, port = hostport[1:].partition("]")
+        if not bracket or (port and not port.startswith(":")) or not _is_ipv6(host):
+            raise _invalid(url, "its IPv6 address must look like [fd00::1]")
+        port = port[1:]
+    else:
+        host, _, port = hostport.partition(":")
+        if ":" in port:
+            raise _invalid(url, "an IPv6 address needs brackets, and a host has one port")
+        if not _is_name(host):
+            raise _invalid(url, "it has no valid host name" if host else "it has no host")
+    return host.lower(), _port(port, scheme, url)
+
+
+def _port(text: str, scheme: str, url: str) -> int:
+    if not text:
+        return _DEFAULT_PORTS[scheme]
+    if not text.isdigit() or len(text) > 5 or not 0 < int(text) < 65536:
+        raise _invalid(url, "the port must be a number from 1 to 65535")
+    return int(text)
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        return ipaddress.IPv6Address(host).scope_id is None
+    except ValueError:
+        return False
+
+
+def _is_name(host: str) -> bool:
+    """A DNS name or an IPv4 address; the root's dot at the end is allowed."""
+    labels = host.removesuffix(".").split(".")
+    return len(host) <= _MAX_NAME and all(_LABEL.fullmatch(label) for label in labels)
+
+
+def _basic(userinfo: str) -> str:
+    user, _, password = userinfo.partition(":")
+    credentials = unquote_to_bytes(user) + b":" + unquote_to_bytes(password)
+    return base64.b64encode(credentials).decode("ascii")
+
+
+def _invalid(url: str, reason: str) -> InvalidTarget:
+    """Cut off all up to the last @: in a broken URL userinfo may stand anywhere before it."""
+    hidden, at, rest = url.rpartition("@")
+    scheme = _SCHEME.match(hidden)
+    shown = f"{scheme[0] if scheme else ''}***@{rest}" if at else url
+    if len(shown) > _SHOWN:
+        shown = shown[:_SHOWN] + "..."
+    return InvalidTarget(f"{shown!a} cannot be used as a URL of a subscriber: {reason}")

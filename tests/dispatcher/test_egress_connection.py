@@ -1,0 +1,578 @@
+"""One connection to a subscriber: bytes of answers in, responses or errors out, on fakes."""
+
+import gc
+import weakref
+
+import pytest
+
+from dispatcher.egress_connection import (
+    Connection,
+    EgressError,
+    FailureReason,
+    Headers,
+    Response,
+    StaleConnection,
+    State,
+)
+from dispatcher.limits import EgressLimits
+from tests.dispatcher.egress_fakes import FakeLoop, FakeOwner, Wire
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
+LENGTH_2 = (b"Content-Length", b"2")
+CHUNKED = (b"Transfer-Encoding", b"chunked")
+
+ANSWERS = [
+    pytest.param(OK, 200, [LENGTH_2], b"hi", True, id="content-length"),
+    pytest.param(
+        b"HTTP/1.1 202 \r\ncontent-length: 0\r\n\r\n",
+        202,
+        [(b"content-length", b"0")],
+        b"",
+        True,
+        id="no body",
+    ),
+    pytest.param(b"HTTP/1.1 204 No Content\r\n\r\n", 204, [], b"", True, id="204"),
+    pytest.param(
+        b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n",
+        204,
+        [(b"Content-Length", b"0")],
+        b"",
+        True,
+        id="204 with length 0",
+    ),
+    pytest.param(b"HTTP/1.1 304 Not Modified\r\n\r\n", 304, [], b"", True, id="304"),
+    pytest.param(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nh\r\n1;x=y\r\ni\r\n0\r\n\r\n",
+        200,
+        [CHUNKED],
+        b"hi",
+        True,
+        id="chunked",
+    ),
+    pytest.param(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nCe-Id: 9\r\n\r\n",
+        200,
+        [CHUNKED],
+        b"",
+        True,
+        id="a trailer is not a header",
+    ),
+    pytest.param(
+        b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi",
+        200,
+        [(b"Connection", b"close"), LENGTH_2],
+        b"hi",
+        False,
+        id="connection: close",
+    ),
+    pytest.param(
+        b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nhi", 200, [LENGTH_2], b"hi", False, id="1.0"
+    ),
+    pytest.param(
+        b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nhi",
+        200,
+        [(b"Connection", b"keep-alive"), LENGTH_2],
+        b"hi",
+        True,
+        id="1.0 keep-alive",
+    ),
+    pytest.param(
+        b"HTTP/1.1 100 Continue\r\nX: y\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: z\r\n\r\n" + OK,
+        200,
+        [LENGTH_2],
+        b"hi",
+        True,
+        id="1xx before",
+    ),
+    pytest.param(
+        b"HTTP/1.1 301 Moved\r\nLocation: http://other/\r\nContent-Length: 0\r\n\r\n",
+        301,
+        [(b"Location", b"http://other/"), (b"Content-Length", b"0")],
+        b"",
+        True,
+        id="redirects are not followed",
+    ),
+    pytest.param(
+        b"HTTP/1.1 200 OK\r\nConnection: upgrade\r\nUpgrade: h2c\r\nContent-Length: 2\r\n\r\nhi",
+        200,
+        [(b"Connection", b"upgrade"), (b"Upgrade", b"h2c"), LENGTH_2],
+        b"hi",
+        True,
+        id="offer of an upgrade",
+    ),
+    pytest.param(
+        b"HTTP/1.1 200 OK\r\nSet-Cookie: a\r\nSet-Cookie: b\r\nX:\r\nContent-Length: 0\r\n\r\n",
+        200,
+        [(b"Set-Cookie", b"a"), (b"Set-Cookie", b"b"), (b"X", b""), (b"Content-Length", b"0")],
+        b"",
+        True,
+        id="headers in their order",
+    ),
+]
+
+
+def bytewise(data: bytes) -> list[bytes]:
+    return [data[i : i + 1] for i in range(len(data))]
+
+
+@pytest.mark.parametrize(("data", "status", "headers", "body", "reusable"), ANSWERS)
+@pytest.mark.parametrize("dripped", [False, True], ids=["at once", "byte by byte"])
+async def test_answers(
+    data: bytes, status: int, headers: Headers, body: bytes, reusable: bool, dripped: bool
+) -> None:
+    wire = Wire()
+    answer = wire.exchange()
+    wire.receive(*(bytewise(data) if dripped else [data]))
+    response: Response = answer.result()
+    assert (response.status, response.headers, response.body) == (status, headers, body)
+    assert wire.connection.state is (State.IDLE if reusable else State.CLOSED)
+    assert wire.transport.aborted is not reusable
+    assert wire.owner.calls == (["released"] if reusable else ["lost"])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"SSH-2.0-OpenSSH_9.2\r\n",
+        b"\x15\x03\x03\x00\x02\x02\x16",
+        b"<html>\r\n",
+        b"HTTP/1.1 abc\r\n\r\n",
+        b"HTTP/1.1 99 Low\r\n\r\n",
+        b"HTTP/1.1 000 Zero\r\n\r\n",
+        b"HTTP/7.1 200 OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\nContent-Length: 0\n\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999999\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nhi",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
+        b"HTTP/1.1 200 OK\r\nX: a\0b\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: a\r\n folded\r\n\r\n",
+        b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n",
+        b"HTTP/1.1 101 Switching\r\n\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\nnonsense",
+    ],
+)
+async def test_what_is_no_http_is_malformed(data: bytes) -> None:
+    """Also on a kept-alive connection: it is the subscriber's fault, not the connection's age."""
+    for uses_before in (0, 1):
+        wire = Wire()
+        for _ in range(uses_before):
+            wire.exchange()
+            wire.receive(OK)
+            wire.connection.take()
+        answer = wire.exchange()
+        wire.receive(data)
+        error = answer.exception()
+        assert isinstance(error, EgressError)
+        assert error.reason is FailureReason.MALFORMED
+        assert wire.connection.state is State.CLOSED
+        assert wire.transport.aborted
+
+
+async def test_reason_of_malformed_is_told_without_content() -> None:
+    wire = Wire()
+    answer = wire.exchange()
+    wire.receive(b"HTTP/1.1 101 secret\r\n\r\n")
+    assert str(answer.exception()) == (
+        "the answer is not HTTP/1.1: status 101 without being asked for"
+    )
+    wire = Wire()
+    answer = wire.exchange()
+    wire.receive(b"HTTP/1.1 200 OK\r\nsecret\r\n\r\n")
+    assert "secret" not in str(answer.exception())
+
+
+@pytest.mark.parametrize("status", [204, 304])
+async def test_body_that_must_not_be_ends_the_connection(status: int) -> None:
+    """RFC 9112, 6.3: such an answer has no body; if the peer sends one all the same, it is lost."""
+    wire = Wire()
+    answer = wire.exchange()
+    wire.receive(b"HTTP/1.1 %d X\r\nContent-Length: 5\r\n\r\n" % status)
+    assert (answer.result().status, answer.result().body) == (status, b"")
+    assert wire.connection.state is State.CLOSED
+
+
+@pytest.mark.parametrize("surplus", [b"x", b"HTTP/1.1 ", OK, b"\0" * 1000])
+async def test_bytes_after_the_answer_end_the_connection(surplus: bytes) -> None:
+    """They would be taken for the answer to the next request."""
+    wire = Wire()
+    answer = wire.exchange()
+    wire.receive(OK + surplus)
+    response: Response = answer.result()
+    assert (response.status, response.headers, response.body) == (200, [LENGTH_2], b"hi")
+    assert wire.connection.state is State.CLOSED
+
+
+async def test_bytes_while_idle_end_the_connection() -> None:
+    wire = Wire()
+    wire.exchange()
+    wire.receive(OK)
+    wire.receive(OK)
+    assert wire.connection.state is State.CLOSED
+    assert wire.owner.calls == ["released", "lost"]
+
+
+async def test_body_until_the_connection_ends() -> None:
+    wire = Wire()
+    answer = wire.exchange()
+    wire.receive(b"HTTP/1.1 200 OK\r\nX: y\r\n\r\nall ", b"of ", b"it")
+    assert not answer.done()
+    wire.end()
+    assert answer.result().body == b"all of it"
+    assert wire.connection.state is State.CLOSED
+
+
+@pytest.mark.parametrize(
+    ("data", "where"),
+    [
+        (b"", "before the answer"),
+        (b"HTT", "in the headers of the answer"),
+        (b"HTTP/1.1 200 OK\r\n", "in the headers of the answer"),
+        (b"HTTP/1.1 100 Continue\r\n\r\n", "in the headers of the answer"),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n",
+            "in the body of an answer with status 200",
+        ),
+        (
+            b"HTTP/1.1 503 No\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel",
+            "answer with status 503",
+        ),
+    ],
+)
+async def test_end_before_the_answer_is_complete(data: bytes, where: str) -> None:
+    wire = Wire()
+    answer = wire.exchange()
+    if data:
+        wire.receive(data)
+    wire.end()
+    error = answer.exception()
+    assert isinstance(error, EgressError)
+    assert error.reason is FailureReason.CLOSED
+    assert where in str(error)
+    assert wire.owner.calls == ["lost"]
+
+
+async def test_reset_is_no_end_of_a_body() -> None:
+    wire = Wire()
+    answer = wire.exchange()
+    wire.receive(b"HTTP/1.1 200 OK\r\n\r\nsome")
+    wire.connection.connection_lost(ConnectionResetError())
+    error = answer.exception()
+    assert isinstance(error, EgressError)
+    assert error.reason is FailureReason.CLOSED
+    assert "reset" in str(error)
+
+
+@pytest.mark.parametrize("exc", [None, ConnectionResetError(), BrokenPipeError()])
+async def test_kept_alive_connection_closed_before_the_answer_is_stale(
+    exc: Exception | None,
+) -> None:
+    wire = Wire()
+    wire.exchange()
+    wire.receive(OK)
+    wire.connection.take()
+    answer = wire.exchange()
+    wire.connection.connection_lost(exc)
+    assert isinstance(answer.exception(), StaleConnection)
+
+
+async def test_kept_alive_connection_closed_since_it_was_taken_is_stale() -> None:
+    wire = Wire()
+    wire.exchange()
+    wire.receive(OK)
+    wire.connection.take()
+    wire.end()
+    assert isinstance(wire.exchange().exception(), StaleConnection)
+
+
+async def test_kept_alive_connection_closed_within_the_answer_is_not_stale() -> None:
+    """The subscriber has begun to answer this very request, so it has seen it."""
+    wire = Wire()
+    wire.exchange()
+    wire.receive(OK)
+    wire.connection.take()
+    answer = wire.exchange()
+    wire.receive(b"H")
+    wire.end()
+    assert isinstance(answer.exception(), EgressError)
+
+
+# Limits
+
+
+def head_of(size: int) -> bytes:
+    start = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX: "
+    return start + b"x" * (size - len(start) - 4) + b"\r\n\r\n"
+
+
+@pytest.mark.parametrize("block", [10**6, 100, 1])
+async def test_head_at_the_limit(block: int) -> None:
+    wire = Wire(EgressLimits(max_response_header_bytes=1000))
+    data = head_of(1000) + b"hi"
+    answer = wire.exchange()
+    wire.receive(*(data[i : i + block] for i in range(0, len(data), block)))
+    assert answer.result().body == b"hi"
+    assert wire.connection.state is State.IDLE
+
+
+@pytest.mark.parametrize("block", [10**6, 100, 1])
+@pytest.mark.parametrize("head", [head_of(1001), head_of(100_000), b"HTTP/1.1 100 Go\r\n\r\n" * 99])
+async def test_head_over_the_limit(head: bytes, block: int) -> None:
+    wire = Wire(EgressLimits(max_response_header_bytes=1000))
+    data = head + b"hi"
+    answer = wire.exchange()
+    wire.receive(*(data[i : i + block] for i in range(0, len(data), block)))
+    error = answer.exception()
+    assert isinstance(error, EgressError)
+    assert error.reason is FailureReason.MALFORMED
+    assert "more than 1000 bytes of headers" in str(error)
+    assert wire.connection.state is State.CLOSED
+
+
+async def test_head_is_limited_for_each_answer() -> None:
+    wire = Wire(EgressLimits(max_response_header_bytes=1000))
+    for _ in range(3):
+        answer = wire.exchange()
+        wire.receive(head_of(1000) + b"hi")
+        assert answer.result().status == 200
+        wire.connection.take()
+
+
+def body_framings(body: bytes) -> dict[str, bytes]:
+    return {
+        "length": b"Content-Length: %d\r\n\r\n%b" % (len(body), body),
+        "chunked": b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(body), body),
+        "until close": b"\r\n" + body,
+    }
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked", "until close"])
+@pytest.mark.parametrize("status", [200, 500])
+@pytest.mark.parametrize("block", [10**6, 7])
+async def test_body_at_the_limit(framing: str, status: int, block: int) -> None:
+    wire = Wire(EgressLimits(max_response_bytes=1000))
+    data = b"HTTP/1.1 %d X\r\n" % status + body_framings(b"b" * 1000)[framing]
+    answer = wire.exchange()
+    wire.receive(*(data[i : i + block] for i in range(0, len(data), block)))
+    if framing == "until close":
+        wire.end()
+    assert answer.result().body == b"b" * 1000
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked", "until close"])
+@pytest.mark.parametrize("size", [1001, 50_000])
+@pytest.mark.parametrize("block", [10**6, 7])
+async def test_body_over_the_limit(framing: str, size: int, block: int) -> None:
+    """It stops reading; a failure keeps its status and the beginning of what it said."""
+    for status in (200, 299, 300, 503):
+        wire = Wire(EgressLimits(max_response_bytes=1000))
+        data = b"HTTP/1.1 %d X\r\n" % status + body_framings(b"b" * size)[framing]
+        answer = wire.exchange()
+        wire.receive(*(data[i : i + block] for i in range(0, len(data), block)))
+        assert wire.transport.aborted
+        assert wire.connection.state is State.CLOSED
+        if status < 300:
+            error = answer.exception()
+            assert isinstance(error, EgressError)
+            assert error.reason is FailureReason.TOO_LARGE
+            assert str(error) == f"answered {status} with a body of more than 1000 bytes"
+        else:
+            assert (answer.result().status, answer.result().body) == (status, b"b" * 1000)
+
+
+# Sending
+
+
+async def test_one_write_a_request() -> None:
+    wire = Wire()
+    wire.exchange(b"POST / HTTP/1.1\r\n\r\nbody")
+    assert wire.transport.writes == [b"POST / HTTP/1.1\r\n\r\nbody"]
+
+
+async def test_large_body_goes_as_fast_as_the_peer_reads() -> None:
+    wire = Wire()
+    wire.transport.room = 300_000
+    body = bytes(range(256)) * 8192  # 2 MiB
+    answer = wire.exchange(b"head", body)
+    sent_first = sum(map(len, wire.transport.writes))
+    assert 300_000 < sent_first < 600_000
+    while wire.transport.room < 0:
+        wire.transport.drained(300_000)
+    assert b"".join(wire.transport.writes) == b"head" + body
+    wire.receive(OK)
+    assert answer.result().status == 200
+    assert wire.connection.state is State.IDLE
+
+
+async def test_answer_before_the_request_is_sent() -> None:
+    """The answer counts; the connection cannot be used again in the middle of a request."""
+    wire = Wire()
+    wire.transport.room = 1000
+    answer = wire.exchange(b"head", b"b" * 10**6)
+    wire.receive(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
+    assert answer.result().status == 413
+    assert wire.connection.state is State.CLOSED
+    wire.connection.resume_writing()  # writes nothing: the fake would fail
+
+
+async def test_answer_while_the_transport_is_full() -> None:
+    wire = Wire()
+    wire.transport.room = 3
+    answer = wire.exchange(b"head")
+    wire.receive(OK)
+    assert answer.result().status == 200
+    assert wire.connection.state is State.CLOSED
+
+
+# Time
+
+
+async def test_timeout_counts_to_the_end_of_the_answer() -> None:
+    for data, where in (
+        (b"", "before the answer"),
+        (b"HTTP/1.1 200 OK\r\n", "in the headers"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n1", "in the body"),
+    ):
+        wire = Wire()
+        answer = wire.exchange(timeout=5.0)
+        wire.receive(*bytewise(data))
+        wire.loop.advance(4.9)
+        assert not answer.done()
+        wire.loop.advance(0.2)
+        error = answer.exception()
+        assert isinstance(error, EgressError)
+        assert error.reason is FailureReason.TIMEOUT
+        assert where in str(error)
+        assert wire.transport.aborted
+        assert wire.loop.pending_timers == 0
+
+
+async def test_dripping_does_not_move_the_timeout() -> None:
+    wire = Wire()
+    answer = wire.exchange(timeout=5.0)
+    wire.receive(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+    for _ in range(50):
+        wire.receive(b".")
+        wire.loop.advance(0.1)
+    assert isinstance(answer.exception(), EgressError)
+
+
+async def test_one_timer_serves_many_requests() -> None:
+    wire = Wire()
+    for _ in range(1000):
+        answer = wire.exchange(timeout=5.0)
+        wire.receive(OK)
+        assert answer.result().status == 200
+        wire.connection.take()
+        wire.loop.advance(0.01)
+    assert wire.loop.timers_set <= 3
+    late = wire.exchange(timeout=5.0)
+    wire.loop.advance(4.99)
+    assert not late.done()
+    wire.loop.advance(0.02)
+    assert isinstance(late.exception(), EgressError)
+
+
+async def test_shorter_timeout_after_a_longer_one() -> None:
+    wire = Wire()
+    wire.exchange(timeout=30.0)
+    wire.receive(OK)
+    wire.connection.take()
+    answer = wire.exchange(timeout=1.0)
+    wire.loop.advance(1.01)
+    assert isinstance(answer.exception(), EgressError)
+
+
+async def test_timer_leaves_an_idle_connection_alone() -> None:
+    wire = Wire()
+    wire.exchange(timeout=1.0)
+    wire.receive(OK)
+    wire.loop.advance(10)
+    assert wire.connection.state is State.IDLE
+    assert wire.loop.pending_timers == 0
+
+
+# Life
+
+
+async def test_closed_is_final_and_told_once() -> None:
+    wire = Wire()
+    wire.connection.abort()
+    wire.connection.abort()
+    wire.connection.take()
+    wire.connection.connection_lost(None)
+    assert wire.connection.state is State.CLOSED
+    assert wire.owner.calls == ["lost"]
+
+
+async def test_abort_fails_the_request_under_way() -> None:
+    wire = Wire()
+    answer = wire.exchange()
+    wire.connection.abort()
+    error = answer.exception()
+    assert isinstance(error, EgressError)
+    assert error.reason is FailureReason.CLOSED
+
+
+async def test_connection_given_up_while_it_is_opened() -> None:
+    wire = Wire()
+    connection = Connection(FakeOwner(), EgressLimits(), FakeLoop().as_loop, expires=0.0)
+    connection.abort()
+    connection.connection_made(wire.transport)
+    assert connection.state is State.CLOSED
+    assert wire.transport.aborted
+
+
+async def test_forsake_closes_only_what_works_on_this_answer() -> None:
+    wire = Wire()
+    first = wire.exchange()
+    wire.receive(OK)
+    wire.connection.take()
+    second = wire.exchange()
+    wire.connection.forsake(first)
+    assert not wire.transport.aborted
+    wire.connection.forsake(second)
+    assert wire.transport.aborted
+    assert not second.done()  # nobody awaits it any more
+
+
+async def test_answer_to_a_cancelled_request_is_dropped() -> None:
+    wire = Wire()
+    answer = wire.exchange()
+    answer.cancel()
+    wire.receive(OK)
+    assert wire.connection.state is State.IDLE
+
+
+async def test_closed_connection_leaves_no_cycle() -> None:
+    """Thousands of connections come and go; none should wait for the garbage collector."""
+
+    class Watched(Connection):
+        __slots__ = ("__weakref__",)
+
+    gc.disable()
+    try:
+        wire = Wire()
+        connection = Watched(FakeOwner(), EgressLimits(), wire.loop.as_loop, 0.0)
+        connection.connection_made(wire.transport)
+        connection.exchange(b"POST", b"", wire.loop.now + 5)
+        connection.data_received(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
+        connection.eof_received()
+        connection.connection_lost(None)
+        gone = weakref.ref(connection)
+        del connection
+        wire.loop.advance(10)
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+async def test_repr_tells_the_state() -> None:
+    wire = Wire()
+    assert repr(wire.connection) == "<Connection ACTIVE>"
+    answer = wire.exchange()
+    assert repr(wire.connection) == "<Connection ACTIVE, waits for an answer>"
+    wire.receive(OK)
+    assert repr(wire.connection) == "<Connection IDLE>"
+    assert repr(answer.result()) == "<Response 200 1 headers 2 bytes>"
