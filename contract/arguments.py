@@ -237,6 +237,8 @@ def _time(match: re.Match[str]) -> Start:
         seconds = datetime.fromisoformat(f"{day}T{clock}{offset}").timestamp()
     except (ValueError, OverflowError):
         raise ValueError("must be a time that exists") from None
+    if seconds < 0:
+        raise ValueError("must be a time after 1970")
     return Start(StartKind.TIME, seconds + float(fraction or 0))
 
 

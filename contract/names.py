@@ -4,6 +4,8 @@ They are those of the Go implementation (Knative eventing v0.5 and v0.6), so tha
 durables and stored events go on to be found.
 """
 
+import re
+
 PROVISIONER = "natss"
 DEFAULT_CLIENT_ID = "knative-natss-dispatcher"
 DEFAULT_CLUSTER_ID = "knative-nats-streaming"
@@ -44,3 +46,23 @@ def normalise_host(host: str) -> str:
     if host.startswith("["):
         return host.partition("]")[0] + "]"
     return host.partition(":")[0].rstrip(".")
+
+
+_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+
+MAX_SUBJECT = 255
+"""The FILE store keeps each channel in a folder of its name; file systems allow 255 bytes."""
+
+
+def is_dns_label(text: str) -> bool:
+    """Whether it may name a namespace (RFC 1123, lower case)."""
+    return _LABEL.fullmatch(text) is not None
+
+
+def is_dns_name(text: str) -> bool:
+    """Whether it may name a resource: DNS labels with dots between, 253 characters at most.
+
+    What passes has none of the characters that NATS Streaming refuses in a channel (``*``, ``>``,
+    ``/``, blanks, empty tokens).
+    """
+    return len(text) <= 253 and all(_LABEL.fullmatch(label) for label in text.split("."))

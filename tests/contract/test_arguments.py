@@ -101,6 +101,7 @@ def test_start(start: object, kind: StartKind, value: float) -> None:
         ("2024-05-01T12:30:00", "needs a date, the seconds and Z or an offset"),
         ("2024-02-30T12:30:00Z", "must be a time that exists"),
         ("2024-05-01T24:30:00Z", "must be a time that exists"),
+        ("0001-01-01T00:00:00+23:59", "must be a time after 1970"),
         (0, "must be a sequence of at least 1"),
         (-5, "must be a sequence of at least 1"),
         (2**64, "must be a sequence of at least 1"),

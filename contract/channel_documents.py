@@ -1,0 +1,171 @@
+"""A Channel document (``eventing.knative.dev/v1alpha1``) as a value.
+
+Pure. Who else subscribes to the channel by a Subscription document is added in ``documents.py``.
+"""
+
+from dataclasses import replace
+
+from contract.arguments import parse_arguments
+from contract.fields import Fields, Refused, fields
+from contract.metadata import Document, is_uid
+from contract.names import (
+    MAX_SUBJECT,
+    PROVISIONER,
+    channel_host,
+    channel_subject,
+    is_dns_label,
+    is_dns_name,
+    normalise_host,
+)
+from contract.reports import did_you_mean, shown
+from contract.resources import Channel, Defaults, ResourceName, Subscriber
+from contract.uris import complete_uri
+
+OBJECT_REFERENCE = (
+    "apiVersion",
+    "kind",
+    "name",
+    "namespace",
+    "uid",
+    "resourceVersion",
+    "fieldPath",
+)
+
+
+def is_ours(document: Document) -> bool:
+    """Whether the channel is for NATS Streaming.
+
+    Raises:
+        Refused: that cannot be told.
+    """
+    spec = document.root.nested("spec")
+    if not spec.has("provisioner"):
+        raise Refused(
+            "spec.provisioner",
+            f"is missing, so the channel is ignored; write provisioner: {{name: {PROVISIONER}}}",
+        )
+    provisioner = spec.nested("provisioner")
+    name = provisioner.required_text("name")
+    if name != PROVISIONER:
+        hint = did_you_mean(name, [PROVISIONER])
+        if hint:
+            raise Refused("spec.provisioner.name", f"{shown(name)} is another provisioner{hint}")
+        return False
+    kind = provisioner.text("kind")
+    return not provisioner.has("namespace") and kind in {None, "ClusterChannelProvisioner"}
+
+
+def address(document: Document) -> str | None:
+    """The host that the channel's status has, normalised; None if there is none."""
+    hostname = document.root.nested("status").nested("address").text("hostname")
+    return normalise_host(hostname) if hostname else None
+
+
+def read_channel(document: Document, defaults: Defaults) -> tuple[Channel, bool]:
+    """Read a channel that ``is_ours``; and whether every subscriber in it could be read.
+
+    What is wrong with one subscriber or one argument is reported and leaves the rest good.
+
+    Raises:
+        Refused: the channel as a whole cannot be used.
+    """
+    name = document.name
+    subject = channel_subject(name.namespace, name.name)
+    if len(subject) > MAX_SUBJECT:
+        raise Refused(
+            "metadata.name", f"with the namespace it must not pass {MAX_SUBJECT - 1} characters"
+        )
+    spec = document.root.nested("spec")
+    spec.tell_unknown(("provisioner", "arguments", "subscribable", "generation"))
+    spec.nested("provisioner").tell_unknown(OBJECT_REFERENCE)
+    subscribers, complete = _subscribers(spec, name, defaults.cluster_domain)
+    report = document.report
+    policy, problems = parse_arguments(
+        spec.value.get("arguments"), report.resource, name.namespace, defaults
+    )
+    report.problems += (replace(problem, origin=report.origin) for problem in problems)
+    hosts = _hosts(document, defaults.cluster_domain)
+    return Channel(name, hosts, subscribers, policy), complete
+
+
+def _hosts(document: Document, cluster_domain: str) -> tuple[str, ...]:
+    name = document.name
+    own = channel_host(name.namespace, name.name, cluster_domain)
+    try:
+        host = address(document)
+        if host is not None and not is_dns_name(host):
+            raise Refused("status.address.hostname", f"{shown(host)}; must be a DNS name")
+    except Refused as refused:
+        document.report.add(refused.path, f"{refused.message}; ignored")
+        host = None
+    return (host, own) if host and host != own else (own,)
+
+
+def _subscribers(
+    spec: Fields, channel: ResourceName, cluster_domain: str
+) -> tuple[tuple[Subscriber, ...], bool]:
+    subscribable = spec.nested("subscribable")
+    subscribable.tell_unknown(("subscribers",))
+    complete = True
+    read: dict[str, Subscriber] = {}
+    for path, item in subscribable.items("subscribers"):
+        try:
+            subscriber = _subscriber(fields(item, path, spec.report), channel, cluster_domain)
+            if subscriber.durable in read:
+                raise Refused(path, f"{shown(subscriber.durable)} is there already; ignored")
+        except Refused as refused:
+            spec.report.add(refused.path, refused.message)
+            complete = False
+            continue
+        read[subscriber.durable] = subscriber
+    return tuple(read.values()), complete
+
+
+def _subscriber(entry: Fields, channel: ResourceName, cluster_domain: str) -> Subscriber:
+    entry.tell_unknown(("uid", "ref", "subscriberURI", "replyURI", "generation"))
+    uid = entry.text("uid")
+    if uid is not None and not is_uid(uid):
+        raise Refused(entry.path_of("uid"), f"{shown(uid)}; must be a UID")
+    ref = entry.nested("ref")
+    ref.tell_unknown(OBJECT_REFERENCE)
+    subscriber = Subscriber(
+        ref=_ref(ref, uid, channel),
+        uid=uid,
+        subscriber_uri=_uri(entry, "subscriberURI", channel.namespace, cluster_domain),
+        reply_uri=_uri(entry, "replyURI", channel.namespace, cluster_domain),
+    )
+    if subscriber.subscriber_uri is None and subscriber.reply_uri is None:
+        raise Refused(entry.path, "has neither subscriberURI nor replyURI; ignored")
+    return subscriber
+
+
+def _ref(ref: Fields, uid: str | None, channel: ResourceName) -> ResourceName:
+    """The Subscription of an entry; entries of v0.6 may do without, for they have a uid."""
+    name = ref.text("name")
+    namespace = ref.text("namespace") or channel.namespace
+    if name is None:
+        if uid is None:
+            raise Refused(ref.path, "is missing, and uid too: one of them has to name the durable")
+        return ResourceName(namespace, uid)
+    if not is_dns_name(name):
+        raise Refused(ref.path_of("name"), f"{shown(name)}; must be the name of a Subscription")
+    if not is_dns_label(namespace):
+        raise Refused(ref.path_of("namespace"), f"{shown(namespace)}; must be a namespace")
+    return ResourceName(namespace, name)
+
+
+def _uri(entry: Fields, key: str, namespace: str, cluster_domain: str) -> str | None:
+    text = entry.text(key)
+    return None if text is None else completed(text, entry.path_of(key), namespace, cluster_domain)
+
+
+def completed(text: str, path: str, namespace: str, cluster_domain: str) -> str:
+    """``complete_uri``.
+
+    Raises:
+        Refused: no event can be sent to it.
+    """
+    try:
+        return complete_uri(text, namespace, cluster_domain)
+    except ValueError as error:
+        raise Refused(path, f"{shown(text)}; {error}") from error
