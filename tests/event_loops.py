@@ -1,7 +1,7 @@
 """Which event loops tests run on.
 
-The dispatcher runs on uvloop, its tests in general on asyncio's loop. Where the two differ (order of
-callbacks, how transports close), a test module sets ``EVENT_LOOPS = BOTH``.
+The dispatcher runs on uvloop, its tests in general on asyncio's loop. Where the two may differ, in
+the order of callbacks or in how transports close, a test module sets ``EVENT_LOOPS = BOTH``.
 """
 
 import asyncio

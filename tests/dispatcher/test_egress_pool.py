@@ -1,0 +1,438 @@
+"""Which connection a request gets: limits, order, fairness and age, on fakes."""
+
+import asyncio
+import itertools
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dispatcher.egress_connection import Connection, EgressError, FailureReason, State
+from dispatcher.egress_pool import Pools
+from dispatcher.limits import EgressLimits
+from tests.dispatcher.egress_fakes import FakeLoop, FakeTransport
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+
+
+class World:
+    """Pools on fakes, and what a caller does with their connections."""
+
+    def __init__(self, **limits: float) -> None:
+        self.loop = FakeLoop()
+        self.pools = Pools(EgressLimits(**limits), self.loop.as_loop)  # type: ignore[arg-type]  # int or float by field
+
+    def take(self, origin: str = "a") -> Connection | None:
+        """As ``Egress.post`` without waiting: a connection that is at work, or None."""
+        connection = self.pools.take_idle(origin, self.loop.now) or self.pools.open(origin)
+        if connection is not None:
+            begin(connection)
+        return connection
+
+    def taken(self, origin: str = "a") -> Connection:
+        connection = self.take(origin)
+        assert connection is not None
+        return connection
+
+    def full(self, origin: str = "a") -> bool:
+        return self.take(origin) is None
+
+    async def waiting(self, origin: str = "a") -> "asyncio.Task[Connection]":
+        task = asyncio.create_task(self._wait(origin))
+        await asyncio.sleep(0)
+        return task
+
+    async def _wait(self, origin: str) -> Connection:
+        connection = await self.pools.wait(origin)
+        begin(connection)
+        return connection
+
+
+def begin(connection: Connection) -> None:
+    if connection.state is State.NEW:
+        connection.connection_made(FakeTransport(connection))
+    connection.exchange(b"POST", b"", 1e9)
+
+
+def answer(connection: Connection) -> None:
+    connection.data_received(OK)
+
+
+async def test_the_last_used_connection_goes_first() -> None:
+    world = World()
+    first, second = world.taken(), world.taken()
+    answer(first)
+    answer(second)
+    assert world.taken() is second
+    assert world.taken() is first
+
+
+async def test_origins_do_not_share_connections() -> None:
+    world = World()
+    answer(world.taken("a"))
+    assert world.taken("b") is not None
+    assert world.pools.summary == "2 origins, 2 connections, 1 idle, 0 waiting"
+
+
+async def test_limit_of_an_origin() -> None:
+    world = World(max_connections_per_origin=2)
+    world.taken()
+    world.taken()
+    assert world.full()
+    world.taken("b")
+
+
+async def test_waiting_is_first_come_first_served() -> None:
+    world = World(max_connections_per_origin=1)
+    connection = world.taken()
+    waiters = [await world.waiting() for _ in range(3)]
+    for waiter in waiters:
+        assert not waiter.done()
+        answer(connection)
+        assert await waiter is connection
+    assert world.pools.summary == "1 origins, 1 connections, 0 idle, 0 waiting"
+
+
+async def test_nobody_overtakes_those_who_wait() -> None:
+    world = World(max_connections_per_origin=1)
+    connection = world.taken()
+    waiter = await world.waiting()
+    assert world.full()
+    connection.abort()
+    assert world.full()  # the place is already given away
+    assert (await waiter).state is State.ACTIVE
+
+
+async def test_place_of_a_lost_connection_goes_to_the_next() -> None:
+    world = World(max_connections_per_origin=1)
+    connection = world.taken()
+    waiter = await world.waiting()
+    connection.connection_lost(ConnectionResetError())
+    assert await waiter is not connection
+
+
+async def test_idle_connections_are_limited() -> None:
+    world = World(max_idle_per_origin=2)
+    for connection in [world.taken() for _ in range(5)]:
+        answer(connection)
+    assert world.pools.summary == "1 origins, 2 connections, 2 idle, 0 waiting"
+
+
+async def test_connection_closed_while_idle_is_forgotten() -> None:
+    world = World()
+    first, second = world.taken(), world.taken()
+    answer(first)
+    answer(second)
+    second.connection_lost(None)
+    assert world.taken() is first
+    first.connection_lost(None)
+    assert world.pools.summary == "0 origins, 0 connections, 0 idle, 0 waiting"
+
+
+# Cancellation
+
+
+async def test_who_gives_up_waiting_leaves_the_line() -> None:
+    world = World(max_connections_per_origin=1)
+    connection = world.taken()
+    waiters = [await world.waiting() for _ in range(3)]
+    waiters[0].cancel()
+    waiters[1].cancel()
+    answer(connection)  # before the cancelled tasks have run
+    assert await waiters[2] is connection
+    assert world.pools.summary == "1 origins, 1 connections, 0 idle, 0 waiting"
+
+
+async def test_all_give_up_waiting() -> None:
+    world = World(max_connections_per_origin=1)
+    connection = world.taken()
+    waiters = [await world.waiting() for _ in range(3)]
+    for waiter in waiters:
+        waiter.cancel()
+    answer(connection)
+    await asyncio.gather(*waiters, return_exceptions=True)
+    assert world.pools.summary == "1 origins, 1 connections, 1 idle, 0 waiting"
+    assert world.taken() is connection
+
+
+async def test_given_up_just_when_it_was_handed_over() -> None:
+    """The connection must not stay with nobody."""
+    world = World(max_connections_per_origin=1)
+    connection = world.taken()
+    first, second = await world.waiting(), await world.waiting()
+    answer(connection)
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    assert await second is not connection
+    assert connection.state is State.CLOSED
+
+
+async def test_new_arrival_is_not_stuck_behind_those_who_gave_up() -> None:
+    world = World(max_connections_per_origin=1)
+    connection = world.taken()
+    waiter = await world.waiting()
+    waiter.cancel()
+    connection.abort()
+    world.taken()  # though the cancelled task has not run yet
+    with pytest.raises(asyncio.CancelledError):
+        await waiter
+
+
+# The limit of all origins
+
+
+async def test_room_is_made_by_closing_what_is_idle_longest() -> None:
+    world = World(max_connections=3)
+    a, b, c = world.taken("a"), world.taken("b"), world.taken("c")
+    for connection in (b, a, c):
+        answer(connection)
+    world.taken("d")
+    assert [x.state for x in (a, b, c)] == [State.IDLE, State.CLOSED, State.IDLE]
+
+
+async def test_first_connection_of_an_origin_never_waits() -> None:
+    """A hundred hanging subscribers may not keep another from its first connection."""
+    world = World(max_connections=2)
+    world.taken("hung")
+    world.taken("hung")
+    assert world.full("hung")
+    world.taken("quick")
+    assert world.full("quick")
+    assert world.pools.summary == "2 origins, 3 connections, 0 idle, 0 waiting"
+
+
+async def test_freed_place_goes_to_the_origin_with_the_fewest() -> None:
+    world = World(max_connections=6)
+    rich = [world.taken("rich") for _ in range(5)]
+    world.taken("poor")
+    waits_rich = await world.waiting("rich")
+    waits_poor = await world.waiting("poor")
+    rich[0].abort()
+    await waits_poor
+    assert not waits_rich.done()
+    rich[1].abort()
+    await waits_rich
+
+
+async def test_busy_origin_shares_with_one_that_waits() -> None:
+    """Its own next request waits a little, instead of the other's for ever."""
+    world = World(max_connections=6)
+    rich = [world.taken("rich") for _ in range(5)]
+    world.taken("poor")
+    own = await world.waiting("rich")
+    other = await world.waiting("poor")
+    answer(rich[0])
+    await other
+    assert rich[0].state is State.CLOSED
+    assert not own.done()
+    answer(rich[1])
+    assert await own is rich[1]
+
+
+async def test_sharing_stops_where_it_would_only_swap_places() -> None:
+    world = World(max_connections=3)
+    a = [world.taken("a"), world.taken("a")]
+    world.taken("b")
+    own, other = await world.waiting("a"), await world.waiting("b")
+    answer(a[0])
+    assert await own is a[0]
+    assert not other.done()
+    other.cancel()
+
+
+async def test_connection_that_would_idle_makes_room_for_another_origin() -> None:
+    world = World(max_connections=2)
+    a, b = world.taken("a"), world.taken("b")
+    other = await world.waiting("b")
+    answer(a)
+    await other
+    assert a.state is State.CLOSED
+    answer(b)
+    assert b.state is State.IDLE
+
+
+async def test_retry_finds_room_beside_idle_connections() -> None:
+    """``open`` without ``take_idle``: an idle connection makes room rather than let it wait."""
+    world = World(max_connections_per_origin=1)
+    idle = world.taken()
+    answer(idle)
+    fresh = world.pools.open("a")
+    assert fresh is not None
+    assert fresh.state is State.NEW
+    assert idle.state is State.CLOSED
+    begin(fresh)
+    answer(fresh)
+    assert world.taken() is fresh
+
+
+# Age
+
+
+async def test_old_connections_are_not_used_again() -> None:
+    world = World(max_age=60.0, idle_timeout=1000.0)
+    connection = world.taken()
+    answer(connection)
+    world.loop.advance(44)
+    assert world.taken() is connection
+    answer(connection)
+    world.loop.advance(17)
+    assert world.taken() is not connection
+    assert connection.state is State.CLOSED
+
+
+async def test_age_is_seen_when_a_connection_is_handed_over() -> None:
+    """Else an origin that always has somebody waiting would never see its DNS change."""
+    world = World(max_connections_per_origin=1, max_age=60.0)
+    connection = world.taken()
+    waiter = await world.waiting()
+    world.loop.advance(61)
+    answer(connection)
+    assert await waiter is not connection
+
+
+async def test_connections_of_a_burst_do_not_age_together() -> None:
+    world = World(max_age=60.0)
+    ages = sorted(world.taken().expires - world.loop.now for _ in range(64))
+    assert 45 <= ages[0] < ages[-1] <= 60
+    assert max(b - a for a, b in itertools.pairwise(ages)) < 2
+
+
+async def test_idle_connections_are_closed_in_time() -> None:
+    world = World()
+    early, late, busy = world.taken("a"), world.taken("b"), world.taken("c")
+    answer(early)
+    world.loop.advance(10)
+    answer(late)
+    world.loop.advance(10)
+    world.pools.close_idle(before=world.loop.now - 15)
+    assert [x.state for x in (early, late, busy)] == [State.CLOSED, State.IDLE, State.ACTIVE]
+    assert world.pools.summary == "2 origins, 2 connections, 1 idle, 0 waiting"
+
+
+async def test_origins_that_are_gone_leave_nothing() -> None:
+    world = World()
+    for number in range(5000):
+        answer(world.taken(f"origin-{number}"))
+        world.loop.advance(1 / 64)
+        world.pools.close_idle(before=world.loop.now - 1)
+    assert world.pools.summary == "63 origins, 63 connections, 63 idle, 0 waiting"
+    world.loop.advance(2)
+    world.pools.close_idle(before=world.loop.now - 1)
+    assert world.pools.summary == "0 origins, 0 connections, 0 idle, 0 waiting"
+    assert not world.pools.is_used
+
+
+async def test_close_ends_all() -> None:
+    world = World(max_connections_per_origin=2)
+    busy, idle = world.taken(), world.taken()
+    answer(idle)
+    world.taken("b")
+    world.taken()
+    waiter = await world.waiting()
+    error = EgressError(FailureReason.CLOSED, "closed")
+    world.pools.close(error)
+    with pytest.raises(EgressError):
+        await waiter
+    assert busy.state is idle.state is State.CLOSED
+    assert world.pools.summary == "0 origins, 0 connections, 0 idle, 0 waiting"
+
+
+# All of it
+
+OPS = st.lists(
+    st.tuples(
+        st.sampled_from(["post", "answer", "lose", "give up", "pause", "sweep"]),
+        st.integers(0, 3),
+    ),
+    max_size=80,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(ops=OPS, total=st.integers(1, 6), each=st.integers(1, 4))
+def test_whatever_happens_the_accounts_are_right(
+    ops: list[tuple[str, int]], total: int, each: int
+) -> None:
+    """Limits hold, and nobody waits while there is room or an idle connection."""
+
+    async def play() -> None:
+        callers = Callers(total, each)
+        for op, number in ops:
+            await callers.do(op, number)
+            if number:  # else the next thing happens before any task has run
+                await callers.settle()
+                callers.check()
+        await callers.leave()
+        assert callers.world.pools.summary == "0 origins, 0 connections, 0 idle, 0 waiting"
+
+    asyncio.run(play())
+
+
+class Callers:
+    """Those who post to four origins."""
+
+    def __init__(self, total: int, each: int) -> None:
+        self.total = total
+        self.each = each
+        self.world = World(
+            max_connections=total, max_connections_per_origin=each, max_age=60.0, idle_timeout=20.0
+        )
+        self.busy: list[Connection] = []
+        self.waiting: list[tuple[str, asyncio.Task[Connection]]] = []
+
+    async def do(self, op: str, number: int) -> None:
+        world, busy, waiting = self.world, self.busy, self.waiting
+        if op == "post":
+            await self._post(f"origin-{number}")
+        elif op == "answer" and busy:
+            answer(busy.pop(number % len(busy)))
+        elif op == "lose" and busy:
+            busy.pop(number % len(busy)).connection_lost(None)
+        elif op == "give up" and waiting:
+            waiting[number % len(waiting)][1].cancel()
+        elif op == "pause":
+            world.loop.advance(10 * number)
+        elif op == "sweep":
+            world.pools.close_idle(before=world.loop.now - 20)
+
+    async def _post(self, origin: str) -> None:
+        connection = self.world.take(origin)
+        if connection is None:
+            self.waiting.append((origin, await self.world.waiting(origin)))
+        else:
+            self.busy.append(connection)
+
+    async def settle(self) -> None:
+        for _ in range(3):
+            await asyncio.sleep(0)
+        for entry in [x for x in self.waiting if x[1].done()]:
+            self.waiting.remove(entry)
+            if not entry[1].cancelled():
+                self.busy.append(entry[1].result())
+
+    async def leave(self) -> None:
+        for _, task in self.waiting:
+            task.cancel()
+        await self.settle()
+        self.world.pools.close(EgressError(FailureReason.CLOSED, "closed"))
+
+    def check(self) -> None:
+        origins = self.world.pools._origins
+        idle = set(self.world.pools._idle)
+        everything = {c for pool in origins.values() for c in pool.connections}
+        assert everything == set(self.busy) | idle
+        assert not set(self.busy) & idle
+        assert self.world.pools._total == len(everything)
+        assert sum(len(pool.connections) - 1 for pool in origins.values()) <= self.total
+        waiting = Counter(origin for origin, _ in self.waiting)
+        for name, pool in origins.items():
+            assert pool.connections, "the first connection needs no waiting"
+            assert len(pool.connections) <= self.each
+            assert len(pool.waiters) == waiting[name]
+            assert set(pool.idle) == pool.connections & idle
+            if pool.waiters:
+                assert not pool.idle
+                no_room = len(everything) >= self.total and not idle
+                assert no_room or len(pool.connections) == self.each
