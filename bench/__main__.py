@@ -2,7 +2,7 @@
 
 import argparse
 import asyncio
-import datetime
+import datetime as dt
 import importlib.metadata
 import os
 import platform
@@ -68,7 +68,7 @@ def conditions() -> str:
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     return "\n".join(
         [
-            f"- Date: {datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC, {_commit()}",
+            f"- Date: {dt.datetime.now(dt.UTC):%Y-%m-%d %H:%M} UTC, {_commit()}",
             f"- Machine: {machine()}; load average before: {load}",
             f"- Python {platform.python_version()}, {versions}",
             f"- {server.stdout.strip()}",

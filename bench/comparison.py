@@ -54,7 +54,7 @@ async def compare(case: Case, folder: Path, rounds: int) -> Comparison:
             )
         )
         results.append(await run(case, here))
-    nats_streaming, server, client, stored_form = (median(figures) for figures in zip(*parts))
+    nats_streaming, server, client, stored_form = map(median, zip(*parts, strict=True))
     by_speed = sorted(results, key=lambda result: result.events_per_second)
     return Comparison(
         store=case.store,

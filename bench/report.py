@@ -22,7 +22,7 @@ class Figures:
         for number, column in enumerate(self.columns):
             table.add_column(column, justify="right" if number else "left")
         for row in self.rows:
-            table.add_row(*row)
+            table.add_row(*(text.replace("**", "") for text in row))
         return table
 
     def as_markdown(self) -> str:
