@@ -1,0 +1,42 @@
+"""``connect``: the way to a new session."""
+
+from nats_streaming import requests
+from nats_streaming.connecting import open_any_link
+from nats_streaming.connection import Connection, OnEvent
+from nats_streaming.errors import NatsUnreachable, NotConnected
+from nats_streaming.events import ConnectionEvent, Problem
+from nats_streaming.options import ConnectionOptions
+from nats_streaming.session import new_conn_id
+
+
+async def connect(options: ConnectionOptions, *, on_event: OnEvent | None = None) -> Connection:
+    """Connects to NATS and opens a session of NATS Streaming; tries each NATS server once.
+
+    Args:
+        options: whom to reach, as whom.
+        on_event: is called with each change of the connection's state, and with what else its
+            owner should know; it must not block.
+
+    Raises:
+        NatsUnreachable, ServerUnavailable, ClientIdInUse: try again later.
+        AuthenticationFailed, TlsNotOffered, InvalidClientId: the options are wrong.
+        ConnectRefused: for another reason that the server gave.
+    """
+    tell = on_event or _ignore
+    conn_id = new_conn_id()
+    link = await open_any_link(options, conn_id, lambda text: tell(Problem(text)))
+    try:
+        session = await requests.open_session(link, options, conn_id)
+        connection = Connection(options, session, tell)
+        await connection.start(link)
+    except BaseException as error:
+        # With its heartbeat inbox; answered, it would keep the client id in use.
+        await link.dispose()
+        if isinstance(error, NotConnected):
+            raise NatsUnreachable((f"{link.server}: {error}",)) from error
+        raise
+    return connection
+
+
+def _ignore(_event: ConnectionEvent) -> None:
+    pass

@@ -1,0 +1,95 @@
+"""The nats-py client with a short way in and out, and an end that cannot hang.
+
+All that this package assumes about the inside of nats-py is in this file, and
+``tests/nats_streaming/test_nats_client.py`` pins it for the installed version:
+
+- messages: ``_process_msg`` hands a message to a function at once, instead of through a queue and
+  a task per subscription; that halves the CPU of a message received.
+- writes: ``_transport.write`` instead of ``publish``, so that what is sent in one turn of the event
+  loop is one write; together with the former it takes 13 us instead of 21 us per whole event.
+- end: ``_transport`` is aborted, since ``close`` waits for ever for a peer that is half gone, and
+  its three tasks are awaited.
+- TLS: nats-py speaks plain text to a server that does not ask for TLS, whatever the URL says;
+  ``is_encrypted`` looks at the transport.
+
+What is left to ``link.py``: when to connect, and what an error means.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+
+from nats.aio.client import Client
+from nats.aio.transport import TcpTransport
+
+logger = logging.getLogger(__name__)
+
+END_SECONDS = 1.0
+"""An aborted socket is closed in the next turn of the event loop; this is for surprises."""
+
+Receiver = Callable[[bytes, bytes, bytes, bytes | None], None]
+"""Takes subject, reply subject, data and raw headers of a message."""
+
+
+class NatsClient(Client):
+    """A nats-py client; its subscriptions are made by ``receive``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._receivers: dict[int, Receiver] = {}
+
+    async def receive(self, subject: str, receiver: Receiver) -> None:
+        """Calls ``receiver`` for each message, in the order of arrival; it must not block."""
+        # With a future, which stays unused here, nats-py starts no task for the subscription.
+        unused = asyncio.get_running_loop().create_future()
+        subscription = await self.subscribe(subject, future=unused)
+        self._receivers[subscription._id] = receiver  # noqa: SLF001 - see the module's text
+
+    def write(self, commands: bytes) -> None:
+        """Sends NATS commands, ready made. They overtake what nats-py still has to flush."""
+        if self._transport is not None:
+            self._transport.write(commands)
+
+    @property
+    def is_encrypted(self) -> bool:
+        writer = self._writer()
+        return writer is not None and writer.get_extra_info("ssl_object") is not None
+
+    def abort(self) -> None:
+        """Drops the socket now, with whatever is not sent yet."""
+        writer = self._writer()
+        if writer is not None:
+            writer.transport.abort()
+
+    async def end(self) -> None:
+        """Drops the socket and waits until it is closed and no task of this client runs."""
+        self.abort()
+        tasks = [
+            task
+            for task in (self._reading_task, self._ping_interval_task, self._flusher_task)
+            if task is not None
+        ]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        writer = self._writer()
+        if writer is not None:
+            with contextlib.suppress(OSError, TimeoutError):
+                await asyncio.wait_for(writer.wait_closed(), END_SECONDS)
+
+    async def _process_msg(
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None
+    ) -> None:
+        receiver = self._receivers.get(sid)
+        if receiver is None:
+            return
+        try:
+            receiver(subject, reply, data, headers)
+        except Exception:
+            # Raised further it would end nats-py's reading task, and nothing would tell.
+            logger.exception("a receiver of NATS messages failed")
+
+    def _writer(self) -> asyncio.StreamWriter | None:
+        transport = self._transport
+        return transport._io_writer if isinstance(transport, TcpTransport) else None  # noqa: SLF001 - see the module's text
