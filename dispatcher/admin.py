@@ -1,0 +1,143 @@
+"""The admin server: health, readiness, metrics and status over HTTP, on a port of its own.
+
+It is for operators, probes and Prometheus; events come in by ``dispatcher.ingress``. What the
+answers say is decided by whoever makes the ``Admin``. Large ones are made and written in pieces, so
+that a scrape or a curious person does not hold up the events.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+import orjson
+from aiohttp import web
+
+from dispatcher import admin_page, exposition
+from dispatcher.metrics import Metrics
+
+_PIECE_SECONDS = 0.005
+"""How long one piece may take to be made. A busy loop still gets through in time: a scrape of
+3,000 subscriptions is a dozen pieces."""
+
+_PIECE_BYTES = 1024 * 1024
+_CLOSE_TIMEOUT = 1.0
+"""Seconds that closing waits for answers under way."""
+
+
+class Admin:
+    """Serves ``/healthz``, ``/readyz``, ``/metrics``, ``/status`` and a page of links on ``/``.
+
+    Args:
+        ready: Why the dispatcher is not ready; empty when it is.
+        status: The document of ``/status``, which JSON can hold. The page on ``/`` shows its
+            ``channels`` with their ``subscriptions`` as a table.
+        metrics: What ``/metrics`` shows.
+    """
+
+    def __init__(
+        self,
+        ready: Callable[[], list[str]],
+        status: Callable[[], Mapping[str, object]],
+        metrics: Metrics,
+    ) -> None:
+        self._ready = ready
+        self._status = status
+        self._exposition = exposition.Exposition(metrics)
+        app = web.Application()
+        app.router.add_get("/", self._index)
+        app.router.add_get("/healthz", self._healthz)
+        app.router.add_get("/readyz", self._readyz)
+        app.router.add_get("/metrics", self._metrics)
+        app.router.add_get("/status", self._show_status)
+        app.on_response_prepare.append(_add_headers)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_CLOSE_TIMEOUT)
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen; the port is returned, which is another than ``port`` if that is 0.
+
+        Raises:
+            OSError: The address cannot be listened on.
+        """
+        await self._runner.setup()
+        await web.TCPSite(self._runner, host, port).start()
+        return int(self._runner.addresses[0][1])
+
+    async def close(self) -> None:
+        """Stop listening and end what is being answered. It may be called in any state."""
+        await self._runner.cleanup()
+
+    async def _healthz(self, _: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def _readyz(self, request: web.Request) -> web.Response:
+        reasons = self._ready()
+        response = _json(request, {"ready": not reasons, "reasons": reasons})
+        if reasons:
+            response.set_status(503)
+        return response
+
+    async def _show_status(self, request: web.Request) -> web.Response:
+        return _json(request, self._status())
+
+    async def _metrics(self, request: web.Request) -> web.StreamResponse:
+        return await _stream(request, exposition.CONTENT_TYPE, self._exposition.parts())
+
+    async def _index(self, request: web.Request) -> web.StreamResponse:
+        page = admin_page.parts(self._status(), self._ready())
+        return await _stream(
+            request, admin_page.CONTENT_TYPE, (part.encode("utf-8", "replace") for part in page)
+        )
+
+
+async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:
+    response.headers["Server"] = "natss-dispatcher"  # aiohttp would tell versions
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["Content-Security-Policy"] = admin_page.POLICY
+    response.headers["X-Content-Type-Options"] = "nosniff"
+
+
+def _json(request: web.Request, document: object) -> web.Response:
+    option = orjson.OPT_NON_STR_KEYS | orjson.OPT_APPEND_NEWLINE
+    if "pretty" in request.query:
+        option |= orjson.OPT_INDENT_2
+    body = orjson.dumps(document, default=str, option=option)
+    response = web.Response(body=body, content_type="application/json")
+    _compress(request, response)
+    return response
+
+
+def _compress(request: web.Request, response: web.StreamResponse) -> None:
+    """Compress for a client that asks for it; a scrape shrinks to a twentieth."""
+    if request.method != "HEAD":  # aiohttp would send the end of the compressed body that is not
+        response.enable_compression()
+
+
+async def _stream(
+    request: web.Request, content_type: str, parts: Iterable[bytes]
+) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Type": content_type})
+    _compress(request, response)
+    await response.prepare(request)
+    if request.method != "HEAD":
+        for piece in _pieces(parts):
+            await response.write(piece)
+            await asyncio.sleep(0)
+    await response.write_eof()
+    return response
+
+
+def _pieces(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """Parts joined to few pieces, none of which takes long to make."""
+    held: list[bytes] = []
+    size = 0
+    began = time.perf_counter()
+    for part in parts:
+        held.append(part)
+        size += len(part)
+        if size >= _PIECE_BYTES or time.perf_counter() - began >= _PIECE_SECONDS:
+            yield b"".join(held)
+            held.clear()
+            size = 0
+            began = time.perf_counter()
+    if held:
+        yield b"".join(held)
