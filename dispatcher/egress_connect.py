@@ -85,18 +85,18 @@ async def _open(
     loop = asyncio.get_running_loop()
     context = tls if target.tls else None
     server_hostname = target.host.removesuffix(".") if target.tls else None
-    host = target.host
+    host, port = target.host, target.port
     if not _is_address(host):
-        addresses = await resolve(host, target.port)
+        addresses = await resolve(host, port)
         if len(addresses) != 1:
             sock = await _race(addresses)
             await loop.create_connection(
                 lambda: connection, sock=sock, ssl=context, server_hostname=server_hostname
             )
             return
-        host = addresses[0][4][0]
+        host, port = addresses[0][4][:2]
     await loop.create_connection(
-        lambda: connection, host, target.port, ssl=context, server_hostname=server_hostname
+        lambda: connection, host, port, ssl=context, server_hostname=server_hostname
     )
 
 

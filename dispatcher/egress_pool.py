@@ -112,7 +112,9 @@ class Pools:
         try:
             return await waiter
         except asyncio.CancelledError:
-            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+            if waiter in pool.waiters:
+                pool.waiters.remove(waiter)
+            elif not waiter.cancelled() and waiter.exception() is None:
                 waiter.result().abort()  # came too late; its place goes to the next
             raise
         finally:

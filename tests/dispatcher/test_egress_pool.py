@@ -343,14 +343,15 @@ async def test_close_ends_all() -> None:
 
 OPS = st.lists(
     st.tuples(
-        st.sampled_from(["post", "answer", "lose", "give up", "pause", "sweep"]),
+        st.sampled_from(["post", "post", "post", "answer", "lose", "give up", "pause", "sweep"]),
         st.integers(0, 3),
     ),
+    min_size=20,
     max_size=80,
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(ops=OPS, total=st.integers(1, 6), each=st.integers(1, 4))
 def test_whatever_happens_the_accounts_are_right(
     ops: list[tuple[str, int]], total: int, each: int
@@ -371,7 +372,7 @@ def test_whatever_happens_the_accounts_are_right(
 
 
 class Callers:
-    """Those who post to four origins."""
+    """Those who post to two origins."""
 
     def __init__(self, total: int, each: int) -> None:
         self.total = total
@@ -385,7 +386,7 @@ class Callers:
     async def do(self, op: str, number: int) -> None:
         world, busy, waiting = self.world, self.busy, self.waiting
         if op == "post":
-            await self._post(f"origin-{number}")
+            await self._post(f"origin-{number % 2}")
         elif op == "answer" and busy:
             answer(busy.pop(number % len(busy)))
         elif op == "lose" and busy:
