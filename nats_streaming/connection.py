@@ -260,7 +260,9 @@ class Connection:
         if link is None:
             raise NotConnected("no link to ping over")
         link.check()
+        self._subscriptions.doubt_acks()
         await requests.ping(link, self.session, self.options.request_timeout)
+        self._subscriptions.confirm_acks()
 
     def _take_verdict(self, verdict: Verdict) -> None:
         if verdict is Verdict.UNANSWERED:

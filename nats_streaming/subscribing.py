@@ -1,9 +1,5 @@
 """All subscriptions of a session: made, restored after an outage, ended.
 
-A request whose answer was lost may have been carried out. So the inbox of each such attempt is
-remembered, and closed on the server before and, since requests may be handled late, after the next
-attempt for the same durable or group.
-
 Which link there is, and when to restore, is decided by ``connection.py``.
 """
 
@@ -28,6 +24,7 @@ from nats_streaming.errors import (
 )
 from nats_streaming.handling import Handler
 from nats_streaming.link import Link
+from nats_streaming.lost_answers import LostAnswers, key_of
 from nats_streaming.options import ConnectionOptions, SubscriptionOptions
 from nats_streaming.session import Session
 from nats_streaming.subscription import Subscription, SubscriptionState
@@ -39,11 +36,6 @@ the request that was to close it."""
 RETRY_FIRST = 0.5
 RETRY_LAST = 30.0
 """How long, in seconds, a durable waits that could not be restored, doubling from first to last."""
-
-MAX_UNSURE = 16
-"""How many inboxes are remembered for one durable or group."""
-
-Key = tuple[str, str | None, str | None]
 
 
 class Subscriptions:
@@ -76,7 +68,7 @@ class Subscriptions:
         self._tokens = itertools.count(1)
         self._by_token: dict[bytes, Subscription] = {}
         self._all: dict[Subscription, None] = {}
-        self._unsure: dict[Key, list[str]] = {}
+        self._lost_answers = LostAnswers(session, options.request_timeout)
         self._retries: dict[Subscription, asyncio.Task[None]] = {}
 
     def receive(self, subject: bytes, _reply: bytes, data: bytes, _headers: bytes | None) -> None:
@@ -107,6 +99,16 @@ class Subscriptions:
         """Waits for handlers that await, each at most ``timeout`` (s), and for its own tasks."""
         await asyncio.gather(*(subscription.finish(timeout) for subscription in self._all))
         await asyncio.gather(*self._retries.values(), return_exceptions=True)
+
+    def doubt_acks(self) -> None:
+        """A ping is about to be sent."""
+        for subscription in self._all:
+            subscription.doubt_acks()
+
+    def confirm_acks(self) -> None:
+        """It was answered: what was sent before has arrived."""
+        for subscription in self._all:
+            subscription.confirm_acks()
 
     def mute(self) -> None:
         """Drops what arrives from now on; acks are still sent."""
@@ -186,10 +188,8 @@ class Subscriptions:
         async with asyncio.TaskGroup() as group:
             for number in range(min(self._concurrency, len(durables))):
                 group.create_task(reopen_some(), name=f"reopen durables {number}")
-        for key in tuple(self._unsure):
-            with contextlib.suppress(SubscribeError):
-                await self._end_unsure(link, key)
-                del self._unsure[key]
+        with contextlib.suppress(SubscribeError):
+            await self._lost_answers.end_all(link)
 
     async def _restore_one(self, subscription: Subscription) -> None:
         try:
@@ -235,9 +235,8 @@ class Subscriptions:
             if subscription.is_closed:
                 return
             link = self._need_link()
-            # What was settled meanwhile is not sent again, if the server still knows this inbox.
-            subscription.send_held_acks(link)
             subscription.set_stale()
+            subscription.send_held_acks(link)
             old_inbox = subscription.inbox
             # What still comes there is not acked, so it comes again through the new one.
             self._by_token.pop(self._token_of(old_inbox), None)
@@ -246,7 +245,8 @@ class Subscriptions:
             except RequestRefused:
                 pass
             except BaseException:
-                self._remember(subscription, old_inbox)
+                key = key_of(subscription.subject, options)
+                self._lost_answers.remember(key, old_inbox)
                 raise
             await self._open(subscription, options, old_inbox)
 
@@ -254,26 +254,24 @@ class Subscriptions:
         self, subscription: Subscription, options: SubscriptionOptions, old_inbox: str = ""
     ) -> None:
         link = self._need_link()
-        key = _key(subscription)
+        key = key_of(subscription.subject, options)
         waits = iter(DUPLICATE_WAITS)
         with self._telling_loss():
             while True:
-                await self._end_unsure(link, key)
+                await self._lost_answers.end(link, key)
                 try:
                     await self._ask(link, subscription, options)
                     break
                 except DuplicateDurable:
                     if old_inbox:
-                        self._remember(subscription, old_inbox)
+                        self._lost_answers.remember(key, old_inbox)
                         old_inbox = ""
                     wait = next(waits, None)
-                    if wait is None or key not in self._unsure:
+                    if wait is None or key not in self._lost_answers:
                         raise
                     await asyncio.sleep(wait)
-            if key in self._unsure:
-                with contextlib.suppress(ServerUnavailable, NotConnected):
-                    await self._end_unsure(link, key)
-                    del self._unsure[key]
+            with contextlib.suppress(ServerUnavailable, NotConnected):
+                await self._lost_answers.end_and_forget(link, key)
 
     async def _ask(
         self, link: Link, subscription: Subscription, options: SubscriptionOptions
@@ -292,7 +290,7 @@ class Subscriptions:
             del self._by_token[token]
             subscription.set_stale()
             if not isinstance(error, (RequestRefused, NoResponders, SessionLost)):
-                self._remember(subscription, inbox)
+                self._lost_answers.remember(key_of(subscription.subject, options), inbox)
             raise
         subscription.set_open(link, ack_inbox, options)
 
@@ -316,18 +314,6 @@ class Subscriptions:
                 link, session, subject, ack_inbox, forget=True, timeout=timeout
             )
 
-    def _remember(self, subscription: Subscription, inbox: str) -> None:
-        inboxes = self._unsure.setdefault(_key(subscription), [])
-        inboxes.append(inbox)
-        del inboxes[:-MAX_UNSURE]
-
-    async def _end_unsure(self, link: Link, key: Key) -> None:
-        for inbox in tuple(self._unsure.get(key, ())):
-            with contextlib.suppress(RequestRefused):
-                await requests.end_subscription(
-                    link, self._session, key[0], inbox, forget=False, timeout=self._timeout
-                )
-
     def _token_of(self, inbox: str) -> bytes:
         return inbox[self._token_at :].encode()
 
@@ -343,8 +329,3 @@ class Subscriptions:
         except SessionLost as error:
             self._on_lost(error)
             raise
-
-
-def _key(subscription: Subscription) -> Key:
-    options = subscription.options
-    return subscription.subject, options.durable, options.queue

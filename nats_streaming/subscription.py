@@ -21,6 +21,11 @@ from nats_streaming.options import SubscriptionOptions
 logger = logging.getLogger(__name__)
 
 
+MAX_DOUBTFUL_ACKS = 65536
+"""How many acks between two pings are kept to be repeated after an outage; of more, the latest. An
+ack that is lost costs a redelivery, nothing else."""
+
+
 class SubscriptionState(enum.Enum):
     OPENING = "opening"
     """Asked for, or asked for again; not answered."""
@@ -62,6 +67,8 @@ class Subscription:
         self._link: Link | None = None
         self._ack_subject = b""
         self._ack_head = messages.ack_head(subject)
+        self._sent_acks: list[int] = []
+        self._doubtful_acks: list[int] = []
         self._held_acks: dict[int, None] = {}
         self._early: list[bytes] = []
         self._handling = Handling(
@@ -96,6 +103,7 @@ class Subscription:
             state is SubscriptionState.OPEN or state is SubscriptionState.CLOSING
         ):
             link.send(self._ack_subject, b"", messages.pack_ack(self._ack_head, sequence))
+            self._sent_acks.append(sequence)
         elif state is not SubscriptionState.CLOSED:
             self._held_acks[sequence] = None
 
@@ -165,9 +173,25 @@ class Subscription:
             self.receive(data)
 
     def set_stale(self) -> None:
+        """Acks are held from now on, with those of which nobody knows that they arrived."""
         if self._state is not SubscriptionState.CLOSED:
             self._state = SubscriptionState.STALE
             self._early.clear()
+            self._held_acks |= dict.fromkeys(self._doubtful_acks)
+            self._held_acks |= dict.fromkeys(self._sent_acks)
+            self.confirm_acks()
+            self._sent_acks.clear()
+
+    def doubt_acks(self) -> None:
+        """A ping is about to be sent: its answer tells about the acks sent before."""
+        if self._sent_acks:
+            self._doubtful_acks += self._sent_acks
+            del self._doubtful_acks[:-MAX_DOUBTFUL_ACKS]
+            self._sent_acks.clear()
+
+    def confirm_acks(self) -> None:
+        """The ping was answered, so they have reached the server."""
+        self._doubtful_acks.clear()
 
     def set_closing(self) -> None:
         self._state = SubscriptionState.CLOSING
@@ -181,10 +205,15 @@ class Subscription:
         self._state = SubscriptionState.CLOSED
         self._early.clear()
         self._held_acks.clear()
+        self._sent_acks.clear()
+        self._doubtful_acks.clear()
         self._handling.drop_waiting()
 
     def send_held_acks(self, link: Link) -> None:
-        """Sends them to where acks went so far; they stay held, since that may be nowhere."""
+        """Sends them to where acks went so far; they stay held, since that may be nowhere.
+
+        If it is not, the server does not send those messages again when it is asked to open anew.
+        """
         if self._ack_subject:
             self._send_held(link)
 

@@ -15,7 +15,7 @@ import threading
 import urllib.request
 from collections import deque
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 BINARY = Path(
     os.environ.get(
@@ -140,11 +140,11 @@ class NatsStreamingServer:
             raise AssertionError("stop the server before its store is wiped")
         shutil.rmtree(self.store_directory, ignore_errors=True)
 
-    async def monitor(self, path: str) -> dict[str, object]:
+    async def monitor(self, path: str) -> dict[str, Any]:
         """The monitoring answer (JSON) to a path such as ``/streaming/serverz``."""
         return await asyncio.to_thread(self._get, path)
 
-    async def channelsz(self, channel: str) -> dict[str, object]:
+    async def channelsz(self, channel: str) -> dict[str, Any]:
         """Messages, sequences and ``subscriptions`` of one channel. HTTPError 404 if unknown."""
         return await self.monitor(f"/streaming/channelsz?channel={channel}&subs=1")
 
@@ -240,7 +240,7 @@ class NatsStreamingServer:
             reader.join()
         self._process = self._reader = None
 
-    def _get(self, path: str) -> dict[str, object]:
+    def _get(self, path: str) -> dict[str, Any]:
         with urllib.request.urlopen(self.monitor_url + path, timeout=5) as response:
             answer = json.load(response)
         assert isinstance(answer, dict)

@@ -33,5 +33,5 @@ async def test_what_is_published_is_delivered_and_acked(
         for message in messages:
             message.ack()
         await subscription.close()  # is handled after the acks
-        (durable,) = (await memory_server.channelsz(unique_name))["subscriptions"]  # type: ignore[misc] # JSON
+        (durable,) = (await memory_server.channelsz(unique_name))["subscriptions"]
         assert (durable["last_sent"], durable["pending_count"]) == (3, 0)

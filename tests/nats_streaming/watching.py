@@ -1,0 +1,76 @@
+"""What a connection tells and what a subscription delivers, to be awaited instead of polled."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import nats_streaming as ns
+
+
+class Watched:
+    """The events of a connection; ``take`` is its ``on_event``."""
+
+    def __init__(self) -> None:
+        self.events: list[ns.ConnectionEvent] = []
+        self._news = asyncio.Event()
+
+    def take(self, event: ns.ConnectionEvent) -> None:
+        self.events.append(event)
+        self._news.set()
+
+    @property
+    def states(self) -> list[ns.ConnectionState]:
+        return [event.new for event in self.events if isinstance(event, ns.StateChanged)]
+
+    async def until(
+        self, wanted: "ns.ConnectionState | Callable[[Watched], bool]", timeout: float = 15
+    ) -> None:
+        """Until a state is reached from now on, or something is true of the events."""
+        seen = len(self.states)
+        async with asyncio.timeout(timeout):
+            while True:
+                if isinstance(wanted, ns.ConnectionState):
+                    if wanted in self.states[seen:]:
+                        return
+                elif wanted(self):
+                    return
+                self._news.clear()
+                await self._news.wait()
+
+
+class Received:
+    """A handler that keeps what it got, and acks it if told to."""
+
+    def __init__(self, *, ack: bool = True) -> None:
+        self.messages: list[ns.Message] = []
+        self.ack = ack
+        self._news = asyncio.Event()
+
+    def __call__(self, message: ns.Message) -> None:
+        self.messages.append(message)
+        if self.ack:
+            message.ack()
+        self._news.set()
+
+    @property
+    def sequences(self) -> list[int]:
+        return [message.sequence for message in self.messages]
+
+    async def until(self, count: int, timeout: float = 10) -> None:
+        """Until so many came, copies included."""
+        async with asyncio.timeout(timeout):
+            while len(self.messages) < count:
+                self._news.clear()
+                await self._news.wait()
+
+
+Connect = Callable[..., Awaitable[tuple[ns.Connection, Watched]]]
+"""See the fixture ``connect``."""
+
+
+async def eventually(check: Callable[[], Awaitable[Any]], timeout: float = 10) -> Any:
+    """The first true answer; for what only the server's monitoring can tell."""
+    async with asyncio.timeout(timeout):
+        while not (answer := await check()):
+            await asyncio.sleep(0.02)
+        return answer

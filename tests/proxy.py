@@ -1,0 +1,107 @@
+"""A TCP proxy that can do to a connection what networks do: cut it, or let it hang half-open."""
+
+import asyncio
+import contextlib
+from typing import Self
+
+CHUNK = 65536
+
+
+class Proxy:
+    """Listens on 127.0.0.1 and forwards to a port there; an async context manager.
+
+    ``cut`` ends all connections now; ``refuse`` also those to come; ``hold`` keeps them open and
+    forwards nothing, neither data nor their end, until ``release``; ``drop_to_client`` and
+    ``drop_to_server`` swallow what goes there until ``release``.
+    """
+
+    def __init__(self, target_port: int) -> None:
+        self.target_port = target_port
+        self.port = 0
+        self.accepted = 0
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+        self._refusing = False
+        self._dropping_to_client = False
+        self._dropping_to_server = False
+
+    @property
+    def url(self) -> str:
+        return f"nats://127.0.0.1:{self.port}"
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_exc_info: object) -> None:
+        assert self._server is not None
+        self._server.close()
+        self.cut()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._server.wait_closed()
+
+    def cut(self) -> None:
+        """Resets every connection, on both sides."""
+        for writer in self._writers:
+            writer.transport.abort()
+
+    def refuse(self) -> None:
+        """Resets every connection, also new ones, as if nobody was there."""
+        self._refusing = True
+        self.cut()
+
+    def hold(self) -> None:
+        """Every connection, also new ones, stays open, and nothing comes through."""
+        self._flowing.clear()
+
+    def drop_to_client(self) -> None:
+        self._dropping_to_client = True
+
+    def drop_to_server(self) -> None:
+        self._dropping_to_server = True
+
+    def release(self) -> None:
+        """All is well again, for connections that are still there and for new ones."""
+        self._refusing = self._dropping_to_client = self._dropping_to_server = False
+        self._flowing.set()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.accepted += 1
+        if self._refusing:
+            writer.transport.abort()
+            return
+        try:
+            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.target_port)
+        except OSError:
+            writer.transport.abort()
+            return
+        self._writers |= {writer, far_writer}
+        for work in (
+            self._forward(reader, far_writer, to_client=False),
+            self._forward(far_reader, writer, to_client=True),
+        ):
+            task = asyncio.create_task(work, name="proxy")
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _forward(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, to_client: bool
+    ) -> None:
+        try:
+            with contextlib.suppress(OSError):
+                while data := await reader.read(CHUNK):
+                    await self._flowing.wait()
+                    if self._dropping_to_client if to_client else self._dropping_to_server:
+                        continue
+                    writer.write(data)
+                    await writer.drain()
+                await self._flowing.wait()
+        finally:
+            self._writers.discard(writer)
+            writer.close()
