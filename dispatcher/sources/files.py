@@ -1,0 +1,83 @@
+"""The desired state from YAML or JSON files: the very documents that go to kubectl.
+
+Files are read at once and again whenever they change. A file that is broken, empty or gone keeps
+what it said last, and so does a folder that is gone or suddenly empty: to lose a subscriber by
+accident is to lose its events. To remove something, save the file without it.
+"""
+
+import asyncio
+import contextlib
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from contract.documents import desired_state
+from contract.resources import Defaults, DesiredState
+from dispatcher.sources.catalogue import Catalogue
+from dispatcher.sources.watching import next_change
+
+
+class FileSource:
+    """Reads files and folders and watches them.
+
+    Args:
+        paths: Files, and folders with ``*.yaml``, ``*.yml`` and ``*.json`` (without those in
+            folders below). They need not exist yet.
+        defaults: What documents leave open.
+        rescan: Seconds after which files are looked at even if no change was told, for file
+            systems that tell none.
+    """
+
+    def __init__(self, paths: Sequence[Path], defaults: Defaults, *, rescan: float = 5.0) -> None:
+        self._paths = tuple(paths)
+        self._defaults = defaults
+        self._rescan = rescan
+        self._catalogue = Catalogue(self._paths)
+        self._state: DesiredState | None = None
+
+    async def run(self, apply: Callable[[DesiredState], None]) -> None:
+        """``dispatcher.sources.Source.run``. Reading is done in a thread."""
+        await self._load(apply)
+        while True:
+            change = asyncio.create_task(
+                next_change(self._paths, self._rescan), name="watch channel files"
+            )
+            try:
+                await asyncio.sleep(0)  # now it watches, and nothing is missed between
+                await self._load(apply)
+                await change
+            finally:
+                change.cancel()
+                await asyncio.wait([change])
+
+    async def _load(self, apply: Callable[[DesiredState], None]) -> None:
+        state = await asyncio.to_thread(self._read)
+        if state is not None:
+            self._state = state
+            apply(state)
+
+    def _read(self) -> DesiredState | None:
+        """The state, if it has changed."""
+        with _collector_paused():
+            if not self._catalogue.refresh() and self._state is not None:
+                return None
+            before = self._state or DesiredState({})
+            state = desired_state(self._catalogue.documents(), self._defaults, before)
+            problems = (*self._catalogue.problems(), *state.problems)
+            state = DesiredState(state.channels, problems)
+            return None if state == self._state else state
+
+
+@contextlib.contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Keep the garbage collector from walking through documents while they are made.
+
+    It would find nothing, and holds up the event loop for 100 ms at 5,000 channels.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
