@@ -16,7 +16,6 @@ What is left to ``link.py``: when to connect, and what an error means.
 """
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable
 
@@ -75,8 +74,12 @@ class NatsClient(Client):
         await asyncio.gather(*tasks, return_exceptions=True)
         writer = self._writer()
         if writer is not None:
-            with contextlib.suppress(OSError, TimeoutError):
-                await asyncio.wait_for(writer.wait_closed(), END_SECONDS)
+            # Its waiter is shared: a reading task of nats-py that was cancelled above while it
+            # waited for the same has cancelled it, which must not look like our cancellation.
+            closed = asyncio.ensure_future(writer.wait_closed())
+            await asyncio.wait((closed,), timeout=END_SECONDS)
+            if not closed.cancel() and not closed.cancelled():
+                closed.exception()  # looked at
 
     async def _process_msg(
         self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None
