@@ -108,7 +108,7 @@ class Attempts:
         self._metrics = metrics
         self._chance = chance
         self._pauses: set[asyncio.Future[None]] = set()
-        self._stopping = False
+        self._is_held = False
 
     @property
     def plan(self) -> Plan:
@@ -119,10 +119,14 @@ class Attempts:
         self._plan = plan
         self._end_pauses()
 
-    def stop_retrying(self) -> None:
+    def hold(self) -> None:
         """Let rounds end with the attempt that is under way; what failed is redelivered later."""
-        self._stopping = True
+        self._is_held = True
         self._end_pauses()
+
+    def go_on(self) -> None:
+        """Make attempts again after ``hold``."""
+        self._is_held = False
 
     def _end_pauses(self) -> None:
         for pause in self._pauses:
@@ -143,7 +147,7 @@ class Attempts:
         failure = await self._send_and_reply(event)
         if failure is None:
             return Outcome.DELIVERED
-        if self._stopping or not goes_to_dead_letter(self._plan.policy, failed_rounds + 1):
+        if self._is_held or not goes_to_dead_letter(self._plan.policy, failed_rounds + 1):
             return Outcome.FAILED
         return await self._dead_letter(event, failure)
 
@@ -207,11 +211,14 @@ class Attempts:
                     self.health.recovered()
                 return answer
             self.health.failed(answer)
-            if final or self._stopping or retry >= plan.policy.retry:
+            if plan is not self._plan:
+                retry = 0  # it was the answer of a destination that is one no more
+            elif final or retry >= plan.policy.retry:
                 return answer
-            retry += 1
-            await self._pause(backoff(plan.policy, retry, self._chance()))
-            if self._stopping:
+            else:
+                retry += 1
+                await self._pause(backoff(plan.policy, retry, self._chance()))
+            if self._is_held:
                 return answer
 
     async def _attempt(
@@ -234,6 +241,8 @@ class Attempts:
         return failure, judgement is Verdict.REFUSED
 
     async def _pause(self, seconds: float) -> None:
+        if self._is_held:
+            return
         loop = asyncio.get_running_loop()
         pause: asyncio.Future[None] = loop.create_future()
         timer = loop.call_later(seconds, _end_pause, pause)

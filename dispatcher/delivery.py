@@ -79,7 +79,7 @@ def backoff(policy: DeliveryPolicy, retry: int, chance: float) -> float:
 
 
 def goes_to_dead_letter(policy: DeliveryPolicy, failed_rounds: int) -> bool:
-    """Whether an event that has now failed ``failed_rounds`` times (>= 1) is redelivered no more."""
+    """Whether an event is redelivered no more after so many failed rounds (>= 1)."""
     return policy.dead_letter_uri is not None and failed_rounds > policy.max_redeliveries
 
 

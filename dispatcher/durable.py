@@ -8,13 +8,13 @@ import asyncio
 import enum
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
 import nats_streaming
 from contract.resources import DeliveryPolicy, Start, StartKind
-from dispatcher.subscription import StoredMessage, concurrency
+from dispatcher.subscription import Acknowledger, StoredMessage, concurrency
 from dispatcher.tasks import cancel
 from nats_streaming import Connection, NatsStreamingError, StartAt, SubscriptionOptions
 
@@ -94,12 +94,13 @@ class Durable:
         self._reopening = False
         self._connection: Connection | None = None
         self._subscription: nats_streaming.Subscription | None = None
+        self._acknowledger: Acknowledger | None = None
         self._task: asyncio.Task[None] | None = None
 
     def ack(self, sequence: int) -> None:
         """Acknowledge a settled event; if no session is open its copy will be, when it comes."""
-        if self._subscription is not None:
-            self._subscription.ack(sequence)
+        if self._acknowledger is not None:
+            self._acknowledger.ack(sequence)
 
     def connect(self, connection: Connection) -> None:
         """Be open on this connection from now on, which is a new one."""
@@ -141,7 +142,7 @@ class Durable:
             await self.changed.wait()
 
     def _forget_subscription(self) -> None:
-        self._subscription = None
+        self._subscription = self._acknowledger = None
         if self.state is not DurableState.REMOVED:
             self._set_state(DurableState.CLOSED)
 
@@ -188,17 +189,26 @@ class Durable:
                 self.name.subject, self._receive_message, self._subscription_options()
             )
             if connection is self._connection:
-                self._subscription = opened
+                self._subscription = self._acknowledger = opened
                 self._opened()
         elif self._removal:
             await subscription.unsubscribe()
-            self._subscription = None
+            self._subscription = self._acknowledger = None
             self._set_state(DurableState.REMOVED)
         else:
             self._reopening = False
-            await subscription.reopen(self._subscription_options())
+            options = self._options
+            await subscription.reopen(
+                replace(
+                    subscription.options,
+                    max_inflight=options.max_inflight,
+                    ack_wait=options.ack_wait,
+                )
+            )
 
     def _receive_message(self, message: nats_streaming.Message) -> None:
+        if self._acknowledger is None:  # it comes before the answer to the subscribe request
+            self._acknowledger = message.subscription
         self._receive(message)
 
     def _opened(self) -> None:

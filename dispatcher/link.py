@@ -86,14 +86,14 @@ class Link:
     async def _connect(self) -> Connection:
         wait = _FIRST_WAIT
         while True:
+            longest = _LONGEST_WAIT
             try:
                 connection = await nats_streaming.connect(self._options, on_event=self._on_event)
+            except nats_streaming.ClientIdInUse:
+                longest = _LONGEST_WAIT_FOR_CLIENT_ID
+                self._tell(f"another client has the client id {self._options.client_id}")
             except nats_streaming.ConnectError as error:
-                if str(error) != self.last_error:
-                    log.warning("cannot connect, trying on", role=self.role, reason=str(error))
-                self.last_error = str(error)
-                taken = isinstance(error, nats_streaming.ClientIdInUse)
-                longest = _LONGEST_WAIT_FOR_CLIENT_ID if taken else _LONGEST_WAIT
+                self._tell(str(error))
             else:
                 log.info(
                     "connected to NATS Streaming",
@@ -105,12 +105,24 @@ class Link:
             await asyncio.sleep(wait * random.uniform(0.8, 1.2))  # noqa: S311  jitter, no secret
             wait = min(2 * wait, longest)
 
+    def _tell(self, reason: str) -> None:
+        """Log why there is no connection, once for each reason."""
+        if reason != self.last_error:
+            log.warning("cannot connect, trying on", role=self.role, reason=reason)
+        self.last_error = reason
+
     def _on_event(self, event: nats_streaming.ConnectionEvent) -> None:
         """Follow the connection through outages that its session outlives."""
-        is_open = event.state is ConnectionState.OPEN
-        self._metrics.set_connection(self.role, up=is_open)
-        if is_open:
-            self._metrics.reconnects += 1
-            log.info("NATS is back, the session lives", role=self.role)
-        elif event.state is ConnectionState.DISCONNECTED:
-            log.warning("NATS connection lost, session kept", role=self.role)
+        match event:
+            case nats_streaming.StateChanged(new=ConnectionState.OPEN, old=old):
+                self._metrics.set_connection(self.role, up=True)
+                if self.connection is not None:  # not the first of this session
+                    self._metrics.reconnects += 1
+                    log.info("connected again, the session lives", role=self.role, was=old.value)
+            case nats_streaming.StateChanged(new=ConnectionState.DISCONNECTED, reason=reason):
+                self._metrics.set_connection(self.role, up=False)
+                log.warning("connection lost, the session is kept", role=self.role, reason=reason)
+            case nats_streaming.NotRestored(subscription, error):
+                log.warning("durable not restored", subject=subscription.subject, reason=str(error))
+            case nats_streaming.Problem(text):
+                log.warning("NATS complains", role=self.role, reason=text)

@@ -153,39 +153,38 @@ class Subscription:
             self._start_worker()
 
     def pause(self) -> None:
-        """Stop at once: attempts under way are broken off, nothing is acknowledged any more."""
+        """Begin nothing more. Attempts under way end, since what was sent cannot be unsent."""
         if self.state is SubscriptionState.ACTIVE:
             self.state = SubscriptionState.PAUSED
-            self._stop_workers()
+            self._hold()
 
     def resume(self, plan: Plan) -> None:
         """Go on after a pause; what came meanwhile has to be sent again (reopen the durable)."""
         if self.state is SubscriptionState.PAUSED:
             self.state = SubscriptionState.ACTIVE
+            self._attempts.go_on()
         self.retarget(plan)
 
     async def drain(self) -> None:
-        """Take nothing new and wait until what is being attempted has ended.
-
-        What rests between two attempts is left to NATS Streaming: cancel this to leave the rest.
-        """
+        """Begin nothing more and wait until the attempts under way have ended."""
         if self.state is SubscriptionState.ACTIVE:
             self.state = SubscriptionState.DRAINING
-        self._window.release_waiting()
-        self._attempts.stop_retrying()
+            self._hold()
         while self._workers:
             self._drained.clear()
             await self._drained.wait()
 
     def close(self) -> None:
+        """Break off what is under way; it stays unacknowledged."""
         self.state = SubscriptionState.CLOSED
-        self._stop_workers()
-
-    def _stop_workers(self) -> None:
-        self._window.release_waiting()
+        self._hold()
         for task in self._workers:
             if task is not None:
                 task.cancel()
+
+    def _hold(self) -> None:
+        self._window.release_waiting()
+        self._attempts.hold()
 
     def status(self) -> dict[str, object]:
         """For ``/status``: what a person wants to know about this subscription."""

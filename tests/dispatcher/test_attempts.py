@@ -204,7 +204,7 @@ async def test_another_plan_ends_the_backoff_and_is_used_at_once(attempts_for: M
     assert egress.targets == [SUBSCRIBER, OTHER]
 
 
-async def test_stopping_ends_a_round_without_dead_letter(attempts_for: Make) -> None:
+async def test_hold_ends_a_round_without_dead_letter(attempts_for: Make) -> None:
     egress = ScriptedEgress({SUBSCRIBER: [503], SINK: [202]})
     slow = replace(TO_SINK_AT_LAST.policy, backoff_delay=1000.0)
     attempts = attempts_for(replace(TO_SINK_AT_LAST, policy=slow), egress)
@@ -212,7 +212,7 @@ async def test_stopping_ends_a_round_without_dead_letter(attempts_for: Make) -> 
     egress.on_post = failed_once.set
     delivery = asyncio.create_task(attempts.deliver(EVENT, 1, 0))
     await failed_once.wait()
-    attempts.stop_retrying()
+    attempts.hold()
     assert await delivery is Outcome.FAILED
     assert egress.targets == [SUBSCRIBER]
 

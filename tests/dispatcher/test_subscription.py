@@ -163,29 +163,44 @@ async def test_a_fault_of_ours_in_one_delivery_leaves_the_event_to_redelivery(
     assert bench.subscription.window.active == 0
 
 
-async def test_pause_breaks_off_and_nothing_is_acknowledged_afterwards(bench: Bench) -> None:
+async def test_after_a_pause_nothing_begins_and_what_was_sent_may_still_be_settled(
+    bench: Bench,
+) -> None:
     bench.receive(*range(1, 9))
     await bench.egress.wait_for_posts(4)
     bench.subscription.pause()
-    await asyncio.gather(*bench.egress.posts, return_exceptions=True)
-    assert all(post.cancelled() for post in bench.egress.posts)
     bench.receive(20)
-    assert bench.acks.sequences == []
+    bench.egress.posts[0].set_result(202)
+    bench.egress.posts[1].set_result(503)
+    await bench.acks.wait_for(1)
+    assert bench.acks.sequences == [1]
     assert len(bench.egress.posts) == 4
     assert bench.subscription.state is SubscriptionState.PAUSED
 
 
-async def test_after_a_pause_everything_unsettled_is_taken_again(bench: Bench) -> None:
+async def test_after_a_pause_everything_unsettled_is_taken_again() -> None:
+    bench = make_bench(replace(PLAN, policy=replace(PLAN.policy, retry=5, backoff_delay=600.0)))
     bench.receive(1, 2)
     await bench.egress.wait_for_posts(2)
+    bench.egress.posts[0].set_result(503)
     bench.subscription.pause()
-    await asyncio.gather(*bench.egress.posts, return_exceptions=True)
+    bench.egress.posts[1].set_result(503)
+    await bench.subscription.drain()
     bench.subscription.resume(PLAN)
     bench.receive(1, 2)
     await bench.egress.wait_for_posts(4)
     for post in bench.egress.posts[2:]:
         post.set_result(202)
     await bench.acks.wait_for(2)
+
+
+async def test_closing_breaks_off_and_acknowledges_nothing(bench: Bench) -> None:
+    bench.receive(1, 2)
+    await bench.egress.wait_for_posts(2)
+    bench.subscription.close()
+    await bench.subscription.drain()
+    assert all(post.cancelled() for post in bench.egress.posts)
+    assert bench.acks.sequences == []
 
 
 async def test_drain_waits_for_what_is_attempted_and_takes_nothing_new(bench: Bench) -> None:

@@ -1,0 +1,86 @@
+"""What the dispatcher says of itself: whether it is ready, and the state of every subscription."""
+
+from collections.abc import Iterable, Mapping
+
+from contract.resources import Channel, Problem, ResourceName
+from dispatcher.broker import Broker
+from dispatcher.durable import DurableState
+from dispatcher.fanout import Member, MemberKey
+from dispatcher.link import Link
+from dispatcher.metrics import Metrics
+
+
+def reasons_not_ready(broker: Broker, *, is_loaded: bool) -> list[str]:
+    """Why the dispatcher is not ready; empty when it is.
+
+    NATS Streaming has to be reachable once: who is not ready gets no requests, and a passing
+    outage is told to publishers with 503, not hidden by taking all replicas away.
+    """
+    reasons = []
+    if not is_loaded:
+        reasons.append("the channels have not been loaded yet")
+    if not broker.publishing.was_open.is_set():
+        reasons.append(f"NATS Streaming was not reached yet: {broker.publishing.last_error}")
+    return reasons
+
+
+def describe(
+    broker: Broker,
+    channels: Mapping[ResourceName, Channel],
+    members: Mapping[MemberKey, Member],
+    problems: Iterable[Problem],
+    metrics: Metrics,
+) -> dict[str, object]:
+    """The document of ``/status``. It has no payload, no header value and no secret."""
+    by_channel: dict[ResourceName, list[object]] = {name: [] for name in channels}
+    for key, member in members.items():
+        by_channel.setdefault(key.channel, []).append(_describe_member(key, member))
+    return {
+        "connections": {
+            "publish": _describe_link(broker.publishing),
+            "deliver": _describe_link(broker.delivering),
+        },
+        "problems": [str(problem) for problem in problems],
+        "channels": [
+            {
+                "namespace": name.namespace,
+                "name": name.name,
+                "state": "serving" if name in channels else "removed",
+                "hosts": list(channels[name].hosts) if name in channels else [],
+                "subject": f"{name.name}.{name.namespace}",
+                "published": _published(metrics, name) if name in channels else {},
+                "subscriptions": subscriptions,
+            }
+            for name, subscriptions in sorted(by_channel.items())
+        ],
+    }
+
+
+def _published(metrics: Metrics, name: ResourceName) -> dict[str, int]:
+    return {result: count for result, count in metrics.channel(name).results.items() if count}
+
+
+def _describe_link(link: Link) -> dict[str, object]:
+    return {"open": link.is_open, "lastError": link.last_error}
+
+
+def _describe_member(key: MemberKey, member: Member) -> dict[str, object]:
+    plan = member.subscription.plan
+    durable = member.durable
+    description: dict[str, object] = {
+        "subscription": str(key.ref),
+        "uid": member.subscriber.uid,
+        "durable": durable.name.durable,
+        "durableState": durable.state.value,
+        "subscriber": _shown(plan.subscriber),
+        "reply": _shown(plan.reply),
+        "deadLetter": _shown(plan.dead_letter),
+        **member.subscription.status(),
+    }
+    if durable.state is not DurableState.OPEN and durable.last_error:
+        description["durableError"] = durable.last_error
+    return description
+
+
+def _shown(target: object) -> str | None:
+    return None if target is None else str(target)

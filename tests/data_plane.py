@@ -1,0 +1,110 @@
+"""The data plane without HTTP in: broker, egress and fan-out in the process of the test."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, Self, cast
+
+from contract.resources import Channel, DeliveryPolicy, ResourceName, Subscriber
+from dispatcher.broker import Broker
+from dispatcher.durable import DurableState
+from dispatcher.egress import Egress
+from dispatcher.event import encode
+from dispatcher.fanout import Fanout
+from dispatcher.limits import EgressLimits
+from dispatcher.metrics import Metrics
+from nats_streaming import ConnectionOptions, NatsOptions
+from tests.servers import NatsStreamingServer
+
+MIB = 1024 * 1024
+
+
+def connection_options(server: NatsStreamingServer, client_id: str) -> ConnectionOptions:
+    return ConnectionOptions(
+        cluster_id=server.cluster_id,
+        client_id=client_id,
+        nats=NatsOptions(servers=(server.url,), reconnect_wait=0.1),
+        publish_timeout=5.0,
+        ping_interval=1.0,
+    )
+
+
+def event(event_id: str, body: bytes = b"{}") -> bytes:
+    """The stored form of an event."""
+    return encode([(b"Ce-Id", event_id.encode())], body, "test.host")
+
+
+class DataPlane:
+    """Delivers channels to subscribers; ``async with`` starts and closes it."""
+
+    def __init__(self, server: NatsStreamingServer, client_id: str, grace: float = 60.0) -> None:
+        self.client_id = client_id
+        self.metrics = Metrics()
+        options = connection_options(server, client_id)
+        self.broker = Broker(options, "publisher", self.metrics)
+        self.egress = Egress(EgressLimits())
+        self.fanout = Fanout(self.broker, self.egress, self.metrics, 64 * MIB, grace)
+        self.channel = ResourceName("default", client_id)
+
+    @property
+    def subject(self) -> str:
+        return f"{self.channel.name}.{self.channel.namespace}"
+
+    async def __aenter__(self) -> Self:
+        self.broker.start()
+        await self.broker.publishing.was_open.wait()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await self.fanout.close()
+        await self.broker.close()
+        await self.egress.close()
+
+    def subscribe(self, *subscribers: Subscriber, policy: DeliveryPolicy | None = None) -> None:
+        """Want exactly these subscribers of the channel."""
+        channel = Channel(self.channel, (), subscribers, policy or DeliveryPolicy())
+        problems = self.fanout.apply({channel.name: channel})
+        assert problems == []
+
+    async def open(self) -> None:
+        """Wait until every durable is open."""
+        for member in self.fanout.members.values():
+            await member.durable.wait_for(DurableState.OPEN)
+
+    async def settled(self, count: int) -> None:
+        """Wait until so many events are settled, which is after the subscriber has answered."""
+
+        async def are_settled() -> bool:
+            return sum(m.settled for _, _, m in self.metrics.subscriptions()) >= count
+
+        await eventually(are_settled)
+
+    async def publish(self, *ids: str) -> None:
+        await asyncio.gather(*(self.broker.publish(self.subject, event(i)) for i in ids))
+
+
+def subscriber(url: str, name: str = "mail", uid: str | None = "uid-1") -> Subscriber:
+    return Subscriber(ResourceName("default", name), uid, url)
+
+
+async def durables(server: NatsStreamingServer, subject: str) -> dict[str, dict[str, Any]]:
+    """The durables of a NATS Streaming channel by name, as its monitoring shows them."""
+    found = cast(
+        "Sequence[dict[str, Any]] | None", (await server.channelsz(subject)).get("subscriptions")
+    )
+    return {entry["durable_name"]: entry for entry in found or ()}
+
+
+async def eventually(condition: Callable[[], Any], timeout: float = 15.0) -> None:
+    """Wait for what only monitoring tells, which cannot be awaited: asks until it is so."""
+    async with asyncio.timeout(timeout):
+        while not await condition():  # noqa: ASYNC110  the server has no event for it
+            await asyncio.sleep(0.05)

@@ -1,0 +1,274 @@
+"""Subscribers that come, change, go and come back, on a real NATS Streaming server."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+
+from contract.resources import Channel, DeliveryPolicy, Start, StartKind
+from dispatcher.durable import DurableState
+from tests.data_plane import DataPlane, durables, eventually, subscriber
+from tests.servers import NatsStreamingServer
+from tests.subscriber import Subscriber, status
+
+QUICK = DeliveryPolicy(ack_wait=1, retry=1, backoff_delay=0.05, timeout=5.0)
+
+
+@pytest.fixture
+async def plane(memory_server: NatsStreamingServer, unique_name: str) -> AsyncIterator[DataPlane]:
+    async with DataPlane(memory_server, unique_name) as data_plane:
+        yield data_plane
+
+
+@pytest.fixture
+async def sink() -> AsyncIterator[Subscriber]:
+    server = Subscriber()
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+async def other_sink() -> AsyncIterator[Subscriber]:
+    server = Subscriber()
+    await server.start()
+    yield server
+    await server.stop()
+
+
+def ids(first: int, last: int) -> list[str]:
+    return [f"e{number}" for number in range(first, last + 1)]
+
+
+async def test_every_subscriber_gets_every_event(
+    plane: DataPlane, sink: Subscriber, other_sink: Subscriber
+) -> None:
+    plane.subscribe(subscriber(sink.url, "a", "u1"), subscriber(other_sink.url, "b", "u2"))
+    await plane.publish(*ids(1, 50))
+    await sink.wait_for_events(50)
+    await other_sink.wait_for_events(50)
+    assert sink.duplicates == other_sink.duplicates == 0
+
+
+async def test_the_durable_is_named_by_the_uid_or_as_v05_did(
+    plane: DataPlane, sink: Subscriber, memory_server: NatsStreamingServer
+) -> None:
+    plane.subscribe(subscriber(sink.url, "a", "u1"), subscriber(sink.url, "b", None))
+    await plane.open()
+    found = await durables(memory_server, plane.subject)
+    assert set(found) == {"u1", "b.default"}
+    assert {entry["client_id"] for entry in found.values()} == {plane.client_id}
+
+
+async def test_an_event_published_as_soon_as_a_subscriber_is_wanted_reaches_it(
+    plane: DataPlane, sink: Subscriber
+) -> None:
+    """The durable is not open yet when the event is stored."""
+    plane.subscribe(subscriber(sink.url))
+    member = next(iter(plane.fanout.members.values()))
+    assert member.durable.state is DurableState.CLOSED
+    await plane.publish("early")
+    await sink.wait_for_events(1)
+
+
+async def test_start_first_delivers_what_was_stored_before(
+    plane: DataPlane, sink: Subscriber
+) -> None:
+    await plane.publish(*ids(1, 5))
+    plane.subscribe(subscriber(sink.url), policy=replace(QUICK, start=Start(StartKind.FIRST)))
+    await sink.wait_for_events(5)
+
+
+async def test_start_at_a_sequence(plane: DataPlane, sink: Subscriber) -> None:
+    await plane.publish("e1")
+    await plane.publish("e2")
+    await plane.publish("e3")
+    start = Start(StartKind.SEQUENCE, 2)
+    plane.subscribe(subscriber(sink.url), policy=replace(QUICK, start=start))
+    await sink.wait_for_events(2)
+    assert set(sink.counts) == {"e2", "e3"}
+
+
+async def test_another_uri_takes_effect_at_once_for_events_that_fail(
+    plane: DataPlane, sink: Subscriber, other_sink: Subscriber
+) -> None:
+    """In place: the durable stays subscribed, nothing is lost or delivered twice."""
+    sink.answer = status(503)
+    patient = replace(QUICK, retry=3, backoff_delay=600.0, ack_wait=60)
+    plane.subscribe(subscriber(sink.url), policy=patient)
+    await plane.publish(*ids(1, 10))
+    await sink.wait_until(lambda: len(sink.received) >= 10)
+    durable = next(iter(plane.fanout.members.values())).durable
+    plane.subscribe(subscriber(other_sink.url), policy=patient)
+    await other_sink.wait_for_events(10)
+    assert next(iter(plane.fanout.members.values())).durable is durable
+    assert other_sink.duplicates == 0
+
+
+async def test_another_uri_brings_back_events_whose_rounds_have_failed(
+    plane: DataPlane, sink: Subscriber, other_sink: Subscriber
+) -> None:
+    sink.answer = status(400)
+    slow = replace(QUICK, ack_wait=60)
+    plane.subscribe(subscriber(sink.url), policy=slow)
+    await plane.publish("e1")
+    await sink.wait_until(lambda: len(sink.received) >= 1)
+    plane.subscribe(subscriber(other_sink.url), policy=slow)
+    await other_sink.wait_for_events(1, timeout=5.0)
+
+
+async def test_removal_stops_delivery_at_once_and_keeps_the_durable(
+    plane: DataPlane, sink: Subscriber, memory_server: NatsStreamingServer
+) -> None:
+    plane.subscribe(subscriber(sink.url), policy=QUICK)
+    await plane.open()
+    plane.subscribe()
+    await plane.publish(*ids(1, 5))
+    assert "uid-1" in await durables(memory_server, plane.subject)
+    # The server has sent them when a second subscriber, who came later, has got them.
+    plane.subscribe(subscriber(sink.url, "b", "u2"), policy=replace(QUICK, ack_wait=2))
+    await plane.publish("last")
+    await sink.wait_until(lambda: sink.counts["last"] == 1)
+    assert set(sink.counts) - set(ids(1, 5)) == {"last"}
+
+
+async def test_after_its_grace_a_removed_subscriber_is_unsubscribed(
+    memory_server: NatsStreamingServer, unique_name: str, sink: Subscriber
+) -> None:
+    async with DataPlane(memory_server, unique_name, grace=0.05) as plane:
+        plane.subscribe(subscriber(sink.url))
+        await plane.publish("e1")
+        await sink.wait_for_events(1)
+        plane.subscribe()
+
+        async def is_gone() -> bool:
+            return not await durables(memory_server, plane.subject)
+
+        await eventually(is_gone)
+        assert plane.fanout.members == {}
+
+
+async def test_a_subscriber_that_comes_back_in_its_grace_goes_on_where_it_was(
+    plane: DataPlane, sink: Subscriber
+) -> None:
+    plane.subscribe(subscriber(sink.url), policy=QUICK)
+    await plane.publish("e1")
+    await plane.settled(1)
+    plane.subscribe()
+    await plane.publish("e2", "e3")
+    plane.subscribe(subscriber(sink.url), policy=QUICK)
+    await sink.wait_for_events(3)
+    assert sink.duplicates == 0
+
+
+async def test_the_same_name_under_another_uid_inherits_the_backlog(
+    plane: DataPlane, sink: Subscriber, memory_server: NatsStreamingServer
+) -> None:
+    """What Kyma does to change an endpoint: delete, then create, within seconds."""
+    plane.subscribe(subscriber(sink.url, uid="old"), policy=QUICK)
+    await plane.publish(*ids(1, 20))
+    await sink.wait_for_events(20)
+    sink.answer = status(503)
+    await plane.publish(*ids(21, 30))
+    await sink.wait_until(lambda: len(sink.received) >= 30)
+    plane.subscribe()
+    await plane.publish(*ids(31, 40))
+    sink.answer = status(200)
+    plane.subscribe(subscriber(sink.url, uid="new"), policy=QUICK)
+    await plane.publish(*ids(41, 50))
+    await sink.wait_for_events(50)
+
+    async def is_handed_over() -> bool:
+        return set(await durables(memory_server, plane.subject)) == {"new"}
+
+    await eventually(is_handed_over)
+    await plane.publish(*ids(51, 60))
+    await sink.wait_for_events(60)
+    assert sink.duplicates == 0
+
+
+async def test_a_handover_survives_the_end_of_the_process(
+    memory_server: NatsStreamingServer, unique_name: str, sink: Subscriber
+) -> None:
+    """After it, the new durable alone has everything that was not settled."""
+    async with DataPlane(memory_server, unique_name) as plane:
+        plane.subscribe(subscriber(sink.url, uid="old"), policy=QUICK)
+        await plane.publish(*ids(1, 5))
+        await sink.wait_for_events(5)
+        sink.answer = status(503)
+        await plane.publish(*ids(6, 9))
+        await sink.wait_until(lambda: len(sink.received) >= 9)
+        plane.subscribe(subscriber(sink.url, uid="new"), policy=QUICK)
+
+        async def is_handed_over() -> bool:
+            return set(await durables(memory_server, plane.subject)) == {"new"}
+
+        await eventually(is_handed_over)
+    sink.answer = status(200)
+    async with DataPlane(memory_server, unique_name) as plane:
+        plane.subscribe(subscriber(sink.url, uid="new"), policy=QUICK)
+        await sink.wait_for_events(9)
+    assert sink.duplicates == 0
+
+
+async def test_a_handover_of_an_idle_subscription_loses_nothing(
+    plane: DataPlane, sink: Subscriber, memory_server: NatsStreamingServer
+) -> None:
+    plane.subscribe(subscriber(sink.url, uid="old"), policy=QUICK)
+    await plane.open()
+    plane.subscribe(subscriber(sink.url, uid="new"), policy=QUICK)
+
+    async def is_handed_over() -> bool:
+        return set(await durables(memory_server, plane.subject)) == {"new"}
+
+    sending = asyncio.create_task(plane.publish(*ids(1, 5)))
+    await eventually(is_handed_over)
+    await sending
+    await plane.publish("last")
+    await sink.wait_for_events(6)
+    assert sink.duplicates == 0
+
+
+async def test_max_inflight_and_ack_wait_change_in_place(
+    plane: DataPlane, sink: Subscriber, memory_server: NatsStreamingServer
+) -> None:
+    plane.subscribe(subscriber(sink.url), policy=QUICK)
+    await plane.open()
+    plane.subscribe(subscriber(sink.url), policy=replace(QUICK, max_inflight=7, ack_wait=5))
+
+    async def has_changed() -> bool:
+        entry = (await durables(memory_server, plane.subject))["uid-1"]
+        return (entry["max_inflight"], entry["ack_wait"]) == (7, 5)
+
+    await eventually(has_changed)
+    await plane.publish("e1")
+    await sink.wait_for_events(1)
+
+
+async def test_closing_never_unsubscribes(
+    memory_server: NatsStreamingServer, unique_name: str, sink: Subscriber
+) -> None:
+    async with DataPlane(memory_server, unique_name, grace=0.01) as plane:
+        plane.subscribe(subscriber(sink.url))
+        await plane.publish("e1")
+        await plane.settled(1)
+    entry = (await durables(memory_server, plane.subject))["uid-1"]
+    assert entry["is_offline"]
+    assert entry["pending_count"] == 0, "what was settled is acknowledged before the end"
+
+
+async def test_a_broken_uri_keeps_the_events_and_harms_no_other(
+    plane: DataPlane, sink: Subscriber
+) -> None:
+    broken = subscriber("http://bad host/", "broken", "u-broken")
+    good = subscriber(sink.url, "good", "u-good")
+    channel = Channel(plane.channel, (), (broken, good), QUICK)
+    problems = plane.fanout.apply({plane.channel: channel})
+    assert [str(problem).partition(":")[0] for problem in problems] == [
+        "Subscription default/broken"
+    ]
+    await plane.publish("e1")
+    await sink.wait_for_events(1)
+    plane.subscribe(subscriber(sink.url, "broken", "u-broken"), good, policy=QUICK)
+    await sink.wait_until(lambda: sink.counts["e1"] == 2)
