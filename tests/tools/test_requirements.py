@@ -8,6 +8,7 @@ FILES = [
     "requirements.txt",
     "requirements-demo.txt",
     "requirements-dev.txt",
+    "tools/etcd-requirements.txt",
     "tools/go-requirements.txt",
     "tools/uv-requirements.txt",
 ]
