@@ -1,0 +1,227 @@
+"""The requests of one connection that wait for their answers, in the order of their coming.
+
+It publishes events and turns outcomes into bytes; it never touches a socket. Whoever owns it asks
+for what can be written.
+"""
+
+from asyncio import CancelledError, Future
+from collections import deque
+from collections.abc import Callable
+
+import structlog
+
+from dispatcher import responses
+from dispatcher.broker import EventTooLarge, NotStored, not_stored
+from dispatcher.event import encode
+from dispatcher.ingress_context import IngressContext
+from dispatcher.request import Headers, Request
+from dispatcher.responses import Refusal
+
+_NO_HEADERS: Headers = []
+
+log = structlog.get_logger(__name__)
+
+_REQUEST_OVERHEAD = 1024
+"""Bytes of memory that a waiting request takes besides its event, roughly."""
+
+
+class Answers:
+    """A queue of requests. Events are published in its order, answers leave in its order.
+
+    Args:
+        context: Of the server.
+        on_ready: Called when an answer has become known by itself.
+
+    Attributes:
+        requests: Those whose answers were not taken.
+        has_news: ``take`` may have something.
+        waiting_bytes: Of events that wait to be published.
+    """
+
+    __slots__ = (
+        "_context",
+        "_in_flight",
+        "_on_done",
+        "_on_ready",
+        "_unpublished",
+        "has_news",
+        "requests",
+        "waiting_bytes",
+    )
+
+    def __init__(self, context: IngressContext, on_ready: Callable[[], None]) -> None:
+        self._context = context
+        self._on_ready = on_ready
+        self._on_done = self._done
+        self.requests: deque[Request] = deque()
+        self._unpublished: deque[Request] = deque()
+        self._in_flight = 0  # published, and the answer not taken
+        self.has_news = False
+        self.waiting_bytes = 0
+
+    def add(self, request: Request, body: bytes | bytearray) -> None:
+        """A complete request to a channel: publish it now or when it is its turn."""
+        context = self._context
+        request.complete_at = context.clock()
+        request.event = encode(request.headers, body, request.host.decode("ascii"))
+        request.headers = _NO_HEADERS
+        self.requests.append(request)
+        if self._in_flight < context.limits.max_pipelined:  # so none waits before it
+            self._publish(request)
+        else:
+            self._unpublished.append(request)
+            self.waiting_bytes += len(request.event) + _REQUEST_OVERHEAD
+
+    def add_refused(self, request: Request, refusal: Refusal) -> None:
+        """A request that is answered without being published."""
+        self._count_refused(refusal)
+        request.refusal = refusal
+        request.headers = _NO_HEADERS
+        if refusal.closes:
+            request.keeps_alive = False
+        self.requests.append(request)
+        self.has_news = True
+        if len(self.requests) > self._context.limits.max_pipelined:
+            self.waiting_bytes += _REQUEST_OVERHEAD
+
+    def end(self) -> None:
+        """Let the last answer be the last of the connection."""
+        if self.requests:
+            self.requests[-1].keeps_alive = False
+
+    def take(self) -> bytes:
+        """What can be answered now, or nothing. It makes room for what waits to be published."""
+        self.has_news = False
+        parts: list[bytes] = []
+        self._take_answered(parts)
+        while self.waiting_bytes and self._publish_waiting():
+            self._take_answered(parts)  # some may be stored at once
+        return b"".join(parts)
+
+    def _take_answered(self, parts: list[bytes]) -> None:
+        requests = self.requests
+        known = self._context.responses
+        while requests:
+            request = requests[0]
+            refusal = request.refusal
+            if refusal is None:
+                future = request.future
+                if future is None or not future.done():
+                    return
+                refusal = self._outcome(request, future)
+            if request.future is not None:
+                self._in_flight -= 1
+            requests.popleft()
+            if refusal is not None:
+                parts.append(self._refused(request, refusal))
+            elif not request.keeps_alive:
+                parts.append(known.accepted_closing)
+            elif request.is_http10:
+                parts.append(known.accepted_keep_alive)
+            else:
+                parts.append(known.accepted)
+
+    def expire(self, complete_before: float) -> bool:
+        """Refuse requests that have waited too long; whether there were any."""
+        found = False
+        for request in self.requests:
+            if request.complete_at > complete_before:
+                break
+            if request.refusal is None and not (request.future and request.future.done()):
+                self._fail(request, "timeout", responses.NOT_CONFIRMED)
+                found = True
+        return found
+
+    def drop_waiting(self) -> None:
+        """Forget the requests beyond those allowed, for which there is no room.
+
+        Nothing of them was published, and the connection has to end before their answers.
+        """
+        most = self._context.limits.max_pipelined
+        while len(self.requests) > most and self.requests[-1].future is None:
+            self.requests.pop()
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Nobody waits for the answers any more: what is not published will not be."""
+        self._unpublished.clear()
+        self.waiting_bytes = 0
+
+    def _publish(self, request: Request) -> None:
+        event, request.event = request.event, b""
+        try:
+            future = self._context.publish(request.route.subject, event)
+        except NotStored as error:
+            self._not_stored(request, error)
+        except Exception:  # whatever is wrong here, the publisher gets an answer
+            log.exception("publishing broke", channel=str(request.route.channel.name))
+            self._fail(request, "error", responses.BROKEN)
+        else:
+            request.future = future
+            self._in_flight += 1
+            if future.done():
+                self.has_news = True
+            else:
+                future.add_done_callback(self._on_done)
+
+    def _publish_waiting(self) -> bool:
+        """Publish as many as are allowed; whether there were any."""
+        most = self._context.limits.max_pipelined
+        waiting = self._unpublished
+        before = len(waiting)
+        while waiting and self._in_flight < most:
+            request = waiting.popleft()
+            if request.refusal is None:  # it may have waited too long
+                self._publish(request)
+        excess = max(0, len(self.requests) - most)
+        self.waiting_bytes = sum(len(r.event) for r in waiting) + excess * _REQUEST_OVERHEAD
+        return len(waiting) < before
+
+    def _done(self, future: "Future[str]") -> None:
+        if not future.cancelled():
+            future.exception()  # looked at, even if its request has been answered long since
+        self._on_ready()
+
+    def _outcome(self, request: Request, future: "Future[str]") -> Refusal | None:
+        """None if the event is stored."""
+        try:
+            error = future.exception()
+        except CancelledError:
+            error = NotStored("unavailable", "the connection was given up", retriable=True)
+        if error is None:
+            self._count(request, "stored")
+        else:
+            self._not_stored(request, not_stored(error))
+        return request.refusal
+
+    def _not_stored(self, request: Request, error: NotStored) -> None:
+        if isinstance(error, EventTooLarge):
+            refusal = responses.event_too_large(str(error))
+        else:
+            refusal = responses.not_stored(str(error), retriable=error.retriable)
+        self._fail(request, error.reason, refusal)
+
+    def _fail(self, request: Request, result: str, refusal: Refusal) -> None:
+        self._count(request, result)
+        request.refusal = refusal
+        self.has_news = True
+
+    def _count(self, request: Request, result: str) -> None:
+        metrics = request.route.metrics
+        metrics.results[result] = metrics.results.get(result, 0) + 1
+        metrics.seconds.observe(self._context.clock() - request.complete_at)
+
+    def _count_refused(self, refusal: Refusal) -> None:
+        metrics = self._context.metrics
+        if refusal.status == 404 and refusal is not responses.WRONG_PATH:
+            metrics.unknown_hosts += 1
+        elif refusal.status >= 400 and refusal.status != 413:  # which a channel counts
+            metrics.refused[refusal.status] += 1
+
+    def _refused(self, request: Request, refusal: Refusal) -> bytes:
+        connection = b""
+        if not request.keeps_alive:
+            connection = responses.CLOSE
+        elif request.is_http10:
+            connection = responses.KEEP_ALIVE
+        return self._context.responses.refuse(refusal, connection, with_body=not request.is_head)

@@ -1,0 +1,88 @@
+"""The HTTP server that takes events in: listens, keeps time, and stops without losing a request.
+
+A connection is ``dispatcher.ingress_connection``; what all share, ``dispatcher.ingress_context``.
+"""
+
+import asyncio
+
+import structlog
+
+from dispatcher.ingress_connection import IngressConnection
+from dispatcher.ingress_context import IngressContext, Services
+from dispatcher.limits import IngressLimits
+from dispatcher.tasks import BackgroundTasks
+
+log = structlog.get_logger(__name__)
+
+_BACKLOG = 4096
+"""Connections that the kernel accepts ahead of us; it takes less if ``somaxconn`` is less."""
+
+
+class Ingress:
+    """Takes events over HTTP/1.1 and answers 202 when they are stored.
+
+    Args:
+        services: What it works with.
+        limits: What publishers may take.
+    """
+
+    def __init__(self, services: Services, limits: IngressLimits) -> None:
+        self._context = IngressContext(services, limits)
+        self._server: asyncio.Server | None = None
+        self._tasks = BackgroundTasks()
+
+    @property
+    def connections(self) -> int:
+        """How many are open now."""
+        return len(self._context.connections)
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Bytes of requests in memory that are not complete or wait for their turn."""
+        return self._context.budget.used
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen on an address; an empty host means all of them.
+
+        Returns:
+            The port, which is another than 0.
+
+        Raises:
+            OSError: the address cannot be had.
+        """
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            lambda: IngressConnection(self._context), host or None, port, backlog=_BACKLOG
+        )
+        self._context.tick()
+        self._tasks.start(self._tick(), "ingress-clock")
+        bound: int = self._server.sockets[0].getsockname()[1]
+        return bound
+
+    async def drain(self, timeout: float) -> None:
+        """Take no more events, answer those that have begun, then let everybody go.
+
+        Args:
+            timeout: Seconds after which connections that are still open are left to ``close``.
+        """
+        if self._server is not None:
+            self._server.close()
+        self._context.start_draining(timeout)
+        try:
+            async with asyncio.timeout(timeout):
+                await self._context.drained.wait()
+        except TimeoutError:
+            log.warning("stopping with open connections", connections=self.connections)
+
+    async def close(self) -> None:
+        """Close everything at once; what has no answer gets none."""
+        if self._server is not None:
+            self._server.close()
+        for connection in tuple(self._context.connections):
+            connection.abort()
+        await self._tasks.close()
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(self._context.tick_interval)
+            self._context.tick()

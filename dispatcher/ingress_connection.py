@@ -1,0 +1,212 @@
+"""A connection of a publisher: hands bytes to ``dispatcher.request_reader``, writes answers back.
+
+It knows the transport: when to stop reading from a peer, how long to wait for it, and how to end so
+that the last answer arrives.
+"""
+
+import asyncio
+import enum
+from typing import cast
+
+from dispatcher import responses
+from dispatcher.answers import Answers
+from dispatcher.flow import Hold, ReadFlow
+from dispatcher.ingress_context import IngressContext
+from dispatcher.request_reader import Reading, RequestReader
+
+_LINGER = 2.0
+"""Seconds that a refused peer gets to read why. Closing at once while it still sends would reset
+the connection, and the answer could be lost with it."""
+
+_LINGER_BYTES = 4 * 1024 * 1024
+"""Read and thrown away meanwhile at most."""
+
+_TURNED_AWAY = 128
+"""Connections beyond the limit that are told so at one time; further ones are just closed."""
+
+
+# A global is found faster than a member of an enum, and these are looked up for each request.
+_IDLE, _ENDED = Reading.IDLE, Reading.ENDED
+
+
+class State(enum.Enum):
+    """Life of a connection. ``CLOSED`` is final."""
+
+    OPEN = "open"
+    LINGERING = "lingering"  # all is said; the peer has to go
+    CLOSED = "closed"
+
+
+class IngressConnection(asyncio.Protocol):
+    """Speaks HTTP/1.1 with one peer.
+
+    Args:
+        context: Of the server.
+    """
+
+    __slots__ = (
+        "_answers",
+        "_blocked_since",
+        "_context",
+        "_discarded",
+        "_flow",
+        "_lingering_since",
+        "_max_pipelined",
+        "_reader",
+        "_state",
+        "_transport",
+    )
+
+    _transport: asyncio.Transport
+    _flow: ReadFlow
+
+    def __init__(self, context: IngressContext) -> None:
+        self._context = context
+        self._answers = Answers(context, self._flush)
+        self._reader = RequestReader(context, self._answers)
+        self._max_pipelined = context.limits.max_pipelined
+        self._state = State.OPEN
+        self._blocked_since = float("inf")  # the peer does not read
+        self._lingering_since = float("inf")
+        self._discarded = 0  # bytes read after the last request
+
+    def __repr__(self) -> str:
+        return (
+            f"<IngressConnection {self._state.value}, {self._reader.state.value}, "
+            f"{len(self._answers.requests)} unanswered, {self._reader.held} bytes held>"
+        )
+
+    # --- the transport's calls, in the order of time ----------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)  # of a TCP server
+        self._flow = ReadFlow(self._transport)
+        context = self._context
+        context.connections.add(self)
+        excess = len(context.connections) - context.limits.max_connections
+        if excess > _TURNED_AWAY:
+            self._reader.stop()
+            self._transport.abort()
+        elif excess > 0:
+            self._reader.end_with(responses.TOO_MANY_CONNECTIONS)
+            self._flush()
+
+    def data_received(self, data: bytes) -> None:
+        reader = self._reader
+        if reader.state is _ENDED:
+            self._discard(len(data))
+            return
+        reader.feed(data)
+        answers = self._answers
+        if answers.has_news or reader.owes_continue:
+            self._flush()
+        if len(answers.requests) >= self._max_pipelined:
+            self._flow.hold(Hold.ANSWERS)
+
+    def pause_writing(self) -> None:
+        self._blocked_since = self._context.now
+        self._flow.hold(Hold.WRITES)
+
+    def resume_writing(self) -> None:
+        self._blocked_since = float("inf")
+        self._flow.release(Hold.WRITES)
+
+    def eof_received(self) -> bool:
+        """A peer that has sent all may still wait for its answers."""
+        if not self._answers.requests:
+            return False  # closes the transport
+        self._reader.stop()
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  (asyncio's signature)
+        self._state = State.CLOSED
+        self._answers.abandon()
+        self._reader.close()
+        self._context.gone(self)
+
+    # --- time -------------------------------------------------------------------------------------
+
+    def check(self, now: float) -> None:
+        """See ``dispatcher.ingress_context.Connection``."""
+        if self._state is not State.OPEN:
+            if now - self._lingering_since >= _LINGER:
+                self._transport.abort()
+            return
+        context = self._context
+        limits = context.limits
+        answers = self._answers
+        reader = self._reader
+        if answers.requests:
+            answers.expire(now + context.tick_interval - limits.answer_timeout)
+        if now - self._blocked_since >= limits.body_timeout:
+            self._transport.abort()
+            return
+        if self._flow.is_held:
+            reader.since = now  # it is not the peer that makes nothing go on
+        else:
+            reader.check(now - reader.since)
+        if answers.requests:
+            self._flush()
+        elif reader.state is _IDLE:
+            timeout = limits.keepalive_timeout if reader.is_used else limits.header_timeout
+            if now - reader.since >= timeout or context.closes_idle:
+                self._finish()
+
+    def abort(self) -> None:
+        """Close at once, whatever is under way."""
+        self._transport.abort()
+
+    # --- what is said, and the end ----------------------------------------------------------------
+
+    def _flush(self) -> None:
+        """Write what can be answered now."""
+        answers = self._answers
+        reader = self._reader
+        if self._context.is_draining and reader.state is _IDLE:
+            answers.end()
+            reader.stop()
+        data = answers.take()
+        if self._state is not State.OPEN:
+            return  # the peer is gone, but its events are counted
+        if data:
+            self._transport.write(data)
+        if reader.held:
+            reader.balance()
+        if not answers.requests:
+            self._after_last_answer()
+        if self._flow.is_held and len(answers.requests) < self._max_pipelined:
+            self._flow.release(Hold.ANSWERS)
+
+    def _after_last_answer(self) -> None:
+        reader = self._reader
+        if reader.state is _ENDED:
+            self._finish()
+        elif reader.state is _IDLE:
+            reader.since = self._context.now
+        elif reader.owes_continue:
+            reader.owes_continue = False
+            if not reader.has_begun_body:
+                self._transport.write(responses.CONTINUE)
+
+    def _discard(self, size: int) -> None:
+        """What comes after the last request."""
+        if self._state is State.OPEN:
+            self._flow.hold(Hold.ANSWERS)
+        self._discarded += size
+        if self._discarded > _LINGER_BYTES:
+            self._transport.close()
+
+    def _finish(self) -> None:
+        """All is said: the connection ends, at once or when the peer has read it."""
+        self._state = State.LINGERING
+        self._lingering_since = self._context.now
+        self._flow.release(Hold.ANSWERS)
+        if self._transport.is_closing():
+            return
+        if not self._reader.was_cut:
+            self._transport.close()
+            return
+        try:
+            self._transport.write_eof()
+        except OSError:  # the peer is gone
+            self._transport.abort()

@@ -1,0 +1,140 @@
+"""What all connections of the HTTP server share.
+
+It does no I/O. Connections are in ``dispatcher.ingress_connection``, and who listens, ticks and
+stops is ``dispatcher.ingress``.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from dispatcher.broker import Publish
+from dispatcher.channels import Channels
+from dispatcher.flow import ByteBudget
+from dispatcher.limits import IngressLimits
+from dispatcher.metrics import Metrics
+from dispatcher.request import largest_body
+from dispatcher.responses import Responses
+
+log = structlog.get_logger(__name__)
+
+_DRAIN_QUIET = 1.0
+"""Seconds that idle connections stay open while the server stops. A publisher that uses one of them
+again is told so; one whose connection is closed under its request would have to guess."""
+
+
+class Connection(Protocol):
+    """A connection as the clock sees it."""
+
+    def check(self, now: float) -> None:
+        """Act on what should have happened before ``now``."""
+
+    def abort(self) -> None:
+        """Close at once, whatever is under way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What the HTTP server works with."""
+
+    channels: Channels
+    publish: Publish
+    metrics: Metrics
+    max_event_bytes: Callable[[], int | None]
+    """The largest stored form that the server takes now, None while that is not known."""
+
+    clock: Callable[[], float] = time.monotonic
+    """Seconds; it never goes back."""
+
+
+class IngressContext:
+    """State that all connections share.
+
+    Attributes:
+        now: The time of the last tick, on the clock of the services. Timeouts are counted from it,
+            so they end up to one tick early; requests need no clock and no timer of their own.
+        max_body_bytes: Longer bodies are refused without being read.
+        is_draining: New requests are refused.
+        drained: Set when ``is_draining`` and the last connection is gone.
+    """
+
+    __slots__ = (
+        "_close_idle_at",
+        "budget",
+        "channels",
+        "clock",
+        "connections",
+        "drained",
+        "is_draining",
+        "limits",
+        "max_body_bytes",
+        "max_event_bytes",
+        "metrics",
+        "now",
+        "publish",
+        "responses",
+        "tick_interval",
+    )
+
+    def __init__(self, services: Services, limits: IngressLimits) -> None:
+        self.channels = services.channels
+        self.publish = services.publish
+        self.metrics = services.metrics
+        self.max_event_bytes = services.max_event_bytes
+        self.clock = services.clock
+        self.limits = limits
+        self.budget = ByteBudget(limits.max_buffered_bytes)
+        self.connections: set[Connection] = set()
+        self.responses = Responses(time.time())
+        self.now = self.clock()
+        self.max_body_bytes = limits.max_body_bytes
+        shortest = min(
+            limits.header_timeout,
+            limits.body_timeout,
+            limits.keepalive_timeout,
+            limits.answer_timeout,
+        )
+        self.tick_interval = min(0.5, shortest / 4)
+        self.is_draining = False
+        self.drained = asyncio.Event()
+        self._close_idle_at = float("inf")
+
+    @property
+    def closes_idle(self) -> bool:
+        """Whether a connection without a request is to be closed now."""
+        return self.now >= self._close_idle_at
+
+    def tick(self) -> None:
+        """To be called every ``tick_interval`` seconds: date, limits and timeouts."""
+        self.now = self.clock()
+        self.responses.set_date(time.time())
+        stored = self.max_event_bytes()
+        most = self.limits.max_body_bytes
+        self.max_body_bytes = most if stored is None else min(most, largest_body(stored))
+        for connection in tuple(self.connections):
+            try:
+                connection.check(self.now)
+            except Exception:  # one connection must not take the timeouts of all others with it
+                log.exception("connection broke and is closed")
+                connection.abort()
+
+    def start_draining(self, timeout: float) -> None:
+        """Refuse new requests; close connections as they become idle.
+
+        Args:
+            timeout: Seconds after which the caller will close what is left.
+        """
+        self.is_draining = True
+        self._close_idle_at = self.clock() + min(_DRAIN_QUIET, timeout / 2)
+        if not self.connections:
+            self.drained.set()
+
+    def gone(self, connection: Connection) -> None:
+        """A connection is closed for good."""
+        self.connections.discard(connection)
+        if self.is_draining and not self.connections:
+            self.drained.set()

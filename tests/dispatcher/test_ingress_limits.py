@@ -1,0 +1,404 @@
+"""What one publisher may take: time, bytes and connections. Time is played by the test."""
+
+import json
+
+import pytest
+
+from dispatcher.limits import IngressLimits
+from tests.fakes import run_callbacks
+from tests.publishers import HOST, MAX_EVENT_BYTES, Publisher, post, post_chunked
+
+LIMITS = IngressLimits(
+    header_timeout=10,
+    body_timeout=30,
+    keepalive_timeout=75,
+    answer_timeout=10,
+    max_header_bytes=4096,
+)
+
+
+# --- time -----------------------------------------------------------------------------------------
+
+
+async def test_headers_that_do_not_end_are_408() -> None:
+    publisher = Publisher(LIMITS)
+    publisher.send(post(b"x")[:40])
+    assert publisher.wait(9) == []
+    (answer,) = publisher.wait(1)
+    assert answer.status == 408
+    assert answer.headers["connection"] == "close"
+    assert answer.body == "the headers of the request did not arrive in time: send it again\n"
+    assert publisher.transport.sent_eof
+
+
+async def test_dripping_headers_gain_no_time() -> None:
+    publisher = Publisher(LIMITS)
+    for byte in post(b"x")[:9]:
+        publisher.transport.receive(bytes([byte]))
+        assert publisher.wait(1) == []
+    publisher.transport.receive(post(b"x")[9:10])
+    assert [answer.status for answer in publisher.wait(1)] == [408]
+
+
+async def test_a_body_that_stops_is_408() -> None:
+    publisher = Publisher(LIMITS)
+    publisher.send(post(b"hello")[:-1])
+    assert publisher.wait(29) == []
+    (answer,) = publisher.wait(1)
+    assert answer.status == 408
+    assert answer.body == "the body of the request did not arrive in time: send it again\n"
+    assert publisher.stored == []
+    assert publisher.transport.sent_eof
+    assert publisher.context.budget.used == 0
+
+
+async def test_a_body_that_gets_on_has_all_the_time() -> None:
+    publisher = Publisher(LIMITS, instant=True)
+    request = post(b"slow body")
+    publisher.send(request[:-9])
+    for index in range(9):
+        assert publisher.wait(25) == []
+        answers = publisher.send(request[len(request) - 9 + index :][:1])
+    assert [answer.status for answer in answers] == [202]
+
+
+async def test_extensions_of_chunks_are_no_progress() -> None:
+    publisher = Publisher(LIMITS)
+    publisher.send(post_chunked(b"x")[:-5] + b"1;a")
+    for _ in range(3):
+        assert publisher.wait(9) == []
+        publisher.transport.receive(b"a")
+    assert [answer.status for answer in publisher.wait(4)] == [408]
+
+
+async def test_a_connection_that_says_nothing_is_closed_in_silence() -> None:
+    publisher = Publisher(LIMITS)
+    assert publisher.wait(9) == []
+    assert not publisher.transport.is_closing()
+    assert publisher.wait(1) == []
+    assert publisher.transport.is_closing()
+    assert publisher.context.connections == set()
+
+
+async def test_an_idle_connection_is_kept_for_the_next_request() -> None:
+    publisher = Publisher(LIMITS, instant=True)
+    for _ in range(3):
+        assert [answer.status for answer in publisher.send(post(b"x"))] == [202]
+        assert publisher.wait(74) == []
+        assert not publisher.transport.is_closing()
+    assert publisher.wait(1) == []
+    assert publisher.transport.is_closing()
+
+
+async def test_an_event_that_is_not_confirmed_is_503_in_time() -> None:
+    publisher = Publisher(LIMITS)
+    publisher.send(post(b"first"))
+    publisher.wait(5)
+    publisher.send(post(b"second"))
+    assert publisher.wait(4) == []
+    (answer,) = publisher.wait(1)
+    assert answer.status == 503
+    assert answer.headers["retry-after"] == "1"
+    assert "did not confirm" in answer.body
+    assert not publisher.transport.is_closing()
+    # The confirmation that comes late changes nothing, and the next event has its own time.
+    assert await publisher.store(0) == []
+    assert publisher.wait(4) == []
+    assert [answer.status for answer in await publisher.store(1)] == [202]
+    assert publisher.orders.results["timeout"] == 1
+    assert publisher.orders.results["stored"] == 1
+
+
+async def test_events_that_wait_for_others_are_503_in_time_and_never_published() -> None:
+    publisher = Publisher(IngressLimits(max_pipelined=2))
+    publisher.send(post(b"x") * 5)
+    assert [answer.status for answer in publisher.wait(10)] == [503] * 5
+    await run_callbacks()
+    assert len(publisher.stored) == 2
+    assert publisher.transport.reads
+    assert publisher.context.budget.used == 0
+
+
+async def test_a_stored_event_is_not_called_unconfirmed_because_another_is() -> None:
+    publisher = Publisher(LIMITS)
+    publisher.send(post(b"first") + post(b"second"))
+    await publisher.store(1)
+    assert [answer.status for answer in publisher.wait(10)] == [503, 202]
+
+
+async def test_an_idle_connection_with_an_answer_due_is_not_idle() -> None:
+    limits = IngressLimits(header_timeout=1, keepalive_timeout=2, answer_timeout=10)
+    publisher = Publisher(limits)
+    publisher.send(post(b"x"))
+    assert publisher.wait(9) == []
+    assert not publisher.transport.is_closing()
+    assert [answer.status for answer in await publisher.store(0)] == [202]
+    publisher.wait(1)
+    assert not publisher.transport.is_closing()
+    publisher.wait(2)
+    assert publisher.transport.is_closing()
+
+
+async def test_a_request_is_not_late_while_we_do_not_read() -> None:
+    limits = IngressLimits(header_timeout=2, answer_timeout=60, max_pipelined=1)
+    publisher = Publisher(limits)
+    publisher.send(post(b"0") + post(b"1")[:20])
+    assert not publisher.transport.reads
+    assert publisher.wait(20) == []
+    await publisher.store(0)
+    assert publisher.wait(1) == []
+    publisher.send(post(b"1")[20:])
+    assert [answer.status for answer in await publisher.store(1)] == [202]
+
+
+async def test_who_never_reads_is_cut_off() -> None:
+    publisher = Publisher(LIMITS, instant=True, high_water=200)
+    while publisher.transport.reads:
+        publisher.transport.receive(post(b"x"))
+    publisher.wait(29)
+    assert not publisher.transport.is_closing()
+    publisher.wait(1)
+    assert publisher.transport.aborted
+
+
+async def test_a_refused_publisher_gets_time_to_read_why() -> None:
+    publisher = Publisher(LIMITS)
+    assert [answer.status for answer in publisher.send(b"garbage\r\n\r\n")] == [400]
+    assert publisher.transport.sent_eof
+    publisher.transport.receive(b"more garbage")
+    publisher.wait(1.5)
+    assert not publisher.transport.is_closing()
+    publisher.wait(0.5)
+    assert publisher.transport.aborted
+    assert publisher.context.connections == set()
+
+
+async def test_a_refused_publisher_that_goes_is_gone_at_once() -> None:
+    publisher = Publisher(LIMITS)
+    publisher.send(b"garbage\r\n\r\n")
+    publisher.transport.receive_eof()
+    assert publisher.transport.is_closing()
+    assert not publisher.transport.aborted
+
+
+async def test_a_refused_publisher_cannot_send_for_ever() -> None:
+    publisher = Publisher(LIMITS)
+    publisher.send(b"garbage\r\n\r\n")
+    sent = 0
+    while not publisher.transport.is_closing():
+        publisher.transport.receive(bytes(65536))
+        sent += 65536
+        assert sent < 8 * 1024 * 1024
+    assert publisher.context.budget.used == 0
+
+
+# --- bytes ----------------------------------------------------------------------------------------
+
+LARGEST = (MAX_EVENT_BYTES - len('{"headers":{},"payload":""}')) // 4 * 3
+
+
+async def test_the_largest_body_is_read_and_one_byte_more_is_413() -> None:
+    publisher = Publisher(instant=True)
+    assert [answer.status for answer in publisher.send(post(b"x" * LARGEST))] == [202]
+    (answer,) = publisher.send(post(b"x" * (LARGEST + 1)))
+    assert answer.status == 413
+    assert answer.body == f"the body is too large: send at most {LARGEST} bytes\n"
+    assert answer.headers["connection"] == "close"
+    assert publisher.transport.sent_eof
+    assert publisher.orders.results["too_large"] == 1
+    assert len(publisher.stored) == 1
+
+
+async def test_a_body_far_too_large_is_refused_before_it_comes() -> None:
+    publisher = Publisher()
+    head = post(b"").replace(b"Content-Length: 0", b"Content-Length: 10000000000")
+    assert [answer.status for answer in publisher.send(head)] == [413]
+    assert publisher.transport.sent_eof
+
+
+async def test_a_chunked_body_is_413_at_the_first_byte_too_many() -> None:
+    publisher = Publisher(instant=True)
+    assert [a.status for a in publisher.send(post_chunked(b"x" * LARGEST))] == [202]
+    endless = post_chunked(b"x" * LARGEST, b"y")
+    cut = endless.index(b"y")
+    assert publisher.send(endless[:cut]) == []
+    assert [answer.status for answer in publisher.send(endless[cut : cut + 1])] == [413]
+    assert publisher.context.budget.used == 0
+
+
+async def test_the_limit_of_a_body_follows_the_server() -> None:
+    publisher = Publisher(instant=True)
+    publisher.max_event_bytes = 100
+    publisher.context.tick()
+    assert [answer.status for answer in publisher.send(post(b"x" * 54))] == [202]
+    publisher.max_event_bytes = None
+    publisher.context.tick()
+    assert [answer.status for answer in publisher.send(post(b"x" * 100_000))] == [202]
+    publisher.max_event_bytes = 100
+    publisher.context.tick()
+    assert [answer.status for answer in publisher.send(post(b"x" * 55))] == [413]
+
+
+async def test_a_limit_of_our_own_holds_while_the_server_is_away() -> None:
+    publisher = Publisher(IngressLimits(max_body_bytes=1000), instant=True)
+    publisher.max_event_bytes = None
+    publisher.context.tick()
+    assert [answer.status for answer in publisher.send(post(b"x" * 1000))] == [202]
+    assert [answer.status for answer in publisher.send(post(b"x" * 1001))] == [413]
+
+
+async def test_the_body_of_a_refused_request_is_bounded_too() -> None:
+    publisher = Publisher(instant=True)
+    (answer,) = publisher.send(post(b"x" * 100_000, host="nowhere.test"))
+    assert (answer.status, answer.headers["connection"]) == (404, "close")
+    publisher = Publisher(instant=True)
+    data = post_chunked(b"x" * 100_000).replace(HOST.encode(), b"nowhere.test")
+    (answer,) = publisher.send(data)
+    assert (answer.status, answer.headers["connection"]) == (404, "close")
+
+
+async def test_a_refused_body_is_not_kept() -> None:
+    publisher = Publisher()
+    publisher.send(post(b"x" * 2000, host="nowhere.test")[:-1])
+    assert publisher.protocol._reader._body == b""
+
+
+@pytest.mark.parametrize("step", [100, 100_000])
+@pytest.mark.parametrize(
+    "extra",
+    [
+        "X-Large: " + "x" * 5000,
+        "\r\n".join(f"X-{number}: x" for number in range(600)),
+        "Ce-Id: " + "x" * 4000 + "\r\nCe-Type: " + "y" * 100,
+    ],
+    ids=["one", "many", "together"],
+)
+async def test_headers_too_large_are_431(extra: str, step: int) -> None:
+    publisher = Publisher(LIMITS)
+    data = post(b"x", extra)
+    answers = []
+    for start in range(0, len(data), step):
+        if not publisher.transport.sent_eof:
+            answers += publisher.send(data[start : start + step])
+    (answer,) = answers
+    assert answer.status == 431
+    assert answer.headers["connection"] == "close"
+    assert publisher.transport.sent_eof
+    assert publisher.metrics.refused[431] == 1
+
+
+async def test_a_header_line_without_end_is_431_before_it_fills_the_memory() -> None:
+    publisher = Publisher(LIMITS)
+    publisher.send(post()[:-4] + b"\r\nX-Endless: ")
+    answers = []
+    for _ in range(6):
+        if not publisher.transport.sent_eof:
+            answers += publisher.send(b"x" * 1000)
+    assert [answer.status for answer in answers] == [431]
+
+
+async def test_many_headers_are_431_whatever_their_size() -> None:
+    publisher = Publisher(instant=True)
+    names = [f"X-{number}: 1" for number in range(254)]
+    assert [answer.status for answer in publisher.send(post(b"", *names))] == [202]
+    assert [answer.status for answer in publisher.send(post(b"", *names, "X: 1"))] == [431]
+
+
+async def test_large_headers_within_the_limit_are_taken() -> None:
+    publisher = Publisher(LIMITS, instant=True)
+    data = post(b"x", "Ce-Large: " + "x" * 3900)
+    for step in (100, 10_000):
+        answers = []
+        for start in range(0, len(data), step):
+            answers += publisher.send(data[start : start + step])
+        assert [answer.status for answer in answers] == [202]
+    assert len(json.loads(publisher.stored[0])["headers"]["Ce-Large"]) == 3900
+
+
+async def test_the_headers_of_a_pipeline_are_not_added_up() -> None:
+    publisher = Publisher(LIMITS, instant=True)
+    data = post(b"x", "Ce-Large: " + "x" * 3000) * 20
+    answers = []
+    for start in range(0, len(data), 2500):
+        answers += publisher.send(data[start : start + 2500])
+    assert [answer.status for answer in answers] == [202] * 20
+
+
+@pytest.mark.parametrize(
+    "flood", [b"1;" + b"a" * 500, b"0\r\nX: " + b"a" * 500], ids=["extension", "trailer"]
+)
+async def test_what_is_between_chunks_is_bounded(flood: bytes) -> None:
+    publisher = Publisher(LIMITS)
+    publisher.send(post_chunked(b"x")[:-5])
+    answers = publisher.send(flood)
+    for _ in range(20):
+        if not publisher.transport.sent_eof:
+            answers += publisher.send(b"a" * 500)
+    assert [answer.status for answer in answers] == [400]
+    assert publisher.context.budget.used == 0
+
+
+async def test_bodies_of_all_connections_have_one_budget() -> None:
+    publisher = Publisher(IngressLimits(max_buffered_bytes=2500), instant=True)
+    cut = post(b"x" * 1000)[:-1]
+    publisher.send(cut)
+    _, second = publisher.connect()
+    second.receive(cut)
+    _, third = publisher.connect()
+    third.receive(cut)
+    assert third.output.startswith(b"HTTP/1.1 503 ")
+    assert b"Retry-After: 1\r\n" in third.output
+    assert b"Connection: close\r\n" in third.output
+    assert third.sent_eof
+    # Nobody else is harmed, and what is done with is given back.
+    assert [answer.status for answer in publisher.send(b"x")] == [202]
+    assert publisher.context.budget.used == 999
+    second.lose()
+    assert publisher.context.budget.used == 0
+
+
+# --- connections ----------------------------------------------------------------------------------
+
+
+async def test_a_connection_too_many_is_503_and_the_others_are_served() -> None:
+    publisher = Publisher(IngressLimits(max_connections=2), instant=True)
+    _, second = publisher.connect()
+    _, third = publisher.connect()
+    assert third.output.startswith(b"HTTP/1.1 503 ")
+    assert b"Retry-After: 1\r\n" in third.output
+    assert third.sent_eof
+    assert not second.sent_eof
+    assert [answer.status for answer in publisher.send(post(b"x"))] == [202]
+    third.receive_eof()
+    second.lose()
+    _, fourth = publisher.connect()
+    fourth.receive(post(b"x"))
+    assert fourth.output.startswith(b"HTTP/1.1 202 ")
+
+
+async def test_connections_far_too_many_are_just_closed() -> None:
+    publisher = Publisher(IngressLimits(max_connections=1))
+    others = [publisher.connect()[1] for _ in range(200)]
+    assert sum(transport.sent_eof for transport in others) == 128
+    assert all(transport.aborted for transport in others[128:])
+    assert len(publisher.context.connections) == 129
+
+
+async def test_one_broken_connection_does_not_stop_the_clock_of_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    publisher = Publisher(LIMITS)
+    broken, transport = publisher.connect()
+
+    class Broken:
+        def check(self, now: float) -> None:
+            raise RuntimeError
+
+        def abort(self) -> None:
+            transport.abort()
+
+    publisher.context.connections.remove(broken)
+    publisher.context.connections.add(Broken())
+    publisher.send(post(b"x")[:10])
+    assert [answer.status for answer in publisher.wait(10)] == [408]
+    assert transport.aborted
