@@ -1,0 +1,192 @@
+"""Kinds of values that settings take: how they are written, checked and shown."""
+
+import enum
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from contract.arguments import ARGUMENTS, Place
+from contract.durations import format_duration, parse_duration
+from nats_streaming.errors import InvalidOptions, NatsStreamingError
+from nats_streaming.options import parse_server
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What values a setting takes.
+
+    Attributes:
+        metavar: As it stands in ``--help``.
+        parse: Raises ValueError with a text that begins with "must".
+        show: A value as a person would write it.
+    """
+
+    metavar: str
+    parse: Callable[[str], object]
+    show: Callable[[Any], str] = str
+
+
+def text(pattern: str, must: str, metavar: str) -> Kind:
+    """A text of a certain form."""
+
+    def parse(value: str) -> str:
+        if not re.fullmatch(pattern, value, re.ASCII):
+            raise ValueError(f"must be {must}")
+        return value
+
+    return Kind(metavar, parse)
+
+
+def whole(lowest: int, highest: int = 2**31 - 1) -> Kind:
+    """A whole number."""
+
+    def parse(value: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,18}", value, re.ASCII) or not lowest <= int(value) <= highest:
+            raise ValueError(f"must be a whole number from {lowest} to {highest}")
+        return int(value)
+
+    return Kind("N", parse)
+
+
+def duration(lowest: float = 0.001, longest: float = 86400) -> Kind:
+    """Seconds, from a duration."""
+
+    def parse(value: str) -> float:
+        seconds = parse_duration(value)
+        if not lowest <= seconds <= longest:
+            raise ValueError(
+                f"must be from {format_duration(lowest)} to {format_duration(longest)}"
+            )
+        return seconds
+
+    return Kind("DURATION", parse, format_duration)
+
+
+_UNITS = {"": 1, "Ki": 1024, "Mi": 1024**2, "Gi": 1024**3}
+
+
+def size(lowest: int) -> Kind:
+    """Bytes."""
+
+    def parse(value: str) -> int:
+        match = re.fullmatch(r"([0-9]{1,15})(Ki|Mi|Gi|)B?", value, re.ASCII)
+        if match is None:
+            raise ValueError("must be a size in bytes, as 65536, 64Ki, 8Mi or 1Gi")
+        if (number := int(match[1]) * _UNITS[match[2]]) < lowest:
+            raise ValueError(f"must be at least {show(lowest)}")
+        return number
+
+    def show(number: int) -> str:
+        unit = max((u for u in _UNITS if number % _UNITS[u] == 0), key=lambda u: _UNITS[u])
+        return f"{number // _UNITS[unit]}{unit}"
+
+    return Kind("SIZE", parse, show)
+
+
+def choice(choices: type[enum.Enum]) -> Kind:
+    """One of the values of an enum."""
+
+    def parse(value: str) -> enum.Enum:
+        for each in choices:
+            if each.value == value.lower():
+                return each
+        raise ValueError(f"must be {' or '.join(each.value for each in choices)}")
+
+    return Kind("|".join(each.value for each in choices), parse, lambda each: str(each.value))
+
+
+class Address(NamedTuple):
+    """Where to listen."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def _address(value: str) -> Address:
+    match = re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([^:\[\]/\s]*)):([0-9]{1,5})", value, re.ASCII)
+    if match is None or int(match[3]) > 65535:
+        raise ValueError("must be HOST:PORT, as :8080, 127.0.0.1:8080 or [::1]:8080")
+    return Address(match[1] or match[2] or "0.0.0.0", int(match[3]))  # noqa: S104  every pod address, as the Go program
+
+
+ADDRESS = Kind("HOST:PORT", _address)
+
+
+def _readable(value: str) -> Path:
+    path = Path(value)
+    try:
+        with path.open("rb"):
+            return path
+    except OSError as error:
+        raise ValueError(f"must be a readable file ({(error.strerror or '').lower()})") from error
+
+
+FILE = Kind("FILE", _readable)
+PATH = Kind("PATH", Path)
+
+
+def checked(metavar: str, check: Callable[[str], object]) -> Kind:
+    """A text by the rules of NATS Streaming."""
+
+    def parse(value: str) -> str:
+        try:
+            check(value)
+        except NatsStreamingError as error:
+            raise ValueError(f"must be valid ({error})") from error
+        return value
+
+    return Kind(metavar, parse)
+
+
+def _servers(value: str) -> tuple[str, ...]:
+    """Addresses of one NATS cluster, with commas between."""
+    servers = tuple(server.strip() for server in value.split(",") if server.strip())
+    try:
+        for server in servers:
+            parse_server(server)
+    except InvalidOptions as error:
+        raise ValueError(f"must be nats://[USER:PASSWORD@]HOST:PORT, or tls:// ({error})") from None
+    if not servers:
+        raise ValueError("must name a server")
+    return servers
+
+
+def named(check: Callable[[str], bool], must: str, metavar: str) -> Kind:
+    """A name that passes a check."""
+
+    def parse(value: str) -> str:
+        if not check(value):
+            raise ValueError(f"must be {must}")
+        return value
+
+    return Kind(metavar, parse)
+
+
+def argument(key: str, metavar: str) -> Kind:
+    """As in ``spec.arguments`` of a Channel."""
+
+    def parse(value: str) -> object:
+        number = re.fullmatch(r"-?[0-9]{1,18}", value, re.ASCII)
+        return ARGUMENTS[key].read(int(value) if number else value, Place("", ""))
+
+    return Kind(metavar, parse, ARGUMENTS[key].show)
+
+
+def _dead_letter_uri(value: str) -> str:
+    """Checked here, completed when the namespace is known."""
+    ARGUMENTS["deadLetterURI"].read(value, Place("namespace", "cluster.local"))
+    return value
+
+
+def _minutes(value: str) -> object:
+    return 60 * int(str(whole(1, 1440).parse(value)))
+
+
+SERVERS = Kind("URL", _servers, ",".join)
+MINUTES = Kind("MINUTES", _minutes)
+DEAD_LETTER_URI = Kind("URI", _dead_letter_uri)

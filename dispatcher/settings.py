@@ -1,0 +1,215 @@
+"""Settings of the dispatcher: read once from flags and environment, frozen, passed as objects.
+
+Flags and variables are declared in ``settings_table.py``; ``docs/settings.md`` is the page for
+users.
+"""
+
+import argparse
+import importlib.metadata
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+from contract.arguments import fitting_timeout
+from contract.names import (
+    DEFAULT_CLIENT_ID,
+    DEFAULT_CLUSTER_DOMAIN,
+    DEFAULT_CLUSTER_ID,
+    DEFAULT_SYSTEM_NAMESPACE,
+    default_natss_url,
+)
+from contract.resources import Defaults, DeliveryPolicy
+from contract.uris import complete_uri, redact
+from dispatcher import options
+from dispatcher.limits import MIB, EgressLimits, IngressLimits
+from dispatcher.logs import LogSettings
+from dispatcher.option_kinds import Address
+from dispatcher.options import PROGRAM, Given, SettingsError
+from dispatcher.settings_table import SECTIONS
+
+__all__ = ["Address", "Settings", "SettingsError"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceSettings:
+    """Where Channels and Subscriptions come from."""
+
+    channels: tuple[Path, ...] = ()
+    """Files and folders; they need not exist yet."""
+
+    cluster_domain: str = DEFAULT_CLUSTER_DOMAIN
+    """The end of every DNS name in the cluster."""
+
+    system_namespace: str = DEFAULT_SYSTEM_NAMESPACE
+    """Where the dispatcher runs; bare names in process-wide settings are Services in it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NatsSettings:
+    """How to reach NATS Streaming, and as whom.
+
+    ``dispatcher.credentials`` reads the files.
+    """
+
+    servers: tuple[str, ...] = field(default=(default_natss_url(),), repr=False)
+    """May have user and password or a token; not in ``repr()``, see ``shown_servers``."""
+
+    cluster_id: str = DEFAULT_CLUSTER_ID
+    client_id: str = DEFAULT_CLIENT_ID
+    """Durables belong to it: another one finds none of the backlog."""
+
+    user: str | None = None
+    password_file: Path | None = None
+    token_file: Path | None = None
+    credentials_file: Path | None = None
+    nkey_seed_file: Path | None = None
+    tls_ca_file: Path | None = None
+    tls_cert_file: Path | None = None
+    tls_key_file: Path | None = None
+    tls_hostname: str | None = None
+    connect_timeout: float = 2.0
+    """Seconds for each of TCP, TLS and the first answer."""
+
+    @property
+    def shown_servers(self) -> str:
+        """The servers without secrets, for logs and status."""
+        return ",".join(redact(server) for server in self.servers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliverySettings:
+    """What holds for all subscriptions, or for those whose Channel says nothing else."""
+
+    policy: DeliveryPolicy = field(default_factory=DeliveryPolicy)
+
+    removal_grace: float = 60.0
+    """Seconds that the durable of a removed subscriber is kept, so that a Subscription that is
+    deleted and made again (Kyma does so for a change of endpoint) goes on where it was."""
+
+    max_buffered_bytes: int = 256 * MIB
+    """Bytes of events held for delivery, of all subscriptions together. Beyond it events are left
+    to be sent again by NATS Streaming."""
+
+    tls_ca_file: Path | None = None
+    """Who is trusted besides the system's authorities when subscribers use https."""
+
+
+_EVENTS = Address("0.0.0.0", 8080)  # noqa: S104  in a pod, as the Go program
+_ADMIN = Address("0.0.0.0", 8081)  # noqa: S104  probes and Prometheus come from outside
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All settings."""
+
+    source: SourceSettings = field(default_factory=SourceSettings)
+    nats: NatsSettings = field(default_factory=NatsSettings)
+    listen: Address = _EVENTS
+    admin_listen: Address = _ADMIN
+    ingress: IngressLimits = field(default_factory=IngressLimits)
+    egress: EgressLimits = field(default_factory=EgressLimits)
+    delivery: DeliverySettings = field(default_factory=DeliverySettings)
+    log: LogSettings = field(default_factory=LogSettings)
+
+    @classmethod
+    def load(cls, argv: Sequence[str], environ: Mapping[str, str]) -> "Settings":
+        """The settings that flags and environment ask for.
+
+        Args:
+            argv: Without the name of the program.
+            environ: Such as ``os.environ``.
+
+        Raises:
+            SettingsError: something is wrong or missing; the text is one line.
+            SystemExit: ``--help`` or ``--version`` was asked for, and printed.
+        """
+        given = options.read(SECTIONS, parser(), argv, environ)
+        settings = cls()
+        for path, value in given.items():
+            settings = _with(settings, path.split("."), value.value)
+        settings = _derived(settings, given)
+        _check(settings, given)
+        return settings
+
+    @classmethod
+    def load_or_exit(cls, argv: Sequence[str], environ: Mapping[str, str]) -> "Settings":
+        """``load``; a mistake is printed on stderr in one line, and the exit status is 2."""
+        try:
+            return cls.load(argv, environ)
+        except SettingsError as error:
+            exit_with(error)
+
+    @property
+    def defaults(self) -> Defaults:
+        """What documents leave open."""
+        return Defaults(cluster_domain=self.source.cluster_domain, policy=self.delivery.policy)
+
+
+def exit_with(error: SettingsError) -> NoReturn:
+    """Print a mistake in one line and end the process with status 2."""
+    sys.stderr.write(f"{PROGRAM}: {error}\n")
+    raise SystemExit(2)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Of the command line, with ``--help``."""
+    return options.make_parser(
+        SECTIONS,
+        Settings(),
+        "Takes events over HTTP, stores them in NATS Streaming before it answers 202, and delivers"
+        " them to every subscriber of their channel.",
+        importlib.metadata.version("natss-channel"),
+    )
+
+
+def reference() -> str:
+    """The tables of ``docs/settings.md``."""
+    return options.markdown(SECTIONS, Settings())
+
+
+def _with(value: Any, path: list[str], new: object) -> Any:
+    """A copy of nested dataclasses with one field changed."""
+    name, *rest = path
+    return replace(value, **{name: _with(getattr(value, name), rest, new) if rest else new})
+
+
+def _derived(settings: Settings, given: Mapping[str, Given]) -> Settings:
+    """Fill in what follows from other settings."""
+    source, policy = settings.source, settings.delivery.policy
+    if "nats.servers" not in given:
+        url = default_natss_url(source.cluster_domain)
+        settings = _with(settings, ["nats", "servers"], (url,))
+    if policy.dead_letter_uri is not None:
+        uri = complete_uri(policy.dead_letter_uri, source.system_namespace, source.cluster_domain)
+        settings = _with(settings, ["delivery", "policy", "dead_letter_uri"], uri)
+    if "delivery.policy.timeout" not in given:
+        timeout = fitting_timeout(policy.timeout, policy.timeout, policy.ack_wait)
+        settings = _with(settings, ["delivery", "policy", "timeout"], timeout)
+    return settings
+
+
+_WAYS_TO_LOG_IN = ("user", "token_file", "credentials_file", "nkey_seed_file")
+
+
+def _check(settings: Settings, given: Mapping[str, Given]) -> None:
+    """Find settings that contradict each other or are missing."""
+    nats, policy, ingress = settings.nats, settings.delivery.policy, settings.ingress
+    if not settings.source.channels:
+        raise SettingsError("--channels: say which file or folder has the channels; see --help")
+    if policy.timeout >= policy.ack_wait:
+        where = given["delivery.policy.timeout"].where
+        raise SettingsError(f"{where}: must be shorter than the ack wait ({policy.ack_wait}s)")
+    if ingress.max_body_bytes > ingress.max_buffered_bytes:
+        raise SettingsError("--max-body-bytes: must not be more than --max-buffered-bytes")
+    if (nats.user is None) != (nats.password_file is None):
+        raise SettingsError("--natss-user and --natss-password-file need each other")
+    if (nats.tls_cert_file is None) != (nats.tls_key_file is None):
+        raise SettingsError("--natss-tls-cert-file and --natss-tls-key-file need each other")
+    ways = [f"nats.{name}" for name in _WAYS_TO_LOG_IN if getattr(nats, name) is not None]
+    if any("@" in server for server in nats.servers):
+        ways.append("nats.servers")
+    if len(ways) > 1:
+        places = " and ".join(given[way].where for way in ways)
+        raise SettingsError(f"{places}: only one way to log in to NATS can be used")
