@@ -34,6 +34,7 @@ class DispatcherProcess:
     def __init__(
         self, channels: Path, natss_url: str, cluster_id: str, log: Path, flags: Sequence[str] = ()
     ) -> None:
+        self.channels = channels
         self.port = free_port()
         self.admin_port = free_port()
         self.log = log
@@ -44,8 +45,8 @@ class DispatcherProcess:
             f"--channels={channels}",
             f"--natss-url={natss_url}",
             f"--cluster-id={cluster_id}",
-            f"--port={self.port}",
-            f"--admin-port={self.admin_port}",
+            f"--listen=127.0.0.1:{self.port}",
+            f"--admin-listen=127.0.0.1:{self.admin_port}",
             *flags,
         ]
         self._process: asyncio.subprocess.Process | None = None
@@ -60,11 +61,11 @@ class DispatcherProcess:
             raise ProcessFailed("the dispatcher is not running")
         return self._process.pid
 
-    async def start(self) -> None:
-        """Start it and wait until it is ready.
+    async def start(self, until: str = "/readyz") -> None:
+        """Start it and wait until it answers 200 on a path of its admin server.
 
         Raises:
-            ProcessFailed: it ended, or is not ready after 20 s.
+            ProcessFailed: it ended, or does not answer so after 20 s.
         """
         with self.log.open("ab") as output:
             self._process = process = await asyncio.create_subprocess_exec(
@@ -73,7 +74,7 @@ class DispatcherProcess:
         ended = asyncio.create_task(process.wait(), name="end of the dispatcher")
         try:
             async with asyncio.timeout(_START_SECONDS):
-                while not await self._answers("/readyz"):
+                while not await self._answers(until):
                     if ended in (await asyncio.wait([ended], timeout=0.05))[0]:
                         raise ProcessFailed(f"the dispatcher ended\n{self.end_of_log()}")
         except TimeoutError:
@@ -85,9 +86,9 @@ class DispatcherProcess:
         """SIGKILL: it dies without a word."""
         await self._end(signal.SIGKILL)
 
-    async def stop(self) -> None:
-        """SIGTERM, and SIGKILL if it does not end."""
-        await self._end(signal.SIGTERM)
+    async def stop(self) -> int:
+        """SIGTERM, and SIGKILL if it does not end; the exit status."""
+        return await self._end(signal.SIGTERM)
 
     async def status(self) -> dict[str, Any]:
         """What ``/status`` says."""
@@ -98,17 +99,17 @@ class DispatcherProcess:
     def end_of_log(self, lines: int = 20) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
-    async def _end(self, number: int) -> None:
+    async def _end(self, number: int) -> int:
         process, self._process = self._process, None
         if process is None:
-            return
+            return 0
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(number)
         try:
             await asyncio.wait_for(process.wait(), _STOP_SECONDS)
         except TimeoutError:
             process.kill()
-            await process.wait()
+        return await process.wait()
 
     async def _answers(self, path: str) -> bool:
         with contextlib.suppress(OSError):

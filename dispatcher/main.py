@@ -1,0 +1,189 @@
+"""``natss-dispatcher``: puts the parts together, starts them, and stops them in order."""
+
+import asyncio
+import os
+import secrets
+import signal
+import sys
+from dataclasses import replace
+
+import structlog
+import uvloop
+
+from contract.resources import Channel, DesiredState, Problem, ResourceName
+from dispatcher import logs, status
+from dispatcher.admin import Admin
+from dispatcher.broker import Broker
+from dispatcher.channels import Channels, RoutingTable
+from dispatcher.credentials import connection_options, subscriber_tls
+from dispatcher.egress import Egress
+from dispatcher.fanout import Fanout
+from dispatcher.ingress import Ingress
+from dispatcher.ingress_context import Services
+from dispatcher.metrics import Metrics
+from dispatcher.settings import Settings, SettingsError, exit_with
+from dispatcher.sources import Source
+from dispatcher.sources.files import FileSource
+from dispatcher.tasks import cancel
+from nats_streaming import ConnectionOptions
+
+log = structlog.get_logger(__name__)
+
+
+class Dispatcher:
+    """The data plane of one process; made inside the running event loop.
+
+    Args:
+        settings: Of the process.
+        source: Says which channels and subscribers are wanted.
+
+    Raises:
+        SettingsError: a file that the settings name cannot be used.
+    """
+
+    def __init__(self, settings: Settings, source: Source) -> None:
+        self._settings = settings
+        self._source = source
+        self._metrics = Metrics()
+        self._channels: dict[ResourceName, Channel] = {}
+        self._problems: list[Problem] = []
+        self._is_loaded = asyncio.Event()
+        self._broker = Broker(_broker_options(settings), secrets.token_hex(6), self._metrics)
+        self._egress = Egress(settings.egress, subscriber_tls(settings.delivery))
+        self._fanout = Fanout(
+            self._broker,
+            self._egress,
+            self._metrics,
+            settings.delivery.max_buffered_bytes,
+            settings.delivery.removal_grace,
+        )
+        self._routes = Channels()
+        services = Services(
+            self._routes, self._broker.publish, self._metrics, lambda: self._broker.max_event_bytes
+        )
+        self._ingress = Ingress(services, settings.ingress)
+        self._admin = Admin(self._reasons_not_ready, self._status, self._metrics)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve until ``stop`` is set, then finish what has begun.
+
+        Raises:
+            OSError: an address cannot be listened on.
+        """
+        settings = self._settings
+        try:
+            await self._admin.start(settings.admin_listen.host, settings.admin_listen.port)
+            self._broker.start()
+            port = await self._ingress.start(settings.listen.host, settings.listen.port)
+            log.info("listening", host=settings.listen.host, port=port)
+            working = asyncio.create_task(self._source.run(self._apply), name="source")
+            ready = asyncio.create_task(self._tell_ready(), name="ready")
+            stopping = asyncio.create_task(_wait(stop), name="stop")
+            await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
+            await cancel(ready, stopping)
+            if not stop.is_set():
+                working.result()  # the source has broken: end, to be started again
+            await cancel(working)
+            await self._drain()
+        finally:
+            await self._close()
+
+    async def _drain(self) -> None:
+        timeout = self._settings.ingress.drain_timeout
+        log.info("stopping: finishing what has begun", at_most_seconds=timeout)
+        deliveries = asyncio.create_task(self._fanout.drain(), name="drain deliveries")
+        await self._ingress.drain(timeout)
+        await asyncio.wait((deliveries,), timeout=timeout)
+        await cancel(deliveries)
+
+    async def _close(self) -> None:
+        await self._ingress.close()
+        await self._fanout.close()
+        await self._broker.close()
+        await self._egress.close()
+        await self._admin.close()
+        log.info("stopped")
+
+    async def _tell_ready(self) -> None:
+        await self._is_loaded.wait()
+        await self._broker.publishing.was_open.wait()
+        log.info("ready: events are taken and delivered", channels=len(self._channels))
+
+    def _apply(self, state: DesiredState) -> None:
+        """Make the wanted state the actual one; deliveries first, so that no event is missed."""
+        problems = [*state.problems, *self._fanout.apply(state.channels)]
+        for name in self._channels.keys() - state.channels.keys():
+            self._metrics.forget_channel(name)
+        table = RoutingTable.build(state.channels.values(), self._metrics.channel)
+        self._routes.swap(table)
+        problems += table.problems
+        for problem in problems:
+            if problem not in self._problems:
+                log.warning("problem in the channels", problem=str(problem))
+        self._channels = dict(state.channels)
+        self._problems = problems
+        self._is_loaded.set()
+        log.info("channels applied", channels=len(self._channels), problems=len(problems))
+
+    def _reasons_not_ready(self) -> list[str]:
+        return status.reasons_not_ready(self._broker, is_loaded=self._is_loaded.is_set())
+
+    def _status(self) -> dict[str, object]:
+        return status.describe(
+            self._broker, self._channels, self._fanout.members, self._problems, self._metrics
+        )
+
+
+def _broker_options(settings: Settings) -> ConnectionOptions:
+    """A publish is given up when its publisher is answered 503."""
+    options = connection_options(settings.nats)
+    return replace(options, publish_timeout=settings.ingress.answer_timeout)
+
+
+async def _wait(event: asyncio.Event) -> None:
+    await event.wait()
+
+
+async def serve(settings: Settings) -> None:
+    """Run the dispatcher until SIGTERM or SIGINT; a second one ends it at once.
+
+    Raises:
+        SettingsError, OSError: it cannot start like this.
+    """
+    source = FileSource(settings.source.channels, settings.defaults)
+    dispatcher = Dispatcher(settings, source)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _on_signal, stop, number)
+    await dispatcher.run(stop)
+
+
+def _on_signal(stop: asyncio.Event, number: signal.Signals) -> None:
+    if stop.is_set():
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+    stop.set()
+
+
+def main() -> None:
+    """The console command."""
+    settings = Settings.load_or_exit(sys.argv[1:], os.environ)
+    logs.configure(settings.log)
+    log.info(
+        "starting",
+        nats_streaming=settings.nats.shown_servers,
+        cluster_id=settings.nats.cluster_id,
+        client_id=settings.nats.client_id,
+    )
+    try:
+        uvloop.run(serve(settings))
+    except SettingsError as error:
+        exit_with(error)
+    except OSError as error:
+        log.error("cannot start", reason=str(error))
+        raise SystemExit(1) from error
+
+
+if __name__ == "__main__":
+    main()
