@@ -40,14 +40,15 @@ async def demonstrate(events: int, console: Console) -> bool:
     """Run the demo with so many events for each channel; whether nothing was lost."""
     with tempfile.TemporaryDirectory(prefix="natss-demo-") as folder:
         async with running(Path(folder)) as demo:
-            console.print(f"nats-streaming-server at {demo.server.url}, FILE store in {folder}")
+            console.print(f"nats-streaming-server at {demo.server.url}, FILE store")
             console.print(f"natss-dispatcher at {demo.dispatcher.url}")
             publisher = await publish_through_crashes(demo, events, console)
             console.print(table_of(publisher, demo.subscribers, events))
             console.print(f"{publisher.attempts} requests were needed for that many events.")
             complete = not any(lost(publisher, s) for s in demo.subscribers)
             if not complete:
-                console.print(f"Events were lost.\n{demo.dispatcher.end_of_log()}", style="red")
+                console.print("Events were lost. The end of the dispatcher's log:", style="red")
+                console.print(demo.dispatcher.end_of_log(), markup=False, soft_wrap=True)
     return complete
 
 
@@ -101,7 +102,7 @@ def main() -> int:
     except (ProcessFailed, ServerFailed) as error:
         console.print(f"The demo could not run: {error}", style="red", markup=False)
         return 1
-    console.print(OF_YOUR_OWN)
+    console.print(OF_YOUR_OWN, soft_wrap=True)
     return 0 if complete else 1
 
 

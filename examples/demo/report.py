@@ -53,9 +53,9 @@ def table_of(publisher: Publisher, subscribers: list[Subscriber], events: int) -
     """A row for each subscriber. Only "lost" must be 0; copies are allowed and must be few."""
     table = Table(title="What became of the events")
     for name in ("channel", "subscriber"):
-        table.add_column(name)
-    for name in ("published", "answered 202", "delivered, unique", "duplicates", "lost"):
-        table.add_column(name, justify="right")
+        table.add_column(name, no_wrap=True)
+    for name in ("published", "answered\n202", "delivered\nunique", "duplicates", "lost"):
+        table.add_column(name, justify="right", no_wrap=True)
     for s in subscribers:
         missing = len(lost(publisher, s))
         figures = events, len(publisher.accepted[s.channel]), len(s.delivered), s.duplicates
