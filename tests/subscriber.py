@@ -41,6 +41,16 @@ def slow(seconds: float) -> Answer:
     return answer
 
 
+def when(released: asyncio.Event) -> Answer:
+    """Answers 200 once the test says so."""
+
+    async def answer(_: Received) -> web.Response:
+        await released.wait()
+        return web.Response()
+
+    return answer
+
+
 class Subscriber:
     """Listens on 127.0.0.1; keeps its port when it is stopped and started again."""
 
@@ -82,6 +92,7 @@ class Subscriber:
         event = Received(request.headers.get("Ce-Id", ""), request.headers, body, time.monotonic())
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        self._changed.set()
         try:
             response = await self.answer(event)
         finally:
@@ -93,7 +104,7 @@ class Subscriber:
         return response
 
     async def wait_until(self, condition: Callable[[], bool], timeout: float = 20.0) -> None:
-        """Wait until the condition holds; it is looked at after each event."""
+        """Wait until the condition holds; it is looked at when an event comes or is answered."""
         async with asyncio.timeout(timeout):
             while not condition():
                 self._changed.clear()

@@ -18,7 +18,7 @@ from tests.conftest import StartServer
 from tests.data_plane import connection_options, durables, eventually
 from tests.observed_dispatcher import ObservedDispatcher
 from tests.servers import NatsStreamingServer
-from tests.subscriber import Subscriber, slow, status
+from tests.subscriber import Subscriber, slow, status, when
 
 GOLDEN = json.loads((Path(__file__).parent.parent / "golden" / "go-v0.6.0.json").read_text())
 CLIENT_ID = "knative-natss-dispatcher"
@@ -164,13 +164,17 @@ async def test_sigterm_finishes_what_has_begun_and_never_unsubscribes(
     start_dispatcher: StartDispatcher,
     start_subscriber: StartSubscriber,
 ) -> None:
-    sink = await start_subscriber(slow(0.3))
+    released = asyncio.Event()
+    sink = await start_subscriber(when(released))
     dispatcher = await start_dispatcher(
         file_server, channel("orders"), subscription("mail", "orders", sink.url, uid="u1")
     )
     await dispatcher.post_many("orders", ids(1, 10))
     await sink.wait_until(lambda: sink.in_flight == 10)
-    assert await dispatcher.stop() == 0
+    stopping = asyncio.create_task(dispatcher.stop())
+    await dispatcher.wait_for_log("stopping")
+    released.set()
+    assert await stopping == 0
     assert len(sink.counts) == 10
     entry = (await durables(file_server, "orders.default"))["u1"]
     assert entry["is_offline"]
