@@ -26,17 +26,15 @@ class Do(Enum):
     RESET = auto()
     """Close with RST."""
 
+    STALL = auto()
+    """Do nothing, not even read, until the server is stopped."""
+
     REPEAT = auto()
     """Start the script again."""
 
 
-READ, READ_HEAD, CLOSE, RESET, REPEAT = (
-    Do.READ,
-    Do.READ_HEAD,
-    Do.CLOSE,
-    Do.RESET,
-    Do.REPEAT,
-)
+READ, READ_HEAD, STALL = Do.READ, Do.READ_HEAD, Do.STALL
+CLOSE, RESET, REPEAT = Do.CLOSE, Do.RESET, Do.REPEAT
 
 Act = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 Step = Do | bytes | asyncio.Event | Act
@@ -75,6 +73,7 @@ class ScriptedServer:
         self.requests: list[bytes] = []
         self.accepted = 0
         self.open = 0
+        self.most_open = 0
         self._scripts = scripts or (ALWAYS_202,)
         self._host = host
         self._tls = tls
@@ -116,6 +115,7 @@ class ScriptedServer:
         script = self._scripts[min(self.accepted, len(self._scripts) - 1)]
         self.accepted += 1
         self.open += 1
+        self.most_open = max(self.most_open, self.open)
         try:
             await self._notify()
             with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
@@ -145,6 +145,8 @@ class ScriptedServer:
             elif step in (Do.READ, Do.READ_HEAD):
                 self.requests.append(await _read(reader, body=step is Do.READ))
                 await self._notify()
+            elif step is Do.STALL:
+                await asyncio.get_running_loop().create_future()
             elif step is Do.CLOSE:
                 writer.close()
                 await writer.wait_closed()

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import ssl
 import time
 from collections.abc import AsyncIterator
 
@@ -26,11 +27,12 @@ EVENT_LOOPS = BOTH
 
 HEAD = b"Content-Type: application/json\r\nCe-Id: 1\r\n"
 LIMITS = EgressLimits()
+TLS = ssl.create_default_context()
 
 
 @pytest.fixture
 async def egress() -> AsyncIterator[Egress]:
-    egress = Egress(LIMITS)
+    egress = Egress(LIMITS, TLS)
     yield egress
     await egress.close()
 
@@ -192,7 +194,7 @@ async def test_timeout_closes_the_connection(egress: Egress) -> None:
 
 
 async def test_timeout_while_waiting_for_a_connection() -> None:
-    egress = Egress(EgressLimits(max_connections_per_origin=1))
+    egress = Egress(EgressLimits(max_connections_per_origin=1), TLS)
     async with ScriptedServer(SILENT) as server:
         first = asyncio.create_task(failure(egress, target(server), 0.3))
         await server.until(lambda: len(server.requests) == 1)
@@ -206,7 +208,7 @@ async def test_timeout_while_waiting_for_a_connection() -> None:
 
 async def test_slow_origin_holds_up_nobody_else() -> None:
     """The slow one has used up its own connections, and nearly all there are."""
-    egress = Egress(EgressLimits(max_connections_per_origin=8, max_connections=9))
+    egress = Egress(EgressLimits(max_connections_per_origin=8, max_connections=9), TLS)
     async with ScriptedServer(SILENT) as slow, ScriptedServer() as quick:
         hanging = [
             asyncio.create_task(egress.post(target(slow), HEAD, b"{}", 5.0)) for _ in range(20)
@@ -225,7 +227,7 @@ async def test_slow_origin_holds_up_nobody_else() -> None:
 
 
 async def test_idle_connections_are_swept() -> None:
-    egress = Egress(EgressLimits(idle_timeout=0.1))
+    egress = Egress(EgressLimits(idle_timeout=0.1), TLS)
     async with ScriptedServer() as server:
         await egress.post(target(server), HEAD, b"{}", 5.0)
         assert server.open == 1
@@ -237,7 +239,7 @@ async def test_idle_connections_are_swept() -> None:
 
 
 async def test_old_connections_are_replaced() -> None:
-    egress = Egress(EgressLimits(max_age=0.05))
+    egress = Egress(EgressLimits(max_age=0.05), TLS)
     async with ScriptedServer() as server:
         end = time.monotonic() + 0.2
         while time.monotonic() < end:
@@ -250,7 +252,7 @@ async def test_old_connections_are_replaced() -> None:
 
 
 async def test_close_fails_what_is_under_way_and_what_comes_later() -> None:
-    egress = Egress(EgressLimits(max_connections_per_origin=1))
+    egress = Egress(EgressLimits(max_connections_per_origin=1), TLS)
     async with ScriptedServer(SILENT) as server:
         posts = [asyncio.create_task(failure(egress, target(server))) for _ in range(3)]
         await server.until(lambda: len(server.requests) == 1)
@@ -263,7 +265,7 @@ async def test_close_fails_what_is_under_way_and_what_comes_later() -> None:
 
 async def test_close_leaves_nothing_open() -> None:
     """Warnings are errors: an unclosed transport or socket would fail this."""
-    egress = Egress(LIMITS)
+    egress = Egress(LIMITS, TLS)
     async with ScriptedServer() as server:
         await asyncio.gather(*(egress.post(target(server), HEAD, b"{}", 5.0) for _ in range(10)))
         await egress.close()
@@ -274,7 +276,7 @@ async def test_close_leaves_nothing_open() -> None:
 
 
 async def test_many_posts_at_once_over_few_connections() -> None:
-    egress = Egress(EgressLimits(max_connections_per_origin=4))
+    egress = Egress(EgressLimits(max_connections_per_origin=4), TLS)
     async with ScriptedServer() as server:
         responses = await asyncio.gather(
             *(egress.post(target(server), HEAD, b"%d" % n, 5.0) for n in range(500))

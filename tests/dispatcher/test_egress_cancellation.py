@@ -13,10 +13,11 @@ from dispatcher.egress_connect import Address
 from dispatcher.limits import EgressLimits
 from tests.black_hole import black_hole
 from tests.event_loops import BOTH
-from tests.scripted_server import ALWAYS_202, READ, READ_HEAD, SILENT, ScriptedServer, answer
+from tests.scripted_server import ALWAYS_202, READ, READ_HEAD, SILENT, STALL, ScriptedServer, answer
 
 EVENT_LOOPS = BOTH
 
+TLS = ssl.create_default_context()
 UNUSED = "<Egress open: 0 origins, 0 connections, 0 idle, 0 waiting>"
 ONE_IDLE = "<Egress open: 1 origins, 1 connections, 1 idle, 0 waiting>"
 
@@ -33,7 +34,7 @@ def open_sockets() -> int:
 
 @pytest.fixture
 async def egress() -> AsyncIterator[Egress]:
-    egress = Egress(EgressLimits(max_connections_per_origin=1))
+    egress = Egress(EgressLimits(max_connections_per_origin=1), TLS)
     yield egress
     await egress.close()
 
@@ -62,7 +63,7 @@ async def test_while_the_name_is_looked_up() -> None:
         await asyncio.get_running_loop().create_future()
         raise AssertionError
 
-    egress = Egress(EgressLimits(), resolve=never)
+    egress = Egress(EgressLimits(), TLS, resolve=never)
     task = begin(egress, "http://orders/")
     await asked.wait()
     await give_up(task)
@@ -88,7 +89,7 @@ async def test_while_connecting_to_several_addresses() -> None:
         async def two(host: str, _: int) -> Sequence[Address]:
             return [(2, 1, 6, "", ("127.0.0.1", port))] * 2
 
-        egress = Egress(EgressLimits(), resolve=two)
+        egress = Egress(EgressLimits(), TLS, resolve=two)
         before = open_sockets()
         task = begin(egress, "http://orders/")
         await asyncio.sleep(0.3)  # the second address is tried after 0.25 s
@@ -101,7 +102,7 @@ async def test_while_connecting_to_several_addresses() -> None:
 
 
 async def test_within_the_tls_handshake(egress: Egress) -> None:
-    async with ScriptedServer((asyncio.Event(),)) as server:
+    async with ScriptedServer((STALL,)) as server:
         before = open_sockets()
         task = begin(egress, f"https://127.0.0.1:{server.port}/")
         await server.until(lambda: server.open == 1)
@@ -130,7 +131,7 @@ async def test_connecting_that_has_just_succeeded(egress: Egress) -> None:
 
 
 async def test_while_a_large_body_is_sent(egress: Egress) -> None:
-    async with ScriptedServer((READ_HEAD, asyncio.Event())) as server:
+    async with ScriptedServer((READ_HEAD, STALL)) as server:
         task = begin(egress, server.url, b"b" * 20_000_000)
         await server.until(lambda: len(server.requests) == 1)
         await give_up(task)

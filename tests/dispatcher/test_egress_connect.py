@@ -14,7 +14,7 @@ from dispatcher.egress_connect import Address, Resolver
 from dispatcher.limits import EgressLimits
 from tests.black_hole import black_hole
 from tests.event_loops import BOTH
-from tests.scripted_server import ALWAYS_202, ScriptedServer
+from tests.scripted_server import ALWAYS_202, STALL, ScriptedServer
 from tests.servers import free_port
 
 EVENT_LOOPS = BOTH
@@ -300,7 +300,7 @@ async def test_tls_where_plain_http_is_expected(egress: Egress) -> None:
 
 async def test_tls_handshake_that_hangs() -> None:
     egress = Egress(EgressLimits(connect_timeout=0.1), client_context())
-    async with ScriptedServer((asyncio.Event(),)) as server:
+    async with ScriptedServer((STALL,)) as server:
         error = await failure(egress, f"https://127.0.0.1:{server.port}/")
         assert error.reason is FailureReason.CONNECT
     await egress.close()
