@@ -1,0 +1,121 @@
+"""A slow subscriber gets everything once; one that is down harms nobody else."""
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+import nats_streaming
+from tests.channel_files import channel, subscription, write_documents
+from tests.data_plane import connection_options, event
+from tests.observed_dispatcher import ObservedDispatcher
+from tests.proxy import Proxy
+from tests.servers import NatsStreamingServer
+from tests.subscriber import Received, Subscriber, slow
+
+BACKLOG = 5000
+SLOW = {"ackWait": "PT5S", "timeout": "PT4S", "maxInflight": 64, "start": "first"}
+
+
+async def store(server: NatsStreamingServer, subject: str, count: int) -> None:
+    publisher = await nats_streaming.connect(connection_options(server, "publisher"))
+    await asyncio.gather(*(publisher.publish(subject, event(f"e{n}")) for n in range(count)))
+    await publisher.close()
+
+
+@pytest.mark.parametrize("cuts", [0, 2])
+async def test_a_backlog_goes_to_a_slow_subscriber_once_whatever_the_ack_wait(
+    file_server: NatsStreamingServer, tmp_path: Path, cuts: int
+) -> None:
+    """200 ms each, 64 at once, ack wait 5 s: Go's dispatcher redelivered whole windows here.
+
+    The same with the connection to NATS cut in the middle, when all that is in flight comes again.
+    """
+    await store(file_server, "orders.default", BACKLOG)
+    sink = Subscriber(slow(0.2))
+    await sink.start()
+    path = write_documents(
+        tmp_path / "channels.yaml",
+        channel("orders", SLOW),
+        subscription("mail", "orders", sink.url),
+    )
+    async with Proxy(file_server.port) as proxy:
+        dispatcher = ObservedDispatcher(file_server, path, (f"--natss-url={proxy.url}",))
+        await dispatcher.start()
+        try:
+            for number in range(1, cuts + 1):
+                await sink.wait_for_events(number * BACKLOG // (cuts + 1), timeout=40)
+                proxy.cut()
+            await sink.wait_for_events(BACKLOG, timeout=40)
+            found = await dispatcher.subscription("default/mail")
+        finally:
+            await dispatcher.stop()
+            await dispatcher.close_http()
+            await sink.stop()
+    assert sink.duplicates == 0
+    assert sink.most_in_flight == 64
+    assert found["lastSequence"] == BACKLOG
+
+
+def p99(seconds: list[float]) -> float:
+    return sorted(seconds)[int(len(seconds) * 0.99)]
+
+
+async def test_a_subscriber_that_is_down_does_not_slow_its_neighbour(
+    file_server: NatsStreamingServer, tmp_path: Path
+) -> None:
+    """Latency of the neighbour while the other one is down for three ack waits, and before."""
+    sent: dict[str, float] = {}
+    latencies: list[float] = []
+    neighbour, down = Subscriber(), Subscriber()
+    answer = neighbour.answer
+
+    async def measure(received: Received) -> web.Response:
+        latencies.append(received.at - sent[received.id])
+        return await answer(received)
+
+    neighbour.answer = measure
+    await neighbour.start()
+    await down.start()
+    arguments = {"ackWait": "PT1S", "timeout": "PT0.9S", "backoffDelay": "PT0.1S"}
+    path = write_documents(
+        tmp_path / "channels.yaml",
+        channel("orders", arguments),
+        subscription("neighbour", "orders", neighbour.url),
+        subscription("down", "orders", down.url),
+    )
+    dispatcher = ObservedDispatcher(file_server, path)
+    await dispatcher.start()
+
+    async def post_for(seconds: float, prefix: str) -> float:
+        """The neighbour's p99 at 100 events a second."""
+        latencies.clear()
+        before = len(neighbour.counts)
+        count = int(seconds * 100)
+        started = time.monotonic()
+        posts = []
+        for number in range(count):
+            sent[f"{prefix}{number}"] = started + number / 100
+            await asyncio.sleep(max(0.0, started + number / 100 - time.monotonic()))
+            posts.append(asyncio.create_task(dispatcher.post("orders", f"{prefix}{number}")))
+        assert set(await asyncio.gather(*posts)) == {202}
+        await neighbour.wait_for_events(before + count)
+        return p99(latencies)
+
+    try:
+        await post_for(1.0, "warm-up")
+        alone = await post_for(4.0, "before")
+        await down.stop()
+        beside_one_that_is_down = await post_for(4.0, "down")
+        await down.start()
+        await down.wait_for_events(900)
+        assert neighbour.duplicates == 0
+    finally:
+        await dispatcher.stop()
+        await dispatcher.close_http()
+        await neighbour.stop()
+        await down.stop()
+    noise = 0.02  # of a machine with few cores that runs everything else as well
+    assert beside_one_that_is_down <= 2 * alone + noise
