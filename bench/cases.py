@@ -43,7 +43,7 @@ CASES = (
     replace(BASE, name="events of 64 KiB", stored_bytes=64 << 10, events=5_000),
     replace(BASE, name="1,000 channels", channels=1_000, events=40_000),
     replace(BASE, name="1,000 events/s", rate=1_000, events=8_000),
-    replace(FILE, name="1,000 events/s, FILE store", rate=1_000, events=8_000),
+    replace(FILE, name="1,000/s, FILE store", rate=1_000, events=8_000),
 )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rich import box
 from rich.table import Table
 
 from bench.comparison import Comparison
@@ -18,9 +19,15 @@ class Figures:
     rows: Sequence[Sequence[str]]
 
     def for_terminal(self) -> Table:
-        table = Table(title=self.title, title_justify="left", title_style="bold")
+        table = Table(
+            title=self.title,
+            title_justify="left",
+            title_style="bold",
+            box=box.SIMPLE_HEAD,
+            pad_edge=False,
+        )
         for number, column in enumerate(self.columns):
-            table.add_column(column, justify="right" if number else "left")
+            table.add_column(column, justify="right" if number else "left", no_wrap=True)
         for row in self.rows:
             table.add_row(*(text.replace("**", "") for text in row))
         return table
@@ -29,7 +36,7 @@ class Figures:
         lines = [
             f"## {self.title}",
             "",
-            f"| {' | '.join(self.columns)} |",
+            f"| {' | '.join(self.columns)} |".replace("\n", " "),
             "|---|" + "---:|" * (len(self.columns) - 1),
             *(f"| {' | '.join(row)} |" for row in self.rows),
         ]
@@ -38,14 +45,14 @@ class Figures:
 
 def comparison_figures(comparisons: Sequence[Comparison]) -> Figures:
     rows = [
-        ("NATS Streaming alone: publish, PubAck, deliver, ack", "nats_streaming"),
-        ("HTTP server alone, answering 202", "server"),
-        ("HTTP client alone", "client"),
+        ("NATS Streaming: publish, PubAck, deliver, ack", "nats_streaming"),
+        ("HTTP server, answering 202", "server"),
+        ("HTTP client", "client"),
         ("**sum of the parts**", "parts"),
         ("**the dispatcher**", "whole"),
     ]
     return Figures(
-        "Whole and parts: CPU of the process, microseconds for each event",
+        "Whole and parts: µs of CPU for each event",
         ["", *(f"{comparison.store} store" for comparison in comparisons)],
         [
             *([label, *(f"{getattr(c, name):.1f}" for c in comparisons)] for label, name in rows),
@@ -54,31 +61,36 @@ def comparison_figures(comparisons: Sequence[Comparison]) -> Figures:
     )
 
 
-def case_figures(results: Sequence[Result]) -> Figures:
+def speed_figures(results: Sequence[Result]) -> Figures:
     return Figures(
-        "Through the dispatcher",
-        [
-            "case",
-            "events/s",
-            "deliveries/s",
-            "CPU dispatcher, µs/event",
-            "CPU server, µs/event",
-            "202 after, p50 / p99 ms",
-            "delivered after, p50 / p99 ms",
-            "copies",
-            "memory, MiB",
-        ],
+        "Through the dispatcher: speed, CPU and memory",
+        ["case", "events/s", "out/s", "dispatcher\nµs", "server\nµs", "MiB"],
         [
             [
                 result.case.name,
                 f"{result.events_per_second:,.0f}",
                 f"{result.deliveries_per_second:,.0f}",
-                f"{result.dispatcher_cpu:.0f}",
-                f"{result.server_cpu:.0f}",
-                f"{result.accepted.p50:.1f} / {result.accepted.p99:.1f}",
-                f"{result.delivered.p50:,.1f} / {result.delivered.p99:,.1f}",
-                f"{result.duplicates}",
+                f"{result.dispatcher_cpu:,.0f}",
+                f"{result.server_cpu:,.0f}",
                 f"{result.idle_mib:.0f} → {result.end_mib:.0f}",
+            ]
+            for result in results
+        ],
+    )
+
+
+def latency_figures(results: Sequence[Result]) -> Figures:
+    return Figures(
+        "Through the dispatcher: milliseconds from posting an event",
+        ["case", "202\np50", "202\np99", "delivered\np50", "delivered\np99", "copies"],
+        [
+            [
+                result.case.name,
+                f"{result.accepted.p50:,.1f}",
+                f"{result.accepted.p99:,.1f}",
+                f"{result.delivered.p50:,.1f}",
+                f"{result.delivered.p99:,.1f}",
+                f"{result.duplicates}",
             ]
             for result in results
         ],
