@@ -25,12 +25,20 @@ demo: server ## a real server, the dispatcher killed in the middle, nothing lost
 test: venv-dev server kubernetes ## every test, many against the real server; ARGS="-k name" for some of them
 	@$(BIN)/pytest $(ARGS)
 
-.PHONY: check
-check: venv-dev ## lint, format, types, directions of imports, documents
+.PHONY: check lint types imports docs
+check: lint types imports docs ## lint, format, types, directions of imports, documents
+
+lint: venv-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: venv-dev
 	$(BIN)/mypy
+
+imports: venv-dev
 	$(BIN)/lint-imports
+
+docs: venv-dev
 	$(BIN)/pytest --quiet tests/docs
 
 .PHONY: bench
