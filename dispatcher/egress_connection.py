@@ -340,7 +340,7 @@ class Connection(asyncio.Protocol):
         if answer is not None and not answer.done():
             answer.set_result(Response(self._status, self._headers, b"".join(self._body)))
         self._used = True
-        if reusable and not self._write_paused and not self._unsent:
+        if reusable and not self._write_paused:  # else some of the request is still unsent
             self._become(State.IDLE)
         else:
             self.abort()
@@ -379,7 +379,7 @@ class Connection(asyncio.Protocol):
 
     def _ends_with_connection(self) -> bool:
         """Whether the body ends where the connection ends (RFC 9112, 6.3)."""
-        return not self._complete and not any(
+        return not any(
             name.lower() == b"content-length"
             or (name.lower() == b"transfer-encoding" and value.lower().endswith(b"chunked"))
             for name, value in self._headers

@@ -99,7 +99,7 @@ class Pools:
     def open(self, origin: str) -> Connection | None:
         """A NEW connection to be opened by the caller, or None if the caller has to wait."""
         pool = self._pool(origin)
-        if pool.has_waiters or not self._has_room(pool):
+        if not self._has_room(pool):
             return None
         return self._new_connection(pool)
 

@@ -506,6 +506,14 @@ async def test_closed_is_final_and_told_once() -> None:
     assert wire.owner.calls == ["lost"]
 
 
+async def test_closed_connection_has_no_timer() -> None:
+    wire = Wire()
+    wire.exchange()
+    wire.receive(OK)
+    wire.end()
+    assert wire.loop.pending_timers == 0
+
+
 async def test_abort_fails_the_request_under_way() -> None:
     wire = Wire()
     answer = wire.exchange()
