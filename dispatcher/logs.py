@@ -137,11 +137,14 @@ def _shown_inside(value: Collection[object], depth: int) -> object:
 
 def _shown_object(value: object) -> str:
     """By ``__str__`` if its class has one; a ``repr`` may show anything, as dataclasses do."""
-    if isinstance(value, BaseException):
-        return _line(f"{type(value).__name__}: {value}")
+    name = type(value).__name__
     if type(value).__str__ is object.__str__:
-        return f"<{type(value).__name__}>"
-    return _line(str(value))
+        return f"<{name}>"
+    try:
+        text = str(value)
+    except Exception:  # of a foreign class; what is logged must not harm who logs it
+        return f"<{name}>"
+    return _line(f"{name}: {text}" if isinstance(value, BaseException) else text)
 
 
 def _line(text: str) -> str:

@@ -145,15 +145,21 @@ def checked(metavar: str, check: Callable[[str], object]) -> Kind:
 
 def _servers(value: str) -> tuple[str, ...]:
     """Addresses of one NATS cluster, with commas between."""
-    servers = tuple(server.strip() for server in value.split(",") if server.strip())
+    if re.search(r"[\s\"'<>]", value):  # they would also keep a password from being redacted
+        raise ValueError("must not have blanks or any of \" ' < >: percent-encode them")
+    servers = tuple(_with_scheme(server) for server in value.split(",") if server)
     try:
         for server in servers:
             parse_server(server)
-    except InvalidOptions as error:
-        raise ValueError(f"must be nats://[USER:PASSWORD@]HOST:PORT, or tls:// ({error})") from None
+    except InvalidOptions:  # whose text may show a part of the password
+        raise ValueError("must be nats://[USER:PASSWORD@]HOST:PORT, or with tls://") from None
     if not servers:
         raise ValueError("must name a server")
     return servers
+
+
+def _with_scheme(server: str) -> str:
+    return server if "://" in server else f"nats://{server}"
 
 
 def named(check: Callable[[str], bool], must: str, metavar: str) -> Kind:

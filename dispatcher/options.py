@@ -4,6 +4,7 @@ What settings there are and what they mean is said in ``settings_table.py``.
 """
 
 import argparse
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from operator import attrgetter
@@ -13,6 +14,9 @@ from contract.reports import did_you_mean, shown
 from dispatcher.option_kinds import Kind
 
 PROGRAM = "natss-dispatcher"
+
+_BAR = r"\|"
+"""``|`` in a table of Markdown."""
 
 
 class SettingsError(Exception):
@@ -133,6 +137,17 @@ def _unknown(argument: str, sections: Sequence[Section]) -> str:
     return f"unknown flag {ascii(name)[1:-1]}{did_you_mean(name, flags)}; see --help"
 
 
+class _Formatter(argparse.HelpFormatter):
+    """For terminals of 80 columns; keeps line ends, and names with hyphens in one piece."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=26, width=80)
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        wrapper = textwrap.TextWrapper(width, break_on_hyphens=False)
+        return [wrapped for line in text.splitlines() for wrapped in wrapper.wrap(line)]
+
+
 class _Parser(argparse.ArgumentParser):
     """Tells mistakes to the caller instead of printing its usage."""
 
@@ -151,22 +166,21 @@ def make_parser(
         epilog="Durations are written as 30s, 1m30s, PT30S or 30 (seconds), sizes as 65536, 64Ki"
         " or 8Mi (bytes). In brackets stand the environment variable and the default; a flag wins"
         " over its variable.",
-        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=26, width=80),
+        formatter_class=_Formatter,
         allow_abbrev=False,
         add_help=False,
     )
     for section in sections:
         group = parser.add_argument_group(section.title)
         for option in section.options:
-            variables = " or ".join(option.variables)
             default = default_of(option, defaults)
-            brackets = f"{variables}; {default}" if default else variables
+            brackets = " or ".join(option.variables) + (f", default {default}" if default else "")
             group.add_argument(
                 option.flag,
                 dest=option.field,
                 metavar=option.kind.metavar,
                 action="append" if option.repeatable else "store",
-                help=f"{option.help} [{brackets}]".replace("%", "%%"),
+                help=f"{option.help}\n[{brackets}]".replace("%", "%%"),
             )
     group = parser.add_argument_group("Other")
     group.add_argument("--help", "-h", action="help", help="show this text and exit")
@@ -197,7 +211,7 @@ def markdown(sections: Sequence[Section], defaults: object) -> str:
             variables = ", ".join(f"`{name}`" for name in option.variables)
             default = default_of(option, defaults)
             lines.append(
-                f"| `{option.flag} {option.kind.metavar}` | {variables}"
+                f"| `{option.flag} {option.kind.metavar.replace('|', _BAR)}` | {variables}"
                 f" | {f'`{default}`' if default else ''} | {option.help} |".replace("  ", " ")
             )
         lines.append("")

@@ -18,7 +18,7 @@ SUFFIXES = (".yaml", ".yml", ".json")
 MAX_FILE_BYTES = 16 * 1024 * 1024
 """Some 30,000 channels. It bounds the memory and time that a wrong file may cost."""
 
-_KEPT = "what it said before still holds"
+_KEPT = "; what it said before still holds"
 
 Signature = tuple[int, ...]
 """Tells one version of a file from another."""
@@ -81,10 +81,10 @@ def _read(path: Path, before: dict[Path, _Loaded]) -> tuple[dict[Path, _Loaded],
     try:
         names = _files_at(path)
     except OSError as error:
-        return before, _unreadable(path, error)
+        return before, _unreadable(path, error, bool(before))
     if not names:
         reason = f"has no files that end in {', '.join(SUFFIXES)}"
-        return before, Problem(str(path), "", f"{reason}; {_KEPT}" if before else reason)
+        return before, Problem(str(path), "", reason + (_KEPT if before else ""))
     return {name: _load(name, before.get(name)) for name in names}, None
 
 
@@ -115,11 +115,14 @@ def _load(path: Path, before: _Loaded | None) -> _Loaded:
             documents = _documents(path, status)
         except Unreadable as error:
             place = f"line {error.line}, column {error.column}" if error.line else ""
-            problem = Problem(str(path), place, f"{error.reason}; {_KEPT}")
+            kept = _KEPT if last_good.documents else ""
+            problem = Problem(str(path), place, error.reason + kept)
             return replace(last_good, signature=signature, problem=problem)
         return _Loaded(signature, documents)
     except OSError as error:
-        return replace(before or _Loaded(()), signature=(), problem=_unreadable(path, error))
+        last_good = before or _Loaded(())
+        problem = _unreadable(path, error, bool(last_good.documents))
+        return replace(last_good, signature=(), problem=problem)
 
 
 def _documents(path: Path, status: os.stat_result) -> Documents:
@@ -135,6 +138,6 @@ def _documents(path: Path, status: os.stat_result) -> Documents:
     return tuple((f"{path.name}, line {line}", document) for line, document in parse(data))
 
 
-def _unreadable(path: Path, error: OSError) -> Problem:
+def _unreadable(path: Path, error: OSError, has_said: bool) -> Problem:
     reason = (error.strerror or str(error)).lower()
-    return Problem(str(path), "", f"cannot be read: {reason}; {_KEPT}")
+    return Problem(str(path), "", f"cannot be read: {reason}" + (_KEPT if has_said else ""))
