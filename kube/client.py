@@ -1,0 +1,212 @@
+"""Requests to the Kubernetes API, one method a verb.
+
+What to repeat, and when, is left to the caller, who knows the errors by class. Only a token that
+has expired is no matter of the caller's: the client logs in anew and repeats the request once.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import aiohttp
+import kopf
+import orjson
+
+from kube.errors import KubeError, Unauthorized, Unreachable, refusal
+from kube.resources import Resource
+
+Document = dict[str, Any]
+
+MERGE_PATCH = "application/merge-patch+json"
+_PAGE = 500
+
+
+class KubeClient:
+    """A client with one identity; close it at the end.
+
+    Args:
+        login: Gives the credentials, anew each time; ``kube.connection_info``.
+        field_manager: Under which name the API notes what this program wrote.
+        timeout: Of one request from connecting to the end of the answer, in seconds.
+    """
+
+    def __init__(
+        self,
+        login: Callable[[], kopf.ConnectionInfo],
+        *,
+        field_manager: str,
+        timeout: float = 10.0,
+    ) -> None:
+        self._login = login
+        self._field_manager = field_manager
+        self._timeout = aiohttp.ClientTimeout(total=timeout)
+        self._info: kopf.ConnectionInfo | None = None
+        self._session: aiohttp.ClientSession | None = None
+
+    async def get(self, resource: Resource, name: str, namespace: str | None = None) -> Document:
+        """One object. Raises KubeError."""
+        return await self._request("GET", resource.path(namespace, name))
+
+    async def list(
+        self,
+        resource: Resource,
+        namespace: str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> list[Document]:
+        """All objects of a namespace, or of all of them, that have the labels.
+
+        Each has ``apiVersion`` and ``kind``, which the API leaves out in lists.
+
+        Raises:
+            KubeError: also if the list changed so much meanwhile that its end is no longer to be
+                had (``Conflict``).
+        """
+        query = {"limit": str(_PAGE)}
+        if labels:
+            query["labelSelector"] = ",".join(f"{key}={labels[key]}" for key in labels)
+        objects: list[Document] = []
+        while True:
+            page = await self._request("GET", resource.path(namespace), query)
+            for item in page["items"]:
+                item.setdefault("apiVersion", resource.api_version)
+                item.setdefault("kind", resource.kind)
+                objects.append(item)
+            query["continue"] = page["metadata"].get("continue") or ""
+            if not query["continue"]:
+                return objects
+
+    async def create(
+        self, resource: Resource, body: Document, namespace: str | None = None
+    ) -> Document:
+        """Create an object and return it as it is stored. Raises AlreadyExists, KubeError."""
+        return await self._write("POST", resource.path(namespace), body)
+
+    async def patch(
+        self, resource: Resource, name: str, body: Document, namespace: str | None = None
+    ) -> Document:
+        """Merge a part into an object: lists are replaced as a whole, nulls remove a field.
+
+        With ``metadata.resourceVersion`` in it, only if the object is still that one.
+
+        Raises:
+            Conflict: it is another one by now.
+            KubeError: other failures.
+        """
+        return await self._write("PATCH", resource.path(namespace, name), body, MERGE_PATCH)
+
+    async def patch_status(
+        self, resource: Resource, name: str, body: Document, namespace: str | None = None
+    ) -> Document:
+        """As ``patch``, of the subresource ``status``; nothing else of the body has an effect."""
+        path = f"{resource.path(namespace, name)}/status"
+        return await self._write("PATCH", path, body, MERGE_PATCH)
+
+    async def delete(
+        self, resource: Resource, name: str, namespace: str | None = None, *, uid: str
+    ) -> None:
+        """Delete the object that has this uid, and no other of the name.
+
+        Raises:
+            NotFound: it is not there (any more).
+            Conflict: there is another of that name.
+        """
+        body = {"preconditions": {"uid": uid}, "propagationPolicy": "Background"}
+        await self._request("DELETE", resource.path(namespace, name), body=body)
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def _write(
+        self, method: str, path: str, body: Document, content_type: str = "application/json"
+    ) -> Document:
+        query = {"fieldManager": self._field_manager}
+        return await self._request(method, path, query, body, content_type)
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: Document | None = None,
+        content_type: str = "application/json",
+    ) -> Document:
+        data = None if body is None else orjson.dumps(body)
+        used = await self._connection()
+        try:
+            return await self._attempt(used, method, path, query, data, content_type)
+        except Unauthorized:
+            renewed = await self._log_in_again(used[1])
+            if renewed is None:
+                raise
+        return await self._attempt(renewed, method, path, query, data, content_type)
+
+    async def _attempt(
+        self,
+        connection: tuple[aiohttp.ClientSession, kopf.ConnectionInfo],
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        data: bytes | None,
+        content_type: str,
+    ) -> Document:
+        session, info = connection
+        headers = {**info.as_http_headers(), "Accept": "application/json"}
+        if data is not None:
+            headers["Content-Type"] = content_type
+        try:
+            async with session.request(
+                method, info.server + path, params=query, data=data, headers=headers
+            ) as response:
+                raw = await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Unreachable(
+                f"no answer from the Kubernetes API: {error or type(error).__name__}"
+            ) from error
+        except RuntimeError as error:  # aiohttp: the session was closed by a login meanwhile
+            raise Unreachable(str(error)) from error
+        try:
+            answer = orjson.loads(raw)
+        except orjson.JSONDecodeError:
+            answer = None
+        if response.status >= 400 or not isinstance(answer, dict):
+            status = response.status if response.status >= 400 else 502
+            raise refusal(status, answer, response.headers.get("Retry-After"))
+        return answer
+
+    async def _connection(self) -> tuple[aiohttp.ClientSession, kopf.ConnectionInfo]:
+        if self._session is None or self._info is None:
+            await self._open(self._login())
+        return self._opened()
+
+    async def _log_in_again(
+        self, refused: kopf.ConnectionInfo
+    ) -> tuple[aiohttp.ClientSession, kopf.ConnectionInfo] | None:
+        """New credentials; None if there are only the refused ones."""
+        if self._info == refused:
+            info = self._login()
+            if info == refused:
+                return None
+            if dataclasses.replace(info, token=refused.token) == refused:
+                self._info = info  # the same way, another token: connections stay good
+            else:
+                await self._open(info)
+        return self._opened()
+
+    async def _open(self, info: kopf.ConnectionInfo) -> None:
+        previous = self._session
+        self._info = info
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=info.as_ssl_context()),
+            timeout=self._timeout,
+            proxy=info.proxy_url,
+            trust_env=info.trust_env,
+        )
+        if previous is not None:
+            await previous.close()
+
+    def _opened(self) -> tuple[aiohttp.ClientSession, kopf.ConnectionInfo]:
+        if self._session is None or self._info is None:
+            raise KubeError("the client is closed")
+        return self._session, self._info
