@@ -4,6 +4,8 @@ They are those of the Go implementation (Knative eventing v0.5 and v0.6), so tha
 durables and stored events go on to be found.
 """
 
+import base64
+import hashlib
 import re
 
 PROVISIONER = "natss"
@@ -11,6 +13,15 @@ DEFAULT_CLIENT_ID = "knative-natss-dispatcher"
 DEFAULT_CLUSTER_ID = "knative-nats-streaming"
 DEFAULT_CLUSTER_DOMAIN = "cluster.local"
 DEFAULT_SYSTEM_NAMESPACE = "knative-eventing"
+
+CHANNEL_LABEL = "eventing.knative.dev/channel"
+PROVISIONER_LABEL = "eventing.knative.dev/provisioner"
+OLD_CHANNEL_LABEL = "channel"
+OLD_PROVISIONER_LABEL = "provisioner"
+"""The old labels are the ones that the Services of every release have."""
+
+_MAX_SERVICE_NAME = 63
+_MAX_LABEL_VALUE = 63
 
 
 def channel_subject(namespace: str, name: str) -> str:
@@ -66,3 +77,40 @@ def is_dns_name(text: str) -> bool:
     ``/``, blanks, empty tokens).
     """
     return len(text) <= 253 and all(_LABEL.fullmatch(label) for label in text.split("."))
+
+
+def service_host(namespace: str, service: str, cluster_domain: str) -> str:
+    """The name by which the cluster's DNS knows a Service."""
+    return f"{service}.{namespace}.svc.{cluster_domain}"
+
+
+def dispatcher_service_name(provisioner: str = PROVISIONER) -> str:
+    """The Service, in the system namespace, behind which the dispatcher takes events."""
+    return f"{provisioner}-dispatcher"
+
+
+def channel_service_name(namespace: str, name: str) -> str:
+    """How the Service of a new channel is called.
+
+    It looks like those of Go (``<channel>-channel-<random>``), but is the same each time: so two
+    are never made for one channel, and a channel that is restored has its old address. Names of
+    Services are stricter than those of channels: no dots, a letter first, 63 characters.
+    """
+    suffix = f"-channel-{_digest(f'{namespace}/{name}', 8)}"
+    base = name.replace(".", "-")
+    if not base[0].isalpha():
+        base = f"c-{base}"
+    return base[: _MAX_SERVICE_NAME - len(suffix)].rstrip("-") + suffix
+
+
+def channel_label_value(name: str) -> str:
+    """The value of the labels that tell the channel; the name itself unless it is too long."""
+    if len(name) <= _MAX_LABEL_VALUE:
+        return name
+    suffix = f"-{_digest(name, 16)}"
+    return name[: _MAX_LABEL_VALUE - len(suffix)].rstrip("-.") + suffix
+
+
+def _digest(text: str, length: int) -> str:
+    """Small letters and digits that stand for a text."""
+    return base64.b32encode(hashlib.sha256(text.encode()).digest()).decode().lower()[:length]

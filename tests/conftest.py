@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from tests.kubernetes import KubernetesServer
 from tests.servers import NatsStreamingServer
 
+CONFIG = Path(__file__).resolve().parents[1] / "config"
 StartServer = Callable[..., Awaitable[NatsStreamingServer]]
 
 
@@ -27,6 +29,36 @@ def memory_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsStre
     server.start_blocking()
     yield server
     server.stop_blocking()
+
+
+def install(server: KubernetesServer) -> None:
+    """Apply ``config/default``, in the order that its comment tells."""
+    server.kubectl("apply", "--server-side", "-k", CONFIG / "crds")
+    server.kubectl("wait", "--for=condition=Established", "--timeout=20s", "crd", "--all")
+    server.kubectl("apply", "--server-side", "-k", CONFIG / "default")
+
+
+@pytest.fixture(scope="session")
+def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubernetesServer]:
+    """One Kubernetes API with the manifests of ``config/default`` for all tests that leave it up.
+
+    What a test creates lies in its own ``namespace``, or has a ``unique_name``.
+    """
+    server = KubernetesServer(tmp_path_factory.mktemp("kubernetes"))
+    try:
+        server.start()
+        install(server)
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def namespace(kubernetes: KubernetesServer, unique_name: str) -> str:
+    """A new namespace; it stays, for nothing here empties namespaces."""
+    name = f"ns-{unique_name}"
+    kubernetes.create("/api/v1/namespaces", {"metadata": {"name": name}})
+    return name
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ deleted. Programs under test act as the service accounts of the manifests (``kub
 The programs are found at ``.tools/bin`` (``make`` puts them there).
 """
 
-import asyncio
 import contextlib
 import json
 import os
@@ -33,6 +32,17 @@ START_SECONDS = 40.0
 STOP_SECONDS = 10.0
 _ADMIN_TOKEN = "the-admin-of-a-server-that-only-tests-can-reach"
 _MERGE_PATCH = "application/merge-patch+json"
+
+_WRITES = ["create", "update", "patch", "delete", "deletecollection"]
+_AUDIT_POLICY = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived"],
+    "rules": [
+        {"level": "Metadata", "userGroups": ["system:serviceaccounts"], "verbs": _WRITES},
+        {"level": "None"},
+    ],
+}
 
 Document = dict[str, Any]
 
@@ -114,6 +124,9 @@ class KubernetesServer:
             f"--service-account-key-file={keys / 'accounts.key'}",
             f"--service-account-signing-key-file={keys / 'accounts.key'}",
             "--profiling=false",
+            f"--audit-policy-file={keys / 'audit-policy.json'}",
+            f"--audit-log-path={keys / 'audit.log'}",
+            "--audit-log-mode=blocking",
         )
         self._wait_until_ready()
 
@@ -160,22 +173,6 @@ class KubernetesServer:
         """A merge patch, as of ``kubectl patch --type merge``."""
         return self.request("PATCH", path, body, content_type=_MERGE_PATCH)
 
-    def apply(self, path: str, body: Mapping[str, Any]) -> Document:
-        """Server-side apply, as of ``kubectl apply --server-side``."""
-        query = "?fieldManager=tests&force=true"
-        return self.request(
-            "PATCH", path + query, body, content_type="application/apply-patch+yaml"
-        )
-
-    def exists(self, path: str) -> bool:
-        try:
-            self.get(path)
-        except ApiAnswer as answer:
-            if answer.code == 404:
-                return False
-            raise
-        return True
-
     def token_of(self, namespace: str, account: str, seconds: int = 3600) -> str:
         """A token of a service account, as a pod of it is given. At least 600 seconds."""
         request = {"spec": {"expirationSeconds": seconds}}
@@ -184,10 +181,21 @@ class KubernetesServer:
         return str(answer["status"]["token"])
 
     def kubeconfig_of(self, namespace: str, account: str) -> Path:
-        """A new file with which a program acts as a service account."""
+        """A file with which a program acts as a service account, with a new token each time."""
         path = self.directory / f"{namespace}.{account}.kubeconfig"
-        path.write_text(self._kubeconfig(self.token_of(namespace, account)))
+        path.write_text(self.kubeconfig_with(self.token_of(namespace, account)))
         return path
+
+    def writes(self, namespace: str, account: str) -> list[str]:
+        """All writes of a service account since the start, each as ``patch /api/v1/...``."""
+        user = f"system:serviceaccount:{namespace}:{account}"
+        log = self.directory / "audit.log"
+        entries = [json.loads(line) for line in log.read_text().splitlines()]
+        return [
+            f"{entry['verb']} {entry['requestURI']}"
+            for entry in entries
+            if entry["user"]["username"] == user
+        ]
 
     def kubectl(self, *arguments: str | Path, text: str | None = None) -> str:
         """The output of kubectl, as the administrator. Raises AssertionError if it fails."""
@@ -220,9 +228,11 @@ class KubernetesServer:
             )
         )
         (self.directory / "tokens.csv").write_text(f'{_ADMIN_TOKEN},admin,admin,"system:masters"\n')
-        self.kubeconfig.write_text(self._kubeconfig(_ADMIN_TOKEN))
+        self.kubeconfig.write_text(self.kubeconfig_with(_ADMIN_TOKEN))
+        (self.directory / "audit-policy.json").write_text(json.dumps(_AUDIT_POLICY))
 
-    def _kubeconfig(self, token: str) -> str:
+    def kubeconfig_with(self, token: str) -> str:
+        """The text of a kubeconfig with a token."""
         cluster = {"server": self.url, "certificate-authority": str(self.certificate_authority)}
         return json.dumps(
             {
@@ -247,13 +257,28 @@ class KubernetesServer:
             for name, process in self._processes.items():
                 if process.poll() is not None:
                     raise ServerFailed(f"{name} ended:\n{self.end_of_log(name)}")
-            with contextlib.suppress(OSError, ApiAnswer, json.JSONDecodeError):
-                # Namespaces that the API server makes itself, last of what a test needs.
-                self.request("GET", "/api/v1/namespaces/default")
-                self.request("GET", "/apis/rbac.authorization.k8s.io/v1/clusterroles/cluster-admin")
+            if self._is_ready():
                 return
             time.sleep(0.05)
         raise ServerFailed(f"not ready:\n{self.end_of_log('kube-apiserver')}")
+
+    def _is_ready(self) -> bool:
+        """Whether it serves everything, its first objects (for RBAC, say) included."""
+        roles = "/apis/rbac.authorization.k8s.io/v1/clusterroles"
+        with contextlib.suppress(OSError):
+            return (
+                self._status_of("/api/v1/namespaces/default") == 200
+                and self._status_of(f"{roles}/cluster-admin") == 200
+                and self._status_of("/no-such-path") == 404  # 503 until all paths are known
+            )
+        return False
+
+    def _status_of(self, path: str) -> int:
+        try:
+            self.get(path)
+        except ApiAnswer as answer:
+            return answer.code
+        return 200
 
     def end_of_log(self, name: str, lines: int = 20) -> str:
         text = (self.directory / f"{name}.log").read_text(errors="replace")
@@ -279,7 +304,7 @@ def _message(body: bytes) -> str:
         return body[:200].decode(errors="replace")
 
 
-async def until(look: Callable[[], Any], seconds: float = 8.0) -> Any:
+def until(look: Callable[[], Any], seconds: float = 8.0) -> Any:
     """What ``look`` gives as soon as that is true; a missing object counts as not yet.
 
     Another program acts on the API meanwhile, so there is nothing to await but the state itself.
@@ -291,7 +316,7 @@ async def until(look: Callable[[], Any], seconds: float = 8.0) -> Any:
     while True:
         missing: Exception | None = None
         try:
-            seen = await asyncio.to_thread(look)
+            seen = look()
         except (ApiAnswer, KeyError, IndexError) as error:
             if isinstance(error, ApiAnswer) and error.code != 404:
                 raise
@@ -300,4 +325,4 @@ async def until(look: Callable[[], Any], seconds: float = 8.0) -> Any:
             return seen
         if time.monotonic() > deadline:
             raise AssertionError(f"not so within {seconds} s; last seen: {seen!r} {missing!r}")
-        await asyncio.sleep(0.02)
+        time.sleep(0.02)

@@ -1,0 +1,274 @@
+"""The Services that belong to a provisioner and to its channels: wanted, recognised, repaired.
+
+Pure: documents in, documents out. Names, labels and ports are those of Knative eventing v0.6, so
+that Services which the Go controller made go on to be used.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from contract.metadata import API_VERSION
+from contract.names import (
+    CHANNEL_LABEL,
+    OLD_CHANNEL_LABEL,
+    OLD_PROVISIONER_LABEL,
+    PROVISIONER,
+    PROVISIONER_LABEL,
+    channel_label_value,
+    channel_service_name,
+    dispatcher_service_name,
+    service_host,
+)
+
+Document = dict[str, Any]
+
+MANAGED_BY = "app.kubernetes.io/managed-by"
+MANAGER = "natss-provisioner"
+"""Of this program alone: the Services with this label are the ones that it watches."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the dispatcher is."""
+
+    system_namespace: str
+    cluster_domain: str
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """How a Service becomes what it should be."""
+
+    patch: Document
+    """To be merged; refused by the API if the Service is another one by now."""
+
+    changes: tuple[str, ...]
+    """What is put right, for people, as ``spec.externalName``."""
+
+    adopts: bool
+    """Whether the Service gets an owner that it did not have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The Services of a channel: the one to use, if any, and what is too much."""
+
+    service: Document | None
+    duplicates: tuple[Document, ...]
+
+
+def dispatcher_service(provisioner: Document, place: Place) -> Document:
+    """The Service behind which the dispatcher takes events.
+
+    Its port has no name: with one, Istio would not let events through that come by way of an
+    ExternalName Service.
+    """
+    name = provisioner["metadata"]["name"]
+    labels = {"clusterChannelProvisioner": name, "role": "dispatcher"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {
+            "name": dispatcher_service_name(name),
+            "namespace": place.system_namespace,
+            "labels": {**labels, MANAGED_BY: MANAGER},
+            "ownerReferences": [_owner(provisioner)],
+        },
+        "spec": {
+            "type": "ClusterIP",
+            "selector": labels,
+            "ports": [{"port": 80, "targetPort": 8080, "protocol": "TCP"}],
+        },
+    }
+
+
+def channel_service(channel: Document, place: Place) -> Document:
+    """The Service whose name is the address of a channel; it leads to the dispatcher."""
+    namespace, name = channel["metadata"]["namespace"], channel["metadata"]["name"]
+    value = channel_label_value(name)
+    target = service_host(
+        place.system_namespace, dispatcher_service_name(PROVISIONER), place.cluster_domain
+    )
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {
+            "name": channel_service_name(namespace, name),
+            "namespace": namespace,
+            "labels": {
+                CHANNEL_LABEL: value,
+                PROVISIONER_LABEL: PROVISIONER,
+                OLD_CHANNEL_LABEL: value,
+                OLD_PROVISIONER_LABEL: PROVISIONER,
+                MANAGED_BY: MANAGER,
+            },
+            "ownerReferences": [_owner(channel)],
+        },
+        "spec": {
+            "type": "ExternalName",
+            "externalName": target,
+            "ports": [{"name": "http", "port": 80, "protocol": "TCP"}],
+        },
+    }
+
+
+def channel_selector(channel: Document) -> dict[str, str]:
+    """The labels by which the Services of a channel are found, whoever made them."""
+    return {
+        OLD_CHANNEL_LABEL: channel_label_value(channel["metadata"]["name"]),
+        OLD_PROVISIONER_LABEL: PROVISIONER,
+    }
+
+
+def find(channel: Document, services: Sequence[Document]) -> Found:
+    """Which of the Services with the channel's labels is its address.
+
+    The one that publishers know by ``status.address`` goes first, then one that the channel owns,
+    then the oldest. A Service that something else controls is none of the channel's.
+    """
+    address = known_service(channel)
+    own = [service for service in services if may_be_owned(service, channel)]
+
+    def rank(service: Document) -> tuple[bool, bool, str, str]:
+        metadata = service["metadata"]
+        known = metadata["name"] == address
+        owned = is_owned(service, channel)
+        return (not known, not owned, metadata.get("creationTimestamp", ""), metadata["name"])
+
+    own.sort(key=rank)
+    return Found(own[0] if own else None, tuple(own[1:]))
+
+
+def may_be_owned(service: Document, owner: Document) -> bool:
+    """Whether a Service with the right labels is the owner's, or without owner and to be adopted.
+
+    A reference to an earlier object of the same name counts as none: a backup that is restored
+    gives everything new uids.
+    """
+    return all(_is_same_object(ref, owner) for ref in _references(service) if ref.get("controller"))
+
+
+def belongs_to(service: Document, owner: Document, wanted: Document) -> bool:
+    """Whether a Service of the wanted name was made for the owner, by us or by Go.
+
+    It has the labels, or the owner is its controller: each can be lost, but hardly both.
+    """
+    if is_owned(service, owner):
+        return True
+    labels = service["metadata"].get("labels") or {}
+    expected = wanted["metadata"]["labels"]
+    labelled = all(labels.get(key) == expected[key] for key in expected if key != MANAGED_BY)
+    return labelled and may_be_owned(service, owner)
+
+
+def is_owned(service: Document, owner: Document) -> bool:
+    """Whether the owner, in this life, is the controller of a Service."""
+    uid = owner["metadata"]["uid"]
+    return any(ref["uid"] == uid and ref.get("controller") for ref in _references(service))
+
+
+def known_service(channel: Document) -> str | None:
+    """The name of the Service that ``status.address`` gives to publishers."""
+    hostname = ((channel.get("status") or {}).get("address") or {}).get("hostname") or ""
+    name, _, rest = hostname.partition(".")
+    return name if rest.startswith(f"{channel['metadata']['namespace']}.") else None
+
+
+def repair(existing: Document, wanted: Document) -> Repair | None:
+    """What to change in a Service so that it is what is wanted; None if it is.
+
+    Labels, annotations and other owners that somebody added stay.
+    """
+    patch: Document = {"metadata": {}}
+    changes: list[str] = []
+    labels = _differing(existing["metadata"].get("labels") or {}, wanted["metadata"]["labels"])
+    if labels:
+        patch["metadata"]["labels"] = labels
+        changes += (f"metadata.labels[{key}]" for key in labels)
+    owner = wanted["metadata"]["ownerReferences"][0]
+    references = _owned_by(owner, _references(existing))
+    if references != _references(existing):
+        patch["metadata"]["ownerReferences"] = references
+        changes.append("metadata.ownerReferences")
+    spec = _repaired_spec(existing.get("spec") or {}, wanted["spec"])
+    if spec:
+        patch["spec"] = spec
+        changes += (f"spec.{key}" for key in spec)
+    if not changes:
+        return None
+    patch["metadata"]["resourceVersion"] = existing["metadata"]["resourceVersion"]
+    return Repair(patch, tuple(changes), adopts="ownerReferences" in patch["metadata"])
+
+
+def _repaired_spec(existing: Mapping[str, Any], wanted: Mapping[str, Any]) -> Document:
+    spec = _differing({**existing, "ports": None}, {**wanted, "ports": None})
+    if _ports(existing.get("ports")) != _ports(wanted["ports"]):
+        spec["ports"] = wanted["ports"]
+    for key in ("selector", "externalName"):
+        if key not in wanted and existing.get(key):
+            spec[key] = None
+    if "selector" in wanted and "selector" in spec:
+        surplus = dict.fromkeys(existing.get("selector") or {})
+        spec["selector"] = {**surplus, **wanted["selector"]}
+    return spec
+
+
+def _differing(existing: Mapping[str, Any], wanted: Mapping[str, Any]) -> Document:
+    return {key: value for key, value in wanted.items() if existing.get(key) != value}
+
+
+def _ports(ports: object) -> list[tuple[object, ...]]:
+    """Ports as far as we have a say in them, with the defaults of the API."""
+    if not isinstance(ports, list):
+        return []
+    return [
+        (
+            port.get("name") or "",
+            port.get("port"),
+            port.get("targetPort") or port.get("port"),
+            port.get("protocol") or "TCP",
+        )
+        for port in ports
+    ]
+
+
+def _owner(document: Document) -> Document:
+    return {
+        "apiVersion": API_VERSION,
+        "kind": document["kind"],
+        "name": document["metadata"]["name"],
+        "uid": document["metadata"]["uid"],
+        "controller": True,
+    }
+
+
+def _references(service: Document) -> list[Document]:
+    return list(service["metadata"].get("ownerReferences") or [])
+
+
+def _is_same_object(reference: Mapping[str, Any], owner: Document) -> bool:
+    """By group, kind and name; of whatever version and life."""
+    return _identity(reference) == (
+        API_VERSION.partition("/")[0],
+        owner["kind"],
+        owner["metadata"]["name"],
+    )
+
+
+def _identity(reference: Mapping[str, Any]) -> tuple[object, object, object]:
+    group = str(reference.get("apiVersion", "")).partition("/")[0]
+    return group, reference.get("kind"), reference.get("name")
+
+
+def _owned_by(owner: Document, references: Sequence[Document]) -> list[Document]:
+    """The references with the owner as the one controller, and nothing of its earlier lives."""
+    kept: list[Document] = []
+    for reference in references:
+        if reference["uid"] == owner["uid"]:
+            kept.append({**reference, "controller": True})
+        elif _identity(reference) != _identity(owner):
+            kept.append(reference)
+    if not any(reference["uid"] == owner["uid"] for reference in kept):
+        kept.append(owner)
+    return kept

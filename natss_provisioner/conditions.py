@@ -1,0 +1,96 @@
+"""Conditions in ``status``: what is true, why not, and since when.
+
+Pure. Each condition has one writer, the function that makes it; ``Ready`` is derived from the
+others. Types and reasons are those of Knative eventing v0.6 where it had them.
+"""
+
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+READY = "Ready"
+PROVISIONED = "Provisioned"
+ADDRESSABLE = "Addressable"
+PROVISIONER_INSTALLED = "ProvisionerInstalled"
+
+
+class Status(enum.Enum):
+    """As the API writes it."""
+
+    TRUE = "True"
+    FALSE = "False"
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One condition; ``reason`` and ``message`` are empty where there is nothing to explain."""
+
+    type: str
+    status: Status
+    reason: str = ""
+    message: str = ""
+
+    @property
+    def is_true(self) -> bool:
+        return self.status is Status.TRUE
+
+
+def true(kind: str) -> Condition:
+    return Condition(kind, Status.TRUE)
+
+
+def false(kind: str, reason: str, message: str) -> Condition:
+    return Condition(kind, Status.FALSE, reason, message)
+
+
+def with_ready(conditions: Sequence[Condition]) -> tuple[Condition, ...]:
+    """The conditions and ``Ready``, which says why by the first that is not true."""
+    for condition in conditions:
+        if not condition.is_true:
+            return (*conditions, false(READY, condition.reason, condition.message))
+    return (*conditions, true(READY))
+
+
+def written(previous: object, conditions: Sequence[Condition], now: str) -> list[dict[str, Any]]:
+    """The list as it goes into ``status``.
+
+    ``lastTransitionTime`` moves only when a status changes. Conditions of others stay as they are.
+
+    Args:
+        previous: ``status.conditions`` as it was read; may be anything.
+        conditions: All that this program writes on the object.
+        now: As ``2024-05-01T12:00:00Z``.
+    """
+    before = _readable(previous)
+    ours = {condition.type for condition in conditions}
+    result = [dict(entry) for kind, entry in before.items() if kind not in ours]
+    for condition in conditions:
+        entry = {"type": condition.type, "status": condition.status.value}
+        if condition.reason:
+            entry["reason"] = condition.reason
+        if condition.message:
+            entry["message"] = condition.message
+        old = before.get(condition.type, {})
+        unchanged = old.get("status") == entry["status"] and old.get("lastTransitionTime")
+        entry["lastTransitionTime"] = old["lastTransitionTime"] if unchanged else now
+        result.append(entry)
+    return sorted(result, key=lambda entry: str(entry["type"]))
+
+
+def is_true(status: object, kind: str) -> bool:
+    """Whether a condition in a ``status`` that was read is true."""
+    if not isinstance(status, Mapping):
+        return False
+    entry = _readable(status.get("conditions")).get(kind, {})
+    return bool(entry.get("status") == Status.TRUE.value)
+
+
+def _readable(conditions: object) -> dict[str, Mapping[str, Any]]:
+    if not isinstance(conditions, list):
+        return {}
+    return {
+        entry["type"]: entry
+        for entry in conditions
+        if isinstance(entry, Mapping) and isinstance(entry.get("type"), str)
+    }

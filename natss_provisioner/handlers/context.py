@@ -1,0 +1,60 @@
+"""What every handler works with."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from kube import Document, EventRecorder, KubeClient, Resource
+from natss_provisioner.children import Place
+from natss_provisioner.conditions import Condition, written
+
+LOOK_AGAIN = 2.0
+"""Seconds after which to look whether somebody else's Service, which is not watched, is gone."""
+
+
+def utc_now() -> str:
+    """The time as the API writes it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The API, as this program may use it, and where the dispatcher is."""
+
+    client: KubeClient
+    events: EventRecorder
+    place: Place
+    now: Callable[[], str] = utc_now
+
+    async def write_status(
+        self,
+        resource: Resource,
+        document: Document,
+        conditions: tuple[Condition, ...],
+        fields: dict[str, Any],
+    ) -> bool:
+        """Write ``status`` if anything in it is to change; whether that was so.
+
+        Args:
+            resource: The kind.
+            document: The object as it was read.
+            conditions: All that this program writes on it.
+            fields: Further fields of the status.
+
+        Raises:
+            Conflict: the object is another one by now.
+            KubeError: other failures.
+        """
+        metadata = document["metadata"]
+        status = document.get("status") or {}
+        wanted = {
+            "observedGeneration": metadata.get("generation", 0),
+            "conditions": written(status.get("conditions"), conditions, self.now()),
+            **fields,
+        }
+        if all(status.get(key) == value for key, value in wanted.items()):
+            return False
+        body = {"metadata": {"resourceVersion": metadata["resourceVersion"]}, "status": wanted}
+        await self.client.patch_status(resource, metadata["name"], body, metadata.get("namespace"))
+        return True

@@ -1,0 +1,104 @@
+"""The program ``natss-provisioner``: what is watched; what comes of it is in controller.py.
+
+kopf watches and tells that something may have changed. It writes nothing itself, for its handlers
+here are plain events: no annotation, no finalizer.
+"""
+
+import asyncio
+import logging
+import os
+import socket
+import sys
+from typing import Any
+
+import kopf
+
+from kube import SERVICES, EventRecorder, KubeClient, LoginFailed, connection_info
+from natss_provisioner import logs
+from natss_provisioner.children import MANAGED_BY, MANAGER
+from natss_provisioner.controller import Controller
+from natss_provisioner.handlers.context import Context
+from natss_provisioner.resources import CHANNELS, PROVISIONERS
+from natss_provisioner.settings import PROGRAM, Settings, SettingsError
+
+_log = logging.getLogger(__name__)
+
+
+def registry(controller: Controller, working: asyncio.Task[None]) -> kopf.OperatorRegistry:
+    """All that kopf is told to watch; when it stops, so does the work."""
+    handlers = kopf.OperatorRegistry()
+
+    @kopf.on.login(registry=handlers)
+    def log_in(**_: Any) -> kopf.ConnectionInfo:
+        try:
+            return connection_info()
+        except LoginFailed as error:
+            raise kopf.LoginError(str(error)) from error
+
+    @kopf.on.event(PROVISIONERS.group, PROVISIONERS.version, PROVISIONERS.plural, registry=handlers)
+    async def provisioner_changed(body: kopf.Body, event: kopf.RawEvent, **_: Any) -> None:
+        controller.on_provisioner(body, deleted=event["type"] == "DELETED")
+
+    @kopf.on.event(CHANNELS.group, CHANNELS.version, CHANNELS.plural, registry=handlers)
+    async def channel_changed(body: kopf.Body, event: kopf.RawEvent, **_: Any) -> None:
+        controller.on_channel(body, deleted=event["type"] == "DELETED")
+
+    @kopf.on.event(SERVICES.group, SERVICES.version, SERVICES.plural, registry=handlers)
+    async def service_changed(meta: kopf.Meta, **_: Any) -> None:
+        controller.on_service(meta)
+
+    @kopf.on.cleanup(registry=handlers)
+    async def stop(**_: Any) -> None:
+        # Not after kopf has ended: it waits for all tasks that it finds running then.
+        working.cancel()
+        await asyncio.wait([working])
+
+    return handlers
+
+
+def kopf_settings() -> kopf.OperatorSettings:
+    """How kopf watches: only our Services, and without a word of its own in the cluster."""
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False
+    settings.watching.label_selectors[SERVICES.plural] = f"{MANAGED_BY}={MANAGER}"
+    settings.watching.connect_timeout = 5.0
+    settings.networking.request_timeout = 30.0
+    settings.networking.connect_timeout = 5.0
+    return settings
+
+
+async def run(settings: Settings) -> None:
+    """Watch and reconcile until SIGTERM or SIGINT."""
+    client = KubeClient(connection_info, field_manager=PROGRAM)
+    events = EventRecorder(client, component=PROGRAM, instance=socket.gethostname())
+    controller = Controller(Context(client, events, settings.place), settings)
+    try:
+        async with asyncio.TaskGroup() as group:
+            working = group.create_task(controller.run(), name="controller")
+            await kopf.operator(
+                registry=registry(controller, working),
+                settings=kopf_settings(),
+                standalone=True,
+                clusterwide=True,
+                liveness_endpoint=f"http://{settings.health_listen}/healthz",
+            )
+    finally:
+        await client.close()
+
+
+def main() -> int:
+    """The command; the exit status is 2 for a wrong setting."""
+    try:
+        settings = Settings.load(sys.argv[1:], os.environ)
+    except SettingsError as error:
+        sys.stderr.write(f"{PROGRAM}: {error}\n")
+        return 2
+    logs.configure(settings.log_level, settings.log_format)
+    _log.info("starting; channels lead to the dispatcher in %s", settings.system_namespace)
+    asyncio.run(run(settings))
+    _log.info("stopped")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

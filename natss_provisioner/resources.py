@@ -1,0 +1,11 @@
+"""The kinds of Knative that this program works on. Pure."""
+
+from contract.metadata import API_VERSION
+from kube import Resource
+
+_GROUP, _, _VERSION = API_VERSION.partition("/")
+
+CHANNELS = Resource(_GROUP, _VERSION, "channels", "Channel")
+PROVISIONERS = Resource(
+    _GROUP, _VERSION, "clusterchannelprovisioners", "ClusterChannelProvisioner", namespaced=False
+)

@@ -1,0 +1,136 @@
+"""Keys to be reconciled: each at most once at a time, again after a failure, never forgotten.
+
+A key that comes in while it is being worked on is done once more afterwards, so that nobody works
+on what has changed meanwhile; one that waits already is not added again. What a key means is the
+business of the function that is called.
+"""
+
+import asyncio
+import logging
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from kube import KubeError, Refusal
+
+_log = logging.getLogger(__name__)
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backoff:
+    """How long a key waits after its failures, in seconds."""
+
+    first: float = 0.2
+    """After the first failure; it doubles with each further one. Most failures are a lost race."""
+
+    longest: float = 30.0
+    """Also after a failure that will not go away by itself, as a missing permission."""
+
+    def wait(self, failures: int, *, retriable: bool) -> float:
+        """The wait after so many failures in a row, at least one."""
+        if not retriable:
+            return self.longest
+        return min(self.longest, self.first * 2.0 ** min(failures - 1, 20))
+
+
+class WorkQueue(Generic[Key]):
+    """Calls ``work`` for every key that is added, a few keys at once.
+
+    Args:
+        work: What to do. It may return a number of seconds after which to look again; an error
+            means that the key is tried again.
+        workers: How many keys are worked on at once.
+        backoff: How long a key waits after failures.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[Key], Awaitable[float | None]],
+        *,
+        workers: int,
+        backoff: Backoff | None = None,
+    ) -> None:
+        self._work = work
+        self._workers = workers
+        self._backoff = backoff or Backoff()
+        self._waiting: deque[Key] = deque()
+        self._queued: set[Key] = set()
+        self._active: set[Key] = set()
+        self._failures: dict[Key, int] = {}
+        self._timers: dict[Key, asyncio.TimerHandle] = {}
+        self._something = asyncio.Event()
+
+    def add(self, key: Key) -> None:
+        """Have a key worked on soon, even if it is waiting after a failure."""
+        timer = self._timers.pop(key, None)
+        if timer is not None:
+            timer.cancel()
+        if key not in self._queued:
+            self._queued.add(key)
+            if key not in self._active:
+                self._waiting.append(key)
+                self._something.set()
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for number in range(self._workers):
+                    group.create_task(self._run_worker(), name=f"reconciling {number}")
+        finally:
+            for timer in self._timers.values():
+                timer.cancel()
+            self._timers.clear()
+
+    async def _run_worker(self) -> None:
+        while True:
+            while not self._waiting:
+                self._something.clear()
+                await self._something.wait()
+            key = self._waiting.popleft()
+            self._queued.discard(key)
+            self._active.add(key)
+            try:
+                await self._attempt(key)
+            finally:
+                self._active.discard(key)
+                if key in self._queued:
+                    self._waiting.append(key)
+                    self._something.set()
+
+    async def _attempt(self, key: Key) -> None:
+        try:
+            wait = await self._work(key)
+        except KubeError as error:
+            wait = self._fail(key, retriable=error.retriable)
+            if isinstance(error, Refusal) and error.retry_after is not None:
+                wait = max(wait, error.retry_after)
+            _log.log(
+                logging.INFO if error.retriable else logging.WARNING,
+                "%s: %s; tried again in %.1f s",
+                key,
+                error,
+                wait,
+            )
+        except Exception:
+            # A mistake of ours with one object must not keep the others from being worked on.
+            wait = self._fail(key, retriable=True)
+            _log.exception("%s: failed; tried again in %.1f s", key, wait)
+        else:
+            self._failures.pop(key, None)
+        if wait is not None:
+            self._try_again(key, wait)
+
+    def _fail(self, key: Key, *, retriable: bool) -> float:
+        failures = self._failures[key] = self._failures.get(key, 0) + 1
+        # Spread, for a whole cluster of keys may have failed at the same moment.
+        return self._backoff.wait(failures, retriable=retriable) * random.uniform(0.8, 1.2)  # noqa: S311  no secret
+
+    def _try_again(self, key: Key, wait: float) -> None:
+        if key not in self._queued:
+            loop = asyncio.get_running_loop()
+            self._timers[key] = loop.call_later(wait, self.add, key)

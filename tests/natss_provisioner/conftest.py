@@ -1,0 +1,92 @@
+from collections.abc import Iterator
+
+import pytest
+
+from tests.kubernetes import Document, KubernetesServer, until
+from tests.provisioner_process import ACCOUNT, NAMESPACE, ProvisionerProcess
+
+CHANNELS = "/apis/eventing.knative.dev/v1alpha1/namespaces/{}/channels"
+SERVICES = "/api/v1/namespaces/{}/services"
+PROVISIONER = "/apis/eventing.knative.dev/v1alpha1/clusterchannelprovisioners/natss"
+DISPATCHER = "/api/v1/namespaces/knative-eventing/services/natss-dispatcher"
+
+
+@pytest.fixture(scope="module")
+def provisioner(
+    kubernetes: KubernetesServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ProvisionerProcess]:
+    """The provisioner at work, as the service account of the manifests, for a module's tests."""
+    process = ProvisionerProcess(kubernetes, tmp_path_factory.mktemp("provisioner") / "log")
+    process.start()
+    yield process
+    process.stop()
+
+
+class Shop:
+    """One namespace, seen as a user of channels sees it."""
+
+    def __init__(self, kubernetes: KubernetesServer, namespace: str) -> None:
+        self.kubernetes = kubernetes
+        self.namespace = namespace
+        self.channels = CHANNELS.format(namespace)
+        self.services = SERVICES.format(namespace)
+
+    def create(self, name: str = "orders", **spec: object) -> Document:
+        """Create a channel, by default of natss, and return it as stored."""
+        body: Document = {
+            "apiVersion": "eventing.knative.dev/v1alpha1",
+            "kind": "Channel",
+            "metadata": {"name": name},
+            "spec": spec or {"provisioner": {"name": "natss"}},
+        }
+        return self.kubernetes.create(self.channels, body)
+
+    def channel(self, name: str = "orders") -> Document:
+        return self.kubernetes.get(f"{self.channels}/{name}")
+
+    def ready(self, name: str = "orders", seconds: float = 8.0) -> Document:
+        """The channel as soon as it is ready."""
+        ready: Document = until(lambda: self._if_ready(name), seconds)
+        return ready
+
+    def condition(self, kind: str, name: str = "orders") -> Document:
+        """One condition of a channel; KeyError if it has none yet."""
+        conditions = self.channel(name)["status"]["conditions"]
+        by_type: dict[str, Document] = {each["type"]: each for each in conditions}
+        return by_type[kind]
+
+    def its_services(self, name: str = "orders") -> list[Document]:
+        """All Services with the channel's label, whoever made them."""
+        query = f"?labelSelector=channel%3D{name}"
+        items: list[Document] = self.kubernetes.get(self.services + query)["items"]
+        return items
+
+    def service(self, name: str = "orders") -> Document:
+        """The one Service of a channel; KeyError if there are none or more."""
+        services = self.its_services(name)
+        if len(services) != 1:
+            raise KeyError([each["metadata"]["name"] for each in services])
+        return services[0]
+
+    def path_of(self, service: Document) -> str:
+        return f"{self.services}/{service['metadata']['name']}"
+
+    def events(self, reason: str) -> list[str]:
+        """The messages of the Events with a reason."""
+        items = self.kubernetes.get(f"/api/v1/namespaces/{self.namespace}/events")["items"]
+        return [each["message"] for each in items if each["reason"] == reason]
+
+    def _if_ready(self, name: str) -> Document | None:
+        channel = self.channel(name)
+        status = {each["type"]: each["status"] for each in channel["status"]["conditions"]}
+        return channel if status["Ready"] == "True" else None
+
+
+def writes(kubernetes: KubernetesServer, part: str = "") -> list[str]:
+    """What the provisioner has written so far, as far as the path has that part in it."""
+    return [each for each in kubernetes.writes(NAMESPACE, ACCOUNT) if part in each]
+
+
+@pytest.fixture
+def shop(kubernetes: KubernetesServer, namespace: str) -> Shop:
+    return Shop(kubernetes, namespace)

@@ -1,0 +1,189 @@
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from kube import Forbidden, TooManyRequests, Unreachable
+from natss_provisioner.work import Backoff, WorkQueue
+
+Start = Callable[..., WorkQueue[str]]
+FAST = Backoff(first=0.001, longest=0.004)
+
+
+@pytest.fixture
+async def start() -> AsyncIterator[Start]:
+    """Makes a queue that runs until the end of the test."""
+    tasks: list[asyncio.Task[None]] = []
+
+    def begin(
+        work: Callable[[str], Awaitable[float | None]], workers: int = 2, backoff: Backoff = FAST
+    ) -> WorkQueue[str]:
+        queue: WorkQueue[str] = WorkQueue(work, workers=workers, backoff=backoff)
+        tasks.append(asyncio.create_task(queue.run()))
+        return queue
+
+    yield begin
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@pytest.mark.parametrize(
+    ("failures", "retriable", "expected"),
+    [(1, True, 0.2), (2, True, 0.4), (5, True, 3.2), (99, True, 30.0), (1, False, 30.0)],
+)
+def test_waits_double_up_to_the_longest(failures: int, retriable: bool, expected: float) -> None:
+    assert Backoff().wait(failures, retriable=retriable) == pytest.approx(expected)
+
+
+async def test_every_key_is_worked_on(start: Start) -> None:
+    done: list[str] = []
+    enough = asyncio.Event()
+
+    async def work(key: str) -> None:
+        done.append(key)
+        if len(done) == 5:
+            enough.set()
+
+    queue = start(work)
+    for key in "abcde":
+        queue.add(key)
+    await enough.wait()
+    assert sorted(done) == list("abcde")
+
+
+async def test_a_key_is_never_worked_on_twice_at_once_and_waits_once(start: Start) -> None:
+    began, go_on = asyncio.Event(), asyncio.Event()
+    calls: Counter[str] = Counter()
+    active = 0
+
+    async def work(key: str) -> None:
+        nonlocal active
+        calls[key] += 1
+        active += 1
+        assert active == 1
+        began.set()
+        await go_on.wait()
+        active -= 1
+
+    queue = start(work)
+    queue.add("a")
+    await began.wait()
+    began.clear()
+    for _ in range(5):
+        queue.add("a")
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert calls["a"] == 1
+    go_on.set()
+    await began.wait()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert calls["a"] == 2
+
+
+async def test_a_slow_key_does_not_hold_up_another(start: Start) -> None:
+    done = asyncio.Event()
+
+    async def work(key: str) -> None:
+        if key == "slow":
+            await asyncio.Event().wait()
+        done.set()
+
+    queue = start(work)
+    queue.add("slow")
+    queue.add("quick")
+    await done.wait()
+
+
+@pytest.mark.parametrize("error", [Unreachable("gone"), ValueError("a mistake of ours")])
+async def test_what_fails_is_tried_until_it_succeeds(
+    start: Start, error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    attempts = 0
+    done = asyncio.Event()
+
+    async def work(key: str) -> None:
+        nonlocal attempts
+        attempts += 1
+        if attempts < 5:
+            raise error
+        done.set()
+
+    with caplog.at_level(logging.INFO):
+        start(work).add("a")
+        await done.wait()
+    assert attempts == 5
+    assert len(caplog.records) == 4
+    assert "a: " in caplog.text
+
+
+async def test_what_the_server_asks_to_wait_is_waited(start: Start) -> None:
+    loop = asyncio.get_running_loop()
+    times: list[float] = []
+    done = asyncio.Event()
+
+    async def work(key: str) -> None:
+        times.append(loop.time())
+        if len(times) == 1:
+            raise TooManyRequests(429, "TooManyRequests", "busy", retry_after=0.1)
+        done.set()
+
+    start(work).add("a")
+    await done.wait()
+    assert times[1] - times[0] >= 0.1
+
+
+async def test_a_new_reason_ends_the_wait(start: Start) -> None:
+    attempts = 0
+    failed, done = asyncio.Event(), asyncio.Event()
+
+    async def work(key: str) -> None:
+        nonlocal attempts
+        attempts += 1
+        if attempts == 1:
+            failed.set()
+            raise Forbidden(403, "Forbidden", "not allowed")
+        done.set()
+
+    queue = start(work, backoff=Backoff(longest=3600.0))
+    queue.add("a")
+    await failed.wait()
+    await asyncio.sleep(0.01)
+    queue.add("a")
+    await done.wait()
+    assert attempts == 2
+
+
+async def test_a_key_is_looked_at_again_when_the_work_says_so(start: Start) -> None:
+    attempts = 0
+    done = asyncio.Event()
+
+    async def work(key: str) -> float | None:
+        nonlocal attempts
+        attempts += 1
+        if attempts == 3:
+            done.set()
+            return None
+        return 0.001
+
+    start(work).add("a")
+    await done.wait()
+    await asyncio.sleep(0.02)
+    assert attempts == 3
+
+
+async def test_nothing_is_left_running_when_it_is_cancelled() -> None:
+    async def work(key: str) -> None:
+        raise Unreachable("gone")
+
+    queue: WorkQueue[str] = WorkQueue(work, workers=2, backoff=Backoff(first=10.0))
+    task = asyncio.create_task(queue.run())
+    queue.add("a")
+    await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert asyncio.all_tasks() == {asyncio.current_task()}

@@ -1,0 +1,93 @@
+"""The provisioner as users run it: a process with the service account of the manifests."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.kubernetes import KubernetesServer
+from tests.servers import ServerFailed, free_port
+
+NAMESPACE = "knative-eventing"
+ACCOUNT = "natss-controller"
+_START_SECONDS = 20.0
+_STOP_SECONDS = 10.0
+
+
+class ProvisionerProcess:
+    """A natss-provisioner process.
+
+    Args:
+        kubernetes: The API that it works on, with the manifests applied.
+        log: The file that its output is appended to.
+        flags: More of them, as for the command.
+    """
+
+    def __init__(self, kubernetes: KubernetesServer, log: Path, flags: Sequence[str] = ()) -> None:
+        self.log = log
+        self.kubeconfig = kubernetes.kubeconfig_of(NAMESPACE, ACCOUNT)
+        self._health = free_port()
+        self._command = [
+            sys.executable,
+            "-m",
+            "natss_provisioner.main",
+            f"--health-listen=127.0.0.1:{self._health}",
+            *flags,
+        ]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start it and wait until its probe answers. Raises ServerFailed."""
+        with self.log.open("ab") as output:
+            self._process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env={**os.environ, "KUBECONFIG": str(self.kubeconfig)},
+            )
+        deadline = time.monotonic() + _START_SECONDS
+        while not self._is_healthy():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise ServerFailed(self.end_of_log())
+            time.sleep(0.02)
+
+    def stop(self) -> int | None:
+        """SIGTERM; the exit status, or None if it did not run."""
+        return self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """SIGKILL: it dies without a word."""
+        self._end(signal.SIGKILL)
+
+    def end_of_log(self, lines: int = 30) -> str:
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+    def _end(self, number: int) -> int | None:
+        process, self._process = self._process, None
+        if process is None:
+            return None
+        process.send_signal(number)
+        try:
+            return process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise
+
+    def _is_healthy(self) -> bool:
+        with contextlib.suppress(OSError):
+            url = f"http://127.0.0.1:{self._health}/healthz"
+            with urllib.request.urlopen(url, timeout=2):
+                return True
+        return False
