@@ -1,10 +1,10 @@
 """``connect``: the way to a new session."""
 
 from nats_streaming import requests
-from nats_streaming.connecting import open_any_link
 from nats_streaming.connection import Connection, OnEvent
 from nats_streaming.errors import NatsUnreachable, NotConnected
 from nats_streaming.events import ConnectionEvent, Problem
+from nats_streaming.links import open_any_link
 from nats_streaming.options import ConnectionOptions
 from nats_streaming.session import new_conn_id
 

@@ -16,9 +16,7 @@ from functools import partial
 from typing import Self
 
 from nats_streaming import requests
-from nats_streaming.connecting import open_any_link
 from nats_streaming.errors import (
-    ConnectError,
     ConnectionClosed,
     NatsStreamingError,
     NotConnected,
@@ -35,6 +33,7 @@ from nats_streaming.events import (
 )
 from nats_streaming.handling import Handler
 from nats_streaming.link import Link
+from nats_streaming.links import LinkKeeper
 from nats_streaming.liveness import Liveness, Verdict
 from nats_streaming.options import ConnectionOptions, SubscriptionOptions
 from nats_streaming.publisher import Publisher
@@ -67,14 +66,15 @@ class Connection:
         self._on_event = on_event
         self._state = ConnectionState.RESTORING
         self._link: Link | None = None
-        self._latest_link: Link | None = None
         self._max_payload = 0
-        self._publisher = Publisher(session, options, self._lose)
+        self._publisher = Publisher(session, options, self._lose, self._suspect_restart)
         self._subscriptions = Subscriptions(session, options, self._lose, self._tell_restored)
+        self._keeper = LinkKeeper(options, session.conn_id, self)
         self._liveness = Liveness(options.ping_interval, self._ping, self._take_verdict, self._lose)
         self._unanswered = 0
         self._restoring: asyncio.Task[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._cancelled: set[asyncio.Task[None]] = set()
         self._ending = asyncio.Lock()
 
     def __repr__(self) -> str:
@@ -142,7 +142,7 @@ class Connection:
         )
 
     async def close(self) -> None:
-        """Ends the session: waits for handlers, flushes acks, frees the client id.
+        """Ends the session: waits for handlers and PubAcks, flushes acks, frees the client id.
 
         Takes a few seconds at most, whatever state NATS is in. What still waits for a PubAck then
         fails with ConnectionClosed. If the session is lost, the server is not told.
@@ -152,9 +152,12 @@ class Connection:
             link = self._link
             if link is not None and not self._state.is_final:
                 self._set_state(ConnectionState.CLOSING, "closed by its owner")
+                self._keeper.stop()
                 self._publisher.refuse(_closed)
                 self._subscriptions.mute()
-                await self._subscriptions.finish(timeout)
+                await asyncio.gather(
+                    self._subscriptions.finish(timeout), self._publisher.finish(timeout)
+                )
                 with contextlib.suppress(SubscribeError):
                     await requests.close_session(link, self.session, timeout)
             await self._end("closed by its owner", timeout)
@@ -177,9 +180,10 @@ class Connection:
 
     async def start(self, link: Link) -> None:
         """Takes the link over which the session was opened. Raises NotConnected."""
-        await self._adopt(link)
+        await self._keeper.take(link)
+        self._unanswered = 0
         self._set_state(ConnectionState.OPEN, "session opened")
-        self._spawn(self._keep_link(link), "keep link")
+        self._spawn(self._keeper.run(), "keep link")
         self._spawn(self._liveness.run(), "ping")
 
     def _set_state(self, state: ConnectionState, reason: str) -> None:
@@ -206,53 +210,45 @@ class Connection:
 
     def _check_end(self, task: asyncio.Task[None]) -> None:
         self._tasks.remove(task)
-        if not task.cancelled() and task.exception() is not None:
-            logger.error("task %s failed", task.get_name(), exc_info=task.exception())
-            self._lose(SessionLost(f"task {task.get_name()} failed: {task.exception()!r}"))
+        if task in self._cancelled:
+            self._cancelled.remove(task)
+            return
+        error = asyncio.CancelledError("by someone else") if task.cancelled() else task.exception()
+        if error is not None:
+            logger.error("task %s failed", task.get_name(), exc_info=error)
+            self._lose(SessionLost(f"task {task.get_name()} failed: {error!r}"))
 
-    async def _adopt(self, link: Link) -> None:
+    def _cancel(self, task: asyncio.Task[None] | None) -> None:
+        if task is not None and not task.done():
+            self._cancelled.add(task)
+            task.cancel()
+
+    async def listen(self, link: Link) -> None:
+        """Part of LinkOwner: receives PubAcks and deliveries."""
         inboxes = self.session.inboxes
         await link.receive(inboxes.puback, self._publisher.receive)
         await link.receive(f"{inboxes.deliveries}.*", self._subscriptions.receive)
         await link.flush()
-        self._link = self._latest_link = link
+
+    def link_up(self, link: Link) -> None:
+        """Part of LinkOwner: publishing works, the rest waits until the session is found alive."""
+        self._link = link
         self._max_payload = link.max_payload
         self._publisher.attach(link)
         self._subscriptions.attach(link)
+        self._set_state(ConnectionState.RESTORING, f"connected to {link.server}")
+        self._unanswered = UNANSWERED_BEFORE_RESTORE
+        self._liveness.ask_now()
 
-    async def _keep_link(self, link: Link) -> None:
-        while True:
-            await asyncio.wait((link.down,))
-            reason = link.down.result()
-            if not self._state.is_final:
-                self._detach(partial(NotConnected, reason))
-            await link.dispose()
-            if self._state.is_final or self._state is ConnectionState.CLOSING:
-                return
-            self._set_state(ConnectionState.DISCONNECTED, reason)
-            link = await self._next_link()
-            self._set_state(ConnectionState.RESTORING, f"connected to {link.server}")
-            self._unanswered = UNANSWERED_BEFORE_RESTORE
-            self._liveness.ask_now()
+    def link_down(self, reason: str) -> None:
+        """Part of LinkOwner."""
+        if not self._state.is_final:
+            self._detach(partial(NotConnected, reason))
+            if self._state is not ConnectionState.CLOSING:
+                self._set_state(ConnectionState.DISCONNECTED, reason)
 
-    async def _next_link(self) -> Link:
-        told = ""
-        while True:
-            try:
-                link = await open_any_link(self.options, self.session.conn_id, self._tell_problem)
-                try:
-                    await self._adopt(link)
-                except BaseException:
-                    await link.dispose()
-                    raise
-                return link
-            except (ConnectError, NotConnected) as error:
-                if str(error) != told:
-                    told = str(error)
-                    self._tell_problem(told)
-            await asyncio.sleep(self.options.nats.reconnect_wait)
-
-    def _tell_problem(self, text: str) -> None:
+    def tell_problem(self, text: str) -> None:
+        """Part of LinkOwner."""
         self._tell(Problem(text))
 
     async def _ping(self) -> None:
@@ -268,14 +264,16 @@ class Connection:
         if verdict is Verdict.UNANSWERED:
             self._unanswered += 1
         elif verdict is Verdict.NOBODY_LISTENS:
-            self._unanswered = UNANSWERED_BEFORE_RESTORE
+            self._suspect_restart()
         else:
             if self._unanswered >= UNANSWERED_BEFORE_RESTORE and self._link is not None:
                 self._set_state(ConnectionState.RESTORING, "the server answers again")
-                if self._restoring is not None:
-                    self._restoring.cancel()
+                self._cancel(self._restoring)
                 self._restoring = self._spawn(self._restore(self._link), "restore")
             self._unanswered = 0
+
+    def _suspect_restart(self) -> None:
+        self._unanswered = UNANSWERED_BEFORE_RESTORE
 
     async def _restore(self, link: Link) -> None:
         await self._subscriptions.restore(link)
@@ -289,14 +287,14 @@ class Connection:
         if self._link is not None:
             # At once, since its heartbeat inbox would be answered for the old session.
             self._link.abort(error.reason)
+        self._keeper.stop()
         self._detach(partial(SessionLost, error.reason))
         self._subscriptions.close()
         self.lost.set_result(error)
 
     def _detach(self, make_error: Callable[[], SessionLost | NotConnected]) -> None:
         self._link = None
-        if self._restoring is not None:
-            self._restoring.cancel()
+        self._cancel(self._restoring)
         self._publisher.detach(make_error)
         self._subscriptions.detach(make_error)
 
@@ -306,14 +304,14 @@ class Connection:
             self._set_state(ConnectionState.CLOSED, reason)
             self._detach(_closed)
             self._subscriptions.close()
+        self._keeper.stop()
         await self._subscriptions.finish(timeout)
         current = asyncio.current_task()
         tasks = [task for task in self._tasks if task is not current]
         for task in tasks:
-            task.cancel()
+            self._cancel(task)
         await asyncio.gather(*tasks, return_exceptions=True)
-        if self._latest_link is not None:
-            await self._latest_link.close()
+        await self._keeper.close()
 
 
 def _closed() -> ConnectionClosed:

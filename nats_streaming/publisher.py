@@ -52,6 +52,7 @@ class Publisher:
         session: whose messages these are.
         options: bounds and timeout.
         on_refused: is told when the server says that it does not know the session.
+        on_no_responders: is told when NATS says that nobody listens.
     """
 
     def __init__(
@@ -59,12 +60,14 @@ class Publisher:
         session: Session,
         options: ConnectionOptions,
         on_refused: Callable[[SessionLost], None],
+        on_no_responders: Callable[[], None],
     ) -> None:
         self._session = session
         self._timeout = options.publish_timeout
         self._max_count = options.max_publishes
         self._max_bytes = options.max_publish_bytes
         self._on_refused = on_refused
+        self._on_no_responders = on_no_responders
         self._loop = asyncio.get_running_loop()
         self._link: Link | None = None
         self._make_error: MakeError = partial(NotConnected, "not connected yet")
@@ -90,6 +93,12 @@ class Publisher:
         """Takes no more messages; what waits goes on waiting."""
         self._link = None
         self._make_error = make_error
+
+    async def finish(self, timeout: float) -> None:
+        """Waits for what waits, at most ``timeout`` (s)."""
+        futures = [future for future, _, _ in self._waiting.values() if not future.done()]
+        if futures:
+            await asyncio.wait(futures, timeout=timeout)
 
     def detach(self, make_error: MakeError) -> None:
         """There is no link: all that waits fails with such an error, and so does what comes."""
@@ -142,6 +151,7 @@ class Publisher:
         """Takes what arrives in the inbox for PubAcks."""
         if headers is not None and headers.startswith(NO_RESPONDERS):
             # It does not say which message it answers, and none will be answered now.
+            self._on_no_responders()
             self._fail_all(partial(NoResponders, "no NATS Streaming server listens"))
             return
         try:

@@ -6,7 +6,7 @@ For answers that the real one gives in rare moments only, or gave in other versi
 from collections.abc import Callable
 from typing import Self
 
-import nats
+from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from nats_streaming import protocol_pb2 as pb
@@ -37,7 +37,7 @@ class FakeStreaming:
         self.early: list[pb.MsgProto] = []
         self.old_protocol = False
         self._url = nats_url
-        self._nats = nats.NATS()
+        self._nats = Client()
 
     async def __aenter__(self) -> Self:
         await self._nats.connect(self._url)

@@ -22,20 +22,26 @@ class Watched:
     def states(self) -> list[ns.ConnectionState]:
         return [event.new for event in self.events if isinstance(event, ns.StateChanged)]
 
-    async def until(
-        self, wanted: "ns.ConnectionState | Callable[[Watched], bool]", timeout: float = 15
-    ) -> None:
-        """Until a state is reached from now on, or something is true of the events."""
-        seen = len(self.states)
+    async def until(self, *states: ns.ConnectionState, timeout: float = 15) -> None:
+        """Until these states have come one after the other, since the beginning or ``forget``."""
+        count = len(states)
+        await self.until_true(
+            lambda: any(
+                tuple(self.states[start : start + count]) == states
+                for start in range(len(self.states))
+            ),
+            timeout,
+        )
+
+    async def until_true(self, check: Callable[[], bool], timeout: float = 15) -> None:
+        """Until something is true; it is looked at with each event."""
         async with asyncio.timeout(timeout):
-            while True:
-                if isinstance(wanted, ns.ConnectionState):
-                    if wanted in self.states[seen:]:
-                        return
-                elif wanted(self):
-                    return
+            while not check():
                 self._news.clear()
                 await self._news.wait()
+
+    def forget(self) -> None:
+        self.events.clear()
 
 
 class Received:
@@ -71,6 +77,6 @@ Connect = Callable[..., Awaitable[tuple[ns.Connection, Watched]]]
 async def eventually(check: Callable[[], Awaitable[Any]], timeout: float = 10) -> Any:
     """The first true answer; for what only the server's monitoring can tell."""
     async with asyncio.timeout(timeout):
-        while not (answer := await check()):
+        while not (answer := await check()):  # noqa: ASYNC110 - the server tells nobody
             await asyncio.sleep(0.02)
         return answer
