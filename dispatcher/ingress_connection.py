@@ -200,7 +200,6 @@ class IngressConnection(asyncio.Protocol):
         """All is said: the connection ends, at once or when the peer has read it."""
         self._state = State.LINGERING
         self._lingering_since = self._context.now
-        self._flow.release(Hold.ANSWERS)
         if self._transport.is_closing():
             return
         if not self._reader.was_cut:

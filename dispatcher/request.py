@@ -94,10 +94,6 @@ class Request:
         self.future: asyncio.Future[str] | None = None
         self.complete_at = 0.0
 
-    @property
-    def has_body(self) -> bool:
-        return self.length != 0
-
 
 def read_head(
     method: bytes,
@@ -212,7 +208,7 @@ def _expectation(request: Request) -> Refusal | None:
         if name.lower() == b"expect":
             if value.strip(b" \t").lower() != b"100-continue":
                 return responses.UNKNOWN_EXPECTATION
-            request.expects_continue = request.has_body
+            request.expects_continue = True
     return None
 
 

@@ -28,6 +28,9 @@ _UNKNOWN_METHOD = re.compile(
 _UPGRADE_HEADERS = frozenset({b"connection", b"upgrade", b"http2-settings"})
 
 
+_NO_REQUEST = Request([], keeps_alive=True)
+
+
 class Reading(enum.Enum):
     """What is being read. ``ENDED`` is final."""
 
@@ -99,7 +102,7 @@ class RequestReader:
         # The request that is being read.
         self._target = b""
         self._headers: Headers = []
-        self._request = Request([], keeps_alive=True)
+        self._request = _NO_REQUEST
         self._body: bytes | bytearray = b""
         self._size = 0  # of the body so far
         self._spent = 0  # bytes read for it without a byte of its body coming out
@@ -169,6 +172,7 @@ class RequestReader:
         self.state = _ENDED
         self._headers = []
         self._target = b""
+        self._request = _NO_REQUEST
         self._body = b""
         self._size = 0
         self._spent = 0
@@ -239,9 +243,8 @@ class RequestReader:
         if self._replayed_head:
             return
         request, body = self._request, self._body
-        self._body = b""
+        self._request, self._body = _NO_REQUEST, b""
         self._size = 0
-        self._spent = 0
         self.owes_continue = False
         self.state = _IDLE if request.keeps_alive else _ENDED
         if request.refusal is None:

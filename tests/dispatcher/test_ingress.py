@@ -191,6 +191,13 @@ async def test_an_event_that_is_not_stored(
     assert [answer.status for answer in await publisher.store(-1)] == [202]
 
 
+async def test_whatever_the_reason_it_is_one_line() -> None:
+    publisher = Publisher()
+    publisher.publish.error = NotStored("error", "two\r\nlines: \xe4", retriable=False)
+    (answer,) = publisher.send(post(b"hello"))
+    assert answer.body == "not stored: two  lines: \xe4\n"
+
+
 async def test_errors_of_the_client_library_are_understood() -> None:
     publisher = Publisher()
     publisher.send(post(b"hello") * 2)

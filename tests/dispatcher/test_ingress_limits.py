@@ -1,5 +1,6 @@
 """What one publisher may take: time, bytes and connections. Time is played by the test."""
 
+import gc
 import json
 
 import pytest
@@ -107,6 +108,27 @@ async def test_an_event_that_is_not_confirmed_is_503_in_time() -> None:
     assert [answer.status for answer in await publisher.store(1)] == [202]
     assert publisher.orders.results["timeout"] == 1
     assert publisher.orders.results["stored"] == 1
+
+
+async def test_no_event_waits_longer_because_of_when_it_came() -> None:
+    publisher = Publisher(LIMITS)
+    publisher.clock.advance(0.3)
+    publisher.send(post(b"x"))
+    publisher.clock.advance(0.2)
+    publisher.context.tick()
+    assert [answer.status for answer in publisher.wait(9.7)] == [503]
+
+
+async def test_a_late_failure_of_an_answered_event_is_nobodys_business(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    publisher = Publisher(LIMITS)
+    publisher.send(post(b"x"))
+    assert [answer.status for answer in publisher.wait(10)] == [503]
+    assert await publisher.store(0, ConnectionResetError()) == []
+    publisher.publish.futures.clear()
+    gc.collect()
+    assert caplog.records == []  # asyncio complains of errors that nobody looked at
 
 
 async def test_events_that_wait_for_others_are_503_in_time_and_never_published() -> None:
@@ -249,7 +271,8 @@ async def test_a_limit_of_our_own_holds_while_the_server_is_away() -> None:
 
 async def test_the_body_of_a_refused_request_is_bounded_too() -> None:
     publisher = Publisher(instant=True)
-    (answer,) = publisher.send(post(b"x" * 100_000, host="nowhere.test"))
+    head = post(b"x" * 100_000, host="nowhere.test")[:-100_000]
+    (answer,) = publisher.send(head)
     assert (answer.status, answer.headers["connection"]) == (404, "close")
     publisher = Publisher(instant=True)
     data = post_chunked(b"x" * 100_000).replace(HOST.encode(), b"nowhere.test")
@@ -302,6 +325,16 @@ async def test_many_headers_are_431_whatever_their_size() -> None:
     names = [f"X-{number}: 1" for number in range(254)]
     assert [answer.status for answer in publisher.send(post(b"", *names))] == [202]
     assert [answer.status for answer in publisher.send(post(b"", *names, "X: 1"))] == [431]
+
+
+async def test_many_headers_are_431_before_the_last_has_come() -> None:
+    publisher = Publisher(LIMITS)
+    publisher.send(post()[:-4])
+    answers = []
+    for _ in range(40):
+        if not publisher.transport.sent_eof:
+            answers += publisher.send(b"\r\na:" * 10)
+    assert [answer.status for answer in answers] == [431]
 
 
 async def test_large_headers_within_the_limit_are_taken() -> None:

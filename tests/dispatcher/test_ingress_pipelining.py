@@ -107,8 +107,9 @@ async def test_what_waits_for_its_turn_counts_as_memory() -> None:
     assert publisher.context.budget.used == 0
 
 
-async def test_without_memory_for_what_waits_the_rest_is_refused() -> None:
-    publisher = Publisher(IngressLimits(max_pipelined=2, max_buffered_bytes=4000))
+@pytest.mark.parametrize("memory", [500, 4000])
+async def test_without_memory_for_what_waits_the_rest_is_refused(memory: int) -> None:
+    publisher = Publisher(IngressLimits(max_pipelined=2, max_buffered_bytes=memory))
     publisher.send(post(b"x" * 1000) * 8)
     assert len(publisher.stored) == 2
     assert await publisher.store(0) != []
@@ -118,7 +119,19 @@ async def test_without_memory_for_what_waits_the_rest_is_refused() -> None:
     assert answers[-1].headers["retry-after"] == "1"
     assert len(publisher.stored) == 2
     assert publisher.transport.sent_eof
+    assert publisher.transport.reads  # to see the peer go
     assert publisher.context.budget.used == 0
+
+
+async def test_what_is_published_is_answered_even_without_memory() -> None:
+    publisher = Publisher(IngressLimits(max_pipelined=2, max_buffered_bytes=500))
+    publisher.send(post(b"0") + GET * 3 + post(b"1") + GET * 3)
+    assert len(publisher.stored) == 2
+    await publisher.store(1)
+    publisher.publish.futures[0].set_result("guid")
+    await run_callbacks()
+    statuses = [answer.status for answer in publisher.answers()]
+    assert statuses == [202, 405, 405, 405, 202, 503]
 
 
 async def test_what_was_not_published_when_the_publisher_left_never_is() -> None:
@@ -135,6 +148,15 @@ async def test_nothing_after_a_closing_request_is_looked_at() -> None:
     publisher.send(post(b"0", "Connection: close") + post(b"1"))
     assert len(publisher.stored) == 1
     assert [answer.status for answer in await publisher.store(0)] == [202]
+    assert publisher.transport.is_closing()
+
+
+async def test_what_follows_a_closing_request_is_not_read_on_and_on() -> None:
+    publisher = Publisher()
+    publisher.send(post(b"0", "Connection: close"))
+    publisher.transport.receive(b"x" * 1000)
+    assert not publisher.transport.reads
+    await publisher.store(0)
     assert publisher.transport.is_closing()
 
 
