@@ -156,7 +156,8 @@ class Connection:
                 self._publisher.refuse(_closed)
                 self._subscriptions.mute()
                 await asyncio.gather(
-                    self._subscriptions.finish(timeout), self._publisher.finish(timeout)
+                    self._subscriptions.finish(timeout, asyncio.current_task()),
+                    self._publisher.finish(timeout),
                 )
                 with contextlib.suppress(SubscribeError):
                     await requests.close_session(link, self.session, timeout)
@@ -305,8 +306,8 @@ class Connection:
             self._detach(_closed)
             self._subscriptions.close()
         self._keeper.stop()
-        await self._subscriptions.finish(timeout)
         current = asyncio.current_task()
+        await self._subscriptions.finish(timeout, current)
         tasks = [task for task in self._tasks if task is not current]
         for task in tasks:
             self._cancel(task)

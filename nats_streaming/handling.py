@@ -7,6 +7,7 @@ copies are dropped, so what waits is never more than the server may have in flig
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from nats_streaming.message import Message
 
@@ -52,11 +53,11 @@ class Handling:
         """Forgets what waits; the server sends it again if it is still subscribed."""
         self._waiting.clear()
 
-    async def finish(self, timeout: float) -> None:
-        """Waits for what is in work, and after ``timeout`` (s) cancels it."""
+    async def finish(self, timeout: float, caller: asyncio.Task[Any] | None) -> None:
+        """Waits for what is in work, unless it is the caller; cancels it after ``timeout`` (s)."""
         self.drop_waiting()
         task = self._task
-        if task is None or task is asyncio.current_task():
+        if task is None or task is caller:
             return
         await asyncio.wait((task,), timeout=timeout)
         task.cancel()

@@ -8,6 +8,7 @@ import contextlib
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 from nats_streaming import names, requests
 from nats_streaming.errors import (
@@ -95,9 +96,12 @@ class Subscriptions:
             subscription.set_closed()
         self._by_token.clear()
 
-    async def finish(self, timeout: float) -> None:
-        """Waits for handlers that await, each at most ``timeout`` (s), and for its own tasks."""
-        await asyncio.gather(*(subscription.finish(timeout) for subscription in self._all))
+    async def finish(self, timeout: float, caller: asyncio.Task[Any] | None) -> None:
+        """Waits for handlers that await, each at most ``timeout`` (s), and for its own tasks.
+
+        The caller may be such a handler, and is not waited for.
+        """
+        await asyncio.gather(*(subscription.finish(timeout, caller) for subscription in self._all))
         await asyncio.gather(*self._retries.values(), return_exceptions=True)
 
     def doubt_acks(self) -> None:

@@ -8,7 +8,7 @@ has said where acks go. How it is made, restored and ended on the server is left
 import asyncio
 import enum
 import logging
-from typing import Protocol
+from typing import Any, Protocol
 
 from google.protobuf.message import DecodeError
 
@@ -194,7 +194,9 @@ class Subscription:
         self._doubtful_acks.clear()
 
     def set_closing(self) -> None:
+        """What waits for its turn is dropped too."""
         self._state = SubscriptionState.CLOSING
+        self._handling.drop_waiting()
 
     def set_not_closing(self, before: SubscriptionState) -> None:
         """It was not ended; unless the link went down meanwhile it is as it was before."""
@@ -217,9 +219,9 @@ class Subscription:
         if self._ack_subject:
             self._send_held(link)
 
-    async def finish(self, timeout: float) -> None:
-        """Waits for an awaiting handler, and cancels it after ``timeout`` (s)."""
-        await self._handling.finish(timeout)
+    async def finish(self, timeout: float, caller: asyncio.Task[Any] | None) -> None:
+        """Waits for an awaiting handler unless it is the caller; cancels it after ``timeout``."""
+        await self._handling.finish(timeout, caller)
 
     def _send_held(self, link: Link) -> None:
         for sequence in self._held_acks:
