@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from contract.arguments import ARGUMENTS, parse_arguments
@@ -17,6 +17,9 @@ from contract.resources import (
     Start,
     StartKind,
 )
+
+drawn = settings(derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""The same values each time, however busy the machine."""
 
 DEFAULT = DeliveryPolicy()
 
@@ -230,6 +233,7 @@ JSON = st.recursive(
 )
 
 
+@drawn
 @given(JSON | st.dictionaries(st.sampled_from([*ARGUMENTS, "retires"]), JSON))
 def test_no_value_raises_and_the_policy_is_always_usable(arguments: object) -> None:
     policy, problems = parse(arguments)

@@ -6,10 +6,13 @@ import math
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dispatcher.sources.parsing import MAX_ALIASED_NODES, Unreadable, parse_json, parse_yaml
+
+drawn = settings(derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""The same values each time, however busy the machine."""
 
 
 def value(text: str) -> object:
@@ -159,11 +162,13 @@ JSON = st.recursive(
 )
 
 
+@drawn
 @given(JSON)
 def test_json_is_read_back(document: object) -> None:
     assert parse_json(json.dumps(document).encode()) == [(1, document)]
 
 
+@drawn
 @given(st.binary() | st.text(alphabet="abc:[]{}&*!<>-?|#'\"\n ,123~").map(str.encode))
 def test_any_bytes_are_read_or_refused(data: bytes) -> None:
     for parse in (parse_yaml, parse_json):
