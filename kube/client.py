@@ -157,7 +157,7 @@ class KubeClient:
             headers["Content-Type"] = content_type
         try:
             async with session.request(
-                method, info.server + path, params=query, data=data, headers=headers
+                method, info.server.rstrip("/") + path, params=query, data=data, headers=headers
             ) as response:
                 raw = await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:

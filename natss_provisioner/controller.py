@@ -79,9 +79,9 @@ class Controller:
         """A Channel of whatever provisioner."""
         metadata = body["metadata"]
         name = ResourceName(metadata["namespace"], metadata["name"])
-        if deleted:
+        if deleted or not channel.is_for_us(dict(body)):
             self._channels.discard(name)
-        elif channel.is_for_us(dict(body)):
+        else:
             self._channels.add(name)
             self._queue.add(ChannelKey(name))
 

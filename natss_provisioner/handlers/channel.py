@@ -7,7 +7,7 @@ from contract.metadata import Document as ReadDocument
 from contract.names import PROVISIONER, service_host
 from contract.reports import Report
 from contract.resources import Defaults, Problem, ResourceName
-from kube import SERVICES, AlreadyExists, Document, EventType, NotFound, Refusal
+from kube import SERVICES, Document, EventType, NotFound, Refusal
 from natss_provisioner import children
 from natss_provisioner.conditions import (
     ADDRESSABLE,
@@ -20,6 +20,7 @@ from natss_provisioner.conditions import (
     true,
     with_ready,
 )
+from natss_provisioner.handlers import services
 from natss_provisioner.handlers.context import LOOK_AGAIN, Context
 from natss_provisioner.resources import CHANNELS, PROVISIONERS
 
@@ -29,10 +30,6 @@ class NotKnownYet(Exception):
 
     To call channels unready until then would be wrong if they were ready before.
     """
-
-
-class ServiceNameTaken(Exception):
-    """A Service of the name that the channel needs is somebody else's."""
 
 
 async def reconcile(context: Context, name: ResourceName) -> float | None:
@@ -123,11 +120,11 @@ async def _address(
     """The host, ``Addressable``, and what was refused by the API and must be tried again."""
     try:
         service = await _ensure_service(context, channel)
-    except ServiceNameTaken as error:
+    except services.ServiceNameTaken as error:
         return None, false(ADDRESSABLE, "ServiceNameTaken", str(error)), None
     except Refusal as error:
-        if error.retriable:
-            raise
+        if error.retriable or children.known_service(channel):
+            raise  # and leave the status as it is: to call it unready would stop publishers
         reason, message = "ServiceFailed", f"The channel's Service was refused: {error.message}"
         return None, false(ADDRESSABLE, reason, message), error
     metadata = service["metadata"]
@@ -140,78 +137,25 @@ async def _ensure_service(context: Context, channel: Document) -> Document:
     wanted = children.channel_service(channel, context.place)
     found = children.find(channel, await _candidates(context, channel))
     for duplicate in found.duplicates:
-        await _delete(context, channel, duplicate)
-    if found.service is not None:
-        return await _repair(context, channel, found.service, wanted)
-    service, created = await _create(context, wanted)
-    name = service["metadata"]["name"]
-    if created:
-        await context.events.record(
-            channel, EventType.NORMAL, "ServiceCreated", f"Created the Service {name}"
-        )
-        return service
-    if not children.belongs_to(service, channel, wanted):
-        raise ServiceNameTaken(
-            f"The Service {name}, which the channel needs, is there but was made by somebody else."
-            " It is left alone: rename or delete it."
-        )
-    return await _repair(context, channel, service, wanted)
+        await services.delete(context, channel, duplicate)
+    if found.service is None:
+        return await services.create_or_take(context, channel, wanted)
+    return await services.repair(context, channel, found.service, wanted)
 
 
 async def _candidates(context: Context, channel: Document) -> list[Document]:
     """Services with the channel's labels; else the one that publishers know, without labels."""
     namespace = channel["metadata"]["namespace"]
-    services = await context.client.list(SERVICES, namespace, children.channel_selector(channel))
+    labels = children.channel_selector(channel)
+    labelled = await context.client.list(SERVICES, namespace, labels)
     known = children.known_service(channel)
-    if services or known is None:
-        return services
+    if known is None or children.find(channel, labelled).service is not None:
+        return labelled
     try:
         service = await context.client.get(SERVICES, known, namespace)
     except NotFound:
         return []
     return [service] if children.is_owned(service, channel) else []
-
-
-async def _create(context: Context, wanted: Document) -> tuple[Document, bool]:
-    """The Service of the wanted name, and whether it is new."""
-    name, namespace = wanted["metadata"]["name"], wanted["metadata"]["namespace"]
-    try:
-        return await context.client.create(SERVICES, wanted, namespace), True
-    except AlreadyExists:
-        return await context.client.get(SERVICES, name, namespace), False
-
-
-async def _repair(
-    context: Context, channel: Document, service: Document, wanted: Document
-) -> Document:
-    repair = children.repair(service, wanted)
-    if repair is None:
-        return service
-    name, namespace = service["metadata"]["name"], service["metadata"]["namespace"]
-    repaired = await context.client.patch(SERVICES, name, repair.patch, namespace)
-    await context.events.record(
-        channel,
-        EventType.NORMAL,
-        "ServiceAdopted" if repair.adopts else "ServiceRepaired",
-        f"Put right the Service {name}: {', '.join(repair.changes)}",
-    )
-    return repaired
-
-
-async def _delete(context: Context, channel: Document, service: Document) -> None:
-    metadata = service["metadata"]
-    try:
-        await context.client.delete(
-            SERVICES, metadata["name"], metadata["namespace"], uid=metadata["uid"]
-        )
-    except NotFound:
-        return
-    await context.events.record(
-        channel,
-        EventType.NORMAL,
-        "ServiceDeleted",
-        f"Deleted the Service {metadata['name']}: a channel has one, and this was one more",
-    )
 
 
 async def _tell(context: Context, channel: Document, ready: Condition, *, was_ready: bool) -> None:

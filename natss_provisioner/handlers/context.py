@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from kube import Document, EventRecorder, KubeClient, Resource
+from kube import Document, EventRecorder, KubeClient, NotFound, Resource
 from natss_provisioner.children import Place
 from natss_provisioner.conditions import Condition, written
 
@@ -56,5 +56,9 @@ class Context:
         if all(status.get(key) == value for key, value in wanted.items()):
             return False
         body = {"metadata": {"resourceVersion": metadata["resourceVersion"]}, "status": wanted}
-        await self.client.patch_status(resource, metadata["name"], body, metadata.get("namespace"))
+        namespace = metadata.get("namespace")
+        try:
+            await self.client.patch_status(resource, metadata["name"], body, namespace)
+        except NotFound:
+            return False  # deleted since it was read
         return True

@@ -305,6 +305,34 @@ def test_somebody_else_s_dispatcher_service_is_left_alone_until_it_is_gone(
     shop.ready()
 
 
+def test_what_the_account_may_not_do_is_told_and_takes_no_address_away(
+    kubernetes: KubernetesServer, shop: Shop, provisioner: ProvisionerProcess
+) -> None:
+    provisioner.start()
+    shop.create()
+    before = shop.ready()["status"]
+    role = "/apis/rbac.authorization.k8s.io/v1/clusterroles/natss-controller"
+    rules = kubernetes.get(role)["rules"]
+    fewer = [rule for rule in rules if "services" not in rule["resources"]]
+    kubernetes.patch(role, {"rules": fewer})
+    try:
+        shop.create("new")
+        addressable = until(lambda: shop.condition("Addressable", "new"))
+        assert (addressable["status"], addressable["reason"]) == ("False", "ServiceFailed")
+        assert "cannot list" in addressable["message"]
+        changed = kubernetes.patch(f"{shop.channels}/orders", {"spec": {"arguments": {"x": 1}}})
+        assert changed["metadata"]["generation"] == 2
+        until(lambda: f"Channel {shop.namespace}/orders: 403" in provisioner.end_of_log(200))
+        assert shop.channel()["status"] == before
+    finally:
+        kubernetes.patch(role, {"rules": rules})
+    for name in ("orders", "new"):  # or in half a minute
+        touch: Document = {"metadata": {"annotations": {"touched": "yes"}}}
+        kubernetes.patch(f"{shop.channels}/{name}", touch)
+    shop.ready("new")
+    until(lambda: shop.channel()["status"]["observedGeneration"] == 2)
+
+
 @pytest.fixture
 def bare_kubernetes(tmp_path: Path) -> Iterator[KubernetesServer]:
     """An API that has the service account of the manifests and does not know channels."""

@@ -1,0 +1,75 @@
+"""Writes to a Service on behalf of its owner, each with the Event that tells of it."""
+
+from kube import SERVICES, AlreadyExists, Conflict, Document, EventType, NotFound
+from natss_provisioner import children
+from natss_provisioner.handlers.context import Context
+
+
+class ServiceNameTaken(Exception):
+    """A Service of the name that is needed is there, and it is somebody else's."""
+
+
+async def create_or_take(context: Context, owner: Document, wanted: Document) -> Document:
+    """Create a Service; if there is one of that name that was made for the owner, repair it.
+
+    Raises:
+        ServiceNameTaken: it was made by somebody else, and is left alone.
+        KubeError: other failures.
+    """
+    name, namespace = wanted["metadata"]["name"], wanted["metadata"]["namespace"]
+    try:
+        service = await context.client.create(SERVICES, wanted, namespace)
+    except AlreadyExists:
+        service = await context.client.get(SERVICES, name, namespace)
+        if not children.belongs_to(service, owner, wanted):
+            raise ServiceNameTaken(
+                f"The Service {namespace}/{name}, which is needed, is there but was made by"
+                " somebody else. It is left alone: rename or delete it."
+            ) from None
+        return await repair(context, owner, service, wanted)
+    await context.events.record(
+        owner, EventType.NORMAL, "ServiceCreated", f"Created the Service {namespace}/{name}"
+    )
+    return service
+
+
+async def repair(
+    context: Context, owner: Document, service: Document, wanted: Document
+) -> Document:
+    """Make a Service of the owner what it should be, if it is not; returns it as it is then.
+
+    Raises:
+        Conflict: it is another one by now, or gone.
+        KubeError: other failures.
+    """
+    needed = children.repair(service, wanted)
+    if needed is None:
+        return service
+    name, namespace = service["metadata"]["name"], service["metadata"]["namespace"]
+    try:
+        repaired = await context.client.patch(SERVICES, name, needed.patch, namespace)
+    except NotFound as error:
+        raise Conflict(error.status, error.reason, error.message) from error
+    await context.events.record(
+        owner,
+        EventType.NORMAL,
+        "ServiceAdopted" if needed.adopts else "ServiceRepaired",
+        f"Put right the Service {namespace}/{name}: {', '.join(needed.changes)}",
+    )
+    return repaired
+
+
+async def delete(context: Context, owner: Document, service: Document) -> None:
+    """Delete a Service that is one too many; no matter if it is gone already. Raises KubeError."""
+    metadata = service["metadata"]
+    name, namespace = metadata["name"], metadata["namespace"]
+    try:
+        await context.client.delete(SERVICES, name, namespace, uid=metadata["uid"])
+    except NotFound:
+        return
+    await context.events.record(
+        owner,
+        EventType.NORMAL,
+        "ServiceDeleted",
+        f"Deleted the Service {namespace}/{name}: a channel has one, and this was one more",
+    )
