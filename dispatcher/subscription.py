@@ -125,7 +125,8 @@ class Subscription:
         while len(workers) <= self._limit and (record := window.next()) is not None:
             outcome = await self._deliver(record)
             self._settle(record, outcome)
-        workers.discard(asyncio.current_task())
+        if len(workers) > self._limit:  # at once, or the others would end for the same reason
+            workers.discard(asyncio.current_task())
 
     async def _deliver(self, record: Record) -> Outcome:
         try:
