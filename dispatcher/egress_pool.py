@@ -105,6 +105,9 @@ class Pools:
 
     async def wait(self, origin: str) -> Connection:
         """Wait in line for a connection: ACTIVE, or NEW and to be opened by the caller."""
+        connection = self.open(origin)  # there may be room since the caller was told to wait
+        if connection is not None:
+            return connection
         pool = self._pool(origin)
         waiter: asyncio.Future[Connection] = self._loop.create_future()
         pool.waiters.append(waiter)
@@ -222,5 +225,7 @@ class Pools:
         return pool
 
     def _forget_if_unused(self, pool: OriginPool) -> None:
-        if not pool.connections and not pool.waiters:
-            self._origins.pop(pool.origin, None)
+        if pool.connections or pool.waiters:
+            return
+        if self._origins.get(pool.origin) is pool:  # it may have a successor already
+            del self._origins[pool.origin]

@@ -52,7 +52,8 @@ class World:
 def begin(connection: Connection) -> None:
     if connection.state is State.NEW:
         connection.connection_made(FakeTransport(connection))
-    connection.exchange(b"POST", b"", 1e9)
+    response = connection.exchange(b"POST", b"", 1e9)
+    response.add_done_callback(lambda done: done.exception())  # else asyncio logs it
 
 
 def answer(connection: Connection) -> None:
@@ -178,6 +179,20 @@ async def test_new_arrival_is_not_stuck_behind_those_who_gave_up() -> None:
     world.taken()  # though the cancelled task has not run yet
     with pytest.raises(asyncio.CancelledError):
         await waiter
+
+
+async def test_late_farewell_does_not_harm_the_successor() -> None:
+    """The origin was forgotten and is used again before the cancelled task has run."""
+    world = World(max_connections_per_origin=1)
+    connection = world.taken()
+    waiter = await world.waiting()
+    waiter.cancel()
+    connection.abort()
+    successor = world.taken()
+    with pytest.raises(asyncio.CancelledError):
+        await waiter
+    answer(successor)
+    assert world.taken() is successor
 
 
 # The limit of all origins
