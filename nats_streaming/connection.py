@@ -186,6 +186,7 @@ class Connection:
         self._set_state(ConnectionState.OPEN, "session opened")
         self._spawn(self._keeper.run(), "keep link")
         self._spawn(self._liveness.run(), "ping")
+        self._spawn(self._probe_subscriptions(), "probe")
 
     def _set_state(self, state: ConnectionState, reason: str) -> None:
         old = self._state
@@ -229,6 +230,7 @@ class Connection:
         inboxes = self.session.inboxes
         await link.receive(inboxes.puback, self._publisher.receive)
         await link.receive(f"{inboxes.deliveries}.*", self._subscriptions.receive)
+        await link.receive(f"{inboxes.probes}.*", self._subscriptions.receive_probe)
         await link.flush()
 
     def link_up(self, link: Link) -> None:
@@ -272,6 +274,12 @@ class Connection:
                 self._cancel(self._restoring)
                 self._restoring = self._spawn(self._restore(self._link), "restore")
             self._unanswered = 0
+
+    async def _probe_subscriptions(self) -> None:
+        while True:
+            await asyncio.sleep(self.options.probe_interval)
+            if self._state is ConnectionState.OPEN:
+                self._subscriptions.probe()
 
     def _suspect_restart(self) -> None:
         self._unanswered = UNANSWERED_BEFORE_RESTORE

@@ -131,6 +131,11 @@ class ConnectionOptions:
     ping_interval: float = 2.0
     """Between pings of the session. A lost session is noticed within it."""
 
+    probe_interval: float = 10.0
+    """How often each subscription is looked after on the server: after a crash it may have
+    forgotten a durable that was opened shortly before, and yet answer pings. Costs a message of
+    about 100 bytes per subscription."""
+
     restore_concurrency: int = 64
     """How many durables are opened again at a time after a reconnect."""
 
@@ -143,6 +148,7 @@ class ConnectionOptions:
             max_publishes=self.max_publishes,
             max_publish_bytes=self.max_publish_bytes,
             ping_interval=self.ping_interval,
+            probe_interval=self.probe_interval,
             restore_concurrency=self.restore_concurrency,
         )
 

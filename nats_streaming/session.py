@@ -30,6 +30,8 @@ class Inboxes:
     """Answers to requests come to ``<replies>.<token>``."""
     deliveries: str
     """A subscription's messages come to ``<deliveries>.<token>``."""
+    probes: str
+    """That the server does not have it any more comes to ``<probes>.<token>``."""
 
     @classmethod
     def of(cls, conn_id: str) -> Self:
@@ -38,6 +40,7 @@ class Inboxes:
             puback=f"_STAN.acks.{conn_id}",
             replies=f"_INBOX.{conn_id}.reply",
             deliveries=f"_INBOX.{conn_id}.deliver",
+            probes=f"_INBOX.{conn_id}.probe",
         )
 
 

@@ -154,6 +154,11 @@ class Subscription:
             message.redelivery_count = proto.redelivery_count
         self._handling.handle(message)
 
+    def send_probe(self, link: Link, reply: bytes) -> None:
+        """Asks, if it is open, whether anyone takes its acks; only that nobody does is answered."""
+        if self._state is SubscriptionState.OPEN:
+            link.send(self._ack_subject, reply, messages.pack_ack(self._ack_head, 0))
+
     def set_opening(self, inbox: str) -> None:
         self._state = SubscriptionState.OPENING
         self.inbox = inbox
