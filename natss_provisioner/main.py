@@ -9,6 +9,7 @@ import logging
 import os
 import socket
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import kopf
@@ -22,6 +23,19 @@ from natss_provisioner.resources import CHANNELS, PROVISIONERS
 from natss_provisioner.settings import PROGRAM, Settings, SettingsError
 
 _log = logging.getLogger(__name__)
+
+
+class PatientBackoffs:
+    """How long kopf waits between attempts of a request, in seconds: it never gives up.
+
+    Its own waits end after a minute, and then the program does; and they grow to 21 s, which is
+    how late it would notice that the API is back.
+    """
+
+    def __iter__(self) -> Iterator[float]:
+        yield from (0.5, 1.0, 2.0)
+        while True:
+            yield 3.0
 
 
 def registry(controller: Controller, working: asyncio.Task[None]) -> kopf.OperatorRegistry:
@@ -64,6 +78,7 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.watching.connect_timeout = 5.0
     settings.networking.request_timeout = 30.0
     settings.networking.connect_timeout = 5.0
+    settings.networking.error_backoffs = PatientBackoffs()
     return settings
 
 

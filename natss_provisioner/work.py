@@ -27,13 +27,16 @@ class Backoff:
     first: float = 0.2
     """After the first failure; it doubles with each further one. Most failures are a lost race."""
 
-    longest: float = 30.0
-    """Also after a failure that will not go away by itself, as a missing permission."""
+    longest: float = 10.0
+    """However many failures there were: so late it is noticed that the API is back."""
+
+    hopeless: float = 30.0
+    """After a failure that will not go away by itself, as a missing permission."""
 
     def wait(self, failures: int, *, retriable: bool) -> float:
         """The wait after so many failures in a row, at least one."""
         if not retriable:
-            return self.longest
+            return self.hopeless
         return min(self.longest, self.first * 2.0 ** min(failures - 1, 20))
 
 

@@ -1,4 +1,5 @@
 import asyncio
+import itertools
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -6,10 +7,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from kube import Forbidden, TooManyRequests, Unreachable
+from natss_provisioner.main import PatientBackoffs
 from natss_provisioner.work import Backoff, WorkQueue
 
 Start = Callable[..., WorkQueue[str]]
-FAST = Backoff(first=0.001, longest=0.004)
+FAST = Backoff(first=0.001, longest=0.004, hopeless=0.004)
 
 
 @pytest.fixture
@@ -32,7 +34,7 @@ async def start() -> AsyncIterator[Start]:
 
 @pytest.mark.parametrize(
     ("failures", "retriable", "expected"),
-    [(1, True, 0.2), (2, True, 0.4), (5, True, 3.2), (99, True, 30.0), (1, False, 30.0)],
+    [(1, True, 0.2), (2, True, 0.4), (5, True, 3.2), (99, True, 10.0), (1, False, 30.0)],
 )
 def test_waits_double_up_to_the_longest(failures: int, retriable: bool, expected: float) -> None:
     assert Backoff().wait(failures, retriable=retriable) == pytest.approx(expected)
@@ -148,7 +150,7 @@ async def test_a_new_reason_ends_the_wait(start: Start) -> None:
             raise Forbidden(403, "Forbidden", "not allowed")
         done.set()
 
-    queue = start(work, backoff=Backoff(longest=3600.0))
+    queue = start(work, backoff=Backoff(hopeless=3600.0))
     queue.add("a")
     await failed.wait()
     await asyncio.sleep(0.01)
@@ -187,3 +189,10 @@ async def test_nothing_is_left_running_when_it_is_cancelled() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+def test_kopf_never_gives_up_and_is_never_late() -> None:
+    waits = list(itertools.islice(PatientBackoffs(), 1000))
+    assert waits[0] <= 1.0
+    assert max(waits) <= 3.0
+    assert len(waits) == 1000

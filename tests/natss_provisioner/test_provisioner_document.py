@@ -1,0 +1,63 @@
+"""What ``docs/provisioner.md`` says, held against the code and the API."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+
+from natss_provisioner.settings import OPTIONS, Settings
+from tests.kubernetes import KubernetesServer
+from tests.natss_provisioner.conftest import Shop
+from tests.provisioner_process import ProvisionerProcess
+
+ROOT = Path(__file__).resolve().parents[2]
+TEXT = (ROOT / "docs" / "provisioner.md").read_text()
+
+
+def block(language: str) -> str:
+    found = re.search(rf"^```{language}\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+def test_every_setting_is_there_and_no_other() -> None:
+    rows = [
+        f"| `{option.flag} {option.metavar}` | `{option.env}` "
+        f"| `{option.show(getattr(Settings(), option.field))}` | {option.help} |"
+        for option in OPTIONS
+    ]
+    assert [line for line in TEXT.splitlines() if line.startswith("| `--")] == rows
+
+
+def test_every_reason_of_the_code_is_explained() -> None:
+    source = "".join(
+        path.read_text() for path in (ROOT / "natss_provisioner" / "handlers").glob("*.py")
+    )
+    words = set(re.findall(r'"([A-Z][a-z]+(?:[A-Z][a-z]+)*)"', source))
+    assert len(words) > 8
+    assert {word for word in words if f"`{word}`" not in TEXT} == set()
+
+
+def test_the_commands_install_it(
+    kubernetes: KubernetesServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    commands = [shlex.split(line) for line in block("sh").splitlines()]
+    assert len(commands) == 3
+    for program, *arguments in commands:
+        assert program == "kubectl"
+        kubernetes.kubectl(*arguments)
+
+
+def test_the_channel_of_the_example_becomes_ready(
+    kubernetes: KubernetesServer, provisioner: ProvisionerProcess, shop: Shop
+) -> None:
+    kubernetes.kubectl("apply", "-n", shop.namespace, "-f", "-", text=block("yaml"))
+    name = yaml.safe_load(block("yaml"))["metadata"]["name"]
+    shop.ready(name)
+    assert shop.events("Ignored") == []
+    assert re.match(
+        r"orders-channel-[a-z0-9]{8}\.", shop.channel()["status"]["address"]["hostname"]
+    )
