@@ -4,7 +4,7 @@ It publishes events and turns outcomes into bytes; it never touches a socket. Wh
 for what can be written.
 """
 
-from asyncio import CancelledError, Future
+from asyncio import Future
 from collections import deque
 from collections.abc import Callable
 
@@ -23,6 +23,9 @@ log = structlog.get_logger(__name__)
 
 _REQUEST_OVERHEAD = 1024
 """Bytes of memory that a waiting request takes besides its event, roughly."""
+
+
+_GIVEN_UP = NotStored("unavailable", "the connection to NATS Streaming ended", retriable=True)
 
 
 class Answers:
@@ -108,7 +111,10 @@ class Answers:
                 future = request.future
                 if future is None or not future.done():
                     return
-                refusal = self._outcome(request, future)
+                if future.cancelled() or future.exception() is not None:
+                    refusal = self._failure(request, future)
+                else:
+                    self._count(request, "stored")
             if request.future is not None:
                 self._in_flight -= 1
             requests.popleft()
@@ -121,16 +127,13 @@ class Answers:
             else:
                 parts.append(known.accepted)
 
-    def expire(self, complete_before: float) -> bool:
-        """Refuse requests that have waited too long; whether there were any."""
-        found = False
+    def expire(self, complete_before: float) -> None:
+        """Refuse requests that have waited too long."""
         for request in self.requests:
             if request.complete_at > complete_before:
                 break
             if request.refusal is None and not (request.future and request.future.done()):
                 self._fail(request, "timeout", responses.NOT_CONFIRMED)
-                found = True
-        return found
 
     def drop_waiting(self) -> None:
         """Forget the requests beyond those allowed, for which there is no room.
@@ -182,16 +185,9 @@ class Answers:
             future.exception()  # looked at, even if its request has been answered long since
         self._on_ready()
 
-    def _outcome(self, request: Request, future: "Future[str]") -> Refusal | None:
-        """None if the event is stored."""
-        try:
-            error = future.exception()
-        except CancelledError:
-            error = NotStored("unavailable", "the connection was given up", retriable=True)
-        if error is None:
-            self._count(request, "stored")
-        else:
-            self._not_stored(request, not_stored(error))
+    def _failure(self, request: Request, future: "Future[str]") -> Refusal | None:
+        error = None if future.cancelled() else future.exception()
+        self._not_stored(request, _GIVEN_UP if error is None else not_stored(error))
         return request.refusal
 
     def _not_stored(self, request: Request, error: NotStored) -> None:

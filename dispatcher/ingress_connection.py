@@ -173,7 +173,10 @@ class IngressConnection(asyncio.Protocol):
         if reader.held:
             reader.balance()
         if not answers.requests:
-            self._after_last_answer()
+            if reader.state is _IDLE:
+                reader.since = self._context.now
+            else:
+                self._after_last_answer()
         if self._flow.is_held and len(answers.requests) < self._max_pipelined:
             self._flow.release(Hold.ANSWERS)
 
@@ -181,8 +184,6 @@ class IngressConnection(asyncio.Protocol):
         reader = self._reader
         if reader.state is _ENDED:
             self._finish()
-        elif reader.state is _IDLE:
-            reader.since = self._context.now
         elif reader.owes_continue:
             reader.owes_continue = False
             if not reader.has_begun_body:
