@@ -128,29 +128,28 @@ class IngressConnection(asyncio.Protocol):
 
     def check(self, now: float) -> None:
         """See ``dispatcher.ingress_context.Connection``."""
+        limits = self._context.limits
+        reader = self._reader
+        answers = self._answers
         if self._state is not State.OPEN:
             if now - self._lingering_since >= _LINGER:
                 self._transport.abort()
             return
-        context = self._context
-        limits = context.limits
-        answers = self._answers
-        reader = self._reader
-        if answers.requests:
-            answers.expire(now + context.tick_interval - limits.answer_timeout)
         if now - self._blocked_since >= limits.body_timeout:
             self._transport.abort()
             return
+        if answers.requests:
+            answers.expire(now + self._context.tick_interval - limits.answer_timeout)
         if self._flow.is_held:
             reader.since = now  # it is not the peer that makes nothing go on
-        else:
+        elif reader.state is not _IDLE:
             reader.check(now - reader.since)
+        elif not answers.requests:
+            timeout = limits.keepalive_timeout if reader.is_used else limits.header_timeout
+            if now - reader.since >= timeout or self._context.closes_idle:
+                self._finish()
         if answers.requests:
             self._flush()
-        elif reader.state is _IDLE:
-            timeout = limits.keepalive_timeout if reader.is_used else limits.header_timeout
-            if now - reader.since >= timeout or context.closes_idle:
-                self._finish()
 
     def abort(self) -> None:
         """Close at once, whatever is under way."""

@@ -58,6 +58,7 @@ class IngressContext:
         now: The time of the last tick, on the clock of the services. Timeouts are counted from it,
             so they end up to one tick early; requests need no clock and no timer of their own.
         max_body_bytes: Longer bodies are refused without being read.
+        closes_idle: A connection without a request is to be closed.
         is_draining: New requests are refused.
         drained: Set when ``is_draining`` and the last connection is gone.
     """
@@ -67,6 +68,7 @@ class IngressContext:
         "budget",
         "channels",
         "clock",
+        "closes_idle",
         "connections",
         "drained",
         "is_draining",
@@ -101,16 +103,13 @@ class IngressContext:
         self.tick_interval = min(0.5, shortest / 4)
         self.is_draining = False
         self.drained = asyncio.Event()
+        self.closes_idle = False
         self._close_idle_at = float("inf")
-
-    @property
-    def closes_idle(self) -> bool:
-        """Whether a connection without a request is to be closed now."""
-        return self.now >= self._close_idle_at
 
     def tick(self) -> None:
         """To be called every ``tick_interval`` seconds: date, limits and timeouts."""
         self.now = self.clock()
+        self.closes_idle = self.now >= self._close_idle_at
         self.responses.set_date(time.time())
         stored = self.max_event_bytes()
         most = self.limits.max_body_bytes
