@@ -13,10 +13,12 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from contract.uris import redact
 
-_LEVELS: Mapping[str, Mapping[str, int]] = {
+LEVELS: Mapping[str, Mapping[str, int]] = {
     # kopf tells at INFO what its handlers do; ours tell that by themselves.
     "kopf": {"debug": logging.DEBUG, "info": logging.WARNING},
     "kopf.objects": {"debug": logging.WARNING, "info": logging.WARNING},
+    # A line for every probe.
+    "aiohttp.access": {"debug": logging.WARNING, "info": logging.WARNING},
     "asyncio": {"debug": logging.WARNING, "info": logging.WARNING},
 }
 
@@ -62,7 +64,7 @@ def configure(level: str, form: str, stream: TextIO | None = None) -> None:
     )
     number = logging.getLevelNamesMapping()[level.upper()]
     logging.basicConfig(level=number, handlers=[handler], force=True)
-    for name, levels in _LEVELS.items():
+    for name, levels in LEVELS.items():
         logging.getLogger(name).setLevel(levels.get(level, number))
 
 

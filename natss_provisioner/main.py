@@ -46,8 +46,8 @@ def registry(controller: Controller, working: asyncio.Task[None]) -> kopf.Operat
     def log_in(**_: Any) -> kopf.ConnectionInfo:
         try:
             return connection_info()
-        except LoginFailed as error:
-            raise kopf.LoginError(str(error)) from error
+        except LoginFailed as error:  # as a file that is just being replaced
+            raise kopf.TemporaryError(str(error), delay=1.0) from error
 
     @kopf.on.event(PROVISIONERS.group, PROVISIONERS.version, PROVISIONERS.plural, registry=handlers)
     async def provisioner_changed(body: kopf.Body, event: kopf.RawEvent, **_: Any) -> None:
@@ -102,10 +102,11 @@ async def run(settings: Settings) -> None:
 
 
 def main() -> int:
-    """The command; the exit status is 2 for a wrong setting."""
+    """The command; the exit status is 2 for a wrong setting and for missing credentials."""
     try:
         settings = Settings.load(sys.argv[1:], os.environ)
-    except SettingsError as error:
+        connection_info()
+    except (SettingsError, LoginFailed) as error:
         sys.stderr.write(f"{PROGRAM}: {error}\n")
         return 2
     logs.configure(settings.log_level, settings.log_format)

@@ -92,3 +92,12 @@ def test_the_command_tells_a_mistake_without_a_traceback() -> None:
     assert result.returncode == 2
     assert result.stderr.startswith("natss-provisioner: --workers: ")
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_without_credentials_the_command_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBECONFIG", "/nowhere/config")
+    result = run()
+    assert result.returncode == 2
+    assert result.stderr.startswith("natss-provisioner: the credentials of Kubernetes")
+    assert "/nowhere/config" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
