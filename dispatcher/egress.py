@@ -25,9 +25,6 @@ __all__ = ["Egress", "EgressError", "FailureReason", "InvalidTarget", "Response"
 _ONE_WRITE = 64 * 1024
 """Bytes of a body up to which it is copied behind its head, so that one write sends both."""
 
-_SWEEPS = 4
-"""Times per idle timeout that idle connections are looked at."""
-
 
 class Egress:
     """Sends events to all subscribers; made and used inside one running loop.
@@ -161,11 +158,11 @@ class Egress:
             raise _closed_error()
 
     def _set_sweep(self) -> None:
-        self._sweep = self._loop.call_later(self._limits.idle_timeout / _SWEEPS, self._close_idle)
+        self._sweep = self._loop.call_later(self._pools.sweep_interval, self._close_idle)
 
     def _close_idle(self) -> None:
         self._sweep = None
-        self._pools.close_idle(before=self._loop.time() - self._limits.idle_timeout)
+        self._pools.close_idle()
         if self._pools.is_used:
             self._set_sweep()
 

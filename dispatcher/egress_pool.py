@@ -10,6 +10,9 @@ from collections import OrderedDict, deque
 from dispatcher.egress_connection import Connection
 from dispatcher.limits import EgressLimits
 
+_SWEEPS = 4
+"""Times per idle timeout that idle connections are looked at."""
+
 _AGE_SPREAD = 0.25
 _GOLDEN_RATIO = 0.618034
 
@@ -53,12 +56,14 @@ class Pools:
 
     - One origin has at most ``max_connections_per_origin``, all have ``max_connections``. Its first
       connection an origin gets even beyond that, so that nobody waits for others to finish.
+    - Idle connections are kept for a time (``close_idle``), and looked at now and then only.
     - Where room is short, idle connections are closed, the longest unused first.
     - A connection that becomes free goes to the next request for its origin, in the order of their
       coming, unless an origin with clearly fewer connections waits for room: then that one gets it.
     """
 
     def __init__(self, limits: EgressLimits, loop: asyncio.AbstractEventLoop) -> None:
+        self.sweep_interval = limits.idle_timeout / _SWEEPS
         self._limits = limits
         self._loop = loop
         self._origins: dict[str, OriginPool] = {}
@@ -125,13 +130,25 @@ class Pools:
                 self._waiting.pop(pool, None)
             self._forget_if_unused(pool)
 
-    def close_idle(self, before: float) -> None:
-        """Close what has been idle since a time or longer."""
+    def close_idle(self) -> None:
+        """Close what nobody needs any more; to be called every ``sweep_interval``.
+
+        That is what has been idle for ``idle_timeout``, and, of an origin that has more idle ones
+        than ``max_idle_per_origin``, what has been idle for one interval. Not sooner: answers come
+        in bursts, and connections that are idle for a moment would be opened again and again.
+        """
+        now = self._loop.time()
         while self._idle:
             connection = next(iter(self._idle))
-            if connection.idle_since > before:
-                return
+            if connection.idle_since > now - self._limits.idle_timeout:
+                break
             connection.abort()
+        unused_since = now - self.sweep_interval
+        for pool in list(self._origins.values()):
+            while len(pool.idle) > self._limits.max_idle_per_origin:
+                if pool.idle[0].idle_since > unused_since:
+                    break
+                pool.idle[0].abort()
 
     def close(self, error: Exception) -> None:
         """Close every connection, and fail those who wait for one."""
@@ -155,8 +172,6 @@ class Pools:
         elif pool.has_waiters:
             connection.take()
             self._hand_over(pool, connection)
-        elif len(pool.idle) >= self._limits.max_idle_per_origin:
-            connection.abort()
         else:
             connection.idle_since = now
             pool.idle.append(connection)

@@ -114,9 +114,22 @@ async def test_place_of_a_lost_connection_goes_to_the_next() -> None:
 
 
 async def test_idle_connections_are_limited() -> None:
-    world = World(max_idle_per_origin=2)
-    for connection in [world.taken() for _ in range(5)]:
+    """Only those that nobody has used for a while: a burst of answers closes none."""
+    world = World(max_idle_per_origin=2, idle_timeout=20.0)
+    connections = [world.taken() for _ in range(5)]
+    for connection in connections:
         answer(connection)
+    world.loop.advance(4)
+    world.pools.close_idle()
+    assert world.pools.summary == "1 origins, 5 connections, 5 idle, 0 waiting"
+    used = [world.taken() for _ in range(3)]
+    for connection in used:
+        answer(connection)
+    world.loop.advance(2)
+    world.pools.close_idle()
+    assert [x.state for x in connections] == [State.CLOSED] * 2 + [State.IDLE] * 3
+    world.loop.advance(5)
+    world.pools.close_idle()
     assert world.pools.summary == "1 origins, 2 connections, 2 idle, 0 waiting"
 
 
@@ -315,26 +328,26 @@ async def test_connections_of_a_burst_do_not_age_together() -> None:
 
 
 async def test_idle_connections_are_closed_in_time() -> None:
-    world = World()
+    world = World(idle_timeout=15.0)
     early, late, busy = world.taken("a"), world.taken("b"), world.taken("c")
     answer(early)
     world.loop.advance(10)
     answer(late)
     world.loop.advance(10)
-    world.pools.close_idle(before=world.loop.now - 15)
+    world.pools.close_idle()
     assert [x.state for x in (early, late, busy)] == [State.CLOSED, State.IDLE, State.ACTIVE]
     assert world.pools.summary == "2 origins, 2 connections, 1 idle, 0 waiting"
 
 
 async def test_origins_that_are_gone_leave_nothing() -> None:
-    world = World()
+    world = World(idle_timeout=1.0)
     for number in range(5000):
         answer(world.taken(f"origin-{number}"))
         world.loop.advance(1 / 64)
-        world.pools.close_idle(before=world.loop.now - 1)
+        world.pools.close_idle()
     assert world.pools.summary == "63 origins, 63 connections, 63 idle, 0 waiting"
     world.loop.advance(2)
-    world.pools.close_idle(before=world.loop.now - 1)
+    world.pools.close_idle()
     assert world.pools.summary == "0 origins, 0 connections, 0 idle, 0 waiting"
     assert not world.pools.is_used
 
@@ -393,7 +406,7 @@ class Callers:
         self.total = total
         self.each = each
         self.world = World(
-            max_connections=total, max_connections_per_origin=each, max_age=60.0, idle_timeout=20.0
+            max_connections=total, max_connections_per_origin=each, max_idle_per_origin=1
         )
         self.busy: list[Connection] = []
         self.waiting: list[tuple[str, asyncio.Task[Connection]]] = []
@@ -411,7 +424,7 @@ class Callers:
         elif op == "pause":
             world.loop.advance(10 * number)
         elif op == "sweep":
-            world.pools.close_idle(before=world.loop.now - 20)
+            world.pools.close_idle()
 
     async def _post(self, origin: str) -> None:
         connection = self.world.take(origin)
