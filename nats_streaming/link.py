@@ -25,7 +25,6 @@ from nats_streaming.errors import (
     NoResponders,
     NotConnected,
     ServerUnavailable,
-    TlsNotOffered,
 )
 from nats_streaming.nats_client import NatsClient, Receiver
 from nats_streaming.options import NatsOptions, parse_server
@@ -43,13 +42,16 @@ that seems to have timed out looks once more after this time."""
 class Link:
     """Use ``open_link``; ``send`` and ``request`` until ``down`` is resolved; then ``dispose``."""
 
-    def __init__(self, server: SplitResult, on_problem: Callable[[str], None]) -> None:
+    def __init__(
+        self, server: SplitResult, options: NatsOptions, on_problem: Callable[[str], None]
+    ) -> None:
         self.server = f"{server.scheme}://{server.hostname}:{server.port or 4222}"
         self.down: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.max_payload = 0
         self._loop = asyncio.get_running_loop()
         self._url = server
-        self._nats = NatsClient()
+        self._options = options
+        self._nats = NatsClient(must_encrypt=options.tls is not None or server.scheme == "tls")
         self._on_problem = on_problem
         self._connecting = True
         self._out: list[bytes] = []
@@ -75,7 +77,11 @@ class Link:
         await self._nats.receive(f"{prefix}.*", self._on_reply)
 
     async def flush(self) -> None:
-        """Until the server has processed the subscriptions. Raises NotConnected."""
+        """Until NATS answers; the subscriptions went out before all that is sent from then on.
+
+        Raises: NotConnected.
+        """
+        # nats-py's ping overtakes what it has yet to flush, and its answer comes after that.
         try:
             await self._nats.flush(timeout=CLOSE_SECONDS)  # type: ignore[arg-type] # wait_for takes a float
         except (nats.errors.Error, OSError) as error:
@@ -139,9 +145,9 @@ class Link:
         self._went_down("closed by this side")
         await self._nats.end()
 
-    async def connect(self, options: NatsOptions, name: str) -> None:
+    async def connect(self, name: str) -> None:
         """The one attempt of this link; see ``open_link``."""
-        url = self._url
+        url, options = self._url, self._options
         user, password, token = options.user, options.password, options.token
         if url.username and url.password is not None:
             user, password = unquote(url.username), unquote(url.password)
@@ -168,8 +174,6 @@ class Link:
             user_credentials=options.credentials_file,
             nkeys_seed=seed,
         )
-        if (options.tls is not None or url.scheme == "tls") and not self._nats.is_encrypted:
-            raise TlsNotOffered(f"TLS is wanted, and {self.server} does not offer it")
         self._connecting = False
         self.max_payload = self._nats.max_payload
 
@@ -218,9 +222,9 @@ async def open_link(
         AuthenticationFailed, TlsNotOffered: see there.
         NatsUnreachable: for any other reason, which is in its text.
     """
-    link = Link(parse_server(server), on_problem)
+    link = Link(parse_server(server), options, on_problem)
     try:
-        await link.connect(options, name)
+        await link.connect(name)
     except BaseException as error:
         await link.dispose()
         if isinstance(error, ConnectError) or not isinstance(error, Exception):

@@ -10,7 +10,7 @@ All that this package assumes about the inside of nats-py is in this file, and
 - end: ``_transport`` is aborted, since ``close`` waits for ever for a peer that is half gone, and
   its three tasks are awaited.
 - TLS: nats-py speaks plain text to a server that does not ask for TLS, whatever the URL says;
-  ``is_encrypted`` looks at the transport.
+  ``_connect_command``, which is made after the TLS handshake and holds the credentials, is refused.
 
 What is left to ``link.py``: when to connect, and what an error means.
 """
@@ -22,6 +22,8 @@ from collections.abc import Callable
 from nats.aio.client import Client
 from nats.aio.transport import TcpTransport
 
+from nats_streaming.errors import TlsNotOffered
+
 logger = logging.getLogger(__name__)
 
 END_SECONDS = 1.0
@@ -32,10 +34,15 @@ Receiver = Callable[[bytes, bytes, bytes, bytes | None], None]
 
 
 class NatsClient(Client):
-    """A nats-py client; its subscriptions are made by ``receive``."""
+    """A nats-py client; its subscriptions are made by ``receive``.
 
-    def __init__(self) -> None:
+    With ``must_encrypt``, ``connect`` raises TlsNotOffered before it sends credentials in plain
+    text.
+    """
+
+    def __init__(self, *, must_encrypt: bool) -> None:
         super().__init__()
+        self._must_encrypt = must_encrypt
         self._receivers: dict[int, Receiver] = {}
 
     async def receive(self, subject: str, receiver: Receiver) -> None:
@@ -49,11 +56,6 @@ class NatsClient(Client):
         """Sends NATS commands, ready made. They overtake what nats-py still has to flush."""
         if self._transport is not None:
             self._transport.write(commands)
-
-    @property
-    def is_encrypted(self) -> bool:
-        writer = self._writer()
-        return writer is not None and writer.get_extra_info("ssl_object") is not None
 
     def abort(self) -> None:
         """Drops the socket now, with whatever is not sent yet."""
@@ -80,6 +82,12 @@ class NatsClient(Client):
             await asyncio.wait((closed,), timeout=END_SECONDS)
             if not closed.cancel() and not closed.cancelled():
                 closed.exception()  # looked at
+
+    def _connect_command(self) -> bytes:
+        writer = self._writer()
+        if self._must_encrypt and (writer is None or writer.get_extra_info("ssl_object") is None):
+            raise TlsNotOffered("TLS is wanted, and the NATS server does not offer it")
+        return super()._connect_command()
 
     async def _process_msg(
         self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None

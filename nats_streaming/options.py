@@ -79,12 +79,6 @@ class NatsOptions:
                 "more than one of user, token, credentials_file and nkey_seed_file is given"
             )
 
-    @property
-    def wants_tls(self) -> bool:
-        return self.tls is not None or any(
-            parse_server(server).scheme == "tls" for server in self.servers
-        )
-
 
 def parse_server(server: str) -> SplitResult:
     """The parts of a NATS URL; a bare ``host:port`` is taken as well.
