@@ -54,9 +54,9 @@ class IngressLimits:
     """Seconds from a complete request to its answer at the latest: 503 when the event is not stored
     by then. Publishers such as Kyma expect 5xx within 10 s."""
 
-    drain_timeout: float = 30.0
-    """Seconds that stopping waits for requests that have begun. Kubernetes kills a pod 30 s after
-    SIGTERM unless told otherwise."""
+    drain_timeout: float = 25.0
+    """Seconds that stopping waits for requests and deliveries that have begun. Kubernetes kills a
+    pod 30 s after SIGTERM unless told otherwise; the rest is for closing the sessions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
