@@ -89,26 +89,32 @@ async def test_a_subscriber_that_is_down_does_not_slow_its_neighbour(
     dispatcher = ObservedDispatcher(file_server, path)
     await dispatcher.start()
 
-    async def post_for(seconds: float, prefix: str) -> float:
-        """The neighbour's p99 at 100 events a second."""
-        latencies.clear()
-        before = len(neighbour.counts)
-        count = int(seconds * 100)
-        started = time.monotonic()
-        posts = []
-        for number in range(count):
-            sent[f"{prefix}{number}"] = started + number / 100
-            await asyncio.sleep(max(0.0, started + number / 100 - time.monotonic()))
-            posts.append(asyncio.create_task(dispatcher.post("orders", f"{prefix}{number}")))
-        assert set(await asyncio.gather(*posts)) == {202}
-        await neighbour.wait_for_events(before + count)
-        return p99(latencies)
+    async def post_for(seconds: int, prefix: str) -> float:
+        """The neighbour's p99 in the best of these seconds, at 100 events a second.
+
+        The best, because whatever else the machine does can only add to a latency.
+        """
+        windows: list[float] = []
+        for second in range(seconds):
+            latencies.clear()
+            before = len(neighbour.counts)
+            started = time.monotonic()
+            posts = []
+            for number in range(100):
+                event_id = f"{prefix}-{second}-{number}"
+                sent[event_id] = due = started + number / 100
+                await asyncio.sleep(max(0.0, due - time.monotonic()))
+                posts.append(asyncio.create_task(dispatcher.post("orders", event_id)))
+            assert set(await asyncio.gather(*posts)) == {202}
+            await neighbour.wait_for_events(before + 100)
+            windows.append(p99(latencies))
+        return min(windows)
 
     try:
-        await post_for(1.0, "warm-up")
-        alone = await post_for(4.0, "before")
+        await post_for(1, "warm-up")
+        alone = await post_for(4, "before")
         await down.stop()
-        beside_one_that_is_down = await post_for(4.0, "down")
+        beside_one_that_is_down = await post_for(4, "down")
         await down.start()
         await down.wait_for_events(900)
         assert neighbour.duplicates == 0
@@ -117,5 +123,4 @@ async def test_a_subscriber_that_is_down_does_not_slow_its_neighbour(
         await dispatcher.close_http()
         await neighbour.stop()
         await down.stop()
-    noise = 0.02  # of a machine with few cores that runs everything else as well
-    assert beside_one_that_is_down <= 2 * alone + noise
+    assert beside_one_that_is_down <= 2 * alone + 0.005
