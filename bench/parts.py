@@ -18,9 +18,9 @@ from contract.names import DEFAULT_CLUSTER_DOMAIN, channel_host
 from contract.resources import Channel, ResourceName
 from dispatcher import event
 from dispatcher.channels import Channels, RoutingTable
-from dispatcher.egress import Egress, Target
-from dispatcher.ingress import Ingress
-from dispatcher.ingress_context import Services
+from dispatcher.egress.client import Egress, Target
+from dispatcher.ingress.context import Services
+from dispatcher.ingress.server import Ingress
 from dispatcher.limits import EgressLimits, IngressLimits
 from dispatcher.metrics import Metrics
 from nats_streaming import ConnectionOptions, Message, NatsOptions, SubscriptionOptions

@@ -15,10 +15,10 @@ import structlog
 
 from contract.resources import DeliveryPolicy
 from dispatcher.delivery import Failure, Outcome, Verdict, backoff, goes_to_dead_letter, verdict
-from dispatcher.egress import EgressError, Response
+from dispatcher.egress.client import EgressError, Response
+from dispatcher.egress.target import Target
 from dispatcher.event import Event, UnreadableEvent, dead_letter, decode, reply_head
 from dispatcher.metrics import SubscriptionMetrics
-from dispatcher.target import Target
 
 log = structlog.get_logger(__name__)
 
@@ -43,7 +43,7 @@ class Plan:
 
 
 class Poster(Protocol):
-    """Posts to a destination (``dispatcher.egress.Egress``)."""
+    """Posts to a destination (``dispatcher.egress.client.Egress``)."""
 
     async def post(self, target: Target, head: bytes, body: bytes, timeout: float) -> Response: ...
 

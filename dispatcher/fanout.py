@@ -15,12 +15,12 @@ from contract.resources import Channel, Problem, ResourceName, Subscriber
 from dispatcher.attempts import Attempts, Plan
 from dispatcher.broker import Broker
 from dispatcher.durable import Durable, DurableName, DurableOptions, DurableState
-from dispatcher.egress import Egress
+from dispatcher.egress.client import Egress
+from dispatcher.egress.target import InvalidTarget, Target
 from dispatcher.flow import ByteBudget
 from dispatcher.handover import hand_over
 from dispatcher.metrics import Metrics
 from dispatcher.subscription import Subscription
-from dispatcher.target import InvalidTarget, Target
 from dispatcher.tasks import BackgroundTasks, cancel
 
 log = structlog.get_logger(__name__)

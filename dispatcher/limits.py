@@ -1,6 +1,6 @@
 """Bounds of the HTTP server and the HTTP client: what one peer may take from the process.
 
-Values only. ``settings.py`` fills them from environment and flags; ``ingress.py`` and ``egress.py``
+Values only. ``settings.py`` fills them from environment and flags; ``ingress`` and ``egress``
 hold to them. Times are in seconds, sizes in bytes.
 """
 

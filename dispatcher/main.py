@@ -12,15 +12,16 @@ import structlog
 import uvloop
 
 from contract.resources import Channel, DesiredState, Problem, ResourceName
-from dispatcher import logs, status
-from dispatcher.admin import Admin
+from dispatcher import logs
+from dispatcher.admin import status
+from dispatcher.admin.server import Admin
 from dispatcher.broker import Broker
 from dispatcher.channels import Channels, RoutingTable
 from dispatcher.credentials import connection_options, subscriber_tls
-from dispatcher.egress import Egress
+from dispatcher.egress.client import Egress
 from dispatcher.fanout import Fanout
-from dispatcher.ingress import Ingress
-from dispatcher.ingress_context import Services
+from dispatcher.ingress.context import Services
+from dispatcher.ingress.server import Ingress
 from dispatcher.metrics import Metrics
 from dispatcher.settings import Settings, SettingsError, exit_with
 from dispatcher.sources import Source

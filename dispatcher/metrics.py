@@ -1,7 +1,7 @@
 """What the dispatcher counts.
 
 Counting is adding to plain numbers, so that it costs next to nothing on the way of an event. How
-Prometheus gets to read them is the business of ``dispatcher.exposition``.
+Prometheus gets to read them is the business of ``dispatcher.admin.exposition``.
 """
 
 from bisect import bisect_left

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable
 from typing import Any, cast
 
-from dispatcher.egress_connection import Connection
+from dispatcher.egress.connection import Connection
 from dispatcher.limits import EgressLimits
 
 

@@ -11,8 +11,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from contract.resources import ResourceName, Subscriber
-from dispatcher import admin_page
-from dispatcher.admin import Admin
+from dispatcher.admin import page
+from dispatcher.admin.server import Admin
 from dispatcher.metrics import Metrics
 
 Get = Callable[..., Awaitable[tuple[aiohttp.ClientResponse, str]]]
@@ -229,23 +229,23 @@ def test_everything_on_the_page_is_escaped() -> None:
         "connections": {attack: {attack: attack}},
         "channels": [channel],
     }
-    page = Page("".join(admin_page.parts(document, [attack])))
-    assert set(page.elements) == {
+    shown = Page("".join(page.parts(document, [attack])))
+    assert set(shown.elements) == {
         "html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "ul", "li", "a",
         "table", "tr", "th", "td", "span",
     }  # fmt: skip
-    assert page.attributes <= {
+    assert shown.attributes <= {
         "lang", "charset", "http-equiv", "content", "href", "class", "colspan",
     }  # fmt: skip
-    assert page.links == ["/healthz", "/readyz", "/metrics", "/status?pretty"]
-    assert page.text.count(attack) >= 8
+    assert shown.links == ["/healthz", "/readyz", "/metrics", "/status?pretty"]
+    assert shown.text.count(attack) >= 8
 
 
 def test_a_page_of_nothing_says_so() -> None:
-    page = Page("".join(admin_page.parts({"channels": [], "problems": []}, [])))
-    assert "There are none." in page.text
-    assert "Ready." in page.text
-    assert "Problems" not in page.text
+    shown = Page("".join(page.parts({"channels": [], "problems": []}, [])))
+    assert "There are none." in shown.text
+    assert "Ready." in shown.text
+    assert "Problems" not in shown.text
 
 
 # --- under load -----------------------------------------------------------------------------------

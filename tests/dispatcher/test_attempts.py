@@ -11,10 +11,10 @@ import pytest
 from contract.resources import DeliveryPolicy, ResourceName, Subscriber
 from dispatcher.attempts import Attempts, Plan
 from dispatcher.delivery import Outcome
-from dispatcher.egress import EgressError, FailureReason, Response
+from dispatcher.egress.client import EgressError, FailureReason, Response
+from dispatcher.egress.target import Target
 from dispatcher.event import encode
 from dispatcher.metrics import Metrics, SubscriptionMetrics
-from dispatcher.target import Target
 
 SUBSCRIBER = Target.parse("http://subscriber.test/in")
 OTHER = Target.parse("http://other.test/in")

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from dispatcher.egress import Egress, EgressError, FailureReason, Target
+from dispatcher.egress.client import Egress, EgressError, FailureReason, Target
 from dispatcher.limits import EgressLimits
 from tests.event_loops import BOTH
 from tests.scripted_server import (

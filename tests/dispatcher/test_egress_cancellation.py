@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import trustme
 
-from dispatcher.egress import Egress, Target
-from dispatcher.egress_connect import Address
+from dispatcher.egress.client import Egress, Target
+from dispatcher.egress.connect import Address
 from dispatcher.limits import EgressLimits
 from tests.black_hole import black_hole
 from tests.event_loops import BOTH

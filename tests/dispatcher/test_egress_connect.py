@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator, Callable, Sequence
 import pytest
 import trustme
 
-from dispatcher import egress_connect
-from dispatcher.egress import Egress, EgressError, FailureReason, Response, Target
-from dispatcher.egress_connect import Address, Resolver
+from dispatcher.egress import connect
+from dispatcher.egress.client import Egress, EgressError, FailureReason, Response, Target
+from dispatcher.egress.connect import Address, Resolver
 from dispatcher.limits import EgressLimits
 from tests.black_hole import black_hole
 from tests.event_loops import BOTH
@@ -190,7 +190,7 @@ class SlowLookup:
 @pytest.fixture
 async def lookup(monkeypatch: pytest.MonkeyPatch) -> SlowLookup:
     lookup = SlowLookup()
-    monkeypatch.setattr(egress_connect, "_getaddrinfo", lookup)
+    monkeypatch.setattr(connect, "_getaddrinfo", lookup)
     return lookup
 
 

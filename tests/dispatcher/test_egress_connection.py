@@ -5,7 +5,7 @@ import weakref
 
 import pytest
 
-from dispatcher.egress_connection import (
+from dispatcher.egress.connection import (
     Connection,
     EgressError,
     FailureReason,

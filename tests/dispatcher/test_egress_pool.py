@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dispatcher.egress_connection import Connection, EgressError, FailureReason, State
-from dispatcher.egress_pool import Pools
+from dispatcher.egress.connection import Connection, EgressError, FailureReason, State
+from dispatcher.egress.pool import Pools
 from dispatcher.limits import EgressLimits
 from tests.dispatcher.egress_fakes import FakeLoop, FakeTransport
 

@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from dispatcher import responses
-from dispatcher.responses import Refusal
+from dispatcher.ingress import responses
+from dispatcher.ingress.responses import Refusal
 
 TEXT = (Path(__file__).parents[2] / "docs" / "publishing.md").read_text("utf-8")
 

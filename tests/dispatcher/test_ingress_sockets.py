@@ -13,8 +13,8 @@ import pytest
 
 from contract.resources import Channel
 from dispatcher.channels import Channels, RoutingTable
-from dispatcher.ingress import Ingress
-from dispatcher.ingress_context import Services
+from dispatcher.ingress.context import Services
+from dispatcher.ingress.server import Ingress
 from dispatcher.limits import IngressLimits
 from dispatcher.metrics import Metrics
 from tests.event_loops import BOTH

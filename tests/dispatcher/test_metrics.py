@@ -9,7 +9,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from contract.resources import ResourceName, Subscriber
-from dispatcher.exposition import FAMILIES, Exposition
+from dispatcher.admin.exposition import FAMILIES, Exposition
 from dispatcher.metrics import BUCKETS, Histogram, Metrics
 
 _DOCUMENT = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text("utf-8")

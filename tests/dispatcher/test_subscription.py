@@ -7,12 +7,12 @@ import pytest
 
 from contract.resources import DeliveryPolicy, Order, ResourceName, Subscriber
 from dispatcher.attempts import Attempts, Plan
-from dispatcher.egress import Response
+from dispatcher.egress.client import Response
+from dispatcher.egress.target import Target
 from dispatcher.event import encode
 from dispatcher.flow import ByteBudget
 from dispatcher.metrics import Metrics, SubscriptionMetrics
 from dispatcher.subscription import Subscription, SubscriptionState
-from dispatcher.target import Target
 
 TARGET = Target.parse("http://subscriber.test/")
 PLAN = Plan(TARGET, None, None, DeliveryPolicy(retry=0, max_inflight=4, ack_wait=10))

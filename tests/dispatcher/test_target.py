@@ -2,7 +2,7 @@
 
 import pytest
 
-from dispatcher.target import InvalidTarget, Target
+from dispatcher.egress.target import InvalidTarget, Target
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import orjson
 from aiohttp import web
 
-from dispatcher import admin_page, exposition
+from dispatcher.admin import exposition, page
 from dispatcher.metrics import Metrics
 
 _PIECE_SECONDS = 0.005
@@ -83,16 +83,16 @@ class Admin:
         return await _stream(request, exposition.CONTENT_TYPE, self._exposition.parts())
 
     async def _index(self, request: web.Request) -> web.StreamResponse:
-        page = admin_page.parts(self._status(), self._ready())
+        parts = page.parts(self._status(), self._ready())
         return await _stream(
-            request, admin_page.CONTENT_TYPE, (part.encode("utf-8", "replace") for part in page)
+            request, page.CONTENT_TYPE, (part.encode("utf-8", "replace") for part in parts)
         )
 
 
 async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:
     response.headers["Server"] = "natss-dispatcher"  # aiohttp would tell versions
     response.headers["Cache-Control"] = "no-store"
-    response.headers["Content-Security-Policy"] = admin_page.POLICY
+    response.headers["Content-Security-Policy"] = page.POLICY
     response.headers["X-Content-Type-Options"] = "nosniff"
 
 

@@ -1,6 +1,6 @@
 """What the HTTP server says: refusals as values, and the bytes of every answer.
 
-Pure. Each refusal tells in one line what was wrong and what to do. ``dispatcher.ingress`` decides
+Pure. Each refusal tells in one line what was wrong and what to do. ``connection`` decides
 when to say what.
 """
 

@@ -1,8 +1,8 @@
-"""Reads the requests of one connection: bytes in, requests out to ``dispatcher.answers``.
+"""Reads the requests of one connection: bytes in, requests out to ``dispatcher.ingress.answers``.
 
 Everything that a peer can do wrong while it sends ends here, with a refusal and as the last request
 of its connection if it is not clear where the next one begins. What headers mean is in
-``dispatcher.request``; who hands in bytes and writes answers is ``dispatcher.ingress_connection``.
+``request``; who hands in bytes and writes answers is ``connection``.
 """
 
 import enum
@@ -11,12 +11,12 @@ import re
 import httptools
 import structlog
 
-from dispatcher import responses
-from dispatcher.answers import Answers
 from dispatcher.channels import HostConflict, Route, UnknownHost
-from dispatcher.ingress_context import IngressContext
-from dispatcher.request import MAX_HEADERS, Headers, Request, read_head
-from dispatcher.responses import Refusal
+from dispatcher.ingress import responses
+from dispatcher.ingress.answers import Answers
+from dispatcher.ingress.context import IngressContext
+from dispatcher.ingress.request import MAX_HEADERS, Headers, Request, read_head
+from dispatcher.ingress.responses import Refusal
 
 log = structlog.get_logger(__name__)
 

@@ -7,7 +7,7 @@ and wait; the rules in ``Pools`` keep it from starving another.
 import asyncio
 from collections import OrderedDict, deque
 
-from dispatcher.egress_connection import Connection
+from dispatcher.egress.connection import Connection
 from dispatcher.limits import EgressLimits
 
 _SWEEPS = 4

@@ -10,12 +10,12 @@ from collections.abc import Callable
 
 import structlog
 
-from dispatcher import responses
 from dispatcher.broker import EventTooLarge, NotStored, not_stored
 from dispatcher.event import encode
-from dispatcher.ingress_context import IngressContext
-from dispatcher.request import Headers, Request
-from dispatcher.responses import Refusal
+from dispatcher.ingress import responses
+from dispatcher.ingress.context import IngressContext
+from dispatcher.ingress.request import Headers, Request
+from dispatcher.ingress.responses import Refusal
 
 _NO_HEADERS: Headers = []
 

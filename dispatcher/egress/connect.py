@@ -13,8 +13,8 @@ from typing import Any
 
 from aiohappyeyeballs import start_connection
 
-from dispatcher.egress_connection import Connection, EgressError, FailureReason
-from dispatcher.target import Target
+from dispatcher.egress.connection import Connection, EgressError, FailureReason
+from dispatcher.egress.target import Target
 
 Address = tuple[int, int, int, str, Any]
 """What ``socket.getaddrinfo`` gives for one address."""

@@ -7,8 +7,8 @@ It tries once. What an answer means and whether to try again is decided by ``del
 import asyncio
 import ssl
 
-from dispatcher.egress_connect import Resolve, Resolver, connect
-from dispatcher.egress_connection import (
+from dispatcher.egress.connect import Resolve, Resolver, connect
+from dispatcher.egress.connection import (
     Connection,
     EgressError,
     FailureReason,
@@ -16,9 +16,9 @@ from dispatcher.egress_connection import (
     StaleConnection,
     State,
 )
-from dispatcher.egress_pool import Pools
+from dispatcher.egress.pool import Pools
+from dispatcher.egress.target import InvalidTarget, Target
 from dispatcher.limits import EgressLimits
-from dispatcher.target import InvalidTarget, Target
 
 __all__ = ["Egress", "EgressError", "FailureReason", "InvalidTarget", "Response", "Target"]
 

@@ -1,7 +1,7 @@
 """What all connections of the HTTP server share.
 
-It does no I/O. Connections are in ``dispatcher.ingress_connection``, and who listens, ticks and
-stops is ``dispatcher.ingress``.
+It does no I/O. Connections are in ``dispatcher.ingress.connection``, and who listens, ticks and
+stops is ``dispatcher.ingress.server``.
 """
 
 import asyncio
@@ -15,10 +15,10 @@ import structlog
 from dispatcher.broker import Publish
 from dispatcher.channels import Channels
 from dispatcher.flow import ByteBudget
+from dispatcher.ingress.request import largest_body
+from dispatcher.ingress.responses import Responses
 from dispatcher.limits import IngressLimits
 from dispatcher.metrics import Metrics
-from dispatcher.request import largest_body
-from dispatcher.responses import Responses
 
 log = structlog.get_logger(__name__)
 

@@ -1,7 +1,7 @@
 """One HTTP/1.1 connection to a subscriber: a request out, its answer in, then the next.
 
 Bytes and time only. Which connection a request goes to, and what becomes of one that is free, is
-decided by its owner (``egress_pool``); how it is opened, by ``egress_connect``.
+decided by its owner (``pool``); how it is opened, by ``connect``.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""A connection of a publisher: hands bytes to ``dispatcher.request_reader``, writes answers back.
+"""A connection of a publisher: hands bytes to ``request_reader``, writes answers back.
 
 It knows the transport: when to stop reading from a peer, how long to wait for it, and how to end so
 that the last answer arrives.
@@ -8,11 +8,11 @@ import asyncio
 import enum
 from typing import cast
 
-from dispatcher import responses
-from dispatcher.answers import Answers
 from dispatcher.flow import Hold, ReadFlow
-from dispatcher.ingress_context import IngressContext
-from dispatcher.request_reader import Reading, RequestReader
+from dispatcher.ingress import responses
+from dispatcher.ingress.answers import Answers
+from dispatcher.ingress.context import IngressContext
+from dispatcher.ingress.request_reader import Reading, RequestReader
 
 _LINGER = 2.0
 """Seconds that a refused peer gets to read why. Closing at once while it still sends would reset
@@ -127,7 +127,7 @@ class IngressConnection(asyncio.Protocol):
     # --- time -------------------------------------------------------------------------------------
 
     def check(self, now: float) -> None:
-        """See ``dispatcher.ingress_context.Connection``."""
+        """See ``dispatcher.ingress.context.Connection``."""
         limits = self._context.limits
         reader = self._reader
         answers = self._answers

@@ -1,7 +1,7 @@
 """One HTTP request of a publisher: what its headers say, and what becomes of it.
 
 Pure. The parser (llhttp, strict) has refused what breaks the grammar; here are the rules that it
-leaves to its user. ``dispatcher.ingress_connection`` reads requests and answers them.
+leaves to its user. ``dispatcher.ingress.connection`` reads requests and answers them.
 """
 
 import asyncio
@@ -9,10 +9,10 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from dispatcher import responses
 from dispatcher.channels import Route
 from dispatcher.event import smallest_stored_size
-from dispatcher.responses import Refusal
+from dispatcher.ingress import responses
+from dispatcher.ingress.responses import Refusal
 
 MAX_HEADERS: Final = 256
 """Header lines of one request. Real ones have some twenty; each costs far more memory than bytes

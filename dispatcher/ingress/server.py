@@ -1,14 +1,14 @@
 """The HTTP server that takes events in: listens, keeps time, and stops without losing a request.
 
-A connection is ``dispatcher.ingress_connection``; what all share, ``dispatcher.ingress_context``.
+A connection is ``dispatcher.ingress.connection``; what all share, ``dispatcher.ingress.context``.
 """
 
 import asyncio
 
 import structlog
 
-from dispatcher.ingress_connection import IngressConnection
-from dispatcher.ingress_context import IngressContext, Services
+from dispatcher.ingress.connection import IngressConnection
+from dispatcher.ingress.context import IngressContext, Services
 from dispatcher.limits import IngressLimits
 from dispatcher.tasks import BackgroundTasks
 

@@ -1,0 +1,5 @@
+"""What the dispatcher tells of itself, on a port of its own.
+
+``server`` answers probes, Prometheus and people; ``status`` collects what it says, ``exposition``
+writes it for Prometheus, ``page`` for a browser.
+"""
