@@ -1,6 +1,6 @@
 """URIs of subscribers, replies and dead letter sinks: completed and checked; and how to show them.
 
-Pure. What a complete URI means for a connection is the business of ``dispatcher.target``.
+Pure. What a complete URI means for a connection is the business of ``dispatcher.egress.target``.
 """
 
 import ipaddress

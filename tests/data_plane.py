@@ -8,7 +8,7 @@ from typing import Any, Self, cast
 from contract.resources import Channel, DeliveryPolicy, ResourceName, Subscriber
 from dispatcher.broker import Broker
 from dispatcher.durable import DurableState
-from dispatcher.egress import Egress
+from dispatcher.egress.client import Egress
 from dispatcher.event import encode
 from dispatcher.fanout import Fanout
 from dispatcher.limits import EgressLimits

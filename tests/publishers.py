@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from contract.resources import Channel, ResourceName
 from dispatcher.channels import Channels, RoutingTable
-from dispatcher.ingress_connection import IngressConnection
-from dispatcher.ingress_context import IngressContext, Services
+from dispatcher.ingress.connection import IngressConnection
+from dispatcher.ingress.context import IngressContext, Services
 from dispatcher.limits import IngressLimits
 from dispatcher.metrics import ChannelMetrics, Metrics
 from tests.fakes import FakeClock, FakePublish, FakeTransport, run_callbacks
