@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import nats_streaming
 from contract.resources import Start
-from dispatcher.durable import Durable, DurableName, DurableOptions
+from dispatcher.durable import Durable, DurableName, DurableOptions, Turn
 from dispatcher.link import Link
 from dispatcher.metrics import Metrics
 from dispatcher.subscription import StoredMessage
@@ -96,6 +96,7 @@ class Broker:
         self.publishing = Link("publish", publishing, _nothing_to_restore, metrics)
         self.delivering = Link("deliver", options, self._restore, metrics)
         self._durables: set[Durable] = set()
+        self._latest: dict[DurableName, Durable] = {}
         self._gate = asyncio.Semaphore(_DURABLES_AT_ONCE)
 
     def start(self) -> None:
@@ -135,7 +136,8 @@ class Broker:
         receive: Callable[[StoredMessage], None],
     ) -> Durable:
         """A durable that is kept open until it is removed; see ``Durable``."""
-        durable = Durable(name, start, options, receive, self._gate)
+        turn = Turn(self._gate, self._latest.get(name))
+        durable = self._latest[name] = Durable(name, start, options, receive, turn)
         self._durables.add(durable)
         if self.delivering.connection is not None:
             durable.connect(self.delivering.connection)
@@ -144,6 +146,8 @@ class Broker:
     def forget(self, durable: Durable) -> None:
         """Stop keeping a durable that was removed."""
         self._durables.discard(durable)
+        if self._latest.get(durable.name) is durable:
+            del self._latest[durable.name]
 
     def _restore(self, connection: Connection) -> None:
         connection.lost.add_done_callback(lambda _: self._session_lost(connection.last_answer))

@@ -59,6 +59,16 @@ class DurableName:
         return f"{self.durable} of {self.subject}"
 
 
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """When a durable may talk to the server."""
+
+    gate: asyncio.Semaphore
+    predecessor: "Durable | None" = None
+    """Of the same name and about to be removed: the server must have forgotten it first, or the
+    removal would hit its successor."""
+
+
 class Durable:
     """A plain durable of this dispatcher's client id.
 
@@ -67,7 +77,7 @@ class Durable:
         start: Where it starts if the server does not know it yet.
         options: MaxInflight and AckWait.
         receive: Called with each message.
-        gate: Bounds how many durables talk to the server at once.
+        turn: Bounds how many durables talk to the server at once, and says after which one.
     """
 
     def __init__(
@@ -76,10 +86,10 @@ class Durable:
         start: Start,
         options: DurableOptions,
         receive: Callable[[StoredMessage], None],
-        gate: asyncio.Semaphore,
+        turn: "Turn",
     ) -> None:
         self.name = name
-        self._gate = gate
+        self._turn = turn
         self.state = DurableState.CLOSED
         self.last_error: str | None = None
         self.opened_at: float | None = None
@@ -156,10 +166,13 @@ class Durable:
 
     async def _converge(self) -> None:
         """Work until the server has what is wanted; never raises."""
+        predecessor = self._turn.predecessor
+        if predecessor is not None:
+            await predecessor.wait_for(DurableState.REMOVED)
         wait = _FIRST_WAIT
         while (connection := self._connection) is not None and not self._is_as_wanted():
             try:
-                async with self._gate:
+                async with self._turn.gate:
                     await self._step(connection)
                 wait = _FIRST_WAIT
             except NatsStreamingError as error:

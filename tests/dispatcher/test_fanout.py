@@ -8,6 +8,7 @@ import pytest
 
 from contract.resources import Channel, DeliveryPolicy, Start, StartKind
 from dispatcher.durable import DurableState
+from tests.conftest import StartServer
 from tests.data_plane import DataPlane, durables, eventually, subscriber
 from tests.servers import NatsStreamingServer
 from tests.subscriber import Subscriber, status
@@ -227,6 +228,53 @@ async def test_a_handover_of_an_idle_subscription_loses_nothing(
     await sending
     await plane.publish("last")
     await sink.wait_for_events(6)
+    assert sink.duplicates == 0
+
+
+async def test_a_subscriber_that_comes_back_while_it_is_unsubscribed_is_not_hit_by_that(
+    natss_server: StartServer, unique_name: str, sink: Subscriber
+) -> None:
+    """Its grace is over: it begins anew, after the server has forgotten its former durable."""
+    server = await natss_server(store="FILE")
+    async with DataPlane(server, unique_name, grace=0.01) as plane:
+        plane.subscribe(subscriber(sink.url), policy=QUICK)
+        await plane.publish("before")
+        await plane.settled(1)
+        await server.stop()  # so that the removal takes its time
+        plane.subscribe()
+
+        async def is_over() -> bool:
+            return not plane.fanout.members
+
+        await eventually(is_over)
+        plane.subscribe(subscriber(sink.url), policy=QUICK)
+        await server.start()
+        await plane.open()
+        await plane.publish("after")
+        await sink.wait_until(lambda: sink.counts["after"] == 1)
+        assert set(await durables(server, plane.subject)) == {"uid-1"}
+        assert sink.duplicates == 0
+
+
+async def test_a_uid_that_changes_there_and_back_loses_nothing(
+    plane: DataPlane, sink: Subscriber, memory_server: NatsStreamingServer
+) -> None:
+    plane.subscribe(subscriber(sink.url, uid="a"), policy=QUICK)
+    await plane.publish(*ids(1, 5))
+    await plane.settled(5)
+    for number, uid in enumerate(("b", "a", "b", "a")):
+        plane.subscribe(subscriber(sink.url, uid=uid), policy=QUICK)
+        await plane.publish(f"x{number}")
+        await asyncio.sleep(0)
+
+    async def is_settled() -> bool:
+        member = next(iter(plane.fanout.members.values()))
+        assert member.handover is not None
+        return member.handover.done() and set(await durables(memory_server, plane.subject)) == {"a"}
+
+    await eventually(is_settled)
+    await plane.publish("last")
+    await sink.wait_for_events(10)
     assert sink.duplicates == 0
 
 
