@@ -231,11 +231,12 @@ async def test_a_handover_of_an_idle_subscription_loses_nothing(
     assert sink.duplicates == 0
 
 
+@pytest.mark.parametrize("store", ["FILE", "MEMORY"])
 async def test_a_subscriber_that_comes_back_while_it_is_unsubscribed_is_not_hit_by_that(
-    natss_server: StartServer, unique_name: str, sink: Subscriber
+    natss_server: StartServer, unique_name: str, sink: Subscriber, store: str
 ) -> None:
     """Its grace is over: it begins anew, after the server has forgotten its former durable."""
-    server = await natss_server(store="FILE")
+    server = await natss_server(store=store)
     async with DataPlane(server, unique_name, grace=0.01) as plane:
         plane.subscribe(subscriber(sink.url), policy=QUICK)
         await plane.publish("before")
@@ -253,6 +254,7 @@ async def test_a_subscriber_that_comes_back_while_it_is_unsubscribed_is_not_hit_
         await plane.publish("after")
         await sink.wait_until(lambda: sink.counts["after"] == 1)
         assert set(await durables(server, plane.subject)) == {"uid-1"}
+        assert len(plane.broker._durables) == 1, "the former one is done with"
         assert sink.duplicates == 0
 
 
