@@ -43,8 +43,8 @@ class IngressLimits:
     the most that NATS recommends for ``max_payload``."""
 
     max_buffered_bytes: int = 256 * MIB
-    """Bytes of all bodies in memory at once, being read or waiting to be stored. At the limit no
-    connection is read from until some are stored, so that memory stays flat."""
+    """Bytes of all bodies in memory at once, being read or waiting to be stored. A request that
+    finds no room is answered 503 and its connection closed, so that memory stays flat."""
 
     max_pipelined: int = 16
     """Requests of one connection that may wait for their answers; reading pauses at the limit.

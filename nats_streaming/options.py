@@ -90,8 +90,11 @@ def parse_server(server: str) -> SplitResult:
     try:
         url = urlsplit(server if "://" in server else f"nats://{server}")
         host, _ = url.hostname, url.port
-    except ValueError as error:
-        raise InvalidOptions(f"a NATS server's URL cannot be read: {error}") from None
+    except ValueError:  # its text may quote a part of the password
+        raise InvalidOptions(
+            "a NATS server's URL cannot be read: it is nats://user:password@host:port, with what a"
+            " URL does not allow percent-encoded"
+        ) from None
     if url.scheme not in ("nats", "tls"):
         raise InvalidOptions(f"scheme {url.scheme!r} in a NATS server's URL: not nats or tls")
     if not host:
