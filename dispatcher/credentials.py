@@ -3,8 +3,7 @@
 import ssl
 from pathlib import Path
 
-from dispatcher.options import SettingsError
-from dispatcher.settings import DeliverySettings, NatsSettings
+from dispatcher.settings import DeliverySettings, NatsSettings, SettingsError
 from nats_streaming import ConnectionOptions, NatsOptions
 
 

@@ -12,7 +12,6 @@ import structlog
 import uvloop
 
 from contract.resources import Channel, DesiredState, Problem, ResourceName
-from dispatcher import logs
 from dispatcher.admin import status
 from dispatcher.admin.server import Admin
 from dispatcher.broker import Broker
@@ -23,13 +22,18 @@ from dispatcher.fanout import Fanout
 from dispatcher.ingress.context import Services
 from dispatcher.ingress.server import Ingress
 from dispatcher.metrics import Metrics
-from dispatcher.settings import Settings, SettingsError, exit_with
+from dispatcher.settings import PROGRAM, Settings, SettingsError
 from dispatcher.sources import Source
 from dispatcher.sources.files import FileSource
 from dispatcher.tasks import cancel
 from nats_streaming import ConnectionOptions
+from process import logs
+from process.settings import exit_with
 
 log = structlog.get_logger(__name__)
+
+_TALKATIVE = ("watchfiles", "asyncio", "nats")
+"""Libraries whose INFO is of no use to operators."""
 
 
 class Dispatcher:
@@ -183,7 +187,7 @@ def _on_signal(stop: asyncio.Event, number: signal.Signals) -> None:
 def main() -> None:
     """The console command."""
     settings = Settings.load_or_exit(sys.argv[1:], os.environ)
-    logs.configure(settings.log)
+    logs.configure(settings.log, quiet=_TALKATIVE)
     log.info(
         "starting",
         nats_streaming=settings.nats.shown_servers,
@@ -193,7 +197,7 @@ def main() -> None:
     try:
         uvloop.run(serve(settings))
     except SettingsError as error:
-        exit_with(error)
+        exit_with(PROGRAM, error)
     except OSError as error:
         log.error("cannot start", reason=str(error))
         raise SystemExit(1) from error

@@ -6,11 +6,9 @@ users.
 
 import argparse
 import importlib.metadata
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
 
 from contract.arguments import fitting_timeout
 from contract.names import (
@@ -22,14 +20,32 @@ from contract.names import (
 )
 from contract.resources import Defaults, DeliveryPolicy
 from contract.uris import complete_uri, redact
-from dispatcher import options
 from dispatcher.limits import MIB, EgressLimits, IngressLimits
-from dispatcher.logs import LogSettings
-from dispatcher.option_kinds import Address
-from dispatcher.options import PROGRAM, Given, SettingsError
 from dispatcher.settings_table import SECTIONS
+from process.kinds import Address
+from process.logs import LogSettings
+from process.settings import (
+    Given,
+    Program,
+    SettingsError,
+    applied,
+    exit_with,
+    make_parser,
+    markdown,
+    read,
+)
 
-__all__ = ["Address", "Settings", "SettingsError"]
+__all__ = ["PROGRAM", "Address", "Settings", "SettingsError"]
+
+PROGRAM = Program(
+    name="natss-dispatcher",
+    version=importlib.metadata.version("natss-channel"),
+    usage="--channels PATH [--channels PATH ...] [options]",
+    description="Takes events over HTTP, stores them in NATS Streaming before it answers 202, and"
+    " delivers them to every subscriber of their channel.",
+    units="Durations are written as 30s, 1m30s, PT30S or 30 (seconds), sizes as 65536, 64Ki or 8Mi"
+    " (bytes).",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,10 +141,8 @@ class Settings:
             SettingsError: something is wrong or missing; the text is one line.
             SystemExit: ``--help`` or ``--version`` was asked for, and printed.
         """
-        given = options.read(SECTIONS, parser(), argv, environ)
-        settings = cls()
-        for path, value in given.items():
-            settings = _with(settings, path.split("."), value.value)
+        given = read(SECTIONS, parser(), argv, environ)
+        settings = applied(cls(), {path: value.value for path, value in given.items()})
         settings = _derived(settings, given)
         _check(settings, given)
         return settings
@@ -139,7 +153,7 @@ class Settings:
         try:
             return cls.load(argv, environ)
         except SettingsError as error:
-            exit_with(error)
+            exit_with(PROGRAM, error)
 
     @property
     def defaults(self) -> Defaults:
@@ -147,47 +161,31 @@ class Settings:
         return Defaults(cluster_domain=self.source.cluster_domain, policy=self.delivery.policy)
 
 
-def exit_with(error: SettingsError) -> NoReturn:
-    """Print a mistake in one line and end the process with status 2."""
-    sys.stderr.write(f"{PROGRAM}: {error}\n")
-    raise SystemExit(2)
-
-
 def parser() -> argparse.ArgumentParser:
     """Of the command line, with ``--help``."""
-    return options.make_parser(
-        SECTIONS,
-        Settings(),
-        "Takes events over HTTP, stores them in NATS Streaming before it answers 202, and delivers"
-        " them to every subscriber of their channel.",
-        importlib.metadata.version("natss-channel"),
-    )
+    return make_parser(PROGRAM, SECTIONS, Settings())
 
 
 def reference() -> str:
     """The tables of ``docs/settings.md``."""
-    return options.markdown(SECTIONS, Settings())
-
-
-def _with(value: Any, path: list[str], new: object) -> Any:
-    """A copy of nested dataclasses with one field changed."""
-    name, *rest = path
-    return replace(value, **{name: _with(getattr(value, name), rest, new) if rest else new})
+    return markdown(SECTIONS, Settings())
 
 
 def _derived(settings: Settings, given: Mapping[str, Given]) -> Settings:
     """Fill in what follows from other settings."""
     source, policy = settings.source, settings.delivery.policy
+    values: dict[str, object] = {}
     if "nats.servers" not in given:
         url = default_natss_url(source.cluster_domain)
-        settings = _with(settings, ["nats", "servers"], (url,))
+        values["nats.servers"] = (url,)
     if policy.dead_letter_uri is not None:
         uri = complete_uri(policy.dead_letter_uri, source.system_namespace, source.cluster_domain)
-        settings = _with(settings, ["delivery", "policy", "dead_letter_uri"], uri)
+        values["delivery.policy.dead_letter_uri"] = uri
     if "delivery.policy.timeout" not in given:
         timeout = fitting_timeout(policy.timeout, policy.timeout, policy.ack_wait)
-        settings = _with(settings, ["delivery", "policy", "timeout"], timeout)
-    return settings
+        values["delivery.policy.timeout"] = timeout
+    derived: Settings = applied(settings, values)
+    return derived
 
 
 _WAYS_TO_LOG_IN = ("user", "token_file", "credentials_file", "nkey_seed_file")

@@ -6,25 +6,11 @@ else ours in the same style.
 """
 
 from contract.names import is_dns_label, is_dns_name
-from dispatcher.logs import LogFormat, LogLevel
-from dispatcher.option_kinds import (
-    ADDRESS,
-    DEAD_LETTER_URI,
-    FILE,
-    MINUTES,
-    PATH,
-    SERVERS,
-    argument,
-    checked,
-    choice,
-    duration,
-    named,
-    size,
-    text,
-    whole,
-)
-from dispatcher.options import Option, Section
+from dispatcher.setting_kinds import DEAD_LETTER_URI, MINUTES, SERVERS, argument, checked
 from nats_streaming import names
+from process.kinds import ADDRESS, FILE, PATH, choice, duration, named, size, text, whole
+from process.logs import LogFormat, LogLevel
+from process.settings import Option, Section
 
 CHANNELS = Section(
     "Channels",
@@ -155,7 +141,7 @@ INGRESS = Section(
             "ingress.max_buffered_bytes",
             "--max-buffered-bytes",
             size(1024),
-            "bodies in memory at once; beyond it reading pauses",
+            "bodies in memory at once; beyond it the answer is 503",
         ),
         Option(
             "ingress.max_pipelined",

@@ -15,12 +15,14 @@ from typing import Any
 import kopf
 
 from kube import SERVICES, EventRecorder, KubeClient, LoginFailed, connection_info
-from natss_provisioner import logs
 from natss_provisioner.children import MANAGED_BY, MANAGER
 from natss_provisioner.controller import Controller
 from natss_provisioner.handlers.context import Context
 from natss_provisioner.resources import CHANNELS, PROVISIONERS
 from natss_provisioner.settings import PROGRAM, Settings, SettingsError
+from process import logs
+from process.logs import LogLevel, LogSettings
+from process.settings import exit_with
 
 _log = logging.getLogger(__name__)
 
@@ -82,10 +84,18 @@ def kopf_settings() -> kopf.OperatorSettings:
     return settings
 
 
+def quiet_libraries(settings: LogSettings) -> tuple[str, ...]:
+    """Loggers of libraries of which nothing below WARNING is logged."""
+    # A line for every object and handler, and for every probe.
+    quiet = ("kopf.objects", "aiohttp.access", "asyncio")
+    # At INFO kopf tells what its handlers do; ours tell that by themselves.
+    return quiet if settings.level is LogLevel.DEBUG else ("kopf", *quiet)
+
+
 async def run(settings: Settings) -> None:
     """Watch and reconcile until SIGTERM or SIGINT."""
-    client = KubeClient(connection_info, field_manager=PROGRAM)
-    events = EventRecorder(client, component=PROGRAM, instance=socket.gethostname())
+    client = KubeClient(connection_info, field_manager=PROGRAM.name)
+    events = EventRecorder(client, component=PROGRAM.name, instance=socket.gethostname())
     controller = Controller(Context(client, events, settings.place), settings)
     try:
         async with asyncio.TaskGroup() as group:
@@ -101,20 +111,18 @@ async def run(settings: Settings) -> None:
         await client.close()
 
 
-def main() -> int:
+def main() -> None:
     """The command; the exit status is 2 for a wrong setting and for missing credentials."""
     try:
         settings = Settings.load(sys.argv[1:], os.environ)
         connection_info()
     except (SettingsError, LoginFailed) as error:
-        sys.stderr.write(f"{PROGRAM}: {error}\n")
-        return 2
-    logs.configure(settings.log_level, settings.log_format)
+        exit_with(PROGRAM, error)
+    logs.configure(settings.log, quiet=quiet_libraries(settings.log))
     _log.info("starting; channels lead to the dispatcher in %s", settings.system_namespace)
     asyncio.run(run(settings))
     _log.info("stopped")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -5,28 +5,42 @@ Names of variables are those of the dispatcher where both have the setting.
 
 import argparse
 import importlib.metadata
-import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NoReturn, Self
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Self
 
-from contract.durations import format_duration, parse_duration
 from contract.names import (
     DEFAULT_CLUSTER_DOMAIN,
     DEFAULT_SYSTEM_NAMESPACE,
     is_dns_label,
     is_dns_name,
 )
-from contract.reports import did_you_mean, shown
 from natss_provisioner.children import Place
+from process.kinds import ADDRESS, Address, choice, duration, named, whole
+from process.logs import LogFormat, LogLevel, LogSettings
+from process.settings import (
+    Option,
+    Program,
+    Section,
+    SettingsError,
+    applied,
+    make_parser,
+    markdown,
+    read,
+)
 
-PROGRAM = "natss-provisioner"
-_LEVELS = ("debug", "info", "warning", "error")
-_FORMATS = ("auto", "json", "console")
+__all__ = ["OPTIONS", "PROGRAM", "Settings", "SettingsError"]
 
+PROGRAM = Program(
+    name="natss-provisioner",
+    version=importlib.metadata.version("natss-channel"),
+    usage="[options]",
+    description="Gives every Channel of NATS Streaming its address and tells its state in status."
+    " The Kubernetes API is found by KUBECONFIG, or in a pod by its service account.",
+    units="Durations are written as 30s, 10m, PT10M or 600 (seconds).",
+)
 
-class SettingsError(Exception):
-    """A setting that is wrong; the text fits in a line."""
+_HEALTH = Address("0.0.0.0", 8081)  # noqa: S104  the kubelet calls it from outside the pod
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,12 +60,10 @@ class Settings:
     workers: int = 8
     """How many objects are reconciled at once; each has one request under way at most."""
 
-    health_listen: str = "0.0.0.0:8081"
-    """Host and port of ``/healthz``; the kubelet calls it from outside the pod."""
+    health_listen: Address = _HEALTH
+    """Where ``/healthz`` is."""
 
-    log_level: str = "info"
-    log_format: str = "auto"
-    """``auto`` is for people on a terminal, else JSON."""
+    log: LogSettings = field(default_factory=LogSettings)
 
     @classmethod
     def load(cls, argv: Sequence[str], environ: Mapping[str, str]) -> Self:
@@ -65,23 +77,9 @@ class Settings:
             SettingsError: something is wrong.
             SystemExit: ``--help`` or ``--version`` was asked for, and printed.
         """
-        arguments, unknown = parser().parse_known_args(list(argv))
-        if unknown:
-            name = unknown[0].partition("=")[0]
-            hint = did_you_mean(name, [option.flag for option in OPTIONS])
-            raise SettingsError(f"unknown argument {ascii(name)[1:-1]}{hint}; see --help")
-        values: dict[str, Any] = {}
-        for option in OPTIONS:
-            flag = getattr(arguments, option.field)
-            text = flag if flag is not None else environ.get(option.env, "").strip() or None
-            if text is None:
-                continue
-            try:
-                values[option.field] = option.parse(text)
-            except ValueError as error:
-                where = option.flag if flag is not None else option.env
-                raise SettingsError(f"{where}: {shown(text)} cannot be used: it {error}") from error
-        return cls(**values)
+        given = read(_SECTIONS, parser(), argv, environ)
+        settings: Self = applied(cls(), {path: value.value for path, value in given.items()})
+        return settings
 
     @property
     def place(self) -> Place:
@@ -89,146 +87,44 @@ class Settings:
         return Place(self.system_namespace, self.cluster_domain)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Option:
-    """How one field of the settings is given; its default and reason stand at the field."""
-
-    field: str
-    env: str
-    metavar: str
-    help: str
-    parse: Callable[[str], object]
-    """Raises ValueError with a text that begins with "must"."""
-
-    show: Callable[[Any], str] = str
-
-    @property
-    def flag(self) -> str:
-        return "--" + self.field.replace("_", "-")
-
-
-def _named(check: Callable[[str], bool], must: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if not check(text):
-            raise ValueError(f"must be {must}")
-        return text
-
-    return parse
-
-
-def _one_of(*choices: str) -> Callable[[str], str]:
-    return _named(choices.__contains__, " or ".join(choices))
-
-
-def _resync(text: str) -> float:
-    seconds = parse_duration(text)
-    if seconds < 10:
-        raise ValueError("must be at least 10s, for all objects are read each time")
-    return seconds
-
-
-def _workers(text: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,3}", text, re.ASCII) or not 1 <= int(text) <= 100:
-        raise ValueError("must be a whole number from 1 to 100")
-    return int(text)
-
-
-def _address(text: str) -> str:
-    match = re.fullmatch(r"([^\s:/]+|\[[0-9a-fA-F:.]+\]):([0-9]{1,5})", text, re.ASCII)
-    if match is None or int(match[2]) > 65535:
-        raise ValueError("must be HOST:PORT, as 0.0.0.0:8081")
-    return text
-
-
 OPTIONS = (
     Option(
-        field="cluster_domain",
-        env="CLUSTER_DOMAIN",
-        metavar="DOMAIN",
-        help="end of every DNS name in the cluster",
-        parse=_named(is_dns_name, "a DNS name"),
+        "cluster_domain",
+        "--cluster-domain",
+        named(is_dns_name, "a DNS name", "DOMAIN"),
+        "end of every DNS name in the cluster",
     ),
     Option(
-        field="system_namespace",
-        env="SYSTEM_NAMESPACE",
-        metavar="NAMESPACE",
-        help="namespace of the dispatcher",
-        parse=_named(is_dns_label, "the name of a namespace"),
+        "system_namespace",
+        "--system-namespace",
+        named(is_dns_label, "the name of a namespace", "NAMESPACE"),
+        "namespace of the dispatcher",
     ),
     Option(
-        field="resync",
-        env="RESYNC",
-        metavar="DURATION",
-        help="after this time everything is looked at again, in case a change was missed",
-        parse=_resync,
-        show=format_duration,
+        "resync",
+        "--resync",
+        duration(10),  # all objects are read each time
+        "after this time everything is looked at again, in case a change was missed",
     ),
+    Option("workers", "--workers", whole(1, 100), "how many objects are reconciled at once"),
+    Option("health_listen", "--health-listen", ADDRESS, "where /healthz answers, for probes"),
     Option(
-        field="workers",
-        env="WORKERS",
-        metavar="N",
-        help="how many objects are reconciled at once",
-        parse=_workers,
+        "log.format",
+        "--log-format",
+        choice(LogFormat),
+        "auto: for people on a terminal, else JSON",
     ),
-    Option(
-        field="health_listen",
-        env="HEALTH_LISTEN",
-        metavar="HOST:PORT",
-        help="where /healthz answers, for probes",
-        parse=_address,
-    ),
-    Option(
-        field="log_level",
-        env="LOG_LEVEL",
-        metavar="LEVEL",
-        help=f"least severity that is logged: {', '.join(_LEVELS)}",
-        parse=_one_of(*_LEVELS),
-    ),
-    Option(
-        field="log_format",
-        env="LOG_FORMAT",
-        metavar="FORMAT",
-        help="auto (readable on a terminal, else JSON), json or console",
-        parse=_one_of(*_FORMATS),
-    ),
+    Option("log.level", "--log-level", choice(LogLevel), "least severity that is logged"),
 )
 
-
-class _Parser(argparse.ArgumentParser):
-    """Tells mistakes to the caller instead of printing its usage."""
-
-    def error(self, message: str) -> NoReturn:
-        raise SettingsError(f"{message}; see --help")
+_SECTIONS = (Section("Settings", OPTIONS),)
 
 
 def parser() -> argparse.ArgumentParser:
     """Of the command line, with ``--help``."""
-    defaults = Settings()
-    parser = _Parser(
-        prog=PROGRAM,
-        usage=f"{PROGRAM} [options]",
-        description="Gives every Channel of NATS Streaming its address and tells its state in"
-        " status. The Kubernetes API is found by KUBECONFIG, or in a pod by its service account.",
-        epilog="Durations are written as 30s, 10m, PT10M or 600 (seconds). In brackets stand the"
-        " environment variable and the default; a flag wins over its variable.",
-        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=26, width=80),
-        allow_abbrev=False,
-        add_help=False,
-    )
-    for option in OPTIONS:
-        default = option.show(getattr(defaults, option.field))
-        parser.add_argument(
-            option.flag,
-            dest=option.field,
-            metavar=option.metavar,
-            help=f"{option.help} [{option.env}; {default}]",
-        )
-    parser.add_argument("--help", "-h", action="help", help="show this text and exit")
-    version = importlib.metadata.version("natss-channel")
-    parser.add_argument(
-        "--version",
-        action="version",
-        version=f"{PROGRAM} {version}",
-        help="show the version and exit",
-    )
-    return parser
+    return make_parser(PROGRAM, _SECTIONS, Settings())
+
+
+def reference() -> str:
+    """The table of ``docs/provisioner.md``."""
+    return markdown(_SECTIONS, Settings())

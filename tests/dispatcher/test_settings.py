@@ -17,11 +17,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from contract.resources import BackoffPolicy, Defaults, DeliveryPolicy, Order, Start, StartKind
-from dispatcher.logs import LogFormat, LogLevel
-from dispatcher.option_kinds import Address
-from dispatcher.options import Option
 from dispatcher.settings import Settings, SettingsError, reference
 from dispatcher.settings_table import SECTIONS
+from process.kinds import Address
+from process.logs import LogFormat, LogLevel
+from process.settings import Option
 
 drawn = settings(derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """The same values each time, however busy the machine."""

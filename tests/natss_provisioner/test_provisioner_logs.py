@@ -1,72 +1,53 @@
 import io
 import json
 import logging
+import sys
 from collections.abc import Iterator
 
 import pytest
+import structlog
 
-from natss_provisioner import logs
+from natss_provisioner.main import quiet_libraries
+from process.logs import LogLevel, LogSettings, configure
+
+LIBRARIES = ("kopf", "kopf.objects", "aiohttp.access", "asyncio")
 
 
 @pytest.fixture(autouse=True)
 def as_before() -> Iterator[None]:
     """Logging as it was, for the tests that come after."""
     root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    quiet = {name: logging.getLogger(name).level for name in logs.LEVELS}
+    handlers, level, hook = root.handlers[:], root.level, sys.excepthook
+    levels = {name: logging.getLogger(name).level for name in LIBRARIES}
+    root.handlers = []
     yield
-    root.handlers[:] = handlers
+    for handler in root.handlers:
+        handler.close()
+    root.handlers, sys.excepthook = handlers, hook
     root.setLevel(level)
-    for name, number in quiet.items():
+    for name, number in levels.items():
         logging.getLogger(name).setLevel(number)
-
-
-def test_in_a_cluster_a_line_is_json() -> None:
-    stream = io.StringIO()
-    logs.configure("info", "auto", stream)
-    logging.getLogger("some.where").warning("Channel %s: %s", "shop/orders", "told")
-    (line,) = stream.getvalue().splitlines()
-    entry = json.loads(line)
-    assert entry.pop("timestamp").endswith("Z")
-    assert entry == {
-        "event": "Channel shop/orders: told",
-        "level": "warning",
-        "logger": "some.where",
-    }
-
-
-def test_for_people_it_is_readable_and_an_exception_is_shown() -> None:
-    stream = io.StringIO()
-    logs.configure("info", "console", stream)
-    try:
-        raise ValueError("wrong")
-    except ValueError:
-        logging.getLogger("some.where").exception("failed")
-    text = stream.getvalue()
-    assert "failed" in text
-    assert "ValueError: wrong" in text
-
-
-def test_passwords_in_urls_are_never_shown() -> None:
-    stream = io.StringIO()
-    logs.configure("info", "json", stream)
-    try:
-        raise ValueError("http://user:secret@proxy:3128 refused")
-    except ValueError:
-        logging.getLogger("x").exception("no answer by http://user:secret@proxy:3128")
-    assert "secret" not in stream.getvalue()
-    assert "***@proxy" in stream.getvalue()
+    structlog.reset_defaults()
 
 
 @pytest.mark.parametrize(
     ("level", "told"),
-    [("debug", {"ours", "kopf"}), ("info", set()), ("warning", set())],
+    [
+        (LogLevel.DEBUG, {"debug of ours", "debug of kopf", "info of kopf", "warning of all"}),
+        (LogLevel.INFO, {"warning of all"}),
+        (LogLevel.WARNING, {"warning of all"}),
+    ],
 )
-def test_libraries_are_quiet(level: str, told: set[str]) -> None:
+def test_libraries_are_quiet(level: LogLevel, told: set[str]) -> None:
     stream = io.StringIO()
-    logs.configure(level, "json", stream)
+    settings = LogSettings(level=level)
+    configure(settings, stream, quiet=quiet_libraries(settings))
     for name in ("kopf.objects", "aiohttp.access", "asyncio"):
         logging.getLogger(name).info(name)
-    logging.getLogger("kopf.watching").debug("kopf")
-    logging.getLogger("natss_provisioner.work").debug("ours")
+        logging.getLogger(name).warning("warning of all")
+    logging.getLogger("kopf.watching").debug("debug of kopf")
+    logging.getLogger("kopf.watching").info("info of kopf")
+    logging.getLogger("natss_provisioner.work").debug("debug of ours")
+    for handler in logging.getLogger().handlers:
+        handler.close()
     assert {json.loads(line)["event"] for line in stream.getvalue().splitlines()} == told

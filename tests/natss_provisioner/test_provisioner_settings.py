@@ -1,11 +1,15 @@
 import dataclasses
 import subprocess
 import sys
+from operator import attrgetter
 from typing import Any
 
 import pytest
 
 from natss_provisioner.settings import OPTIONS, Settings, SettingsError
+from process.kinds import Address
+from process.logs import LogFormat, LogLevel, LogSettings
+from process.settings import applied
 
 
 def test_nothing_has_to_be_set() -> None:
@@ -14,7 +18,8 @@ def test_nothing_has_to_be_set() -> None:
 
 
 def test_every_field_can_be_set_by_flag_and_by_variable() -> None:
-    fields = {field.name for field in dataclasses.fields(Settings)}
+    fields = {field.name for field in dataclasses.fields(Settings)} - {"log"}
+    fields |= {f"log.{field.name}" for field in dataclasses.fields(LogSettings)}
     assert {option.field for option in OPTIONS} == fields
 
 
@@ -24,10 +29,10 @@ GOOD = [
     ("resync", "5m", 300.0),
     ("resync", "PT1H", 3600.0),
     ("workers", "1", 1),
-    ("health_listen", "127.0.0.1:0", "127.0.0.1:0"),
-    ("health_listen", "[::1]:8081", "[::1]:8081"),
-    ("log_level", "debug", "debug"),
-    ("log_format", "json", "json"),
+    ("health_listen", "127.0.0.1:0", Address("127.0.0.1", 0)),
+    ("health_listen", "[::1]:8081", Address("::1", 8081)),
+    ("log.level", "debug", LogLevel.DEBUG),
+    ("log.format", "json", LogFormat.JSON),
 ]
 
 
@@ -35,8 +40,10 @@ GOOD = [
 def test_values(field: str, text: str, value: Any) -> None:
     option = next(option for option in OPTIONS if option.field == field)
     by_flag = Settings.load([f"{option.flag}={text}"], {})
-    by_variable = Settings.load([], {option.env: text})
-    assert by_flag == by_variable == dataclasses.replace(Settings(), **{field: value})
+    (variable,) = option.variables
+    assert by_flag == Settings.load([], {variable: text})
+    assert attrgetter(field)(by_flag) == value
+    assert by_flag == applied(Settings(), {field: value})
 
 
 def test_a_flag_wins_and_an_empty_variable_is_none() -> None:
@@ -49,7 +56,7 @@ def test_a_flag_wins_and_an_empty_variable_is_none() -> None:
 @pytest.mark.parametrize(
     ("argv", "environ", "words"),
     [
-        (["--resync=1s"], {}, ["--resync", "at least 10s"]),
+        (["--resync=1s"], {}, ["--resync", "from 10s to 24h"]),
         (["--resync=soon"], {}, ["--resync", "soon", "must"]),
         ([], {"WORKERS": "0"}, ["WORKERS", "1 to 100"]),
         ([], {"SYSTEM_NAMESPACE": "A.B"}, ["SYSTEM_NAMESPACE", "namespace"]),
@@ -83,7 +90,8 @@ def test_help_fits_a_terminal_and_names_every_variable() -> None:
     assert max(len(line) for line in result.stdout.splitlines()) <= 80
     text = " ".join(result.stdout.split())
     for option in OPTIONS:
-        assert f"[{option.env}; " in text
+        (variable,) = option.variables
+        assert f"[{variable}, default " in text
         assert option.flag in text
 
 

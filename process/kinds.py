@@ -7,10 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from contract.arguments import ARGUMENTS, Place
 from contract.durations import format_duration, parse_duration
-from nats_streaming.errors import InvalidOptions, NatsStreamingError
-from nats_streaming.options import parse_server
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +108,7 @@ def _address(value: str) -> Address:
     match = re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([^:\[\]/\s]*)):([0-9]{1,5})", value, re.ASCII)
     if match is None or int(match[3]) > 65535:
         raise ValueError("must be HOST:PORT, as :8080, 127.0.0.1:8080 or [::1]:8080")
-    return Address(match[1] or match[2] or "0.0.0.0", int(match[3]))  # noqa: S104  every pod address, as the Go program
+    return Address(match[1] or match[2] or "0.0.0.0", int(match[3]))  # noqa: S104  every address of the pod
 
 
 ADDRESS = Kind("HOST:PORT", _address)
@@ -130,38 +127,6 @@ FILE = Kind("FILE", _readable)
 PATH = Kind("PATH", Path)
 
 
-def checked(metavar: str, check: Callable[[str], object]) -> Kind:
-    """A text by the rules of NATS Streaming."""
-
-    def parse(value: str) -> str:
-        try:
-            check(value)
-        except NatsStreamingError as error:
-            raise ValueError(f"must be valid ({error})") from error
-        return value
-
-    return Kind(metavar, parse)
-
-
-def _servers(value: str) -> tuple[str, ...]:
-    """Addresses of one NATS cluster, with commas between."""
-    if re.search(r"[\s\"'<>]", value):  # they would also keep a password from being redacted
-        raise ValueError("must not have blanks or any of \" ' < >: percent-encode them")
-    servers = tuple(_with_scheme(server) for server in value.split(",") if server)
-    try:
-        for server in servers:
-            parse_server(server)
-    except InvalidOptions:  # whose text may show a part of the password
-        raise ValueError("must be nats://[USER:PASSWORD@]HOST:PORT, or with tls://") from None
-    if not servers:
-        raise ValueError("must name a server")
-    return servers
-
-
-def _with_scheme(server: str) -> str:
-    return server if "://" in server else f"nats://{server}"
-
-
 def named(check: Callable[[str], bool], must: str, metavar: str) -> Kind:
     """A name that passes a check."""
 
@@ -173,26 +138,10 @@ def named(check: Callable[[str], bool], must: str, metavar: str) -> Kind:
     return Kind(metavar, parse)
 
 
-def argument(key: str, metavar: str) -> Kind:
-    """As in ``spec.arguments`` of a Channel."""
-
-    def parse(value: str) -> object:
-        number = re.fullmatch(r"-?[0-9]{1,18}", value, re.ASCII)
-        return ARGUMENTS[key].read(int(value) if number else value, Place("", ""))
-
-    return Kind(metavar, parse, ARGUMENTS[key].show)
+def _switch(value: str) -> bool:
+    if value.lower() not in {"on", "off", "true", "false"}:
+        raise ValueError("must be on or off")
+    return value.lower() in {"on", "true"}
 
 
-def _dead_letter_uri(value: str) -> str:
-    """Checked here, completed when the namespace is known."""
-    ARGUMENTS["deadLetterURI"].read(value, Place("namespace", "cluster.local"))
-    return value
-
-
-def _minutes(value: str) -> object:
-    return 60 * int(str(whole(1, 1440).parse(value)))
-
-
-SERVERS = Kind("URL", _servers, ",".join)
-MINUTES = Kind("MINUTES", _minutes)
-DEAD_LETTER_URI = Kind("URI", _dead_letter_uri)
+SWITCH = Kind("on|off", _switch, lambda value: "on" if value else "off")

@@ -1,19 +1,19 @@
 """Settings declared once: from one table come flags, environment, ``--help`` and the documentation.
 
-What settings there are and what they mean is said in ``settings_table.py``.
+Which settings there are, what they mean and how they depend on each other is the business of the
+program.
 """
 
 import argparse
+import sys
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from operator import attrgetter
 from typing import Any, NoReturn
 
 from contract.reports import did_you_mean, shown
-from dispatcher.option_kinds import Kind
-
-PROGRAM = "natss-dispatcher"
+from process.kinds import Kind
 
 _BAR = r"\|"
 """``|`` in a table of Markdown."""
@@ -40,7 +40,7 @@ class Option:
     """The environment variable, if it is not named as the flag."""
 
     go_env: tuple[str, Kind] | None = None
-    """Another variable that the Go program had for it, and what stands in that."""
+    """Another variable that an earlier program had for it, and what stands in that."""
 
     default: str | None = None
     """What is shown as default if it depends on other settings."""
@@ -64,6 +64,20 @@ class Section:
 
     title: str
     options: tuple[Option, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """What ``--help`` and ``--version`` tell of a program besides its settings."""
+
+    name: str
+    version: str
+    usage: str
+    """What follows the name."""
+
+    description: str
+    units: str
+    """How values are written that have a unit: one sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,16 +170,21 @@ class _Parser(argparse.ArgumentParser):
 
 
 def make_parser(
-    sections: Sequence[Section], defaults: object, description: str, version: str
+    program: Program, sections: Sequence[Section], defaults: object
 ) -> argparse.ArgumentParser:
-    """A parser that knows every flag and prints help for terminals of 80 columns."""
+    """A parser that knows every flag and prints help for terminals of 80 columns.
+
+    Args:
+        program: Whose.
+        sections: All of its settings.
+        defaults: The object whose fields they are.
+    """
     parser = _Parser(
-        prog=PROGRAM,
-        usage=f"{PROGRAM} --channels PATH [--channels PATH ...] [options]",
-        description=description,
-        epilog="Durations are written as 30s, 1m30s, PT30S or 30 (seconds), sizes as 65536, 64Ki"
-        " or 8Mi (bytes). In brackets stand the environment variable and the default; a flag wins"
-        " over its variable.",
+        prog=program.name,
+        usage=f"{program.name} {program.usage}",
+        description=program.description,
+        epilog=f"{program.units} In brackets stand the environment variable and the default; a"
+        " flag wins over its variable.",
         formatter_class=_Formatter,
         allow_abbrev=False,
         add_help=False,
@@ -187,7 +206,7 @@ def make_parser(
     group.add_argument(
         "--version",
         action="version",
-        version=f"{PROGRAM} {version}",
+        version=f"{program.name} {program.version}",
         help="show the version and exit",
     )
     return parser
@@ -216,3 +235,22 @@ def markdown(sections: Sequence[Section], defaults: object) -> str:
             )
         lines.append("")
     return "\n".join(lines)
+
+
+def applied(settings: Any, values: Mapping[str, object]) -> Any:
+    """A copy of nested dataclasses with other values of some fields, named as by ``Option``."""
+    for path, value in values.items():
+        settings = _with(settings, path.split("."), value)
+    return settings
+
+
+def _with(settings: Any, path: Sequence[str], new: object) -> Any:
+    name, *rest = path
+    value = _with(getattr(settings, name), rest, new) if rest else new
+    return replace(settings, **{name: value})
+
+
+def exit_with(program: Program, error: Exception) -> NoReturn:
+    """Print a mistake in one line and end the process with status 2."""
+    sys.stderr.write(f"{program.name}: {error}\n")
+    raise SystemExit(2)

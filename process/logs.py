@@ -1,6 +1,6 @@
 """Logging of the process: JSON lines in a cluster, readable on a terminal.
 
-Whatever is logged, by this program or by a library, goes the same way: no bytes (they may be
+Whatever is logged, by the program or by a library, goes the same way: no bytes (they may be
 payloads), no user or password in a URL, no control characters, no text of unlimited length. How
 lines get out without holding up the event loop is the business of ``log_writer.py``.
 """
@@ -18,7 +18,7 @@ import orjson
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from dispatcher.log_writer import LineWriter
+from process.log_writer import LineWriter
 
 
 class LogFormat(enum.Enum):
@@ -53,14 +53,19 @@ class LogSettings:
 _MAX_TEXT = 4096
 _MAX_DEPTH = 4
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-_TALKATIVE = ("watchfiles", "asyncio", "nats")
-"""Libraries whose INFO is of no use to operators."""
 
 
-def configure(settings: LogSettings, stream: TextIO | None = None) -> None:
+def configure(
+    settings: LogSettings, stream: TextIO | None = None, *, quiet: Collection[str] = ()
+) -> None:
     """Send everything that is logged to a stream, by default stderr; until the process ends.
 
     Uncaught exceptions of the main thread are logged as well.
+
+    Args:
+        settings: What is logged, and how.
+        stream: Where to.
+        quiet: Loggers of libraries of which nothing below WARNING is logged.
     """
     stream = sys.stderr if stream is None else stream
     is_terminal = stream.isatty()
@@ -97,7 +102,7 @@ def configure(settings: LogSettings, stream: TextIO | None = None) -> None:
         )
     )
     logging.basicConfig(level=settings.level.number, handlers=[writer], force=True)
-    for name in _TALKATIVE:
+    for name in quiet:
         logging.getLogger(name).setLevel(max(settings.level.number, logging.WARNING))
     sys.excepthook = _log_uncaught
 

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import structlog
 
-from dispatcher.log_writer import LineWriter
-from dispatcher.logs import LogFormat, LogLevel, LogSettings, configure
+from process.log_writer import LineWriter
+from process.logs import LogFormat, LogLevel, LogSettings, configure
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -292,7 +292,7 @@ def test_a_reader_that_is_gone_is_no_error() -> None:
 
 def test_the_process_ends_with_all_lines_written() -> None:
     script = (
-        "import sys, structlog; from dispatcher.logs import LogSettings, configure;"
+        "import sys, structlog; from process.logs import LogSettings, configure;"
         "configure(LogSettings());"
         "[structlog.get_logger('x').info('line', number=i) for i in range(2000)];"
         "raise ValueError('nats://me:s3cret@h')"

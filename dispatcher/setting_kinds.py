@@ -1,0 +1,66 @@
+"""Kinds of values that only settings of the dispatcher take; the others are in process.kinds."""
+
+import re
+from collections.abc import Callable
+
+from contract.arguments import ARGUMENTS, Place
+from nats_streaming.errors import InvalidOptions, NatsStreamingError
+from nats_streaming.options import parse_server
+from process.kinds import Kind, whole
+
+
+def checked(metavar: str, check: Callable[[str], object]) -> Kind:
+    """A text by the rules of NATS Streaming."""
+
+    def parse(value: str) -> str:
+        try:
+            check(value)
+        except NatsStreamingError as error:
+            raise ValueError(f"must be valid ({error})") from error
+        return value
+
+    return Kind(metavar, parse)
+
+
+def _servers(value: str) -> tuple[str, ...]:
+    """Addresses of one NATS cluster, with commas between."""
+    if re.search(r"[\s\"'<>]", value):  # they would also keep a password from being redacted
+        raise ValueError("must not have blanks or any of \" ' < >: percent-encode them")
+    servers = tuple(_with_scheme(server) for server in value.split(",") if server)
+    try:
+        for server in servers:
+            parse_server(server)
+    except InvalidOptions:  # whose text may show a part of the password
+        raise ValueError("must be nats://[USER:PASSWORD@]HOST:PORT, or with tls://") from None
+    if not servers:
+        raise ValueError("must name a server")
+    return servers
+
+
+def _with_scheme(server: str) -> str:
+    return server if "://" in server else f"nats://{server}"
+
+
+def argument(key: str, metavar: str) -> Kind:
+    """As in ``spec.arguments`` of a Channel."""
+
+    def parse(value: str) -> object:
+        number = re.fullmatch(r"-?[0-9]{1,18}", value, re.ASCII)
+        return ARGUMENTS[key].read(int(value) if number else value, Place("", ""))
+
+    return Kind(metavar, parse, ARGUMENTS[key].show)
+
+
+def _dead_letter_uri(value: str) -> str:
+    """Checked here, completed when the namespace is known."""
+    ARGUMENTS["deadLetterURI"].read(value, Place("namespace", "cluster.local"))
+    return value
+
+
+def _minutes(value: str) -> object:
+    return 60 * int(str(whole(1, 1440).parse(value)))
+
+
+SERVERS = Kind("URL", _servers, ",".join)
+MINUTES = Kind("MINUTES", _minutes)
+DEAD_LETTER_URI = Kind("URI", _dead_letter_uri)

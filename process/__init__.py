@@ -1,0 +1,4 @@
+"""What every program needs as a process: settings declared once, and logging.
+
+A program gives the settings and the loggers; nothing here knows what any of them is for.
+"""
