@@ -1,6 +1,8 @@
 """Secrets and certificates that settings name by file, made ready for connections."""
 
 import ssl
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from dispatcher.settings import DeliverySettings, NatsSettings, SettingsError
@@ -8,7 +10,7 @@ from nats_streaming import ConnectionOptions, NatsOptions
 
 
 def connection_options(settings: NatsSettings) -> ConnectionOptions:
-    """How to reach NATS Streaming, and as whom; files are read now.
+    """How to reach NATS Streaming, and as whom.
 
     Raises:
         SettingsError: a file cannot be used.
@@ -19,7 +21,7 @@ def connection_options(settings: NatsSettings) -> ConnectionOptions:
 
 
 def nats_options(settings: NatsSettings) -> NatsOptions:
-    """How to reach NATS; files are read now.
+    """How to reach NATS. Files with secrets are read at each connect, and once now.
 
     Raises:
         SettingsError: a file cannot be used.
@@ -76,10 +78,17 @@ def _load_authorities(context: ssl.SSLContext, file: Path, flag: str) -> None:
         raise SettingsError(f"{flag}: {_reason(error)}: must be certificates in PEM") from error
 
 
-def _secret(file: Path | None, flag: str) -> str | None:
-    """What a file holds, without the line's end that editors add."""
+def _secret(file: Path | None, flag: str) -> Callable[[], str] | None:
+    """Reads a file at each connect, so that a rotated Secret is used; now, to see that it can."""
     if file is None:
         return None
+    read = partial(_read_secret, file, flag)
+    read()
+    return read
+
+
+def _read_secret(file: Path, flag: str) -> str:
+    """What the file holds, without the line's end that editors add."""
     try:
         text = file.read_text("utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:

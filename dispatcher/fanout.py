@@ -2,10 +2,12 @@
 
 A subscriber that goes is not delivered to from that moment on, but its durable is kept for a
 grace: a Subscription is often deleted and made again under the same name, and then takes over the
-position of its predecessor (``dispatcher.handover``).
+position of its predecessor (``dispatcher.handover``). When its whole channel is deleted there is no
+grace. What is to be removed is remembered over restarts (``dispatcher.removals``).
 """
 
 import asyncio
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -20,6 +22,7 @@ from dispatcher.egress.target import InvalidTarget, Target
 from dispatcher.flow import ByteBudget
 from dispatcher.handover import hand_over
 from dispatcher.metrics import Metrics
+from dispatcher.removals import Removal, Removals
 from dispatcher.subscription import Subscription
 from dispatcher.tasks import BackgroundTasks, cancel
 
@@ -51,6 +54,15 @@ class Member:
         self.handover: asyncio.Task[None] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Applied:
+    """A channel as it was applied last."""
+
+    channel: Channel
+    keys: tuple[MemberKey, ...]
+    problems: tuple[Problem, ...]
+
+
 class Fanout:
     """Applies desired states.
 
@@ -59,17 +71,25 @@ class Fanout:
         egress: Posts the events.
         metrics: Gets an entry for each subscription.
         max_bytes: Of events that all subscriptions together hold in memory.
-        grace: Seconds that the durable of a removed subscriber is kept.
+        removals: Durables that are not wanted any more, also those of a former process.
     """
 
     def __init__(
-        self, broker: Broker, egress: Egress, metrics: Metrics, max_bytes: int, grace: float
+        self,
+        broker: Broker,
+        egress: Egress,
+        metrics: Metrics,
+        max_bytes: int,
+        removals: Removals,
     ) -> None:
         self._broker = broker
         self._egress = egress
         self._metrics = metrics
         self._budget = ByteBudget(max_bytes)
-        self._grace = grace
+        self._removals = removals
+        self._is_restored = False
+        self._applied: dict[ResourceName, _Applied] = {}
+        self._deleted: set[ResourceName] = set()
         self._members: dict[MemberKey, Member] = {}
         self._tasks = BackgroundTasks()
 
@@ -78,27 +98,75 @@ class Fanout:
         """Those in their grace included."""
         return self._members
 
-    def apply(self, channels: Mapping[ResourceName, Channel]) -> list[Problem]:
-        """Make the subscriptions those of ``channels``; what could not be used is returned."""
-        problems: list[Problem] = []
-        wanted: set[MemberKey] = set()
-        for channel in channels.values():
-            for subscriber in channel.subscribers:
-                key = MemberKey(channel.name, subscriber.ref)
-                wanted.add(key)
-                plan, faults = make_plan(channel, subscriber)
-                problems += faults
-                member = self._members.get(key)
-                if member is None:
-                    self._add(key, channel, subscriber, plan)
-                else:
-                    self._update(member, channel, subscriber, plan)
-        for key, member in self._members.items():
-            if key not in wanted and member.grace is None:
-                self._begin_grace(member)
-        return problems
+    def apply(
+        self,
+        channels: Mapping[ResourceName, Channel],
+        deleted: Mapping[ResourceName, Channel] | None = None,
+    ) -> list[Problem]:
+        """Make the subscriptions those of ``channels``; what could not be used is returned.
 
-    def _add(self, key: MemberKey, channel: Channel, subscriber: Subscriber, plan: Plan) -> None:
+        Args:
+            channels: A channel that is the same object as before is not looked at again.
+            deleted: The durables of their subscribers are removed at once.
+        """
+        if not self._is_restored:
+            self._is_restored = True
+            self._restore()
+        deleted = deleted or {}
+        applied = {name: self._apply_channel(channel) for name, channel in channels.items()}
+        self._applied = applied
+        for name in deleted.keys() - self._deleted:
+            self._take_over(deleted[name])
+        self._deleted = set(deleted)
+        wanted = {key for each in applied.values() for key in each.keys}
+        for key, member in tuple(self._members.items()):
+            if key in wanted:
+                continue
+            if key.channel in deleted:
+                self._end_now(member)
+            elif member.grace is None:
+                self._begin_grace(member)
+        return [problem for each in applied.values() for problem in each.problems]
+
+    def _apply_channel(self, channel: Channel) -> _Applied:
+        before = self._applied.get(channel.name)
+        if before is not None and before.channel is channel:
+            return before
+        keys: list[MemberKey] = []
+        problems: list[Problem] = []
+        for subscriber in channel.subscribers:
+            key = MemberKey(channel.name, subscriber.ref)
+            keys.append(key)
+            plan, faults = make_plan(channel, subscriber)
+            problems += faults
+            member = self._members.get(key)
+            if member is None:
+                self._add(key, channel, subscriber, plan)
+            else:
+                self._update(member, channel, subscriber, plan)
+        return _Applied(channel, tuple(keys), tuple(problems))
+
+    def _take_over(self, channel: Channel) -> None:
+        """Know the durables of a channel that was deleted while nobody looked."""
+        for subscriber in channel.subscribers:
+            key = MemberKey(channel.name, subscriber.ref)
+            if key not in self._members:
+                self._add(key, channel, subscriber, make_plan(channel, subscriber)[0])
+
+    def _restore(self) -> None:
+        """Go on with the removals of a former process; those wanted again come back after this."""
+        for removal in self._removals:
+            subscriber = Subscriber(removal.ref, uid=removal.durable)
+            key = MemberKey(removal.channel, removal.ref)
+            if key in self._members:  # its second predecessor: of no more use
+                key = MemberKey(
+                    removal.channel, ResourceName(removal.ref.namespace, removal.durable)
+                )
+            channel = Channel(removal.channel, (), (subscriber,))
+            member = self._add(key, channel, subscriber, make_plan(channel, subscriber)[0])
+            self._begin_grace(member, removal.wait)
+
+    def _add(self, key: MemberKey, channel: Channel, subscriber: Subscriber, plan: Plan) -> Member:
         name = f"{key.ref} of channel {key.channel}"
         metrics = self._metrics.subscription(channel.name, subscriber)
         attempts = Attempts(name, plan, self._egress, metrics)
@@ -110,8 +178,9 @@ class Fanout:
             subscription.receive,
         )
         subscription.durable = durable
-        self._members[key] = Member(key, subscriber, subscription, durable)
+        member = self._members[key] = Member(key, subscriber, subscription, durable)
         log.info("subscription added", subscription=name, durable=subscriber.durable)
+        return member
 
     def _update(self, member: Member, channel: Channel, subscriber: Subscriber, plan: Plan) -> None:
         subscription = member.subscription
@@ -119,6 +188,7 @@ class Fanout:
         if member.grace is not None:
             member.grace.cancel()
             member.grace = None
+            self._removals.forget(member.key.channel, member.durable.name.durable)
             subscription.resume(plan)
             log.info("subscription is back within its grace", subscription=subscription.name)
         elif plan != subscription.plan:
@@ -137,6 +207,7 @@ class Fanout:
             self._begin_handover(member)
 
     def _begin_handover(self, member: Member) -> None:
+        self._remember(member, member.durable, 0.0)
         member.handover = self._tasks.start(
             self._hand_over(member), f"handover {member.subscription.name}"
         )
@@ -144,20 +215,44 @@ class Fanout:
     async def _hand_over(self, member: Member) -> None:
         """Move the position to the durable of the present uid, until they are the same."""
         while member.durable.name.durable != member.subscriber.durable:
-            name = DurableName(member.durable.name.subject, member.subscriber.durable)
+            old = member.durable.name
+            name = DurableName(old.subject, member.subscriber.durable)
             await hand_over(self._broker, member, name)
+            self._removals.forget(member.key.channel, old.durable)
             log.info(
                 "durable handed over", subscription=member.subscription.name, durable=name.durable
             )
 
-    def _begin_grace(self, member: Member) -> None:
+    def _remember(self, member: Member, durable: Durable, wait: float) -> None:
+        self._removals.remember(
+            Removal(
+                member.key.channel, member.subscriber.ref, durable.name.durable, time.time() + wait
+            )
+        )
+
+    def _begin_grace(self, member: Member, wait: float | None = None) -> None:
+        """Keep the durable for so many seconds more; None for the usual grace."""
+        grace = self._removals.grace if wait is None else wait
         member.subscription.pause()
-        member.grace = asyncio.get_running_loop().call_later(self._grace, self._end_grace, member)
+        for durable in (member.durable, member.successor):
+            if durable is not None:
+                self._remember(member, durable, grace)
+        member.grace = asyncio.get_running_loop().call_later(grace, self._end_grace, member)
         log.info(
             "subscription removed, its durable is kept for a grace",
             subscription=member.subscription.name,
-            grace_seconds=self._grace,
+            grace_seconds=round(grace, 1),
         )
+
+    def _end_now(self, member: Member) -> None:
+        """Remove it without a grace, or without the rest of it."""
+        if member.grace is not None:
+            member.grace.cancel()
+        member.subscription.pause()
+        for durable in (member.durable, member.successor):
+            if durable is not None:
+                self._remember(member, durable, 0.0)
+        self._end_grace(member)
 
     def _end_grace(self, member: Member) -> None:
         del self._members[member.key]
@@ -173,6 +268,7 @@ class Fanout:
                 durable.remove()
                 await durable.wait_for(DurableState.REMOVED)
                 self._broker.forget(durable)
+                self._removals.forget(member.key.channel, durable.name.durable)
         log.info("subscription unsubscribed", subscription=member.subscription.name)
 
     async def drain(self) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import resource
 import secrets
 import signal
 import sys
@@ -22,9 +23,12 @@ from dispatcher.fanout import Fanout
 from dispatcher.ingress.context import Services
 from dispatcher.ingress.server import Ingress
 from dispatcher.metrics import Metrics
+from dispatcher.removals import Removals
 from dispatcher.settings import PROGRAM, Settings, SettingsError
 from dispatcher.sources import Source
 from dispatcher.sources.files import FileSource
+from dispatcher.sources.kubernetes import KubernetesSource
+from dispatcher.state_folder import StateFolder
 from dispatcher.tasks import cancel
 from nats_streaming import ConnectionOptions
 from process import logs
@@ -42,14 +46,16 @@ class Dispatcher:
     Args:
         settings: Of the process.
         source: Says which channels and subscribers are wanted.
+        removals: Durables that are not wanted any more.
 
     Raises:
         SettingsError: a file that the settings name cannot be used.
     """
 
-    def __init__(self, settings: Settings, source: Source) -> None:
+    def __init__(self, settings: Settings, source: Source, removals: Removals) -> None:
         self._settings = settings
         self._source = source
+        self._removals = removals
         self._metrics = Metrics()
         self._channels: dict[ResourceName, Channel] = {}
         self._problems: list[Problem] = []
@@ -61,7 +67,7 @@ class Dispatcher:
             self._egress,
             self._metrics,
             settings.delivery.max_buffered_bytes,
-            settings.delivery.removal_grace,
+            removals,
         )
         self._routes = Channels()
         services = Services(
@@ -83,6 +89,7 @@ class Dispatcher:
             port = await self._ingress.start(settings.listen.host, settings.listen.port)
             log.info("listening", host=settings.listen.host, port=port)
             working = asyncio.create_task(self._source.run(self._apply), name="source")
+            remembering = asyncio.create_task(self._removals.run(), name="removals")
             ready = asyncio.create_task(self._tell_ready(), name="ready")
             stopping = asyncio.create_task(_wait(stop), name="stop")
             await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -91,6 +98,7 @@ class Dispatcher:
                 working.result()  # the source has broken: end, to be started again
             await cancel(working)
             await self._drain()
+            await cancel(remembering)
         finally:
             await self._close()
 
@@ -105,6 +113,7 @@ class Dispatcher:
     async def _close(self) -> None:
         await self._ingress.close()
         await self._fanout.close()
+        await self._removals.write()
         await self._broker.close()
         await self._egress.close()
         await self._admin.close()
@@ -117,7 +126,7 @@ class Dispatcher:
 
     def _apply(self, state: DesiredState) -> None:
         """Make the wanted state the actual one; deliveries first, so that no event is missed."""
-        problems = [*state.problems, *self._fanout.apply(state.channels)]
+        problems = [*state.problems, *self._fanout.apply(state.channels, state.deleted)]
         for name in self._channels.keys() - state.channels.keys():
             self._metrics.forget_channel(name)
         table = RoutingTable.build(state.channels.values(), self._metrics.channel)
@@ -152,6 +161,12 @@ def _keep_from_collector() -> None:
     gc.freeze()
 
 
+def _raise_open_files() -> None:
+    """Each connection is an open file, and the soft limit is often 1024."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def _broker_options(settings: Settings) -> ConnectionOptions:
     """A publish is given up when its publisher is answered 503."""
     options = connection_options(settings.nats)
@@ -168,13 +183,20 @@ async def serve(settings: Settings) -> None:
     Raises:
         SettingsError, OSError: it cannot start like this.
     """
-    source = FileSource(settings.source.channels, settings.defaults)
-    dispatcher = Dispatcher(settings, source)
+    folder = StateFolder(settings.source.state_dir)
+    removals = Removals(folder, settings.delivery.removal_grace)
+    dispatcher = Dispatcher(settings, _source(settings, folder, removals), removals)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _on_signal, stop, number)
     await dispatcher.run(stop)
+
+
+def _source(settings: Settings, folder: StateFolder, removals: Removals) -> Source:
+    if settings.source.kubernetes:
+        return KubernetesSource(settings.defaults, folder, removals.released)
+    return FileSource(settings.source.channels, settings.defaults)
 
 
 def _on_signal(stop: asyncio.Event, number: signal.Signals) -> None:
@@ -194,6 +216,7 @@ def main() -> None:
         cluster_id=settings.nats.cluster_id,
         client_id=settings.nats.client_id,
     )
+    _raise_open_files()
     try:
         uvloop.run(serve(settings))
     except SettingsError as error:

@@ -40,7 +40,7 @@ __all__ = ["PROGRAM", "Address", "Settings", "SettingsError"]
 PROGRAM = Program(
     name="natss-dispatcher",
     version=importlib.metadata.version("natss-channel"),
-    usage="--channels PATH [--channels PATH ...] [options]",
+    usage="(--channels PATH [--channels PATH ...] | --kubernetes on) [options]",
     description="Takes events over HTTP, stores them in NATS Streaming before it answers 202, and"
     " delivers them to every subscriber of their channel.",
     units="Durations are written as 30s, 1m30s, PT30S or 30 (seconds), sizes as 65536, 64Ki or 8Mi"
@@ -54,6 +54,13 @@ class SourceSettings:
 
     channels: tuple[Path, ...] = ()
     """Files and folders; they need not exist yet."""
+
+    kubernetes: bool = False
+    """The Kubernetes API says what Channels there are, and who subscribes to them."""
+
+    state_dir: Path | None = None
+    """What is in it has to outlive the process, not the pod: without it a restart waits for the
+    Kubernetes API, and forgets which durables were still to be removed."""
 
     cluster_domain: str = DEFAULT_CLUSTER_DOMAIN
     """The end of every DNS name in the cluster."""
@@ -144,6 +151,9 @@ class Settings:
         given = read(SECTIONS, parser(), argv, environ)
         settings = applied(cls(), {path: value.value for path, value in given.items()})
         settings = _derived(settings, given)
+        if "source.kubernetes" not in given and not settings.source.channels:
+            in_pod = bool(environ.get(_IN_POD))
+            settings = applied(settings, {"source.kubernetes": in_pod})
         _check(settings, given)
         return settings
 
@@ -171,6 +181,10 @@ def reference() -> str:
     return markdown(SECTIONS, Settings())
 
 
+_IN_POD = "KUBERNETES_SERVICE_HOST"
+"""The variable that the kubelet sets in every pod."""
+
+
 def _derived(settings: Settings, given: Mapping[str, Given]) -> Settings:
     """Fill in what follows from other settings."""
     source, policy = settings.source, settings.delivery.policy
@@ -194,8 +208,15 @@ _WAYS_TO_LOG_IN = ("user", "token_file", "credentials_file", "nkey_seed_file")
 def _check(settings: Settings, given: Mapping[str, Given]) -> None:
     """Find settings that contradict each other or are missing."""
     nats, policy, ingress = settings.nats, settings.delivery.policy, settings.ingress
-    if not settings.source.channels:
-        raise SettingsError("--channels: say which file or folder has the channels; see --help")
+    source = settings.source
+    if not source.channels and not source.kubernetes:
+        raise SettingsError(
+            "--channels: say which file or folder has the channels, or that they are in the"
+            " cluster (--kubernetes=on); see --help"
+        )
+    if source.channels and source.kubernetes:
+        places = f"{given['source.channels'].where} and {given['source.kubernetes'].where}"
+        raise SettingsError(f"{places}: the channels can be in one of them only")
     if policy.timeout >= policy.ack_wait:
         where = given["delivery.policy.timeout"].where
         raise SettingsError(f"{where}: must be shorter than the ack wait ({policy.ack_wait}s)")

@@ -8,7 +8,18 @@ else ours in the same style.
 from contract.names import is_dns_label, is_dns_name
 from dispatcher.setting_kinds import DEAD_LETTER_URI, MINUTES, SERVERS, argument, checked
 from nats_streaming import names
-from process.kinds import ADDRESS, FILE, PATH, choice, duration, named, size, text, whole
+from process.kinds import (
+    ADDRESS,
+    FILE,
+    PATH,
+    SWITCH,
+    choice,
+    duration,
+    named,
+    size,
+    text,
+    whole,
+)
 from process.logs import LogFormat, LogLevel
 from process.settings import Option, Section
 
@@ -22,6 +33,21 @@ CHANNELS = Section(
             "file or folder with Channel and Subscription documents (YAML or JSON), watched;"
             " may be given more than once, in the variable with : between",
             repeatable=True,
+        ),
+        Option(
+            "source.kubernetes",
+            "--kubernetes",
+            SWITCH,
+            "take the Channels of the cluster, with their spec.subscribable, from the Kubernetes"
+            " API; outside of a pod by KUBECONFIG or ~/.kube/config",
+            default="on in a pod without --channels",
+        ),
+        Option(
+            "source.state_dir",
+            "--state-dir",
+            PATH,
+            "folder for what a restart must not forget: the Channels that the API told last, and"
+            " durables that are still to be removed",
         ),
         Option(
             "source.cluster_domain",

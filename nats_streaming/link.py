@@ -27,7 +27,7 @@ from nats_streaming.errors import (
     ServerUnavailable,
 )
 from nats_streaming.nats_client import NatsClient, Receiver
-from nats_streaming.options import NatsOptions, parse_server
+from nats_streaming.options import NatsOptions, Secret, parse_server
 
 logger = logging.getLogger(__name__)
 
@@ -148,7 +148,7 @@ class Link:
     async def connect(self, name: str) -> None:
         """The one attempt of this link; see ``open_link``."""
         url, options = self._url, self._options
-        user, password, token = options.user, options.password, options.token
+        user, password, token = options.user, _now(options.password), _now(options.token)
         if url.username and url.password is not None:
             user, password = unquote(url.username), unquote(url.password)
         elif url.username:
@@ -244,6 +244,10 @@ def _connect_error(server: str, error: Exception) -> ConnectError:
         return NatsUnreachable((f"{server}: {kind}{text}",))
     detail = f": {error}" if isinstance(error, OSError) else ""
     return AuthenticationFailed(f"the credentials cannot be used: {type(error).__name__}{detail}")
+
+
+def _now(secret: Secret | None) -> str | None:
+    return secret() if callable(secret) else secret
 
 
 def _text(error: BaseException | None) -> str:

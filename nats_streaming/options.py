@@ -5,6 +5,7 @@ Nothing here does I/O; wrong values raise InvalidOptions, or the error of ``name
 
 import ssl
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -24,6 +25,10 @@ def _positive(**values: float) -> None:
             raise InvalidOptions(f"{name} is {value}: it must be more than 0")
 
 
+Secret = str | Callable[[], str]
+"""A secret, or what gives it: called at each connect, so that it may be replaced meanwhile."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NatsOptions:
     """How to reach NATS. Times are in seconds."""
@@ -36,8 +41,8 @@ class NatsOptions:
     """Shown in the monitoring of NATS; the client id if empty."""
 
     user: str | None = None
-    password: str | None = field(default=None, repr=False)
-    token: str | None = field(default=None, repr=False)
+    password: Secret | None = field(default=None, repr=False)
+    token: Secret | None = field(default=None, repr=False)
 
     credentials_file: Path | None = None
     """A ``.creds`` file (JWT and seed), read at each connect, so that it may be replaced."""

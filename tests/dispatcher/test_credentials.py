@@ -9,6 +9,7 @@ import trustme
 
 from dispatcher.credentials import connection_options, nats_options, subscriber_tls
 from dispatcher.settings import DeliverySettings, NatsSettings, SettingsError
+from nats_streaming.options import Secret
 
 
 @pytest.fixture
@@ -24,14 +25,28 @@ def file(tmp_path: Path) -> Callable[[bytes], Path]:
 Write = Callable[[bytes], Path]
 
 
+def given(secret: Secret | None) -> str:
+    assert callable(secret)
+    return secret()
+
+
 def test_password_and_user(file: Write) -> None:
     options = nats_options(NatsSettings(user="me", password_file=file(b"s3cret\n")))
-    assert (options.user, options.password) == ("me", "s3cret")
+    assert options.user == "me"
+    assert given(options.password) == "s3cret"
     assert "s3cret" not in repr(options)
 
 
 def test_token(file: Write) -> None:
-    assert nats_options(NatsSettings(token_file=file(b"  t0ken \r\n"))).token == "  t0ken "
+    options = nats_options(NatsSettings(token_file=file(b"  t0ken \r\n")))
+    assert given(options.token) == "  t0ken "
+
+
+def test_a_rotated_secret_is_used_at_the_next_connect(file: Write) -> None:
+    path = file(b"old")
+    options = nats_options(NatsSettings(token_file=path))
+    path.write_bytes(b"new")
+    assert given(options.token) == "new"
 
 
 def test_files_that_the_client_reads_itself(tmp_path: Path) -> None:
