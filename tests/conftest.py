@@ -1,7 +1,10 @@
 """Fixtures that every folder of tests may use: real servers and names of one's own."""
 
+import asyncio
+import functools
+import inspect
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,29 @@ from tests.servers import NatsStreamingServer
 
 CONFIG = Path(__file__).resolve().parents[1] / "config"
 StartServer = Callable[..., Awaitable[NatsStreamingServer]]
+
+AsyncTest = Callable[..., Coroutine[Any, Any, None]]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Ends an asynchronous test that hangs in time for its fixtures to clean up.
+
+    pytest-timeout cannot: uvloop does not let the exception of a signal handler through.
+    """
+    for item in items:
+        if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
+            marker = item.get_closest_marker("timeout")
+            seconds = float(marker.args[0] if marker else config.getini("timeout"))
+            item.obj = _bounded(item.obj, 0.75 * seconds)
+
+
+def _bounded(test: AsyncTest, seconds: float) -> AsyncTest:
+    @functools.wraps(test)
+    async def bounded(*args: object, **kwargs: object) -> None:
+        async with asyncio.timeout(seconds):
+            await test(*args, **kwargs)
+
+    return bounded
 
 
 @pytest.fixture
