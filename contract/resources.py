@@ -155,3 +155,6 @@ class DesiredState:
 
     channels: Mapping[ResourceName, Channel]
     problems: tuple[Problem, ...] = ()
+    deleted: Mapping[ResourceName, Channel] = field(default_factory=dict)
+    """Channels that were deleted for good and wait until nothing of them is left: the durables of
+    their subscribers are to be removed at once."""

@@ -40,7 +40,7 @@ __all__ = ["PROGRAM", "Address", "Settings", "SettingsError"]
 PROGRAM = Program(
     name="natss-dispatcher",
     version=importlib.metadata.version("natss-channel"),
-    usage="(--channels PATH [--channels PATH ...] | --kubernetes on) [options]",
+    usage="(--channels PATH ... | --kubernetes on) [options]",
     description="Takes events over HTTP, stores them in NATS Streaming before it answers 202, and"
     " delivers them to every subscriber of their channel.",
     units="Durations are written as 30s, 1m30s, PT30S or 30 (seconds), sizes as 65536, 64Ki or 8Mi"
@@ -149,11 +149,11 @@ class Settings:
             SystemExit: ``--help`` or ``--version`` was asked for, and printed.
         """
         given = read(SECTIONS, parser(), argv, environ)
-        settings = applied(cls(), {path: value.value for path, value in given.items()})
+        values = {path: value.value for path, value in given.items()}
+        if not values.keys() & {"source.channels", "source.kubernetes"}:
+            values["source.kubernetes"] = bool(environ.get(_IN_POD))
+        settings: Settings = applied(cls(), values)
         settings = _derived(settings, given)
-        if "source.kubernetes" not in given and not settings.source.channels:
-            in_pod = bool(environ.get(_IN_POD))
-            settings = applied(settings, {"source.kubernetes": in_pod})
         _check(settings, given)
         return settings
 

@@ -5,20 +5,33 @@ has expired is no matter of the caller's: the client logs in anew and repeats th
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
 import kopf
 import orjson
 
-from kube.errors import KubeError, Unauthorized, Unreachable, refusal
+from kube.errors import KubeError, Refusal, Unauthorized, Unreachable, refusal
 from kube.resources import Resource
 
 Document = dict[str, Any]
 
 MERGE_PATCH = "application/merge-patch+json"
 _PAGE = 500
+_MAX_LINE = 32 * 1024 * 1024
+"""Bytes of one event of a watch; etcd stores objects of some 1.5 MiB at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """All objects, as they were at one moment."""
+
+    documents: list[Document]
+    version: str
+    """The ``resourceVersion`` of the list, from which a watch goes on."""
 
 
 class KubeClient:
@@ -53,6 +66,15 @@ class KubeClient:
         namespace: str | None = None,
         labels: Mapping[str, str] | None = None,
     ) -> list[Document]:
+        """The documents of ``list_all``; of a namespace, or of all of them. Raises KubeError."""
+        return (await self.list_all(resource, namespace, labels)).documents
+
+    async def list_all(
+        self,
+        resource: Resource,
+        namespace: str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> Listing:
         """All objects of a namespace, or of all of them, that have the labels.
 
         Each has ``apiVersion`` and ``kind``, which the API leaves out in lists.
@@ -73,7 +95,61 @@ class KubeClient:
                 objects.append(item)
             query["continue"] = page["metadata"].get("continue") or ""
             if not query["continue"]:
-                return objects
+                return Listing(objects, str(page["metadata"].get("resourceVersion") or ""))
+
+    async def watch(
+        self, resource: Resource, version: str, *, seconds: int
+    ) -> AsyncGenerator[Document]:
+        """What happens to the objects from a version on: ``{"type": ..., "object": ...}``.
+
+        It ends by itself. A connection that is dead without a word is noticed 10 s later.
+
+        Args:
+            resource: Of all namespaces.
+            version: Of a ``Listing``, or of the object that was told last.
+            seconds: After which the API server ends it.
+
+        Raises:
+            KubeError: it is broken; ``Conflict`` if that version is too old, so that the objects
+                have to be listed again.
+        """
+        query = {
+            "watch": "true",
+            "resourceVersion": version,
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(seconds),
+        }
+        session, info = await self._connection()
+        try:
+            async with aclosing(self._stream(session, info, resource.path(), query)) as events:
+                async for event in events:
+                    yield event
+        except Unauthorized:
+            if await self._log_in_again(info) is None:
+                raise
+            # Ended, as far as the caller is concerned: the next one has the new credentials.
+
+    async def _stream(
+        self,
+        session: aiohttp.ClientSession,
+        info: kopf.ConnectionInfo,
+        path: str,
+        query: Mapping[str, str],
+    ) -> AsyncGenerator[Document]:
+        total = int(query["timeoutSeconds"]) + 10
+        timeout = aiohttp.ClientTimeout(total=total, sock_connect=self._timeout.total)
+        headers = {**info.as_http_headers(), "Accept": "application/json"}
+        url = info.server.rstrip("/") + path
+        try:
+            async with session.get(url, params=query, headers=headers, timeout=timeout) as response:
+                if response.status != 200:
+                    raise _refused(response, await response.read())
+                async for event in _events(response.content):
+                    yield event
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise _unreachable(error) from error
+        except RuntimeError as error:  # aiohttp: the session was closed by a login meanwhile
+            raise Unreachable(str(error)) from error
 
     async def create(
         self, resource: Resource, body: Document, namespace: str | None = None
@@ -161,18 +237,12 @@ class KubeClient:
             ) as response:
                 raw = await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise Unreachable(
-                f"no answer from the Kubernetes API: {error or type(error).__name__}"
-            ) from error
+            raise _unreachable(error) from error
         except RuntimeError as error:  # aiohttp: the session was closed by a login meanwhile
             raise Unreachable(str(error)) from error
-        try:
-            answer = orjson.loads(raw)
-        except orjson.JSONDecodeError:
-            answer = None
+        answer = _decoded(raw)
         if response.status >= 400 or not isinstance(answer, dict):
-            status = response.status if response.status >= 400 else 502
-            raise refusal(status, answer, response.headers.get("Retry-After"))
+            raise _refused(response, raw)
         return answer
 
     async def _connection(self) -> tuple[aiohttp.ClientSession, kopf.ConnectionInfo]:
@@ -210,3 +280,37 @@ class KubeClient:
         if self._session is None or self._info is None:
             raise KubeError("the client is closed")
         return self._session, self._info
+
+
+async def _events(content: aiohttp.StreamReader) -> AsyncIterator[Document]:
+    """The events of a watch, one a line; an error among them is raised."""
+    rest = b""
+    async for chunk in content.iter_any():
+        *lines, rest = (rest + chunk).split(b"\n")
+        if len(rest) > _MAX_LINE:
+            raise refusal(502, None, None)
+        for line in lines:
+            event = _decoded(line)
+            if not isinstance(event, dict) or not isinstance(event.get("object"), dict):
+                raise refusal(502, None, None)
+            if event.get("type") == "ERROR":
+                status = event["object"]
+                raise refusal(int(status.get("code") or 500), status, None)
+            yield event
+
+
+def _decoded(raw: bytes) -> object:
+    """None for what is no JSON."""
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _refused(response: aiohttp.ClientResponse, raw: bytes) -> Refusal:
+    status = response.status if response.status >= 400 else 502
+    return refusal(status, _decoded(raw), response.headers.get("Retry-After"))
+
+
+def _unreachable(error: BaseException) -> Unreachable:
+    return Unreachable(f"no answer from the Kubernetes API: {error or type(error).__name__}")

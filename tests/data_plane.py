@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
 
@@ -13,6 +14,8 @@ from dispatcher.event import encode
 from dispatcher.fanout import Fanout
 from dispatcher.limits import EgressLimits
 from dispatcher.metrics import Metrics
+from dispatcher.removals import Removals
+from dispatcher.state_folder import StateFolder
 from nats_streaming import ConnectionOptions, NatsOptions
 from tests.servers import NatsStreamingServer
 
@@ -37,13 +40,21 @@ def event(event_id: str, body: bytes = b"{}") -> bytes:
 class DataPlane:
     """Delivers channels to subscribers; ``async with`` starts and closes it."""
 
-    def __init__(self, server: NatsStreamingServer, client_id: str, grace: float = 60.0) -> None:
+    def __init__(
+        self,
+        server: NatsStreamingServer,
+        client_id: str,
+        grace: float = 60.0,
+        state_dir: Path | None = None,
+    ) -> None:
         self.client_id = client_id
         self.metrics = Metrics()
         options = connection_options(server, client_id)
         self.broker = Broker(options, "publisher", self.metrics)
         self.egress = Egress(EgressLimits())
-        self.fanout = Fanout(self.broker, self.egress, self.metrics, 64 * MIB, grace)
+        removals = Removals(StateFolder(state_dir), grace)
+        self.removals = removals
+        self.fanout = Fanout(self.broker, self.egress, self.metrics, 64 * MIB, removals)
         self.channel = ResourceName("default", client_id)
 
     @property

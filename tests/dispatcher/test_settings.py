@@ -83,6 +83,8 @@ def test_defaults() -> None:
 
 OTHER_VALUES: dict[str, tuple[str, object]] = {
     "source.channels": ("a.yaml", (Path("channels.yaml"), Path("a.yaml"))),
+    "source.kubernetes": ("off", False),
+    "source.state_dir": ("/var/state", Path("/var/state")),
     "source.cluster_domain": ("example.org", "example.org"),
     "source.system_namespace": ("kyma", "kyma"),
     "nats.servers": ("nats://a:1,tls://b:2,c:3", ("nats://a:1", "tls://b:2", "nats://c:3")),
@@ -247,6 +249,20 @@ def test_a_mistake_is_one_clear_line(argv: tuple[str, ...], text: str) -> None:
 def test_channels_are_required() -> None:
     with pytest.raises(SettingsError, match="--channels: say which file or folder"):
         Settings.load([], {})
+
+
+def test_in_a_pod_the_channels_are_those_of_the_cluster() -> None:
+    pod = {"KUBERNETES_SERVICE_HOST": "10.96.0.1"}
+    assert Settings.load([], pod).source.kubernetes
+    assert not Settings.load(["--channels", "a.yaml"], pod).source.kubernetes
+    assert Settings.load(["--kubernetes", "on"], {}).source.kubernetes
+    with pytest.raises(SettingsError, match="--channels"):
+        Settings.load(["--kubernetes", "off"], pod)
+
+
+def test_channels_are_in_files_or_in_the_cluster() -> None:
+    with pytest.raises(SettingsError, match="CHANNELS and --kubernetes: the channels can be in o"):
+        Settings.load(["--kubernetes", "on"], {"CHANNELS": "a.yaml"})
 
 
 def test_one_way_to_log_in(tmp_path: Path) -> None:

@@ -1,0 +1,258 @@
+"""The Channels of a cluster as the API told them, each read when it changes.
+
+Pure. It decides what is believed when Channels are missing from a list; who lists and watches is
+``kubernetes.py``.
+"""
+
+import enum
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import Any
+
+from contract.documents import desired_state
+from contract.metadata import API_VERSION
+from contract.names import PROVISIONER
+from contract.resources import Channel, Defaults, DesiredState, Problem, ResourceName
+
+FINALIZER = "natss-dispatcher"
+"""The Go dispatcher's name for it, so that each may go on with the other's Channels."""
+
+Document = dict[str, Any]
+
+_METADATA = ("name", "namespace", "uid", "resourceVersion", "deletionTimestamp", "finalizers")
+
+
+class Belief(enum.Enum):
+    """What was made of a list of all Channels."""
+
+    TAKEN = "taken"
+    BEHIND = "behind"  # Channels are missing, but the list is older than what was seen before
+    EMPTY = "empty"  # nothing is there any more: is that so?
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One Channel."""
+
+    document: Document
+    """What is needed of it to start without the API."""
+
+    channel: Channel | None
+    """None for a Channel of another provisioner, and for one that cannot be read."""
+
+    problems: tuple[Problem, ...]
+
+    @property
+    def name(self) -> ResourceName:
+        metadata = self.document["metadata"]
+        return ResourceName(metadata["namespace"], metadata["name"])
+
+    @property
+    def uid(self) -> str:
+        return str(self.document["metadata"]["uid"])
+
+    @property
+    def version(self) -> str:
+        return str(self.document["metadata"]["resourceVersion"])
+
+    @property
+    def finalizers(self) -> list[str]:
+        return list(self.document["metadata"].get("finalizers") or ())
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the Channel cannot vanish without this program's consent."""
+        return FINALIZER in self.finalizers
+
+    @property
+    def is_deleted(self) -> bool:
+        """Whether somebody has deleted it: it waits for finalizers only."""
+        return "deletionTimestamp" in self.document["metadata"]
+
+    @property
+    def wants_finalizer(self) -> bool:
+        return self.channel is not None and not self.is_deleted and not self.is_held
+
+    @property
+    def wants_release(self) -> bool:
+        return self.is_deleted and self.is_held and _is_of_natss(self.document)
+
+    def means_the_same_as(self, other: "Entry") -> bool:
+        """Whether nothing differs that anybody acts on."""
+        return (
+            self.channel is other.channel
+            and self.problems == other.problems
+            and self.is_deleted == other.is_deleted
+            and self.finalizers == other.finalizers
+        )
+
+
+class ChannelTable:
+    """All Channels by name.
+
+    Args:
+        defaults: What documents leave open.
+    """
+
+    def __init__(self, defaults: Defaults) -> None:
+        self._defaults = defaults
+        self._entries: dict[ResourceName, Entry] = {}
+        self._served: set[ResourceName] = set()
+        self._highest = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(tuple(self._entries.values()))
+
+    def get(self, name: ResourceName) -> Entry | None:
+        return self._entries.get(name)
+
+    def put(self, document: Mapping[str, Any], *, even_if_older: bool = False) -> bool:
+        """Take a Channel as it is now; whether anything has changed that matters here.
+
+        What is older than what is known of the same object is passed over: the answer to a
+        request may come before the watch tells what was before it.
+        """
+        name = name_of(document)
+        before = self._entries.get(name)
+        if before is not None:
+            if before.version == _version(document):
+                return False
+            if before.uid == document["metadata"]["uid"] and not even_if_older:
+                known, new = _number(before.version), _number(_version(document))
+                if known is not None and new is not None and new < known:
+                    return False
+        self._note(_version(document))
+        entry = self._read(_trimmed(document), before)
+        self._entries[name] = entry
+        return before is None or not entry.means_the_same_as(before)
+
+    def discard(self, document: Mapping[str, Any]) -> bool:
+        """Forget a Channel that the API no longer has; whether it was known."""
+        self._note(_version(document))
+        name = name_of(document)
+        entry = self._entries.get(name)
+        if entry is None or entry.uid != document["metadata"]["uid"]:
+            return False
+        self._forget(name)
+        return True
+
+    def is_behind(self, version: str) -> bool:
+        """Whether a list is older than what was seen before."""
+        number = _number(version)
+        return number is not None and number < self._highest
+
+    def drop_missing(
+        self, listed: AbstractSet[ResourceName], version: str, *, empty_is_true: bool = False
+    ) -> Belief:
+        """Forget the Channels that a list does not have.
+
+        A Channel that is missing without having been seen to go may be missing by fault: of an API
+        server on an empty or an old store. It stays then, for with it would go its subscribers'
+        backlog. A list is not believed if it is older than what was seen before, nor if it is
+        empty, unless ``empty_is_true``.
+        """
+        missing = self._entries.keys() - listed
+        if missing and self.is_behind(version):
+            return Belief.BEHIND
+        if missing and not listed and not empty_is_true:
+            return Belief.EMPTY
+        for name in missing:
+            self._forget(name)
+        self._note(version)
+        return Belief.TAKEN
+
+    def serve(self, name: ResourceName) -> None:
+        """Serve a Channel although it has no finalizer."""
+        self._served.add(name)
+
+    def state(self) -> DesiredState:
+        """What is wanted now; Channels that have no finalizer yet are not in it."""
+        channels: dict[ResourceName, Channel] = {}
+        deleted: dict[ResourceName, Channel] = {}
+        problems: list[Problem] = []
+        for name, entry in self._entries.items():
+            problems += entry.problems
+            if entry.channel is None:
+                continue
+            if entry.is_deleted:
+                deleted[name] = entry.channel
+            elif entry.is_held or name in self._served:
+                self._served.add(name)
+                channels[name] = entry.channel
+        return DesiredState(channels, tuple(problems), deleted)
+
+    def dump(self) -> Document:
+        """All that ``load`` needs, as JSON values."""
+        entries = [entry.document for entry in self._entries.values() if entry.channel is not None]
+        return {"version": str(self._highest), "channels": entries}
+
+    def load(self, dumped: object) -> None:
+        """Take what a former process knew.
+
+        Raises:
+            LookupError, TypeError, ValueError: it is nothing that ``dump`` gave.
+        """
+        if not isinstance(dumped, dict):
+            raise TypeError(f"is {type(dumped).__name__}, not an object")
+        for document in dumped["channels"]:
+            self.put(document)
+        self._note(str(dumped["version"]))
+
+    def _read(self, document: Document, before: Entry | None) -> Entry:
+        """A Channel that is equal to the one before is the same object, which is quick to see."""
+        known = before.channel if before is not None else None
+        metadata = {k: v for k, v in document["metadata"].items() if k != "deletionTimestamp"}
+        state = desired_state(
+            [("", {**document, "metadata": metadata})],
+            self._defaults,
+            DesiredState({known.name: known} if known is not None else {}),
+        )
+        channel = next(iter(state.channels.values()), None)
+        return Entry(document, known if channel == known else channel, state.problems)
+
+    def _forget(self, name: ResourceName) -> None:
+        del self._entries[name]
+        self._served.discard(name)
+
+    def _note(self, version: str) -> None:
+        self._highest = max(self._highest, _number(version) or 0)
+
+
+def name_of(document: Mapping[str, Any]) -> ResourceName:
+    """Of any document of the API that is in a namespace."""
+    metadata = document["metadata"]
+    return ResourceName(metadata["namespace"], metadata["name"])
+
+
+def _version(document: Mapping[str, Any]) -> str:
+    return str(document["metadata"]["resourceVersion"])
+
+
+def _number(version: str) -> int | None:
+    """Versions of one kind can be compared as numbers; those that are none cannot."""
+    return int(version) if version.isascii() and version.isdigit() else None
+
+
+def _is_of_natss(document: Mapping[str, Any]) -> bool:
+    """Also of Channels that cannot be read: they must be deletable all the same."""
+    provisioner = document["spec"].get("provisioner")
+    return isinstance(provisioner, dict) and provisioner.get("name") == PROVISIONER
+
+
+def _trimmed(document: Mapping[str, Any]) -> Document:
+    """The parts that are read here; the rest would only take memory."""
+    status = document.get("status")
+    address = status.get("address") if isinstance(status, Mapping) else None
+    metadata = document["metadata"]
+    spec = document.get("spec")
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "Channel",
+        "metadata": {key: metadata[key] for key in _METADATA if metadata.get(key) is not None},
+        "spec": spec if isinstance(spec, Mapping) else {},
+        **({"status": {"address": address}} if address else {}),
+    }

@@ -1,0 +1,196 @@
+"""The desired state from a Kubernetes cluster: its Channels, with those who subscribe to them.
+
+Subscriptions are not read: whoever controls them keeps ``spec.subscribable`` of the Channels. What
+the API told last is kept, in memory and in the state folder: an API that is away, that is read
+from an old store or that shows nothing by fault takes no subscriber away.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+
+import structlog
+
+from contract.metadata import API_VERSION
+from contract.resources import Defaults, DesiredState, ResourceName
+from dispatcher.sources.channel_table import Belief, ChannelTable, name_of
+from dispatcher.sources.finalizers import Finalizers
+from dispatcher.state_folder import StateFolder
+from kube import (
+    Changed,
+    Failed,
+    KubeClient,
+    KubeError,
+    Listing,
+    Resource,
+    connection_info,
+    follow,
+)
+
+log = structlog.get_logger(__name__)
+
+_GROUP, _, _VERSION = API_VERSION.partition("/")
+CHANNELS = Resource(_GROUP, _VERSION, "channels", "Channel")
+
+_FILE = "channels.json"
+_AT_ONCE = 20
+"""Channels that are read before others get their turn: some 5 ms."""
+
+_SETTLE = 0.05
+"""Seconds in which changes are collected, to be applied together."""
+
+_FIRST_ANSWER = 3.0
+"""Seconds that the API may take at the start, before what is in the state folder is used."""
+
+_KEEP_EVERY = 1.0
+"""Seconds between two writes to the state folder."""
+
+
+class KubernetesSource:
+    """Follows the Channels of all namespaces.
+
+    Args:
+        defaults: What documents leave open.
+        folder: Where the Channels are kept for a start without the API.
+        released: Returns when a deleted Channel needs to wait for nothing more.
+        client: Of the Kubernetes API; None for one with the credentials of this process.
+        empty_is_true: Seconds after which a list that was suddenly empty is asked for again, and
+            believed.
+    """
+
+    def __init__(
+        self,
+        defaults: Defaults,
+        folder: StateFolder,
+        released: Callable[[ResourceName], Awaitable[None]],
+        *,
+        client: KubeClient | None = None,
+        empty_is_true: float = 60.0,
+    ) -> None:
+        self._client = client or KubeClient(connection_info, field_manager="natss-dispatcher")
+        self._folder = folder
+        self._empty_is_true = empty_is_true
+        self._table = ChannelTable(defaults)
+        self._finalizers = Finalizers(
+            self._client, CHANNELS, self._table, released, self._note_change
+        )
+        self._changed = asyncio.Event()
+        self._unkept = asyncio.Event()
+        self._answered = asyncio.Event()
+        self._doubts = False
+        self._last_error: str | None = None
+
+    async def run(self, apply: Callable[[DesiredState], None]) -> None:
+        """``dispatcher.sources.Source.run``. Without the API and a kept state it waits."""
+        try:
+            known = await self._load()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._apply(apply, known), name="apply channels")
+                group.create_task(self._follow(), name="follow channels")
+                group.create_task(self._keep(), name="keep channels")
+        finally:
+            await self._finalizers.close()
+            await self._client.close()
+
+    async def _load(self) -> DesiredState | None:
+        """What a former process knew; None if it left nothing."""
+        value = self._folder.read(_FILE)
+        if value is None:
+            return None
+        try:
+            self._table.load(value)
+        except (LookupError, TypeError, ValueError) as error:
+            log.warning("channels that were kept cannot be read", reason=repr(error))
+        return self._table.state() if self._table else None
+
+    async def _apply(
+        self, apply: Callable[[DesiredState], None], known: DesiredState | None
+    ) -> None:
+        """Apply what is wanted whenever it has changed.
+
+        What a former process knew goes first, even if the API has answered since: what has gone
+        meanwhile is seen to go then, and its durables are removed as ever.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(None if known is None else _FIRST_ANSWER):
+                await self._answered.wait()
+        if known is not None:
+            if not self._answered.is_set() or self._last_error is not None:
+                log.warning("starting with the channels that were known last")
+            apply(known)
+        while True:
+            self._changed.clear()
+            apply(self._table.state())
+            for entry in self._table:
+                self._finalizers.look_at(entry)
+            self._unkept.set()
+            await self._changed.wait()
+            await asyncio.sleep(_SETTLE)
+
+    async def _follow(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with (
+                    asyncio.timeout(None) as patience,
+                    aclosing(follow(self._client, CHANNELS)) as news,
+                ):
+                    async for each in news:
+                        await self._take(each, patience)
+
+    async def _take(self, news: Listing | Changed | Failed, patience: asyncio.Timeout) -> None:
+        """Take what the API tells; if it is to be asked again soon, patience ends then."""
+        match news:
+            case Listing():
+                belief = await self._take_all(news)
+                self._doubts = belief is not Belief.TAKEN
+                loop = asyncio.get_running_loop()
+                patience.reschedule(loop.time() + self._empty_is_true if self._doubts else None)
+                self._answered.set()
+            case Changed(document, deleted):
+                take = self._table.discard if deleted else self._table.put
+                if take(document):
+                    self._note_change()
+            case Failed(error):
+                self._tell(error)
+                if self._table:
+                    self._answered.set()
+
+    async def _take_all(self, listing: Listing) -> Belief:
+        is_behind = self._table.is_behind(listing.version)
+        names = set()
+        for number, document in enumerate(listing.documents, start=1):
+            names.add(name_of(document))
+            self._table.put(document, even_if_older=is_behind)
+            if number % _AT_ONCE == 0:
+                await asyncio.sleep(0)
+        belief = self._table.drop_missing(
+            names, listing.version, empty_is_true=self._doubts and not is_behind
+        )
+        if belief is not Belief.TAKEN and not self._doubts:
+            log.warning("channels are missing in a list, kept until that is sure", why=belief.value)
+        if self._last_error is not None:
+            log.info("the Kubernetes API answers again")
+            self._last_error = None
+        self._note_change()
+        return belief
+
+    async def _keep(self) -> None:
+        """Write what is known to the state folder, not too often."""
+        while self._folder.keeps:
+            await self._unkept.wait()
+            self._unkept.clear()
+            await self._folder.write(_FILE, self._table.dump())
+            await asyncio.sleep(_KEEP_EVERY)
+
+    def _note_change(self) -> None:
+        self._changed.set()
+
+    def _tell(self, error: KubeError) -> None:
+        """Log why the API cannot be followed, once for each reason."""
+        if str(error) != self._last_error:
+            log.warning(
+                "the Kubernetes API fails, going on with the channels as they are",
+                reason=str(error),
+            )
+        self._last_error = str(error)

@@ -1,0 +1,76 @@
+"""What a process leaves for the next one, in files of a folder that outlives it.
+
+Each file is replaced as a whole, so that a process that dies while writing leaves the old one.
+Without a folder nothing is kept.
+"""
+
+import asyncio
+import os
+from pathlib import Path
+
+import orjson
+import structlog
+
+log = structlog.get_logger(__name__)
+
+
+class StateFolder:
+    """Reads and writes JSON values by name.
+
+    Args:
+        path: It is made if it is not there; None to keep nothing.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+
+    @property
+    def keeps(self) -> bool:
+        """Whether what is written is there after a restart."""
+        return self._path is not None
+
+    def read(self, name: str) -> object:
+        """A value that was written; None if there is none, or it cannot be read."""
+        if self._path is None:
+            return None
+        file = self._path / name
+        try:
+            value: object = orjson.loads(file.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, orjson.JSONDecodeError) as error:
+            log.warning(
+                "state of a former process cannot be read", file=str(file), reason=str(error)
+            )
+            return None
+        return value
+
+    async def write(self, name: str, value: object) -> bool:
+        """Write a value so that it survives even a crash of the machine; whether it was done.
+
+        A failure is logged and nothing else: to go on without is better than to stop.
+        """
+        if self._path is None:
+            return False
+        data = orjson.dumps(value)
+        try:
+            await asyncio.to_thread(_replace, self._path / name, data)
+        except OSError as error:
+            log.error("state cannot be kept for a restart", file=name, reason=str(error))
+            return False
+        return True
+
+
+def _replace(file: Path, data: bytes) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    staged = file.with_name(f".{file.name}.staged")
+    with staged.open("wb") as output:
+        output.write(data)
+        output.flush()
+        os.fsync(output.fileno())
+    staged.replace(file)
+    folder = os.open(file.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

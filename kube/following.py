@@ -1,0 +1,93 @@
+"""Follows all objects of a kind: lists them, watches them, and lists again when a watch breaks.
+
+Nothing ends it but its owner: failures are told and tried again. What they mean for what was seen
+before is left to the owner, who keeps it.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from kube.client import Document, KubeClient, Listing
+from kube.errors import Conflict, KubeError, Refusal
+from kube.resources import Resource
+
+_WATCH_SECONDS = 60
+"""A watch is renewed so often, and so a dead connection is noticed in little more."""
+
+_FIRST_WAIT = 0.2
+_LONGEST_WAIT = 3.0
+"""Seconds between two tries: doubled from the first to the longest."""
+
+_STEADY = 5.0
+"""A watch that lived so many seconds was a good one: the next waits are short again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """One object was created, changed or deleted."""
+
+    document: Document
+    deleted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The API is away or refuses; it is asked again."""
+
+    error: KubeError
+
+
+async def follow(
+    client: KubeClient, resource: Resource, *, watch_seconds: int = _WATCH_SECONDS
+) -> AsyncGenerator[Listing | Changed | Failed]:
+    """Tell all objects, then each change, and all objects again whenever some may be missed.
+
+    A list is asked for anew after every failure, not only after 410 Gone: a watch from a version
+    that a restored etcd has not reached yet would be silent without an end.
+    """
+    version: str | None = None
+    wait = _FIRST_WAIT
+    while True:
+        began = time.monotonic()
+        try:
+            if version is None:
+                listing = await client.list_all(resource)
+                version = listing.version
+                yield listing
+            began = time.monotonic()
+            async with aclosing(_changes(client, resource, version, watch_seconds)) as changes:
+                async for reached, change in changes:
+                    version = reached
+                    if change is not None:
+                        yield change
+        except Conflict:
+            version = None
+        except KubeError as error:
+            version = None
+            yield Failed(error)
+            if isinstance(error, Refusal) and error.retry_after is not None:
+                wait = max(wait, min(error.retry_after, 10 * _LONGEST_WAIT))
+        if time.monotonic() - began >= _STEADY:
+            wait = _FIRST_WAIT
+            if version is not None:
+                continue
+        await asyncio.sleep(wait * random.uniform(0.8, 1.2))  # noqa: S311  jitter, no secret
+        wait = min(2 * wait, _LONGEST_WAIT)
+
+
+async def _changes(
+    client: KubeClient, resource: Resource, version: str, seconds: int
+) -> AsyncGenerator[tuple[str, Changed | None]]:
+    """Each version that was reached, with what changed; bookmarks have no change."""
+    async with aclosing(client.watch(resource, version, seconds=seconds)) as events:
+        async for event in events:
+            document = event["object"]
+            reached = str(document["metadata"]["resourceVersion"])
+            if event["type"] == "BOOKMARK":
+                yield reached, None
+            else:
+                yield reached, Changed(document, event["type"] == "DELETED")
