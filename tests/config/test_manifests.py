@@ -61,9 +61,13 @@ def test_the_image_is_the_one_of_this_version() -> None:
 
 
 def test_only_settings_that_exist_are_set() -> None:
-    known = {option.env for option in OPTIONS}
-    (deployment,) = of_kind("Deployment")
-    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    known = {variable for option in OPTIONS for variable in option.variables}
+    (container,) = (
+        container
+        for deployment in of_kind("Deployment")
+        for container in deployment["spec"]["template"]["spec"]["containers"]
+        if container["command"] == ["natss-provisioner"]
+    )
     assert {variable["name"] for variable in container["env"]} <= known
 
 
@@ -80,7 +84,7 @@ def test_pods_are_admitted_under_the_strictest_standard(
         )
         kubernetes.create(
             f"/api/v1/namespaces/{unique_name}/pods",
-            {"metadata": {"name": "one"}, "spec": template["spec"]},
+            {"metadata": {"name": account}, "spec": template["spec"]},
         )
 
 
