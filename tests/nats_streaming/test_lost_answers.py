@@ -23,7 +23,7 @@ async def test_lost_subscribe_answer(
     """Subscribe timeout: ended by its delivery inbox, then again; no `duplicate durable`."""
     nats, streaming = nats_apart
     connection, _ = await connect(
-        nats.url, cluster_id="apart", request_timeout=0.3, ping_interval=60
+        nats.url, cluster_id="apart", request_timeout=1.0, ping_interval=60
     )
     received = Received()
     streaming.pause()
@@ -42,7 +42,7 @@ async def test_lost_subscribe_answer_of_a_group(
     """No ghost member is left, that would take messages and ack none."""
     nats, streaming = nats_apart
     connection, _ = await connect(
-        nats.url, cluster_id="apart", request_timeout=0.3, ping_interval=60
+        nats.url, cluster_id="apart", request_timeout=1.0, ping_interval=60
     )
     received = Received()
     options = replace(DURABLE, queue="g", max_inflight=1)
