@@ -13,6 +13,8 @@ READY = "Ready"
 PROVISIONED = "Provisioned"
 ADDRESSABLE = "Addressable"
 PROVISIONER_INSTALLED = "ProvisionerInstalled"
+RESOLVED = "Resolved"
+CHANNEL_READY = "ChannelReady"
 
 
 class Status(enum.Enum):
@@ -80,10 +82,22 @@ def written(previous: object, conditions: Sequence[Condition], now: str) -> list
 
 def is_true(status: object, kind: str) -> bool:
     """Whether a condition in a ``status`` that was read is true."""
-    if not isinstance(status, Mapping):
-        return False
-    entry = _readable(status.get("conditions")).get(kind, {})
-    return bool(entry.get("status") == Status.TRUE.value)
+    return bool(_entry(status, kind).get("status") == Status.TRUE.value)
+
+
+def reason_of(status: object, kind: str) -> str:
+    """The reason of a condition in a ``status`` that was read; empty if it has none."""
+    return str(_entry(status, kind).get("reason") or "")
+
+
+def since(status: object, kind: str) -> str:
+    """The ``lastTransitionTime`` of a condition in a ``status`` that was read, or nothing."""
+    return str(_entry(status, kind).get("lastTransitionTime") or "")
+
+
+def _entry(status: object, kind: str) -> Mapping[str, Any]:
+    conditions = status.get("conditions") if isinstance(status, Mapping) else None
+    return _readable(conditions).get(kind, {})
 
 
 def _readable(conditions: object) -> dict[str, Mapping[str, Any]]:

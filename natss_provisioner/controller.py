@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +10,10 @@ from contract.names import OLD_CHANNEL_LABEL, PROVISIONER
 from contract.resources import ResourceName
 from kube import KubeError
 from natss_provisioner.conditions import READY, is_true
-from natss_provisioner.handlers import channel, provisioner
+from natss_provisioner.dependents import Dependents
+from natss_provisioner.handlers import channel, provisioner, subscribers, subscription, targets
 from natss_provisioner.handlers.context import Context
-from natss_provisioner.resources import CHANNELS
+from natss_provisioner.resources import CHANNELS, SUBSCRIPTIONS
 from natss_provisioner.settings import Settings
 from natss_provisioner.work import WorkQueue
 
@@ -39,7 +40,27 @@ class ChannelKey:
         return f"Channel {self.name}"
 
 
-Key = ProvisionerKey | ChannelKey
+@dataclass(frozen=True, slots=True)
+class SubscriptionKey:
+    """A Subscription to be reconciled."""
+
+    name: ResourceName
+
+    def __str__(self) -> str:
+        return f"Subscription {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class SubscribersKey:
+    """A Channel in whose list of subscribers something may be left over."""
+
+    name: ResourceName
+
+    def __str__(self) -> str:
+        return f"subscribers of Channel {self.name}"
+
+
+Key = ProvisionerKey | ChannelKey | SubscriptionKey | SubscribersKey
 
 
 class Controller:
@@ -55,7 +76,14 @@ class Controller:
         self._resync = settings.resync
         self._channels: set[ResourceName] = set()  # ours
         self._ready: bool | None = None
+        self._dependents = Dependents() if settings.subscription_controller else None
+        self._sights: dict[ResourceName, tuple[object, ...]] = {}
         self._queue: WorkQueue[Key] = WorkQueue(self._reconcile, workers=settings.workers)
+
+    @property
+    def has_subscriptions(self) -> bool:
+        """Whether ``on_subscription`` is to be called."""
+        return self._dependents is not None
 
     async def run(self) -> None:
         """Reconcile until cancelled."""
@@ -84,6 +112,42 @@ class Controller:
         else:
             self._channels.add(name)
             self._queue.add(ChannelKey(name))
+        if self._dependents is not None:
+            self._tell_dependents(self._dependents, dict(body), deleted=deleted)
+
+    def on_subscription(self, body: dict[str, Any], *, deleted: bool) -> None:
+        """A Subscription to whatever channel."""
+        if self._dependents is None:
+            return
+        name = ResourceName(body["metadata"]["namespace"], body["metadata"]["name"])
+        before = self._dependents.drop(name) if deleted else self._dependents.put(body)
+        if before is not None and before.channel is not None:
+            left = deleted or self._dependents.channel_of.get(before.uid) != before.channel
+            if left:
+                self._queue.add(SubscribersKey(before.channel))
+        if not deleted:
+            self._queue.add(SubscriptionKey(name))
+
+    def _tell_dependents(
+        self, dependents: Dependents, body: dict[str, Any], *, deleted: bool
+    ) -> None:
+        """Have those Subscriptions reconciled that a change of a Channel concerns."""
+        name = ResourceName(body["metadata"]["namespace"], body["metadata"]["name"])
+        sight = None if deleted else _sight(body)
+        if sight != self._sights.get(name):
+            self._queue_all(dependents.on(name))
+        if sight is None:
+            self._sights.pop(name, None)
+            return
+        self._sights[name] = sight
+        if name in self._channels:
+            self._queue_all(dependents.unlike(body))
+            if dependents.has_unknown(body):
+                self._queue.add(SubscribersKey(name))
+
+    def _queue_all(self, subscriptions: Iterable[ResourceName]) -> None:
+        for name in subscriptions:
+            self._queue.add(SubscriptionKey(name))
 
     def on_service(self, metadata: Mapping[str, Any]) -> None:
         """Have the owner of a Service of ours see to it, even if the Service lost its owner."""
@@ -104,6 +168,12 @@ class Controller:
     async def _reconcile(self, key: Key) -> float | None:
         if isinstance(key, ProvisionerKey):
             return await provisioner.reconcile(self._context, key.name)
+        if isinstance(key, SubscriptionKey):
+            return await subscription.reconcile(self._context, key.name)
+        if isinstance(key, SubscribersKey):
+            known = self._dependents.channel_of if self._dependents else {}
+            await subscribers.reconcile(self._context, key.name, known)
+            return None
         return await channel.reconcile(self._context, key.name)
 
     async def _look_again(self) -> None:
@@ -111,10 +181,38 @@ class Controller:
             await asyncio.sleep(self._resync)
             try:
                 found = await self._context.client.list(CHANNELS)
+                await self._look_at_subscriptions()
             except KubeError as error:
-                _log.info("channels could not be listed: %s", error)
+                _log.info("not all could be listed: %s", error)
                 continue
             self._channels.clear()
+            self._sights.clear()  # so that Subscriptions look at all Channels
             for document in found:
                 self.on_channel(document, deleted=False)
             self._queue.add(ProvisionerKey(PROVISIONER))
+
+    async def _look_at_subscriptions(self) -> None:
+        if self._dependents is None:
+            return
+        found = await self._context.client.list(SUBSCRIPTIONS)
+        names = set()
+        for document in found:
+            names.add(ResourceName(document["metadata"]["namespace"], document["metadata"]["name"]))
+            self.on_subscription(document, deleted=False)
+        for name in self._dependents.names():
+            if name not in names:
+                seen = self._dependents.drop(name)
+                if seen is not None and seen.channel is not None:
+                    self._queue.add(SubscribersKey(seen.channel))
+
+
+def _sight(channel_document: dict[str, Any]) -> tuple[object, ...]:
+    """All of a Channel that Subscriptions depend on, but its list of them."""
+    metadata = channel_document["metadata"]
+    return (
+        metadata["uid"],
+        bool(metadata.get("deletionTimestamp")),
+        channel.is_for_us(channel_document),
+        is_true(channel_document.get("status"), READY),
+        targets.address_of(channel_document),
+    )

@@ -18,7 +18,7 @@ from kube import SERVICES, EventRecorder, KubeClient, LoginFailed, connection_in
 from natss_provisioner.children import MANAGED_BY, MANAGER
 from natss_provisioner.controller import Controller
 from natss_provisioner.handlers.context import Context
-from natss_provisioner.resources import CHANNELS, PROVISIONERS
+from natss_provisioner.resources import CHANNELS, PROVISIONERS, SUBSCRIPTIONS
 from natss_provisioner.settings import PROGRAM, Settings, SettingsError
 from process import logs
 from process.logs import LogLevel, LogSettings
@@ -58,6 +58,14 @@ def registry(controller: Controller, working: asyncio.Task[None]) -> kopf.Operat
     @kopf.on.event(CHANNELS.group, CHANNELS.version, CHANNELS.plural, registry=handlers)
     async def channel_changed(body: kopf.Body, event: kopf.RawEvent, **_: Any) -> None:
         controller.on_channel(body, deleted=event["type"] == "DELETED")
+
+    if controller.has_subscriptions:
+
+        @kopf.on.event(
+            SUBSCRIPTIONS.group, SUBSCRIPTIONS.version, SUBSCRIPTIONS.plural, registry=handlers
+        )
+        async def subscription_changed(body: kopf.Body, event: kopf.RawEvent, **_: Any) -> None:
+            controller.on_subscription(dict(body), deleted=event["type"] == "DELETED")
 
     @kopf.on.event(SERVICES.group, SERVICES.version, SERVICES.plural, registry=handlers)
     async def service_changed(meta: kopf.Meta, **_: Any) -> None:

@@ -9,3 +9,4 @@ CHANNELS = Resource(_GROUP, _VERSION, "channels", "Channel")
 PROVISIONERS = Resource(
     _GROUP, _VERSION, "clusterchannelprovisioners", "ClusterChannelProvisioner", namespaced=False
 )
+SUBSCRIPTIONS = Resource(_GROUP, _VERSION, "subscriptions", "Subscription")

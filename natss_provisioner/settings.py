@@ -16,7 +16,7 @@ from contract.names import (
     is_dns_name,
 )
 from natss_provisioner.children import Place
-from process.kinds import ADDRESS, Address, choice, duration, named, whole
+from process.kinds import ADDRESS, SWITCH, Address, choice, duration, named, whole
 from process.logs import LogFormat, LogLevel, LogSettings
 from process.settings import (
     Option,
@@ -52,6 +52,10 @@ class Settings:
 
     system_namespace: str = DEFAULT_SYSTEM_NAMESPACE
     """Where the dispatcher runs."""
+
+    subscription_controller: bool = True
+    """Whether Subscriptions are resolved and written into their Channels; Knative's core does so
+    where it is there, and two would contradict each other."""
 
     resync: float = 600.0
     """Seconds after which everything is looked at again, in case a change was missed: while a
@@ -99,6 +103,12 @@ OPTIONS = (
         "--system-namespace",
         named(is_dns_label, "the name of a namespace", "NAMESPACE"),
         "namespace of the dispatcher",
+    ),
+    Option(
+        "subscription_controller",
+        "--subscription-controller",
+        SWITCH,
+        "whether Subscriptions are taken care of; off beside Knative's core, which does it",
     ),
     Option(
         "resync",

@@ -1,10 +1,13 @@
 """What every handler works with."""
 
+import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
+from weakref import WeakValueDictionary
 
+from contract.resources import ResourceName
 from kube import Document, EventRecorder, KubeClient, NotFound, Resource
 from natss_provisioner.children import Place
 from natss_provisioner.conditions import Condition, written
@@ -18,6 +21,16 @@ def utc_now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+class Locks:
+    """A lock for each name that is asked for, as long as somebody holds or awaits it."""
+
+    def __init__(self) -> None:
+        self._locks: WeakValueDictionary[ResourceName, asyncio.Lock] = WeakValueDictionary()
+
+    def of(self, name: ResourceName) -> asyncio.Lock:
+        return self._locks.setdefault(name, asyncio.Lock())
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """The API, as this program may use it, and where the dispatcher is."""
@@ -26,6 +39,8 @@ class Context:
     events: EventRecorder
     place: Place
     now: Callable[[], str] = utc_now
+    locks: Locks = field(default_factory=Locks)
+    """Of Channels whose list of subscribers is being changed."""
 
     async def write_status(
         self,
@@ -40,7 +55,7 @@ class Context:
             resource: The kind.
             document: The object as it was read.
             conditions: All that this program writes on it.
-            fields: Further fields of the status.
+            fields: Further fields of the status; None, at any depth, for what is not to be there.
 
         Raises:
             Conflict: the object is another one by now.
@@ -53,7 +68,7 @@ class Context:
             "conditions": written(status.get("conditions"), conditions, self.now()),
             **fields,
         }
-        if all(status.get(key) == value for key, value in wanted.items()):
+        if _is_merged(status, wanted):
             return False
         body = {"metadata": {"resourceVersion": metadata["resourceVersion"]}, "status": wanted}
         namespace = metadata.get("namespace")
@@ -62,3 +77,12 @@ class Context:
         except NotFound:
             return False  # deleted since it was read
         return True
+
+
+def _is_merged(existing: object, patch: object) -> bool:
+    """Whether a merge patch would change nothing."""
+    if not isinstance(patch, dict):
+        return existing == patch
+    if not isinstance(existing, dict):
+        return existing is None and all(value is None for value in patch.values())
+    return all(_is_merged(existing.get(key), value) for key, value in patch.items())

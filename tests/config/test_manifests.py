@@ -92,7 +92,11 @@ def test_pods_are_admitted_under_the_strictest_standard(
     ("verb", "what", "allowed"),
     [
         ("patch", "channels.eventing.knative.dev/status", True),
-        ("patch", "channels.eventing.knative.dev", False),
+        ("patch", "channels.eventing.knative.dev", True),
+        ("delete", "channels.eventing.knative.dev", False),
+        ("patch", "subscriptions.eventing.knative.dev", True),
+        ("patch", "subscriptions.eventing.knative.dev/status", True),
+        ("delete", "subscriptions.eventing.knative.dev", False),
         ("update", "channels.eventing.knative.dev/finalizers", False),
         ("create", "services", True),
         ("get", "secrets", False),

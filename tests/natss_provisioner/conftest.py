@@ -6,6 +6,7 @@ from tests.kubernetes import Document, KubernetesServer, until
 from tests.provisioner_process import ACCOUNT, NAMESPACE, ProvisionerProcess
 
 CHANNELS = "/apis/eventing.knative.dev/v1alpha1/namespaces/{}/channels"
+SUBSCRIPTIONS = "/apis/eventing.knative.dev/v1alpha1/namespaces/{}/subscriptions"
 SERVICES = "/api/v1/namespaces/{}/services"
 PROVISIONER = "/apis/eventing.knative.dev/v1alpha1/clusterchannelprovisioners/natss"
 DISPATCHER = "/api/v1/namespaces/knative-eventing/services/natss-dispatcher"
@@ -22,6 +23,14 @@ def provisioner(
     process.stop()
 
 
+READY = {"Resolved": "True", "ChannelReady": "True", "Ready": "True"}
+
+
+def reference(kind: str, name: str) -> Document:
+    api_version = "v1" if kind == "Service" else "eventing.knative.dev/v1alpha1"
+    return {"apiVersion": api_version, "kind": kind, "name": name}
+
+
 class Shop:
     """One namespace, seen as a user of channels sees it."""
 
@@ -30,6 +39,7 @@ class Shop:
         self.namespace = namespace
         self.channels = CHANNELS.format(namespace)
         self.services = SERVICES.format(namespace)
+        self.subscriptions = SUBSCRIPTIONS.format(namespace)
 
     def create(self, name: str = "orders", **spec: object) -> Document:
         """Create a channel, by default of natss, and return it as stored."""
@@ -67,6 +77,38 @@ class Shop:
         if len(services) != 1:
             raise KeyError([each["metadata"]["name"] for each in services])
         return services[0]
+
+    def subscribe(self, name: str = "mail", channel: str = "orders", **spec: object) -> Document:
+        """Create a Subscription, by default with a URI, and return it as stored."""
+        body: Document = {
+            "apiVersion": "eventing.knative.dev/v1alpha1",
+            "kind": "Subscription",
+            "metadata": {"name": name},
+            "spec": {
+                "channel": reference("Channel", channel),
+                **(spec or {"subscriber": {"uri": f"http://{name}.x:8080/in"}}),
+            },
+        }
+        return self.kubernetes.create(self.subscriptions, body)
+
+    def subscription(self, name: str = "mail") -> Document:
+        return self.kubernetes.get(f"{self.subscriptions}/{name}")
+
+    def told(self, name: str = "mail") -> dict[str, str]:
+        """The conditions of a Subscription: True, or the reason; KeyError if it has none yet."""
+        conditions = self.subscription(name)["status"]["conditions"]
+        return {each["type"]: each.get("reason", each["status"]) for each in conditions}
+
+    def subscribed(self, name: str = "mail") -> Document:
+        """The Subscription as soon as it is ready."""
+        until(lambda: self.told(name) == READY)
+        return self.subscription(name)
+
+    def entries(self, channel: str = "orders") -> list[Document]:
+        """The list of subscribers of a channel."""
+        subscribable = self.channel(channel)["spec"].get("subscribable") or {}
+        items: list[Document] = subscribable.get("subscribers") or []
+        return items
 
     def path_of(self, service: Document) -> str:
         return f"{self.services}/{service['metadata']['name']}"

@@ -10,9 +10,9 @@ from contract.resources import ResourceName
 from kube import Document, EventRecorder, KubeClient, Resource, Unreachable
 from natss_provisioner.children import Place
 from natss_provisioner.controller import Controller
-from natss_provisioner.handlers import channel, provisioner
+from natss_provisioner.handlers import channel, provisioner, subscribers, subscription
 from natss_provisioner.handlers.context import Context
-from natss_provisioner.resources import CHANNELS
+from natss_provisioner.resources import CHANNELS, SUBSCRIPTIONS
 from natss_provisioner.settings import Settings
 
 
@@ -21,9 +21,12 @@ class FakeClient:
 
     def __init__(self) -> None:
         self.lists: list[list[Document] | Unreachable] = []
+        self.subscriptions: list[Document] = []
         self.listed = asyncio.Event()
 
     async def list(self, resource: Resource) -> list[Document]:
+        if resource is SUBSCRIPTIONS:
+            return self.subscriptions
         assert resource is CHANNELS
         answer = self.lists.pop(0) if self.lists else []
         if not self.lists:
@@ -36,12 +39,14 @@ class FakeClient:
 class Running:
     """A controller at work and what it called."""
 
-    def __init__(self, resync: float) -> None:
+    def __init__(self, resync: float, *, subscriptions: bool) -> None:
         self.client = FakeClient()
         client = cast("KubeClient", self.client)
         events = EventRecorder(client, component="tests", instance="one")
         context = Context(client, events, Place("system", "cluster.local"))
-        self.controller = Controller(context, Settings(resync=resync))
+        self.controller = Controller(
+            context, Settings(resync=resync, subscription_controller=subscriptions)
+        )
         self.calls: list[str] = []
         self.task = asyncio.create_task(self.controller.run())
 
@@ -63,11 +68,19 @@ async def start(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Any]:
     async def note_channel(_: Context, name: ResourceName) -> None:
         started[0].calls.append(str(name))
 
+    async def note_subscription(_: Context, name: ResourceName) -> None:
+        started[0].calls.append(f"subscription {name}")
+
+    async def note_subscribers(_: Context, name: ResourceName, __: object) -> None:
+        started[0].calls.append(f"subscribers {name}")
+
+    monkeypatch.setattr(subscription, "reconcile", note_subscription)
+    monkeypatch.setattr(subscribers, "reconcile", note_subscribers)
     monkeypatch.setattr(provisioner, "reconcile", note_provisioner)
     monkeypatch.setattr(channel, "reconcile", note_channel)
 
-    def begin(resync: float = 3600.0) -> Running:
-        started.append(Running(resync))
+    def begin(resync: float = 3600.0, *, subscriptions: bool = True) -> Running:
+        started.append(Running(resync, subscriptions=subscriptions))
         return started[0]
 
     yield begin
@@ -162,3 +175,79 @@ async def test_everything_is_looked_at_again_after_a_while_even_if_the_api_was_a
     assert {"natss", "shop/a"} <= set(await running.called())
     running.controller.on_service({"namespace": "shop", "labels": {"channel": "gone"}})
     assert "shop/gone" not in await running.called()
+
+
+def subscription_document(name: str, channel: str = "a", uid: str = "") -> Document:
+    reference = {"apiVersion": "eventing.knative.dev/v1alpha1", "kind": "Channel", "name": channel}
+    return {
+        "metadata": {"name": name, "namespace": "shop", "uid": uid or f"uid-{name}"},
+        "spec": {"channel": reference, "subscriber": {"uri": "http://x/"}},
+        "status": {"physicalSubscription": {"subscriberURI": "http://x/"}},
+    }
+
+
+def with_entries(body: Document, *names: str) -> Document:
+    listed = [
+        {"uid": f"uid-{name}", "ref": {"name": name}, "subscriberURI": "http://x/"}
+        for name in names
+    ]
+    return {**body, "spec": {**body["spec"], "subscribable": {"subscribers": listed}}}
+
+
+async def test_subscriptions_follow_their_channel(start: Any) -> None:
+    running = start()
+    controller = running.controller
+    controller.on_subscription(subscription_document("s"), deleted=False)
+    assert await running.called() == ["subscription shop/s"]
+    channel = with_entries(document("a"), "s")
+    ready = {**channel, "status": {"conditions": [{"type": "Ready", "status": "True"}]}}
+    steps: list[tuple[Document, bool, list[str]]] = [
+        (channel, False, ["shop/a", "subscription shop/s"]),
+        (channel, False, ["shop/a"]),
+        (ready, False, ["shop/a", "subscription shop/s"]),
+        (document("b"), False, ["shop/b"]),
+        ({**ready, "spec": document("a")["spec"]}, False, ["shop/a", "subscription shop/s"]),
+        (ready, False, ["shop/a"]),
+        (with_entries(ready, "s", "gone"), False, ["shop/a", "subscribers shop/a"]),
+        (ready, True, ["subscription shop/s"]),
+    ]
+    for body, deleted, expected in steps:
+        controller.on_channel(body, deleted=deleted)
+        assert await running.called() == expected
+
+
+async def test_a_channel_is_looked_through_when_a_subscription_leaves_it(start: Any) -> None:
+    running = start()
+    steps: list[tuple[Document, bool, list[str]]] = [
+        (subscription_document("s"), False, ["subscription shop/s"]),
+        (subscription_document("s"), False, ["subscription shop/s"]),
+        (subscription_document("s", "b"), False, ["subscribers shop/a", "subscription shop/s"]),
+        (
+            subscription_document("s", "b", "later"),
+            False,
+            ["subscribers shop/b", "subscription shop/s"],
+        ),
+        (subscription_document("s", "b", "later"), True, ["subscribers shop/b"]),
+        (subscription_document("s", "b", "later"), True, []),
+    ]
+    for body, deleted, expected in steps:
+        running.controller.on_subscription(body, deleted=deleted)
+        assert await running.called() == expected
+
+
+async def test_a_deletion_that_was_missed_is_found_later(start: Any) -> None:
+    running = start(resync=0.001)
+    running.controller.on_subscription(subscription_document("gone"), deleted=False)
+    running.client.subscriptions = [subscription_document("s")]
+    running.client.lists = [[], []]
+    await running.client.listed.wait()
+    called = await running.called()
+    assert {"subscribers shop/a", "subscription shop/s"} <= set(called)
+
+
+async def test_without_subscriptions_only_channels_are_reconciled(start: Any) -> None:
+    running = start(subscriptions=False)
+    assert not running.controller.has_subscriptions
+    running.controller.on_subscription(subscription_document("s"), deleted=False)
+    running.controller.on_channel(with_entries(document("a"), "gone"), deleted=False)
+    assert await running.called() == ["shop/a"]

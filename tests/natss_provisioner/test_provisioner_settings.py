@@ -26,6 +26,8 @@ def test_every_field_can_be_set_by_flag_and_by_variable() -> None:
 GOOD = [
     ("cluster_domain", "k8s.example", "k8s.example"),
     ("system_namespace", "kyma-system", "kyma-system"),
+    ("subscription_controller", "off", False),
+    ("subscription_controller", "TRUE", True),
     ("resync", "5m", 300.0),
     ("resync", "PT1H", 3600.0),
     ("workers", "1", 1),
@@ -58,6 +60,7 @@ def test_a_flag_wins_and_an_empty_variable_is_none() -> None:
     [
         (["--resync=1s"], {}, ["--resync", "from 10s to 24h"]),
         (["--resync=soon"], {}, ["--resync", "soon", "must"]),
+        ([], {"SUBSCRIPTION_CONTROLLER": "no"}, ["SUBSCRIPTION_CONTROLLER", "on or off"]),
         ([], {"WORKERS": "0"}, ["WORKERS", "1 to 100"]),
         ([], {"SYSTEM_NAMESPACE": "A.B"}, ["SYSTEM_NAMESPACE", "namespace"]),
         (["--cluster-domain=a..b"], {}, ["DNS name"]),

@@ -1,0 +1,103 @@
+"""Which Subscriptions a change of a Channel concerns, from what was seen of them.
+
+Pure, and only a hint of what to look at: what is true is asked of the API.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from contract.fields import Refused
+from contract.resources import ResourceName
+from natss_provisioner import subscribers
+from natss_provisioner.subscribers import Document
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A Subscription as it was seen last."""
+
+    uid: str
+    channel: ResourceName | None
+    concerned: frozenset[ResourceName]
+    """All Channels that it names."""
+
+    uris: tuple[object, object]
+    """What its status says of subscriber and reply."""
+
+
+class Dependents:
+    """All Subscriptions that were seen, by name and by Channel."""
+
+    def __init__(self) -> None:
+        self._seen: dict[ResourceName, Seen] = {}
+        self._by_channel: dict[ResourceName, set[ResourceName]] = {}
+        self._channel_of: dict[str, ResourceName] = {}
+
+    @property
+    def channel_of(self) -> Mapping[str, ResourceName]:
+        """The Channel of each Subscription, by uid."""
+        return self._channel_of
+
+    def put(self, subscription: Document) -> Seen | None:
+        """Note a Subscription; returns what was known of that name before."""
+        name = subscribers.name_of(subscription)
+        before = self.drop(name)
+        try:
+            channel = subscribers.read_channel_name(subscription)
+        except Refused:
+            channel = None
+        physical = (subscription.get("status") or {}).get("physicalSubscription") or {}
+        seen = Seen(
+            uid=subscription["metadata"]["uid"],
+            channel=channel,
+            concerned=subscribers.channels_named(subscription),
+            uris=_uris(physical),
+        )
+        self._seen[name] = seen
+        for each in seen.concerned:
+            self._by_channel.setdefault(each, set()).add(name)
+        if channel is not None:
+            self._channel_of[seen.uid] = channel
+        return before
+
+    def drop(self, name: ResourceName) -> Seen | None:
+        """Forget a Subscription; returns what was known of it."""
+        seen = self._seen.pop(name, None)
+        if seen is None:
+            return None
+        self._channel_of.pop(seen.uid, None)
+        for each in seen.concerned:
+            names = self._by_channel[each]
+            names.discard(name)
+            if not names:
+                del self._by_channel[each]
+        return seen
+
+    def names(self) -> tuple[ResourceName, ...]:
+        return tuple(self._seen)
+
+    def on(self, channel: ResourceName) -> tuple[ResourceName, ...]:
+        """The Subscriptions that name a Channel, for whatever."""
+        return tuple(self._by_channel.get(channel, ()))
+
+    def unlike(self, channel: Document) -> Iterator[ResourceName]:
+        """The Subscriptions to a Channel whose entry in it is not what their status says."""
+        name = subscribers.name_of(channel)
+        listed = {subscribers.uid_of(entry): _uris(entry) for entry in subscribers.entries(channel)}
+        for each in self.on(name):
+            seen = self._seen[each]
+            if seen.channel == name and listed.get(seen.uid) != seen.uris:
+                yield each
+
+    def has_unknown(self, channel: Document) -> bool:
+        """Whether a Channel has an entry of a Subscription that was not seen, or is not for it."""
+        name = subscribers.name_of(channel)
+        return any(
+            subscribers.claimant(entry, channel) is not None
+            and self._channel_of.get(subscribers.uid_of(entry) or "") != name
+            for entry in subscribers.entries(channel)
+        )
+
+
+def _uris(fields: Mapping[str, object]) -> tuple[object, object]:
+    return fields.get("subscriberURI"), fields.get("replyURI")

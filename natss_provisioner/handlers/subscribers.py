@@ -1,0 +1,159 @@
+"""The list of subscribers in a Channel: changed only as long as it is the one that was looked at.
+
+The whole list is written, for the API knows no part of it; the ``resourceVersion`` goes with it, so
+that a change of somebody else is never undone.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from contract.fields import Refused
+from contract.resources import ResourceName
+from kube import Conflict, Document, EventType, NotFound
+from natss_provisioner import subscribers
+from natss_provisioner.handlers import channel as channels
+from natss_provisioner.handlers.context import Context
+from natss_provisioner.resources import CHANNELS, SUBSCRIPTIONS
+from natss_provisioner.subscribers import Physical
+
+_ATTEMPTS = 5
+
+_REMOVED = "SubscriberRemoved"
+
+Change = Callable[[Document], list[Document] | None]
+"""Of a Channel; what its list is to be, or None if it is so already."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """The Event that tells of a change."""
+
+    reason: str
+    message: str
+
+
+async def reconcile(
+    context: Context, name: ResourceName, known: Mapping[str, ResourceName]
+) -> None:
+    """Remove the entries whose Subscription is gone, or is for another channel by now.
+
+    Entries without uid or reference stay, for somebody may have made them freely.
+
+    Args:
+        context: What handlers work with.
+        name: Of the Channel. Those of other provisioners are not touched.
+        known: The channel of each Subscription that was seen, by uid; saves asking for it.
+
+    Raises:
+        KubeError: to be tried again.
+    """
+    channel = await get(context, name)
+    if channel is None or not channels.is_for_us(channel):
+        return
+    stale = {
+        uid
+        for entry in subscribers.entries(channel)
+        if (uid := subscribers.uid_of(entry)) is not None
+        and known.get(uid) != name
+        and await _is_left_over(context, channel, entry)
+    }
+    if stale:
+        message = "Removed subscribers whose Subscription is gone or is for another channel"
+        await _update(
+            context, name, lambda channel: _without(channel, stale), _Told(_REMOVED, message)
+        )
+
+
+async def add(
+    context: Context, channel: Document, subscription: Document, physical: Physical
+) -> None:
+    """Have the entry of a Subscription in the list as it should be. Raises KubeError."""
+
+    def change(channel: Document) -> list[Document] | None:
+        return subscribers.with_entry(channel, subscription, physical)
+
+    if change(channel) is not None:
+        message = f"Events go to the subscriber of {subscribers.name_of(subscription)}"
+        told = _Told("SubscriberAdded", message)
+        await _update(context, subscribers.name_of(channel), change, told)
+
+
+async def remove(context: Context, channel: Document, subscription: Document) -> None:
+    """Have no entry of a Subscription in the list. Raises KubeError."""
+
+    def change(channel: Document) -> list[Document] | None:
+        return subscribers.without_entry(channel, subscription)
+
+    if change(channel) is not None:
+        name = subscribers.name_of(subscription)
+        told = _Told(_REMOVED, f"{name} was deleted: no more events go to its subscriber")
+        await _update(context, subscribers.name_of(channel), change, told)
+
+
+async def get(context: Context, name: ResourceName) -> Document | None:
+    """A Channel, if it is there. Raises KubeError."""
+    try:
+        return await context.client.get(CHANNELS, name.name, name.namespace)
+    except NotFound:
+        return None
+
+
+async def _update(context: Context, name: ResourceName, change: Change, told: _Told) -> None:
+    """Write what ``change`` makes of the list as it is now, and tell it.
+
+    Raises:
+        Conflict: others are always faster.
+        KubeError: other failures.
+    """
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            async with context.locks.of(name):  # so that conflicts are with other programs only
+                changed = await _write(context, name, change)
+        except Conflict:
+            if attempt == _ATTEMPTS:
+                raise
+        else:
+            break
+    if changed is not None:
+        await context.events.record(changed, EventType.NORMAL, told.reason, told.message)
+
+
+async def _write(context: Context, name: ResourceName, change: Change) -> Document | None:
+    """One try; returns the Channel if it was changed."""
+    channel = await get(context, name)
+    if channel is None:
+        return None
+    wanted = change(channel)
+    if wanted is None:
+        return None
+    body = {
+        "metadata": {"resourceVersion": channel["metadata"]["resourceVersion"]},
+        "spec": {"subscribable": {"subscribers": wanted}},
+    }
+    try:
+        return await context.client.patch(CHANNELS, name.name, body, name.namespace)
+    except NotFound:
+        return None
+
+
+async def _is_left_over(context: Context, channel: Document, entry: Document) -> bool:
+    """Whether the Subscription that an entry names is certainly not for this channel (any more)."""
+    name = subscribers.claimant(entry, channel)
+    if name is None:
+        return False
+    try:
+        found = await context.client.get(SUBSCRIPTIONS, name.name, name.namespace)
+    except NotFound:
+        # Unless nobody knows of Subscriptions at all; that is an error here.
+        await context.client.list(SUBSCRIPTIONS, name.namespace)
+        return True
+    try:
+        return subscribers.read_channel_name(found) != subscribers.name_of(channel)
+    except Refused:
+        return False
+
+
+def _without(channel: Document, stale: set[str]) -> list[Document] | None:
+    before = subscribers.entries(channel)
+    after = [entry for entry in before if subscribers.uid_of(entry) not in stale]
+    return None if after == before else after

@@ -1,0 +1,193 @@
+"""A Subscription to a Channel of ``natss``: its URIs, its entry in the Channel, its conditions.
+
+What cannot be resolved (any more) leaves the entry as it was: to remove a subscriber is to give up
+its events.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from contract.fields import Refused
+from contract.resources import ResourceName
+from kube import Document, EventType, NotFound
+from natss_provisioner import subscribers
+from natss_provisioner.conditions import (
+    CHANNEL_READY,
+    READY,
+    RESOLVED,
+    Condition,
+    false,
+    is_true,
+    reason_of,
+    since,
+    true,
+    with_ready,
+)
+from natss_provisioner.handlers import channel as channels
+from natss_provisioner.handlers import subscribers as entries
+from natss_provisioner.handlers import targets
+from natss_provisioner.handlers.context import LOOK_AGAIN, Context
+from natss_provisioner.resources import SUBSCRIPTIONS
+from natss_provisioner.subscribers import FINALIZER, Physical
+
+_NO_CHANNEL = "ChannelNotFound"
+_LOOK_AGAIN_AT_MOST = 30.0
+
+
+async def reconcile(context: Context, name: ResourceName) -> float | None:
+    """Have the Channel know the subscriber, and tell in ``status`` whether it does.
+
+    Subscriptions to channels of other provisioners and of other kinds are not touched.
+
+    Returns:
+        After how many seconds to look again for what no watch tells.
+
+    Raises:
+        KubeError: to be tried again.
+    """
+    try:
+        subscription = await context.client.get(SUBSCRIPTIONS, name.name, name.namespace)
+        if subscription["metadata"].get("deletionTimestamp"):
+            await _release(context, subscription)
+            return None
+        return await _subscribe(context, subscription)
+    except NotFound:  # also if it is deleted meanwhile
+        return None
+
+
+async def _subscribe(context: Context, subscription: Document) -> float | None:
+    try:
+        channel_name = subscribers.read_channel_name(subscription)
+    except Refused as refused:
+        resolved = false(RESOLVED, "Malformed", str(refused))
+        unknown = false(CHANNEL_READY, _NO_CHANNEL, str(refused))
+        return await _write(context, subscription, (resolved, unknown), None)
+    if channel_name is None:
+        return None
+    channel = await entries.get(context, channel_name)
+    if channel is not None and not channels.is_for_us(channel):
+        await _leave(context, subscription)
+        return None
+    physical, resolved = await _resolve(context, subscription)
+    if channel is not None and physical is not None and not _is_deleted(channel):
+        subscription = await _with_finalizer(context, subscription)
+        await entries.add(context, channel, subscription, physical)
+    channel_ready = _channel_ready(channel_name, channel, subscribed=physical is not None)
+    return await _write(context, subscription, (resolved, channel_ready), physical)
+
+
+async def _resolve(context: Context, subscription: Document) -> tuple[Physical | None, Condition]:
+    """The URIs, if they are known, and ``Resolved``."""
+    namespace = subscription["metadata"]["namespace"]
+    try:
+        wish = subscribers.read_wish(subscription, context.place.cluster_domain)
+        physical = await targets.resolve(context, wish, namespace)
+    except Refused as refused:
+        return None, false(RESOLVED, "Malformed", str(refused))
+    except targets.Unresolved as error:
+        is_reply = error.target.path.startswith("spec.reply")
+        reason = "ReplyResolveFailed" if is_reply else "SubscriberResolveFailed"
+        return None, false(RESOLVED, reason, str(error))
+    return physical, true(RESOLVED)
+
+
+def _channel_ready(name: ResourceName, channel: Document | None, *, subscribed: bool) -> Condition:
+    if channel is None:
+        return false(CHANNEL_READY, _NO_CHANNEL, f"There is no Channel {name}")
+    if _is_deleted(channel):
+        return false(CHANNEL_READY, "ChannelNotReady", f"The Channel {name} is being deleted")
+    if not is_true(channel.get("status"), READY):
+        message = f"The Channel {name} is not ready: see its conditions"
+        return false(CHANNEL_READY, "ChannelNotReady", message)
+    if not subscribed:
+        message = f"The Channel {name} waits until subscriber and reply are resolved"
+        return false(CHANNEL_READY, "NotResolved", message)
+    return true(CHANNEL_READY)
+
+
+async def _with_finalizer(context: Context, subscription: Document) -> Document:
+    """The Subscription as it is once its deletion waits for us."""
+    metadata = subscription["metadata"]
+    finalizers = metadata.get("finalizers") or []
+    if FINALIZER in finalizers:
+        return subscription
+    return await _patch_finalizers(context, subscription, [*finalizers, FINALIZER])
+
+
+async def _release(context: Context, subscription: Document) -> None:
+    """Remove the entry, then let the Subscription go; whoever's the channel is.
+
+    The finalizer says that somebody waits for this controller.
+    """
+    finalizers = subscription["metadata"].get("finalizers") or []
+    if FINALIZER not in finalizers:
+        return
+    try:
+        name = subscribers.read_channel_name(subscription)
+    except Refused:
+        name = None
+    channel = await entries.get(context, name) if name else None
+    if channel is not None:
+        await entries.remove(context, channel, subscription)
+    await _patch_finalizers(
+        context, subscription, [each for each in finalizers if each != FINALIZER]
+    )
+
+
+async def _patch_finalizers(
+    context: Context, subscription: Document, finalizers: list[str]
+) -> Document:
+    metadata = subscription["metadata"]
+    change: dict[str, Any] = {
+        "finalizers": finalizers,
+        "resourceVersion": metadata["resourceVersion"],
+    }
+    return await context.client.patch(
+        SUBSCRIPTIONS, metadata["name"], {"metadata": change}, metadata["namespace"]
+    )
+
+
+async def _leave(context: Context, subscription: Document) -> None:
+    """Take back what was said of a channel that was missing, and turned out not to be ours."""
+    metadata = subscription["metadata"]
+    if reason_of(subscription.get("status"), CHANNEL_READY) != _NO_CHANNEL:
+        return
+    body = {"metadata": {"resourceVersion": metadata["resourceVersion"]}, "status": None}
+    await context.client.patch_status(SUBSCRIPTIONS, metadata["name"], body, metadata["namespace"])
+
+
+async def _write(
+    context: Context,
+    subscription: Document,
+    found: tuple[Condition, Condition],
+    physical: Physical | None,
+) -> float | None:
+    conditions = with_ready(found)
+    status = subscription.get("status")
+    told = (is_true(status, READY), reason_of(status, READY))
+    fields = {} if physical is None else {"physicalSubscription": physical.fields}
+    if await context.write_status(SUBSCRIPTIONS, subscription, conditions, fields):
+        ready = conditions[-1]
+        if not ready.is_true and told != (False, ready.reason):
+            await context.events.record(
+                subscription, EventType.WARNING, ready.reason, ready.message
+            )
+        elif ready.is_true and not told[0]:
+            await context.events.record(
+                subscription, EventType.NORMAL, "Ready", "Events are delivered"
+            )
+    return None if found[0].is_true else _look_again(context, status)
+
+
+def _look_again(context: Context, status: object) -> float:
+    """Soon for what was tried a moment ago, later for what has been missing for long."""
+    try:
+        last = datetime.fromisoformat(since(status, RESOLVED))
+        age = (datetime.fromisoformat(context.now()) - last).total_seconds()
+    except (ValueError, TypeError):
+        return LOOK_AGAIN
+    return min(max(LOOK_AGAIN, age / 4), _LOOK_AGAIN_AT_MOST)
+
+
+def _is_deleted(channel: Document) -> bool:
+    return bool(channel["metadata"].get("deletionTimestamp"))

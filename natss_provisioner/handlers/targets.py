@@ -1,0 +1,79 @@
+"""What a Subscription names as subscriber or reply, resolved to the URI that events go to.
+
+As Knative's controller of v0.6 did: a Service by its name in the cluster's DNS, everything else by
+the address that it has in its status.
+"""
+
+from contract.names import is_dns_name, service_host
+from kube import SERVICES, Document, NotFound, Refusal, Resource
+from natss_provisioner.handlers.context import Context
+from natss_provisioner.subscribers import Physical, Target, Wish
+
+
+class Unresolved(Exception):
+    """There is no URI for a target, for now; the text is for people.
+
+    Attributes:
+        target: What was to be resolved.
+    """
+
+    def __init__(self, target: Target, message: str) -> None:
+        super().__init__(f"{target.path}: {message}")
+        self.target = target
+
+
+async def resolve(context: Context, wish: Wish, namespace: str) -> Physical:
+    """The URIs of a wish.
+
+    Raises:
+        Unresolved: an object is missing, has no address, or may not be read.
+        KubeError: it could not be found out.
+    """
+    subscriber, reply = wish.subscriber, wish.reply
+    if isinstance(subscriber, Target):
+        subscriber = await _uri(context, subscriber, namespace)
+    return Physical(subscriber, await _uri(context, reply, namespace) if reply else None)
+
+
+async def _uri(context: Context, target: Target, namespace: str) -> str:
+    try:
+        document = await context.client.get(resource_of(target), target.name, namespace)
+    except NotFound as error:
+        message = f"there is no {target.kind} {namespace}/{target.name} of {target.api_version}"
+        raise Unresolved(target, message) from error
+    except Refusal as error:
+        if error.retriable:
+            raise
+        message = f"the {target.kind} {namespace}/{target.name} cannot be read: {error.message}"
+        raise Unresolved(target, message) from error
+    if (target.api_version, target.kind) == (SERVICES.api_version, SERVICES.kind):
+        host: str | None = service_host(namespace, target.name, context.place.cluster_domain)
+    else:
+        host = address_of(document)
+    if host is None:
+        message = f"the {target.kind} {namespace}/{target.name} has no address in its status yet"
+        raise Unresolved(target, message)
+    return f"http://{host}/"
+
+
+def address_of(document: Document) -> str | None:
+    """``status.address.hostname``, else ``status.domainInternal``; None if it is no host."""
+    status = document.get("status")
+    status = status if isinstance(status, dict) else {}
+    address = status.get("address")
+    host = address.get("hostname") if isinstance(address, dict) else None
+    host = host or status.get("domainInternal")
+    return host if isinstance(host, str) and is_dns_name(host.lower()) else None
+
+
+def resource_of(target: Target) -> Resource:
+    """Where the API serves a kind, by the rule that Kubernetes' own guess goes by."""
+    group, _, version = target.api_version.rpartition("/")
+    singular = target.kind.lower()
+    if singular.endswith("s"):
+        plural = f"{singular}es"
+    elif singular.endswith("y"):
+        plural = f"{singular[:-1]}ies"
+    else:
+        plural = f"{singular}s"
+    return Resource(group, version, plural, target.kind)

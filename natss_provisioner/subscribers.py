@@ -1,0 +1,246 @@
+"""What a Subscription asks for, and its entry in the list of subscribers of its Channel.
+
+Pure: documents in, values and documents out. What an object that is named has for an address is
+found out in ``handlers/targets.py``. Entries are those of Knative eventing v0.6; what somebody else
+wrote into the list stays.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from contract.channel_documents import OBJECT_REFERENCE, completed
+from contract.fields import Fields, Refused, fields
+from contract.metadata import API_VERSION
+from contract.metadata import Document as ReadDocument
+from contract.names import is_dns_name
+from contract.reports import Report, shown
+from contract.resources import ResourceName
+from contract.subscription_documents import channel_of
+
+Document = dict[str, Any]
+
+FINALIZER = "subscription-controller"
+"""Of Knative's controller: whoever finds it on a Subscription removes the entry first."""
+
+_GROUP = API_VERSION.partition("/")[0]
+_KIND = "Subscription"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An object of the Subscription's namespace that events go to."""
+
+    path: str
+    """Where it is named, as ``spec.subscriber.ref``."""
+
+    api_version: str
+    kind: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a Subscription asks for; at least one of the two is there."""
+
+    subscriber: str | Target | None
+    """A URI word for word, or what is to be resolved."""
+
+    reply: Target | None
+
+
+@dataclass(frozen=True, slots=True)
+class Physical:
+    """Where events and answers are posted to."""
+
+    subscriber_uri: str | None
+    reply_uri: str | None
+
+    @property
+    def fields(self) -> dict[str, str | None]:
+        """As in ``status.physicalSubscription`` and in an entry."""
+        return {"subscriberURI": self.subscriber_uri, "replyURI": self.reply_uri}
+
+
+def name_of(document: Mapping[str, Any]) -> ResourceName:
+    metadata = document["metadata"]
+    return ResourceName(metadata["namespace"], metadata["name"])
+
+
+def read_channel_name(subscription: Document) -> ResourceName | None:
+    """The Channel that a Subscription is for; None if that is another kind of channel.
+
+    Raises:
+        Refused: it cannot be read.
+    """
+    return channel_of(_read(subscription))
+
+
+def read_wish(subscription: Document, cluster_domain: str) -> Wish:
+    """What a Subscription asks for; of ``uri``, ``dnsName`` and ``ref`` the first counts.
+
+    Raises:
+        Refused: it cannot be read, or asks for nothing.
+    """
+    document = _read(subscription)
+    spec, namespace = document.root.nested("spec"), document.name.namespace
+    reply = spec.nested("reply")
+    wish = Wish(
+        subscriber=_subscriber(spec.nested("subscriber"), namespace, cluster_domain),
+        reply=_target(reply.nested("channel"), namespace) if reply.has("channel") else None,
+    )
+    if wish.subscriber is None and wish.reply is None:
+        raise Refused("spec", "has neither a subscriber nor a reply")
+    if wish.reply is not None and (wish.reply.api_version, wish.reply.kind) != (
+        API_VERSION,
+        "Channel",
+    ):
+        raise Refused("spec.reply.channel", f"must be a Channel of {API_VERSION}")
+    return wish
+
+
+def channels_named(subscription: Document) -> frozenset[ResourceName]:
+    """All Channels whose change may concern a Subscription, as far as it can be read."""
+    names: set[ResourceName | None] = set()
+    try:
+        names.add(read_channel_name(subscription))
+        wish = read_wish(subscription, "cluster.local")
+    except Refused:
+        return frozenset(name for name in names if name)
+    for target in (wish.subscriber, wish.reply):
+        if isinstance(target, Target) and (target.api_version, target.kind) == (
+            API_VERSION,
+            "Channel",
+        ):
+            names.add(ResourceName(subscription["metadata"]["namespace"], target.name))
+    return frozenset(name for name in names if name)
+
+
+def entries(channel: Mapping[str, Any]) -> list[Document]:
+    """The list of subscribers of a Channel."""
+    subscribable = (channel.get("spec") or {}).get("subscribable")
+    found = subscribable.get("subscribers") if isinstance(subscribable, Mapping) else None
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+
+
+def with_entry(
+    channel: Document, subscription: Document, physical: Physical
+) -> list[Document] | None:
+    """The list with the right entry of a Subscription, once; None if it is so already.
+
+    An entry of an earlier Subscription of that name is replaced where it stands.
+    """
+    before = entries(channel)
+    places = [i for i, each in enumerate(before) if _is_of_name(each, subscription)]
+    places += [i for i, each in enumerate(before) if is_of(each, subscription) and i not in places]
+    own = next((before[i] for i in places if is_of(before[i], subscription)), None)
+    entry = _entry(own, subscription, physical)
+    if not places:
+        return [*before, entry]
+    first, rest = min(places), set(places)
+    after = [
+        entry if i == first else each
+        for i, each in enumerate(before)
+        if i == first or i not in rest
+    ]
+    return None if after == before else after
+
+
+def without_entry(channel: Document, subscription: Document) -> list[Document] | None:
+    """The list without what belongs to a Subscription; None if there is nothing of it.
+
+    An entry of another Subscription of that name, earlier or later, stays.
+    """
+    before = entries(channel)
+    after = [each for each in before if not is_of(each, subscription)]
+    return None if after == before else after
+
+
+def is_of(entry: Mapping[str, Any], subscription: Document) -> bool:
+    """Whether an entry was made for a Subscription, and not for an earlier one of its name.
+
+    Of v0.5 it may have no uid.
+    """
+    uid = uid_of(entry)
+    if uid is None:
+        return _is_of_name(entry, subscription)
+    return bool(uid == subscription["metadata"]["uid"])
+
+
+def uid_of(entry: Mapping[str, Any]) -> str | None:
+    """The uid of the Subscription that an entry was made for, if it says so."""
+    return entry.get("uid") or (entry.get("ref") or {}).get("uid") or None
+
+
+def claimant(entry: Mapping[str, Any], channel: Mapping[str, Any]) -> ResourceName | None:
+    """The Subscription that an entry names with a uid; None for entries that somebody made freely.
+
+    Only an entry with both can be told to be left over.
+    """
+    ref = entry.get("ref") or {}
+    name, namespace = ref.get("name"), ref.get("namespace") or channel["metadata"]["namespace"]
+    if not name or uid_of(entry) is None or not _names_a_subscription(ref):
+        return None
+    return ResourceName(namespace, name)
+
+
+def _names_a_subscription(ref: Mapping[str, Any]) -> bool:
+    group = str(ref.get("apiVersion") or API_VERSION).partition("/")[0]
+    return group == _GROUP and ref.get("kind") in {None, "", _KIND}
+
+
+def _is_of_name(entry: Mapping[str, Any], subscription: Document) -> bool:
+    ref, metadata = entry.get("ref") or {}, subscription["metadata"]
+    return (
+        _names_a_subscription(ref)
+        and ref.get("name") == metadata["name"]
+        and (ref.get("namespace") or metadata["namespace"]) == metadata["namespace"]
+    )
+
+
+def _entry(own: Document | None, subscription: Document, physical: Physical) -> Document:
+    """An entry; one of v0.5 stays without uid, for its durable is named by the reference."""
+    metadata = subscription["metadata"]
+    entry: Document = {key: own[key] for key in own} if own else {}
+    if own is None or own.get("uid"):
+        entry["uid"] = metadata["uid"]
+    entry["ref"] = {
+        **(entry.get("ref") or {}),
+        "apiVersion": API_VERSION,
+        "kind": _KIND,
+        "name": metadata["name"],
+        "namespace": metadata["namespace"],
+        "uid": metadata["uid"],
+    }
+    for key, uri in physical.fields.items():
+        entry.pop(key, None)
+        if uri is not None:
+            entry[key] = uri
+    return entry
+
+
+def _read(subscription: Document) -> ReadDocument:
+    name = name_of(subscription)
+    return ReadDocument(_KIND, name, None, False, fields(subscription, "", Report(str(name))))
+
+
+def _subscriber(subscriber: Fields, namespace: str, cluster_domain: str) -> str | Target | None:
+    for key in ("uri", "dnsName"):
+        text = subscriber.text(key)
+        if text is not None:
+            completed(text, subscriber.path_of(key), namespace, cluster_domain)
+            return text
+    return _target(subscriber.nested("ref"), namespace) if subscriber.has("ref") else None
+
+
+def _target(ref: Fields, namespace: str) -> Target:
+    ref.tell_unknown(OBJECT_REFERENCE)
+    if ref.text("namespace") not in {None, namespace}:
+        raise Refused(ref.path_of("namespace"), "must be the Subscription's own, or left out")
+    name = ref.required_text("name")
+    if not is_dns_name(name):
+        raise Refused(ref.path_of("name"), f"{shown(name)}; must be the name of an object")
+    api_version, kind = ref.required_text("apiVersion"), ref.required_text("kind")
+    if not is_dns_name(api_version.replace("/", ".")) or not kind.isascii() or not kind.isalnum():
+        raise Refused(ref.path, f"{shown(f'{api_version} {kind}')}; must be a kind of object")
+    return Target(ref.path, api_version, kind, name)
