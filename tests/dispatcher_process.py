@@ -3,10 +3,11 @@
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import sys
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,11 @@ class DispatcherProcess:
         return f"http://127.0.0.1:{self.port}/"
 
     @property
+    def environ(self) -> Mapping[str, str]:
+        """Of the process."""
+        return os.environ
+
+    @property
     def pid(self) -> int:
         if self._process is None:
             raise ProcessFailed("the dispatcher is not running")
@@ -69,7 +75,11 @@ class DispatcherProcess:
         """
         with self.log.open("ab") as output:
             self._process = process = await asyncio.create_subprocess_exec(
-                *self._command, stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output
+                *self._command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=self.environ,
             )
         ended = asyncio.create_task(process.wait(), name="end of the dispatcher")
         try:

@@ -68,8 +68,12 @@ class ObservedDispatcher(DispatcherProcess):
 
     async def post(self, channel_name: str, event_id: str, body: bytes = b"{}") -> int:
         """Post one event; the status of the answer, 0 if there was none."""
+        return await self.post_to_host(host(channel_name), event_id, body)
+
+    async def post_to_host(self, name: str, event_id: str, body: bytes = b"{}") -> int:
+        """Post one event by the host of a channel; the status of the answer, 0 for none."""
         headers = {
-            "Host": host(channel_name),
+            "Host": name,
             "Content-Type": "application/json",
             "Ce-Id": event_id,
             "Ce-Source": "/tests",

@@ -191,7 +191,10 @@ class ChannelTable:
         return {"version": str(self._highest), "channels": entries}
 
     def load(self, dumped: object) -> None:
-        """Take what a former process knew.
+        """Take what a former process knew, and serve it.
+
+        Whether it had put its finalizer on each does not matter: what has vanished meanwhile is
+        seen to be missing.
 
         Raises:
             LookupError, TypeError, ValueError: it is nothing that ``dump`` gave.
@@ -200,6 +203,7 @@ class ChannelTable:
             raise TypeError(f"is {type(dumped).__name__}, not an object")
         for document in dumped["channels"]:
             self.put(document)
+            self._served.add(name_of(document))
         self._note(str(dumped["version"]))
 
     def _read(self, document: Document, before: Entry | None) -> Entry:

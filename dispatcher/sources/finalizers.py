@@ -12,16 +12,20 @@ import structlog
 from contract.resources import ResourceName
 from dispatcher.sources.channel_table import FINALIZER, ChannelTable, Entry
 from dispatcher.tasks import BackgroundTasks
-from kube import Forbidden, Invalid, KubeClient, KubeError, NotFound, Resource
+from kube import Forbidden, Invalid, KubeClient, KubeError, Resource
 
 log = structlog.get_logger(__name__)
 
 _REQUESTS_AT_ONCE = 8
 _FIRST_WAIT = 0.1
 _LONGEST_WAIT = 5.0
-_REFUSED_WAIT = 30.0
+_LONGEST_WAIT_IF_REFUSED = 30.0
 """Seconds between two tries: doubled from the first to the longest. Who may not write asks seldom,
 until somebody has given the account its role."""
+
+_REFUSED_FOR_GOOD = 2.0
+"""Seconds between two tries from which on a refusal is no passing one, as of an API server that
+has just started and does not know its roles yet."""
 
 
 class Finalizers:
@@ -69,34 +73,30 @@ class Finalizers:
                     await self._released(name)
                 elif not entry.wants_finalizer:
                     return
-                longest = await self._write(name)
-                if longest is not None:
-                    await asyncio.sleep(min(wait, longest))
+                try:
+                    await self._write(name)
+                except KubeError as error:
+                    refused = isinstance(error, Forbidden | Invalid)
+                    if refused and wait >= _REFUSED_FOR_GOOD:
+                        self._refused(entry, error)
+                    await asyncio.sleep(wait)
+                    longest = _LONGEST_WAIT_IF_REFUSED if refused else _LONGEST_WAIT
                     wait = min(2 * wait, longest)
         finally:
             self._working.discard(name)
 
-    async def _write(self, name: ResourceName) -> float | None:
-        """Write what is wanted now; how long to wait at most before another try, if it failed."""
+    async def _write(self, name: ResourceName) -> None:
+        """Write what is wanted now. Raises KubeError."""
         async with self._gate:
             entry = self._table.get(name)
             if entry is None or not (entry.wants_release or entry.wants_finalizer):
-                return None
+                return
             others = [each for each in entry.finalizers if each != FINALIZER]
             wanted = others if entry.wants_release else [*others, FINALIZER]
             metadata = {"resourceVersion": entry.version, "finalizers": wanted}
-            try:
-                document = await self._client.patch(
-                    self._resource, name.name, {"metadata": metadata}, name.namespace
-                )
-            except NotFound:
-                return _LONGEST_WAIT  # the watch will tell that it is gone
-            except (Forbidden, Invalid) as error:
-                self._refused(entry, error)
-                return _REFUSED_WAIT
-            except KubeError as error:
-                log.debug("finalizer not written yet", channel=str(name), reason=str(error))
-                return _LONGEST_WAIT
+            document = await self._client.patch(
+                self._resource, name.name, {"metadata": metadata}, name.namespace
+            )
         if entry.wants_release:
             log.info("channel released", channel=str(name))
         if entry.wants_release and not wanted:
@@ -104,7 +104,6 @@ class Finalizers:
         else:
             self._table.put(document)
         self._changed()
-        return None
 
     def _refused(self, entry: Entry, error: KubeError) -> None:
         """A Channel whose events are lost unseen is worse than one that can vanish unseen."""
