@@ -1,0 +1,162 @@
+"""The finalizer of a Channel, on a real Kubernetes API: when it comes and when it may go."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cluster_dispatcher import ChannelsOf, ClusterDispatcher
+from tests.data_plane import durables, eventually
+from tests.kubernetes import KubernetesServer
+from tests.servers import NatsStreamingServer
+from tests.subscriber import Subscriber
+
+FINALIZER = "natss-dispatcher"
+
+
+@pytest.fixture
+def channels(kubernetes: KubernetesServer, namespace: str) -> ChannelsOf:
+    return ChannelsOf(kubernetes, namespace)
+
+
+@pytest.fixture
+async def sink() -> AsyncIterator[Subscriber]:
+    server = Subscriber()
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+async def dispatcher(
+    kubernetes: KubernetesServer, file_server: NatsStreamingServer, unique_name: str, tmp_path: Path
+) -> AsyncIterator[ClusterDispatcher]:
+    """Not started yet."""
+    folder = tmp_path / "dispatcher"
+    folder.mkdir()
+    flags = (f"--client-id={unique_name}",)
+    process = ClusterDispatcher(kubernetes, file_server, folder, flags)
+    yield process
+    await process.close_http()
+    await process.stop()
+
+
+async def taken(dispatcher: ClusterDispatcher, channels: ChannelsOf, event: str) -> None:
+    """Post an event to ``orders`` as soon as it is served."""
+
+    async def is_taken() -> bool:
+        return await dispatcher.post_to(channels.namespace, "orders", event) == 202
+
+    await eventually(is_taken)
+
+
+def has(
+    server: NatsStreamingServer, channels: ChannelsOf, *names: str
+) -> Callable[[], Awaitable[bool]]:
+    """A condition: the durables of ``orders`` are these."""
+
+    async def are_these() -> bool:
+        return set(await durables(server, channels.subject("orders"))) == set(names)
+
+    return are_these
+
+
+async def test_a_channel_that_is_served_has_it(
+    dispatcher: ClusterDispatcher, channels: ChannelsOf, sink: Subscriber
+) -> None:
+    await dispatcher.start()
+    await channels.apply("orders", channels.entry("mail", sink.url, "u1"), finalizers=["a/b"])
+    await taken(dispatcher, channels, "e1")
+    assert await channels.finalizers("orders") == ["a/b", FINALIZER]
+
+
+async def test_the_one_of_the_go_dispatcher_is_adopted(
+    dispatcher: ClusterDispatcher,
+    channels: ChannelsOf,
+    sink: Subscriber,
+    file_server: NatsStreamingServer,
+) -> None:
+    await channels.apply("orders", channels.entry("mail", sink.url, "u1"), finalizers=[FINALIZER])
+    before = await channels.get("orders")
+    await dispatcher.start()
+    await taken(dispatcher, channels, "e1")
+    assert await channels.get("orders") == before
+    await channels.delete("orders")
+    await eventually(lambda: channels.is_gone("orders"))
+    assert await durables(file_server, channels.subject("orders")) == {}
+
+
+async def test_of_a_channel_that_others_hold_only_ours_is_taken_off(
+    dispatcher: ClusterDispatcher,
+    channels: ChannelsOf,
+    sink: Subscriber,
+    file_server: NatsStreamingServer,
+) -> None:
+    await dispatcher.start()
+    await channels.apply("orders", channels.entry("mail", sink.url, "u1"), finalizers=["a/b"])
+    await taken(dispatcher, channels, "e1")
+    await channels.delete("orders")
+
+    async def only_theirs_is_left() -> bool:
+        return await channels.finalizers("orders") == ["a/b"]
+
+    await eventually(only_theirs_is_left)
+    assert await durables(file_server, channels.subject("orders")) == {}
+    assert await dispatcher.post_to(channels.namespace, "orders", "e2") == 404
+    await channels.patch("orders", {"metadata": {"finalizers": []}})
+
+
+async def test_a_channel_deleted_while_nobody_looked(
+    dispatcher: ClusterDispatcher,
+    channels: ChannelsOf,
+    sink: Subscriber,
+    file_server: NatsStreamingServer,
+) -> None:
+    await channels.apply("orders", channels.entry("mail", sink.url, "u1"))
+    await dispatcher.start()
+    await taken(dispatcher, channels, "e1")
+    await sink.wait_for_events(1)
+    await dispatcher.stop()
+    await channels.delete("orders")
+    (dispatcher.state_dir / "channels.json").unlink(missing_ok=True)
+    await dispatcher.start()
+    await eventually(lambda: channels.is_gone("orders"))
+    assert await durables(file_server, channels.subject("orders")) == {}
+
+
+async def test_nats_streaming_being_away_holds_no_channel(
+    dispatcher: ClusterDispatcher,
+    channels: ChannelsOf,
+    sink: Subscriber,
+    file_server: NatsStreamingServer,
+) -> None:
+    """The durable is remembered, over a restart of the dispatcher as well, and goes later."""
+    await dispatcher.start()
+    await channels.apply("orders", channels.entry("mail", sink.url, "u1"))
+    await taken(dispatcher, channels, "e1")
+    await sink.wait_for_events(1)
+    await file_server.kill()
+    await channels.delete("orders")
+    await eventually(lambda: channels.is_gone("orders"))
+    await dispatcher.kill()
+    await dispatcher.start(until="/healthz")
+    await file_server.restart()
+    await dispatcher.wait_for_log("subscription unsubscribed")
+    assert await durables(file_server, channels.subject("orders")) == {}
+
+
+async def test_a_channel_made_again_at_once_begins_anew(
+    dispatcher: ClusterDispatcher,
+    channels: ChannelsOf,
+    sink: Subscriber,
+    file_server: NatsStreamingServer,
+) -> None:
+    await dispatcher.start()
+    for number in range(3):
+        await channels.apply("orders", channels.entry("mail", sink.url, "u1"))
+        await taken(dispatcher, channels, f"e{number}")
+        await sink.wait_for_events(number + 1)
+        await channels.delete("orders")
+        await eventually(lambda: channels.is_gone("orders"))
+    assert await durables(file_server, channels.subject("orders")) == {}
+    assert sink.duplicates == 0
