@@ -15,7 +15,7 @@ import structlog
 
 from contract.resources import DeliveryPolicy
 from dispatcher.delivery import Failure, Outcome, Verdict, backoff, goes_to_dead_letter, verdict
-from dispatcher.egress.client import EgressError, Response
+from dispatcher.egress.client import EgressError, FailureReason, Response
 from dispatcher.egress.target import Target
 from dispatcher.event import Event, UnreadableEvent, dead_letter, decode, reply_head
 from dispatcher.metrics import SubscriptionMetrics
@@ -26,6 +26,7 @@ _QUIET = 60.0
 """Seconds between two log lines about the health of one subscriber."""
 
 
+_TOO_LARGE = FailureReason.TOO_LARGE.value
 _NO_DESTINATION = Failure("", 500, b"the subscription has no usable URI", "no usable URI")
 
 
@@ -147,7 +148,9 @@ class Attempts:
         failure = await self._send_and_reply(event)
         if failure is None:
             return Outcome.DELIVERED
-        if self._is_held or not goes_to_dead_letter(self._plan.policy, failed_rounds + 1):
+        if self._is_held or failure is _NO_DESTINATION:
+            return Outcome.FAILED
+        if not goes_to_dead_letter(self._plan.policy, failed_rounds + 1):
             return Outcome.FAILED
         return await self._dead_letter(event, failure)
 
@@ -205,7 +208,10 @@ class Attempts:
             target = pick(plan)
             if target is None:
                 return None
+            needs_body = plan.reply is not None and pick is _subscriber
             answer, final = await self._attempt(target, head, body, plan.policy.timeout)
+            if isinstance(answer, Failure) and answer.reason == _TOO_LARGE and not needs_body:
+                answer = Response(200, [], b"")  # its status was a success, and that is all we need
             if isinstance(answer, Response):
                 if self.health.failing_since is not None:
                     self.health.recovered()

@@ -62,12 +62,20 @@ class ByteBudget:
     def used(self) -> int:
         return self._used
 
+    @property
+    def limit(self) -> int:
+        return self._limit
+
     def take(self, size: int) -> bool:
         """Whether there was room for ``size`` bytes; if so they are taken."""
         if self._used + size > self._limit:
             return False
         self._used += size
         return True
+
+    def take_beyond(self, size: int) -> None:
+        """Take bytes whether there is room or not."""
+        self._used += size
 
     def give_back(self, size: int) -> None:
         """Return bytes that were taken.

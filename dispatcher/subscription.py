@@ -50,13 +50,6 @@ class Acknowledger(Protocol):
     def ack(self, sequence: int) -> None: ...
 
 
-class NoDurable:
-    """Stands in until the durable of a subscription is known; there is nothing to acknowledge."""
-
-    def ack(self, sequence: int) -> None:
-        raise RuntimeError(f"event {sequence} was settled before its durable was known")
-
-
 class Subscription:
     """Delivers what it receives, so many events at once as its policy allows.
 
@@ -72,11 +65,13 @@ class Subscription:
     ) -> None:
         self.name = name
         self.state = SubscriptionState.ACTIVE
-        self.durable: Acknowledger = NoDurable()
+        self.durables: tuple[Acknowledger, ...] = ()
+        """Where settled events are acknowledged; two while one hands over to another."""
         self._attempts = attempts
         self._metrics = metrics
         self._window = Window(attempts.plan.policy, budget)
-        self._workers: set[asyncio.Task[None] | None] = set()
+        self._workers: set[asyncio.Task[None]] = set()
+        self._busy = 0  # workers that look for more work when they are done
         self._limit = concurrency(attempts.plan.policy)
         self._drained = asyncio.Event()
         metrics.pending = lambda: self._window.unsettled
@@ -99,16 +94,17 @@ class Subscription:
             message.sequence, message.timestamp, message.data, time.monotonic()
         )
         if receipt is Receipt.ACCEPTED:
-            if len(self._workers) < self._limit:
+            if self._busy < self._limit:
                 self._start_worker()
         elif receipt is Receipt.DEFERRED:
             self._metrics.deferred += 1
         else:
             self._metrics.copies_dropped += 1
             if receipt is Receipt.ACKNOWLEDGE:
-                self.durable.ack(message.sequence)
+                self._acknowledge(message.sequence)
 
     def _start_worker(self) -> None:
+        self._busy += 1
         task = asyncio.create_task(self._work(), name=self.name)
         self._workers.add(task)
         task.add_done_callback(self._worker_ended)
@@ -121,12 +117,12 @@ class Subscription:
     async def _work(self) -> None:
         """Deliver what waits until nothing does, or there are more workers than allowed."""
         window = self._window
-        workers = self._workers
-        while len(workers) <= self._limit and (record := window.next()) is not None:
-            outcome = await self._deliver(record)
-            self._settle(record, outcome)
-        if len(workers) > self._limit:  # at once, or the others would end for the same reason
-            workers.discard(asyncio.current_task())
+        try:
+            while self._busy <= self._limit and (record := window.next()) is not None:
+                outcome = await self._deliver(record)
+                self._settle(record, outcome)
+        finally:
+            self._busy -= 1
 
     async def _deliver(self, record: Record) -> Outcome:
         try:
@@ -139,18 +135,25 @@ class Subscription:
             return Outcome.FAILED
 
     def _settle(self, record: Record, outcome: Outcome) -> None:
-        if not outcome.settled:
+        if outcome.settled:
+            if self._window.settle(record):
+                self._metrics.settled += 1
+                self._acknowledge(record.sequence)
+        elif self.state is SubscriptionState.ACTIVE:
             self._window.fail(record, time.monotonic())
-        elif self._window.settle(record):
-            self._metrics.settled += 1
-            self.durable.ack(record.sequence)
+        else:  # its round was cut short by us
+            self._window.release(record)
+
+    def _acknowledge(self, sequence: int) -> None:
+        for durable in self.durables:
+            durable.ack(sequence)
 
     def retarget(self, plan: Plan) -> None:
         """Deliver by another plan from the next attempt on; nothing is lost or sent twice."""
         self._attempts.change(plan)
         self._window.change(plan.policy)
         self._limit = concurrency(plan.policy)
-        for _ in range(min(self._window.waiting, self._limit - len(self._workers))):
+        for _ in range(min(self._window.waiting, self._limit - self._busy)):
             self._start_worker()
 
     def pause(self) -> None:
@@ -180,8 +183,7 @@ class Subscription:
         self.state = SubscriptionState.CLOSED
         self._hold()
         for task in self._workers:
-            if task is not None:
-                task.cancel()
+            task.cancel()
 
     def _hold(self) -> None:
         self._window.release_waiting()

@@ -11,7 +11,7 @@ from collections import deque
 from contract.resources import DeliveryPolicy, Order
 from dispatcher.delivery import redelivery_pause
 from dispatcher.flow import ByteBudget
-from dispatcher.settled import SettledSequences
+from dispatcher.settled import SettledEvents
 
 _COPIES_UNTIL_GONE = 3
 """A released event of which no copy came for so many ack waits has expired in the store."""
@@ -20,6 +20,10 @@ _COPIES_UNTIL_GONE = 3
 _WAITING_PER_INFLIGHT = 16
 """Reopening a durable sends everything pending at once, also what a larger MaxInflight let
 through before (Go's was 1024). More than this is left to NATS Streaming."""
+
+
+_SHARE = 8
+"""One subscription takes no more than this part of the budget, so that a slow one leaves room."""
 
 
 class Receipt(enum.Enum):
@@ -72,11 +76,13 @@ class Window:
 
     Args:
         policy: ``order``, ``ack_wait`` and ``max_inflight`` are used.
-        budget: Shared by all subscriptions; an event that does not fit is deferred.
+        budget: Shared by all subscriptions; an event that does not fit is deferred, unless the
+            window holds nothing else.
     """
 
     __slots__ = (
         "_budget",
+        "_held_bytes",
         "_highest",
         "_highest_timestamp",
         "_policy",
@@ -90,9 +96,10 @@ class Window:
     def __init__(self, policy: DeliveryPolicy, budget: ByteBudget) -> None:
         self._policy = policy
         self._budget = budget
+        self._held_bytes = 0
         self._unsettled: dict[int, Record] = {}
         self._waiting: deque[Record] = deque()
-        self._settled = SettledSequences()
+        self._settled = SettledEvents()
         self._highest = 0
         self._highest_timestamp = 0
         self._purge_above = 2 * policy.max_inflight
@@ -132,8 +139,10 @@ class Window:
                 self._forget_channel()
             elif (record := self._unsettled.get(sequence)) is not None:
                 return self._receive_copy(record, timestamp, data, now)
-            elif sequence in self._settled:
+            elif self._settled.has(sequence, timestamp):
                 return Receipt.ACKNOWLEDGE
+            elif self._settled.has_sequence(sequence):
+                self._forget_channel()
         if sequence > self._highest:
             self._highest = sequence
             self._highest_timestamp = timestamp
@@ -172,7 +181,15 @@ class Window:
             return False
         if policy.order is Order.CHANNEL and self._is_overtaking(record, now):
             return False
-        return self._budget.take(len(data))
+        size = len(data)
+        if self._held_bytes and self._held_bytes + size > self._budget.limit // _SHARE:
+            return False
+        if not self._budget.take(size):
+            if self._held_bytes:
+                return False
+            self._budget.take_beyond(size)  # or it would never be delivered
+        self._held_bytes += size
+        return True
 
     def _is_overtaking(self, record: Record, now: float) -> bool:
         """Whether an earlier event is still to come (and has not expired in the store)."""
@@ -198,7 +215,7 @@ class Window:
             return False
         record.state = RecordState.GONE
         del self._unsettled[record.sequence]
-        self._settled.add(record.sequence)
+        self._settled.add(record.sequence, record.timestamp)
         return True
 
     def fail(self, record: Record, now: float) -> None:
@@ -231,6 +248,7 @@ class Window:
 
     def _drop_data(self, record: Record) -> None:
         self._budget.give_back(len(record.data))
+        self._held_bytes -= len(record.data)
         record.data = b""
 
     def _forget_channel(self) -> None:

@@ -135,6 +135,25 @@ async def test_without_any_destination_events_are_kept(attempts_for: Make) -> No
     assert await attempts.deliver(EVENT, 1, 0) is Outcome.FAILED
 
 
+async def test_without_any_destination_nothing_goes_to_the_dead_letter_sink(
+    attempts_for: Make,
+) -> None:
+    plan = replace(TO_SINK_AT_LAST, subscriber=None)
+    attempts = attempts_for(plan, ScriptedEgress({SINK: [202]}))
+    assert await attempts.deliver(EVENT, 1, 0) is Outcome.FAILED
+
+
+async def test_a_huge_answer_that_nobody_wants_settles_the_event_all_the_same(
+    attempts_for: Make,
+) -> None:
+    """Its status said that the event was taken; only as a reply the body would be needed."""
+    huge = EgressError(FailureReason.TOO_LARGE, "answered 200 with too much")
+    egress = ScriptedEgress({SUBSCRIBER: [huge], REPLY: [202]})
+    assert await attempts_for(TO_SUBSCRIBER, egress).deliver(EVENT, 1, 0) is Outcome.DELIVERED
+    with_reply = attempts_for(replace(TO_SUBSCRIBER, reply=REPLY), egress)
+    assert await with_reply.deliver(EVENT, 2, 0) is Outcome.FAILED
+
+
 async def test_the_dead_letter_sink_gets_the_original_and_the_reason(
     attempts_for: Make, metrics: SubscriptionMetrics
 ) -> None:

@@ -1,6 +1,7 @@
 """Delivery of what one subscription receives: concurrency, settling, pausing, draining."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -57,8 +58,10 @@ class Acks:
 
     sequences: list[int] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    on_ack: Callable[[int], object] = id
 
     def ack(self, sequence: int) -> None:
+        self.on_ack(sequence)
         self.sequences.append(sequence)
         self.changed.set()
 
@@ -89,7 +92,7 @@ def make_bench(plan: Plan = PLAN) -> Bench:
     attempts = Attempts("mail", plan, egress, metrics)
     subscription = Subscription("mail", attempts, metrics, ByteBudget(2**20))
     acks = Acks()
-    subscription.durable = acks
+    subscription.durables = (acks,)
     return Bench(subscription, egress, acks, metrics)
 
 
@@ -116,6 +119,29 @@ async def test_as_many_are_delivered_at_once_as_the_policy_allows(bench: Bench) 
     await bench.egress.wait_for_posts(5)
     assert len(bench.egress.posts) == 5
     assert bench.acks.sequences == [3], "a slow one does not hold up the others"
+
+
+async def test_an_event_that_comes_as_the_last_worker_ends_does_not_wait_for_ever() -> None:
+    bench = make_bench(replace(PLAN, policy=replace(PLAN.policy, order=Order.CHANNEL)))
+    bench.acks.on_ack = lambda _: asyncio.get_running_loop().call_soon(bench.receive, 2)
+    bench.receive(1)
+    await bench.egress.wait_for_posts(1)
+    bench.egress.posts[0].set_result(202)
+    await bench.acks.wait_for(1)
+    await bench.egress.wait_for_posts(2)
+
+
+async def test_every_durable_that_may_have_an_event_is_told_that_it_is_settled(
+    bench: Bench,
+) -> None:
+    """While one durable hands over to another, both have it pending."""
+    old, new = Acks(), Acks()
+    bench.subscription.durables = (old, new)
+    bench.receive(1)
+    await bench.egress.wait_for_posts(1)
+    bench.egress.posts[0].set_result(202)
+    await new.wait_for(1)
+    assert old.sequences == new.sequences == [1]
 
 
 async def test_in_order_there_is_one_at_a_time() -> None:

@@ -88,13 +88,42 @@ def test_a_known_sequence_with_another_timestamp_is_another_event() -> None:
 
 def test_events_that_do_not_fit_in_memory_are_deferred_and_accepted_when_they_come_again() -> None:
     budget = ByteBudget(8)
-    subject, other = window(budget=budget), window(budget=budget)
-    assert receive(subject, 1) is Receipt.ACCEPTED
-    assert receive(other, 1) is Receipt.DEFERRED
+    budget.take(4)  # by another subscription
+    subject = window(budget=budget)
+    assert receive(subject, 1) is Receipt.ACCEPTED, "who holds nothing may always have one"
+    assert receive(subject, 2) is Receipt.DEFERRED
     subject.settle(take(subject))
+    assert receive(subject, 2) is Receipt.ACCEPTED
+    assert take(subject).data == b"event"
+    assert budget.used == 4 + len(b"event")
+
+
+def test_one_subscription_leaves_room_for_the_others() -> None:
+    budget = ByteBudget(80)
+    slow, other = window(budget=budget), window(budget=budget)
+    receipts = [receive(slow, sequence) for sequence in range(1, 9)]
+    assert receipts == [Receipt.ACCEPTED] * 2 + [Receipt.DEFERRED] * 6
     assert receive(other, 1) is Receipt.ACCEPTED
-    assert take(other).data == b"event"
-    assert budget.used == len(b"event")
+    assert receive(other, 2) is Receipt.ACCEPTED
+
+
+def test_an_event_larger_than_the_budget_is_delivered_alone() -> None:
+    budget = ByteBudget(2)
+    subject = window(budget=budget)
+    assert receive(subject, 1) is Receipt.ACCEPTED
+    assert receive(subject, 2) is Receipt.DEFERRED
+    subject.settle(take(subject))
+    assert budget.used == 0
+
+
+def test_a_store_that_was_wiped_with_its_clock_behind_has_new_events() -> None:
+    """Timestamps of the new channel are earlier than the latest known."""
+    subject = window()
+    for sequence in range(1, 6):
+        receive(subject, sequence, timestamp=10_000 + sequence)
+        subject.settle(take(subject))
+    assert receive(subject, 1, timestamp=9_000) is Receipt.ACCEPTED
+    assert receive(subject, 2, timestamp=9_001) is Receipt.ACCEPTED
 
 
 def test_the_budget_is_given_back_whatever_becomes_of_an_event() -> None:
