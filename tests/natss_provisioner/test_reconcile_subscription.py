@@ -237,6 +237,39 @@ def test_many_at_once_on_one_channel_lose_no_entry(shop: Shop) -> None:
     assert sorted(entry["ref"]["name"] for entry in shop.entries()) == sorted(names[8:])
 
 
+def test_nobody_s_entry_is_lost_in_a_race_with_another_writer(shop: Shop) -> None:
+    shop.create()
+    names = [f"s{number}" for number in range(16)]
+    with ThreadPoolExecutor(4) as pool:
+        created = [pool.submit(shop.subscribe, name) for name in names]
+        for number in range(30):
+            until(
+                partial(_append, shop, {"uid": f"by-hand-{number}", "subscriberURI": "http://x/"})
+            )
+        for each in created:
+            each.result()
+    for name in names:
+        shop.subscribed(name)
+    found = {entry.get("ref", {}).get("name", entry["uid"]) for entry in shop.entries()}
+    assert found == {*names, *(f"by-hand-{number}" for number in range(30))}
+
+
+def _append(shop: Shop, entry: Document) -> bool:
+    channel = shop.channel()
+    listed = (channel["spec"].get("subscribable") or {}).get("subscribers") or []
+    change = {
+        "metadata": {"resourceVersion": channel["metadata"]["resourceVersion"]},
+        "spec": {"subscribable": {"subscribers": [*listed, entry]}},
+    }
+    try:
+        shop.kubernetes.patch(f"{shop.channels}/orders", change)
+    except ApiAnswer as answer:
+        if answer.code != 409:
+            raise
+        return False
+    return True
+
+
 def test_what_others_write_into_the_list_stays(shop: Shop) -> None:
     by_hand = {"uid": "by-hand", "subscriberURI": "http://x/", "more": {"a": 1}}
     shop.create(provisioner={"name": "natss"}, subscribable={"subscribers": [by_hand]})
