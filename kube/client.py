@@ -24,6 +24,9 @@ _PAGE = 500
 _MAX_LINE = 32 * 1024 * 1024
 """Bytes of one event of a watch; etcd stores objects of some 1.5 MiB at most."""
 
+_WATCH_MARGIN = 10.0
+"""Seconds that the end of a watch may be late; then the connection is taken for dead."""
+
 
 @dataclass(frozen=True, slots=True)
 class Listing:
@@ -136,7 +139,7 @@ class KubeClient:
         path: str,
         query: Mapping[str, str],
     ) -> AsyncGenerator[Document]:
-        total = int(query["timeoutSeconds"]) + 10
+        total = int(query["timeoutSeconds"]) + _WATCH_MARGIN
         timeout = aiohttp.ClientTimeout(total=total, sock_connect=self._timeout.total)
         headers = {**info.as_http_headers(), "Accept": "application/json"}
         url = info.server.rstrip("/") + path

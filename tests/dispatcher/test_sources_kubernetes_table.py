@@ -1,0 +1,166 @@
+"""What is believed of the Channels that an API tells, without an API."""
+
+from typing import Any
+
+from contract.resources import Defaults, ResourceName
+from dispatcher.sources.channel_table import FINALIZER, Belief, ChannelTable, name_of
+
+ORDERS = ResourceName("shop", "orders")
+
+
+def document(name: str = "orders", version: int = 10, **spec: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "eventing.knative.dev/v1alpha1",
+        "kind": "Channel",
+        "metadata": {
+            "name": name,
+            "namespace": "shop",
+            "uid": f"uid-of-{name}",
+            "resourceVersion": str(version),
+            "finalizers": [FINALIZER],
+            "managedFields": [{"manager": "kubectl"}],
+        },
+        "spec": {"provisioner": {"name": "natss"}, **spec},
+        "status": {"address": {"hostname": f"{name}.example"}, "conditions": [{"type": "Ready"}]},
+    }
+
+
+def subscribers(*uids: str) -> dict[str, Any]:
+    entries = [{"uid": uid, "subscriberURI": f"http://{uid}/"} for uid in uids]
+    return {"subscribers": entries}
+
+
+def with_metadata(changed: dict[str, Any], **metadata: Any) -> dict[str, Any]:
+    return {**changed, "metadata": {**changed["metadata"], **metadata}}
+
+
+def table(*documents: dict[str, Any]) -> ChannelTable:
+    made = ChannelTable(Defaults())
+    for each in documents:
+        made.put(each)
+    return made
+
+
+def listed(
+    known: ChannelTable, *documents: dict[str, Any], version: int, empty_is_true: bool = False
+) -> Belief:
+    is_behind = known.is_behind(str(version))
+    for each in documents:
+        known.put(each, even_if_older=is_behind)
+    names = {name_of(each) for each in documents}
+    return known.drop_missing(names, str(version), empty_is_true=empty_is_true)
+
+
+def test_a_channel_is_wanted_once_it_has_the_finalizer() -> None:
+    bare = with_metadata(document(), finalizers=[])
+    known = table(bare)
+    (entry,) = known
+    assert entry.wants_finalizer
+    assert known.state().channels == {}
+    known.put(document(version=11))
+    assert set(known.state().channels) == {ORDERS}
+    known.put(with_metadata(document(version=12), finalizers=[]))
+    assert set(known.state().channels) == {ORDERS}, "who is served goes on to be"
+
+
+def test_a_deleted_channel_is_told_with_its_subscribers() -> None:
+    deleted = with_metadata(
+        document(subscribable=subscribers("u1")), deletionTimestamp="2026-01-01T00:00:00Z"
+    )
+    known = table(deleted)
+    state = known.state()
+    assert state.channels == {}
+    assert [each.durable for each in state.deleted[ORDERS].subscribers] == ["u1"]
+    (entry,) = known
+    assert entry.wants_release
+    assert not entry.wants_finalizer
+
+
+def test_a_deleted_channel_that_cannot_be_read_is_released_all_the_same() -> None:
+    broken = with_metadata(
+        document(provisioner={"name": "natss", "kind": 7}), deletionTimestamp="2026-01-01T00:00:00Z"
+    )
+    (entry,) = table(broken)
+    assert entry.channel is None
+    assert entry.wants_release
+
+
+def test_channels_of_others_want_nothing() -> None:
+    other = document(provisioner={"name": "kafka"})
+    deleted = with_metadata(other, deletionTimestamp="2026-01-01T00:00:00Z")
+    for each in (other, deleted, with_metadata(other, finalizers=[])):
+        (entry,) = table(each)
+        assert not entry.wants_finalizer
+        assert not entry.wants_release
+        assert table(each).state().channels == {}
+
+
+def test_a_channel_that_is_broken_now_stays_as_it_was() -> None:
+    known = table(document(subscribable=subscribers("u1")))
+    before = known.state().channels[ORDERS]
+    known.put(document(version=11, provisioner={"name": "natss", "kind": 7}))
+    state = known.state()
+    assert state.channels[ORDERS] == before
+    assert state.problems
+
+
+def test_a_change_of_status_changes_nothing_here() -> None:
+    known = table(document())
+    before = known.state().channels[ORDERS]
+    changed = {**document(version=11), "status": document()["status"] | {"conditions": []}}
+    assert not known.put(changed)
+    assert known.state().channels[ORDERS] is before
+
+
+def test_an_answer_is_not_undone_by_an_earlier_event() -> None:
+    known = table(document(version=12))
+    assert not known.put(with_metadata(document(version=11), finalizers=[]))
+    (entry,) = known
+    assert entry.is_held
+
+
+def test_another_channel_of_the_same_name_has_no_versions_in_common() -> None:
+    known = table(document(version=12))
+    assert known.put(with_metadata(document(version=5), uid="another", finalizers=[]))
+    assert not known.discard(document(version=13)), "it was the former one that went"
+    assert len(known) == 1
+
+
+def test_what_was_missed_is_seen_in_a_list() -> None:
+    known = table(document(), document("other", 11))
+    assert listed(known, document("other", 11), version=20) is Belief.TAKEN
+    assert set(known.state().channels) == {ResourceName("shop", "other")}
+
+
+def test_a_list_that_is_empty_by_fault_takes_nothing_away() -> None:
+    known = table(document())
+    assert listed(known, version=20) is Belief.EMPTY
+    assert set(known.state().channels) == {ORDERS}
+    assert listed(known, version=21, empty_is_true=True) is Belief.TAKEN
+    assert known.state().channels == {}
+
+
+def test_a_list_of_a_store_that_was_restored_takes_nothing_away() -> None:
+    known = table(document(version=100), document("other", 90))
+    assert listed(known, document("other", 3), version=5, empty_is_true=True) is Belief.BEHIND
+    assert set(known.state().channels) == {ORDERS, ResourceName("shop", "other")}
+    assert known.put(document("other", 4, subscribable=subscribers("u1"))), "and it goes on there"
+
+
+def test_the_first_list_may_be_empty() -> None:
+    assert listed(table(), version=1) is Belief.TAKEN
+
+
+def test_what_is_kept_is_all_that_is_needed() -> None:
+    known = table(
+        document(subscribable=subscribers("u1"), arguments={"retry": 2}),
+        document("foreign", provisioner={"name": "kafka"}),
+        with_metadata(document("new", 15), finalizers=[]),
+    )
+    loaded = ChannelTable(Defaults())
+    loaded.load(known.dump())
+    channels = loaded.state().channels
+    assert channels[ORDERS] == known.state().channels[ORDERS]
+    assert set(channels) == {ORDERS, ResourceName("shop", "new")}
+    assert loaded.is_behind("14")
+    assert "managedFields" not in str(loaded.dump())

@@ -1,0 +1,208 @@
+"""Following all objects of a kind on the real API server, through a network that fails."""
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+
+import kopf
+import orjson
+import pytest
+from aiohttp import web
+
+from kube import Changed, Failed, KubeClient, Listing, Resource, follow
+from kube import client as client_module
+from tests.kubernetes import Document, KubernetesServer
+from tests.proxy import Proxy
+
+CONFIG_MAPS = Resource("", "v1", "configmaps", "ConfigMap")
+
+
+@pytest.fixture
+async def proxy(kubernetes: KubernetesServer) -> AsyncIterator[Proxy]:
+    async with Proxy(kubernetes.port) as network:
+        yield network
+
+
+@pytest.fixture
+def info(kubernetes: KubernetesServer, proxy: Proxy) -> kopf.ConnectionInfo:
+    line = (kubernetes.directory / "tokens.csv").read_text()
+    return kopf.ConnectionInfo(
+        server=f"https://127.0.0.1:{proxy.port}",
+        ca_path=str(kubernetes.certificate_authority),
+        token=line.partition(",")[0],
+    )
+
+
+@pytest.fixture
+async def client(info: kopf.ConnectionInfo) -> AsyncIterator[KubeClient]:
+    made = KubeClient(lambda: info, field_manager="tests")
+    yield made
+    await made.close()
+
+
+class Follower:
+    """Follows config maps, and knows those of one namespace as they are told."""
+
+    def __init__(self, client: KubeClient, namespace: str, watch_seconds: int = 60) -> None:
+        self.known: dict[str, str] = {}
+        self.lists = 0
+        self.failures: list[Failed] = []
+        self._namespace = namespace
+        self._told = asyncio.Event()
+        self._task = asyncio.create_task(self._follow(client, watch_seconds), name="follow")
+
+    async def until(self, condition: Callable[[], bool], seconds: float = 8.0) -> None:
+        async with asyncio.timeout(seconds):
+            while not condition():
+                self._told.clear()
+                await self._told.wait()
+
+    async def close(self) -> None:
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+    async def _follow(self, client: KubeClient, seconds: int) -> None:
+        async with aclosing(follow(client, CONFIG_MAPS, watch_seconds=seconds)) as news:
+            async for each in news:
+                match each:
+                    case Listing():
+                        self.lists += 1
+                        self.known.clear()
+                        for document in each.documents:
+                            self._take(document, deleted=False)
+                    case Changed(document, deleted):
+                        self._take(document, deleted=deleted)
+                    case Failed():
+                        self.failures.append(each)
+                self._told.set()
+
+    def _take(self, document: Document, *, deleted: bool) -> None:
+        if document["metadata"]["namespace"] != self._namespace:
+            return
+        name = document["metadata"]["name"]
+        if deleted:
+            del self.known[name]
+        else:
+            self.known[name] = document["data"]["a"]
+
+
+@pytest.fixture
+async def follower(client: KubeClient, namespace: str) -> AsyncIterator[Follower]:
+    made = Follower(client, namespace)
+    yield made
+    await made.close()
+
+
+def config_map(name: str, value: str = "1") -> Document:
+    return {"metadata": {"name": name}, "data": {"a": value}}
+
+
+async def test_what_is_there_then_what_changes(
+    client: KubeClient, namespace: str, follower: Follower
+) -> None:
+    one = await client.create(CONFIG_MAPS, config_map("one"), namespace)
+    await follower.until(lambda: follower.known == {"one": "1"})
+    await client.patch(CONFIG_MAPS, "one", {"data": {"a": "2"}}, namespace)
+    await follower.until(lambda: follower.known == {"one": "2"})
+    await client.delete(CONFIG_MAPS, "one", namespace, uid=one["metadata"]["uid"])
+    await follower.until(lambda: not follower.known)
+    assert (follower.lists, follower.failures) == (1, [])
+
+
+async def test_a_watch_that_ends_in_order_goes_on_without_another_list(
+    client: KubeClient, namespace: str
+) -> None:
+    follower = Follower(client, namespace, watch_seconds=1)
+    try:
+        for count in range(3):
+            await client.create(CONFIG_MAPS, config_map(f"m{count}"), namespace)
+            await follower.until(lambda: f"m{len(follower.known) - 1}" in follower.known)
+            await asyncio.sleep(0.8)  # so that watches end in between
+        await follower.until(lambda: len(follower.known) == 3)
+        assert (follower.lists, follower.failures) == (1, [])
+    finally:
+        await follower.close()
+
+
+async def test_after_a_broken_connection_what_was_missed_is_seen(
+    kubernetes: KubernetesServer,
+    client: KubeClient,
+    namespace: str,
+    follower: Follower,
+    proxy: Proxy,
+) -> None:
+    gone = await client.create(CONFIG_MAPS, config_map("gone"), namespace)
+    await follower.until(lambda: "gone" in follower.known)
+    proxy.refuse()
+    await follower.until(lambda: len(follower.failures) > 1)
+    path = f"/api/v1/namespaces/{namespace}/configmaps"
+    await asyncio.to_thread(kubernetes.delete, f"{path}/{gone['metadata']['name']}")
+    await asyncio.to_thread(kubernetes.create, path, config_map("new"))
+    proxy.release()
+    await follower.until(lambda: follower.known == {"new": "1"})
+
+
+async def test_a_connection_that_is_dead_without_a_word_is_noticed(
+    client: KubeClient, namespace: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "_WATCH_MARGIN", 0.2)
+    follower = Follower(client, namespace, watch_seconds=1)
+    try:
+        await follower.until(lambda: follower.lists == 1)
+        proxy.hold()
+        await follower.until(lambda: bool(follower.failures))
+        proxy.release()
+        await client.create(CONFIG_MAPS, config_map("one"), namespace)
+        await follower.until(lambda: follower.known == {"one": "1"})
+    finally:
+        await follower.close()
+
+
+GONE = {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old"}
+GONE_EVENT = b'{"type": "ERROR", "object": ' + orjson.dumps(GONE) + b"}\n"
+
+
+@pytest.mark.parametrize("as_event", [True, False])
+async def test_when_a_version_is_too_old_all_is_listed_again(*, as_event: bool) -> None:
+    """The real API server forgets versions after minutes only, so this one is played."""
+    lists = 0
+
+    async def answer(request: web.Request) -> web.Response:
+        nonlocal lists
+        if "watch" not in request.query:
+            lists += 1
+            return web.json_response({"metadata": {"resourceVersion": str(lists)}, "items": []})
+        if request.query["resourceVersion"] == "3":
+            await asyncio.sleep(60)
+        return web.Response(body=GONE_EVENT) if as_event else web.json_response(GONE, status=410)
+
+    app = web.Application()
+    app.router.add_get(CONFIG_MAPS.path(), answer)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    played = kopf.ConnectionInfo(server=f"http://127.0.0.1:{runner.addresses[0][1]}")
+    client = KubeClient(lambda: played, field_manager="tests")
+    follower = Follower(client, "any")
+    try:
+        await follower.until(lambda: follower.lists == 3)
+        assert follower.failures == []
+    finally:
+        await follower.close()
+        await client.close()
+        await runner.cleanup()
+
+
+async def test_a_token_that_expires_is_renewed_without_a_word(
+    info: kopf.ConnectionInfo, namespace: str
+) -> None:
+    expired = dataclasses.replace(info, token="expired")
+    logins = iter([expired, info])
+    client = KubeClient(lambda: next(logins), field_manager="tests")
+    try:
+        async with aclosing(client.watch(CONFIG_MAPS, "0", seconds=2)) as events:
+            assert [each async for each in events] == []
+        assert isinstance(await client.list_all(CONFIG_MAPS), Listing)
+    finally:
+        await client.close()
