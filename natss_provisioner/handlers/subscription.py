@@ -31,6 +31,7 @@ from natss_provisioner.resources import SUBSCRIPTIONS
 from natss_provisioner.subscribers import FINALIZER, Physical
 
 _NO_CHANNEL = "ChannelNotFound"
+_NOT_READY = "ChannelNotReady"
 _LOOK_AGAIN_AT_MOST = 30.0
 
 
@@ -95,10 +96,10 @@ def _channel_ready(name: ResourceName, channel: Document | None, *, subscribed: 
     if channel is None:
         return false(CHANNEL_READY, _NO_CHANNEL, f"There is no Channel {name}")
     if _is_deleted(channel):
-        return false(CHANNEL_READY, "ChannelNotReady", f"The Channel {name} is being deleted")
+        return false(CHANNEL_READY, _NOT_READY, f"The Channel {name} is being deleted")
     if not is_true(channel.get("status"), READY):
         message = f"The Channel {name} is not ready: see its conditions"
-        return false(CHANNEL_READY, "ChannelNotReady", message)
+        return false(CHANNEL_READY, _NOT_READY, message)
     if not subscribed:
         message = f"The Channel {name} waits until subscriber and reply are resolved"
         return false(CHANNEL_READY, "NotResolved", message)
@@ -167,16 +168,18 @@ async def _write(
     told = (is_true(status, READY), reason_of(status, READY))
     fields = {} if physical is None else {"physicalSubscription": physical.fields}
     if await context.write_status(SUBSCRIPTIONS, subscription, conditions, fields):
-        ready = conditions[-1]
-        if not ready.is_true and told != (False, ready.reason):
-            await context.events.record(
-                subscription, EventType.WARNING, ready.reason, ready.message
-            )
-        elif ready.is_true and not told[0]:
-            await context.events.record(
-                subscription, EventType.NORMAL, "Ready", "Events are delivered"
-            )
+        await _tell(context, subscription, told, conditions[-1])
     return None if found[0].is_true else _look_again(context, status)
+
+
+async def _tell(
+    context: Context, subscription: Document, told: tuple[bool, str], ready: Condition
+) -> None:
+    """Record what is new; that a new channel is not ready for a moment is no news."""
+    if ready.is_true and not told[0]:
+        await context.events.record(subscription, EventType.NORMAL, "Ready", "Events are delivered")
+    elif not ready.is_true and told != (False, ready.reason) and ready.reason != _NOT_READY:
+        await context.events.record(subscription, EventType.WARNING, ready.reason, ready.message)
 
 
 def _look_again(context: Context, status: object) -> float:
