@@ -36,8 +36,8 @@ PROGRAM = Program(
     version=importlib.metadata.version("natss-channel"),
     usage="[options]",
     description="Gives every Channel of NATS Streaming its address, writes Subscriptions into their"
-    " Channels, and tells the state of both in status. The Kubernetes API is found by KUBECONFIG, or"
-    " in a pod by its service account.",
+    " Channels, and tells the state of both in status. The Kubernetes API is found by KUBECONFIG,"
+    " or in a pod by its service account.",
     units="Durations are written as 30s, 10m, PT10M or 600 (seconds).",
 )
 
