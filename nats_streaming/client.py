@@ -1,5 +1,7 @@
 """``connect``: the way to a new session."""
 
+import asyncio
+
 from nats_streaming import requests
 from nats_streaming.connection import Connection, OnEvent
 from nats_streaming.errors import NatsUnreachable, NotConnected
@@ -26,6 +28,8 @@ async def connect(options: ConnectionOptions, *, on_event: OnEvent | None = None
     conn_id = new_conn_id()
     link = await open_any_link(options, conn_id, lambda text: tell(Problem(text)))
     try:
+        if _is_cancelled():
+            raise asyncio.CancelledError
         session = await requests.open_session(link, options, conn_id)
         connection = Connection(options, session, tell)
         await connection.start(link)
@@ -35,7 +39,20 @@ async def connect(options: ConnectionOptions, *, on_event: OnEvent | None = None
         if isinstance(error, NotConnected):
             raise NatsUnreachable((f"{link.server}: {error}",)) from error
         raise
+    if _is_cancelled():
+        await connection.close()
+        raise asyncio.CancelledError
     return connection
+
+
+def _is_cancelled() -> bool:
+    """Whether this task was cancelled and a library has swallowed it.
+
+    On Python 3.11 ``wait_for``, as nats-py uses it, drops a cancellation that comes together with
+    the result; whoever cancelled would wait for the end of this task for ever.
+    """
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _ignore(_event: ConnectionEvent) -> None:

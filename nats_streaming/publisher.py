@@ -143,6 +143,7 @@ class Publisher:
                 await self._wait_for_room()
                 continue
             finally:
+                # Whatever came of this turn, the next one may have it too.
                 if self._wants_room and self._has_room(0):
                     self._wake_one()
             return await future
@@ -230,12 +231,7 @@ class Publisher:
     async def _wait_for_room(self) -> None:
         turn: asyncio.Future[None] = self._loop.create_future()
         self._wants_room.append(turn)
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self._wake_one()  # the turn was given, and goes to the next
-            raise
+        await turn
 
     def _wake_one(self) -> None:
         while self._wants_room:

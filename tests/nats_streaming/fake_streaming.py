@@ -20,7 +20,9 @@ class FakeStreaming:
         connect_error, ping_error, close_error: what is answered; empty for success.
         subscribe_errors, end_errors: one for each request to come, then success.
         puback: makes the answer to a message; None gives none.
-        before_subscribed: is called with the delivery inbox before the answer is sent.
+        early: what is delivered before a subscribe request is answered.
+        holds_pubacks: they wait for ``release_pubacks``.
+        old_protocol: no pings, as before server 0.10.
     """
 
     def __init__(self, nats_url: str, cluster_id: str) -> None:
@@ -35,9 +37,11 @@ class FakeStreaming:
             guid=message.guid
         )
         self.early: list[pb.MsgProto] = []
+        self.holds_pubacks = False
         self.old_protocol = False
         self._url = nats_url
         self._nats = Client()
+        self._held: list[tuple[Msg, pb.PubAck]] = []
 
     async def __aenter__(self) -> Self:
         await self._nats.connect(self._url)
@@ -82,7 +86,13 @@ class FakeStreaming:
         request = pb.PubMsg.FromString(message.data)
         self.requests.append(request)
         answer = self.puback(request)
-        if answer is not None:
+        if answer is not None and self.holds_pubacks:
+            self._held.append((message, answer))
+        elif answer is not None:
+            await message.respond(answer.SerializeToString())
+
+    async def release_pubacks(self) -> None:
+        for message, answer in self._held:
             await message.respond(answer.SerializeToString())
 
     async def _subscribe(self, message: Msg) -> None:

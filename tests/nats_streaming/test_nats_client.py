@@ -166,11 +166,12 @@ async def test_credentials_do_not_go_out_in_plain_text() -> None:
     server = await asyncio.start_server(plain, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     client = NatsClient(must_encrypt=True)
-    with pytest.raises(TlsNotOffered):
-        await client.connect(
-            [f"nats://127.0.0.1:{port}"], user="me", password="secret", error_cb=give_up
-        )
-    await client.end()
-    server.close()
-    await server.wait_closed()
+    async with server:
+        try:
+            with pytest.raises(TlsNotOffered):
+                await client.connect(
+                    [f"nats://127.0.0.1:{port}"], user="me", password="secret", error_cb=give_up
+                )
+        finally:
+            await client.end()
     assert bytes(heard) == b""

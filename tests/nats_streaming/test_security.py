@@ -246,9 +246,8 @@ async def test_something_else_there(connect: Connect) -> None:
     for behaviour in (answer, silent):
         server = await asyncio.start_server(behaviour, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
-        with pytest.raises(ns.NatsUnreachable):
-            await asyncio.wait_for(
-                connect(f"nats://127.0.0.1:{port}", nats={"connect_timeout": 0.2}), 5
-            )
-        server.close()
-        await server.wait_closed()
+        async with server:
+            with pytest.raises(ns.NatsUnreachable):
+                await asyncio.wait_for(
+                    connect(f"nats://127.0.0.1:{port}", nats={"connect_timeout": 0.2}), 5
+                )

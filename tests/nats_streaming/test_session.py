@@ -318,6 +318,21 @@ async def test_what_was_published_before_close_is_stored(
     await asyncio.gather(*futures)
 
 
+async def test_close_waits_for_pubacks(
+    memory_server: NatsStreamingServer, connect: Connect
+) -> None:
+    """The answer to the close request may overtake them."""
+    async with FakeStreaming(memory_server.url, "late") as fake:
+        connection, _ = await connect(memory_server.url, cluster_id="late")
+        fake.holds_pubacks = True
+        future = connection.publish_nowait("a", b"")
+        closing = asyncio.create_task(connection.close())
+        await eventually(lambda: _true(isinstance(fake.requests[-1], pb.PubMsg)))
+        await fake.release_pubacks()
+        await future
+        await closing
+
+
 @pytest.mark.parametrize("state", ["paused", "killed", "held"])
 async def test_close_never_hangs(natss_server: StartServer, connect: Connect, state: str) -> None:
     """Bounded in time, with NATS away, silent, or half-open and with data that cannot be sent."""
