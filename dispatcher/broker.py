@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import nats_streaming
 from contract.resources import Start
-from dispatcher.durable import Durable, DurableName, DurableOptions, Turn
+from dispatcher.durable import Durable, DurableName, DurableOptions
 from dispatcher.link import Link
 from dispatcher.metrics import Metrics
 from dispatcher.subscription import StoredMessage
@@ -95,17 +95,24 @@ class Broker:
         publishing = replace(options, client_id=f"{options.client_id}-{publisher_id}")
         self.publishing = Link("publish", publishing, _nothing_to_restore, metrics)
         self.delivering = Link("deliver", options, self._restore, metrics)
-        self._durables: set[Durable] = set()
-        self._latest: dict[DurableName, Durable] = {}
+        self._durables: dict[DurableName, Durable] = {}
         self._gate = asyncio.Semaphore(_DURABLES_AT_ONCE)
 
     def start(self) -> None:
+        """Take events. Durables are opened, and the client id is taken, by ``start_delivering``."""
         self.publishing.start()
+
+    def start_delivering(self) -> None:
+        """To be called when the first durables are known.
+
+        A process that is busy with loading them would be too silent for the server, and lose the
+        client id to whoever waits for it.
+        """
         self.delivering.start()
 
     async def close(self) -> None:
         """Close both sessions; never unsubscribes."""
-        await asyncio.gather(*(durable.close() for durable in self._durables))
+        await asyncio.gather(*(durable.close() for durable in self._durables.values()))
         await asyncio.gather(self.publishing.close(), self.delivering.close())
 
     def publish(self, subject: str, data: bytes) -> "asyncio.Future[str]":
@@ -128,6 +135,16 @@ class Broker:
         connection = self.publishing.connection
         return None if connection is None else connection.max_payload
 
+    def is_taken(self, name: DurableName) -> bool:
+        """Whether somebody has this durable, and does not give it up."""
+        durable = self._durables.get(name)
+        return durable is not None and not durable.is_leaving
+
+    async def wait_free(self, name: DurableName) -> None:
+        """Wait until nobody has this durable, or who has it gives it up."""
+        while (durable := self._durables.get(name)) is not None and not durable.is_leaving:
+            await durable.wait_leaving()
+
     def durable(
         self,
         name: DurableName,
@@ -135,27 +152,40 @@ class Broker:
         options: DurableOptions,
         receive: Callable[[StoredMessage], None],
     ) -> Durable:
-        """A durable that is kept open until it is removed; see ``Durable``."""
-        turn = Turn(self._gate, self._latest.get(name))
-        durable = self._latest[name] = Durable(name, start, options, receive, turn)
-        self._durables.add(durable)
+        """A durable that is kept open until it is removed; see ``Durable``.
+
+        One that is about to be removed is wanted again, with its position if it still has one.
+
+        Raises:
+            ValueError: it is taken.
+        """
+        if self.is_taken(name):
+            raise ValueError(f"the durable {name} is taken")
+        durable = self._durables.get(name)
+        if durable is not None:
+            durable.want_again(start, options, receive)
+            return durable
+        durable = self._durables[name] = Durable(name, start, options, receive, self._gate)
         if self.delivering.connection is not None:
             durable.connect(self.delivering.connection)
         return durable
 
-    def forget(self, durable: Durable) -> None:
-        """Stop keeping a durable that was removed."""
-        self._durables.discard(durable)
-        if self._latest.get(durable.name) is durable:
-            del self._latest[durable.name]
+    async def removed(self, durable: Durable) -> bool:
+        """Have a durable removed and wait for it; False if it is wanted again meanwhile."""
+        durable.remove()
+        if not await durable.wait_removed():
+            return False
+        if self._durables.get(durable.name) is durable:
+            del self._durables[durable.name]
+        return True
 
     def _restore(self, connection: Connection) -> None:
         connection.lost.add_done_callback(lambda _: self._session_lost(connection.last_answer))
-        for durable in self._durables:
+        for durable in self._durables.values():
             durable.connect(connection)
 
     def _session_lost(self, alive_at: float) -> None:
-        for durable in self._durables:
+        for durable in self._durables.values():
             durable.disconnect(alive_at)
 
 

@@ -5,6 +5,7 @@ kept for ``/status`` and tried again with backoff, so a refused durable harms no
 """
 
 import asyncio
+import contextlib
 import enum
 import time
 from collections.abc import Callable
@@ -15,7 +16,7 @@ import structlog
 import nats_streaming
 from contract.resources import DeliveryPolicy, Start, StartKind
 from dispatcher.subscription import Acknowledger, StoredMessage, concurrency
-from dispatcher.tasks import cancel
+from dispatcher.tasks import BackgroundTasks
 from nats_streaming import Connection, NatsStreamingError, StartAt, SubscriptionOptions
 
 log = structlog.get_logger(__name__)
@@ -24,12 +25,13 @@ _FIRST_WAIT = 0.2
 _LONGEST_WAIT = 30.0
 """Seconds before another try after a refusal: doubled from the first to the longest."""
 
-_START_MARGIN = 0.1
-"""Seconds that a start by time looks further back, for the way of the request to the server."""
+_START_MARGIN = 2.5
+"""Seconds that a start by time looks further back: longer than a request may be on its way, since
+an event that is stored meanwhile must not be missed. A few older ones do no harm."""
 
 
 class DurableState(enum.Enum):
-    """``REMOVED`` is final."""
+    """Where a durable is; it changes with the connection and with what is wanted."""
 
     CLOSED = "closed"  # not subscribed on the present connection
     OPEN = "open"
@@ -59,16 +61,6 @@ class DurableName:
         return f"{self.durable} of {self.subject}"
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """When a durable may talk to the server."""
-
-    gate: asyncio.Semaphore
-    predecessor: "Durable | None" = None
-    """Of the same name and about to be removed: the server must have forgotten it first, or the
-    removal would hit its successor."""
-
-
 class Durable:
     """A plain durable of this dispatcher's client id.
 
@@ -77,7 +69,7 @@ class Durable:
         start: Where it starts if the server does not know it yet.
         options: MaxInflight and AckWait.
         receive: Called with each message.
-        turn: Bounds how many durables talk to the server at once, and says after which one.
+        gate: Bounds how many durables talk to the server at once.
     """
 
     def __init__(
@@ -86,26 +78,34 @@ class Durable:
         start: Start,
         options: DurableOptions,
         receive: Callable[[StoredMessage], None],
-        turn: "Turn",
+        gate: asyncio.Semaphore,
     ) -> None:
         self.name = name
-        self._turn = turn
         self.state = DurableState.CLOSED
         self.last_error: str | None = None
         self.opened_at: float | None = None
-        """When it was first open in this process (monotonic seconds)."""
-        self.changed = asyncio.Event()
-        self._start = start
+        """When it was first open since it is wanted (monotonic seconds)."""
+        self._gate = gate
+        self._changed = asyncio.Event()
+        self._start: Start | None = start
         self._wanted_since = time.monotonic()
         self._alive_at: float | None = None
         self._options = options
         self._receive = receive
         self._removal = False
-        self._reopening = False
+        self._reopenings = 0  # asked for
+        self._reopened = 0  # of these, done
         self._connection: Connection | None = None
         self._subscription: nats_streaming.Subscription | None = None
         self._acknowledger: Acknowledger | None = None
+        self._nudge = asyncio.Event()
+        self._tasks = BackgroundTasks()
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether it is removed, or is to be."""
+        return self._removal
 
     def ack(self, sequence: int) -> None:
         """Acknowledge a settled event; if no session is open its copy will be, when it comes."""
@@ -133,7 +133,7 @@ class Durable:
 
     def reopen(self) -> None:
         """Have everything pending sent again at once."""
-        self._reopening = True
+        self._reopenings += 1
         self._work()
 
     def remove(self) -> None:
@@ -141,75 +141,122 @@ class Durable:
         self._removal = True
         self._work()
 
+    def forgo_start(self) -> None:
+        """If it was never open here: begin with what comes next if the server does not know it.
+
+        Then another replica has given up this durable, and its successor has the position.
+        """
+        if self.opened_at is None:
+            self._start = None
+
+    def want_again(
+        self, start: Start, options: DurableOptions, receive: Callable[[StoredMessage], None]
+    ) -> None:
+        """Be wanted after ``remove``: with its position, if the server still knows it."""
+        self._removal = False
+        self._start = start
+        self._wanted_since = time.monotonic()
+        self._alive_at = self.opened_at = None
+        self._options = options
+        self._receive = receive
+        self._tell_change()
+        self.reopen()
+
     async def close(self) -> None:
         """Stop working on it. The durable stays on the server with its position."""
-        if self._task is not None:
-            await cancel(self._task)
+        await self._tasks.close()
 
-    async def wait_for(self, *states: DurableState) -> None:
-        while self.state not in states:
-            self.changed.clear()
-            await self.changed.wait()
+    async def wait_open(self) -> None:
+        while self.state is not DurableState.OPEN:
+            await self._change()
+
+    async def wait_removed(self) -> bool:
+        """Wait until the server has forgotten it; False if it is wanted again instead."""
+        while self._removal and self.state is not DurableState.REMOVED:
+            await self._change()
+        return self._removal
+
+    async def wait_leaving(self) -> None:
+        while not self._removal:
+            await self._change()
+
+    async def _change(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()
+
+    def _tell_change(self) -> None:
+        self._changed.set()
 
     def _forget_subscription(self) -> None:
         self._subscription = self._acknowledger = None
-        if self.state is not DurableState.REMOVED:
+        if self.state is DurableState.OPEN:
             self._set_state(DurableState.CLOSED)
 
     def _set_state(self, state: DurableState) -> None:
         self.state = state
-        self.changed.set()
+        self._tell_change()
 
     def _work(self) -> None:
+        self._tell_change()
+        self._nudge.set()
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._converge(), name=f"durable {self.name}")
+            self._task = self._tasks.start(self._converge(), f"durable {self.name}")
 
     async def _converge(self) -> None:
-        """Work until the server has what is wanted; never raises."""
-        predecessor = self._turn.predecessor
-        if predecessor is not None:
-            await predecessor.wait_for(DurableState.REMOVED)
+        """Work until the server has what is wanted."""
         wait = _FIRST_WAIT
         while (connection := self._connection) is not None and not self._is_as_wanted():
+            self._nudge.clear()
             try:
-                async with self._turn.gate:
+                async with self._gate:
                     await self._step(connection)
                 wait = _FIRST_WAIT
+                continue
             except NatsStreamingError as error:
-                if connection is not self._connection:
-                    continue  # of a session that is gone; the next one is already there
-                if str(error) != self.last_error:
-                    log.warning(
-                        "durable refused, trying on",
-                        durable=self.name.durable,
-                        subject=self.name.subject,
-                        reason=str(error),
-                    )
-                self.last_error = str(error)
-                await asyncio.sleep(wait)
-                wait = min(2 * wait, _LONGEST_WAIT)
+                self._tell(str(error), connection)
+            except Exception as error:  # a fault of ours must not leave it closed for ever
+                log.exception("durable broke, trying on", durable=str(self.name))
+                self.last_error = repr(error)
+            await self._rest(wait)
+            wait = min(2 * wait, _LONGEST_WAIT)
+
+    def _tell(self, reason: str, connection: Connection) -> None:
+        """Log why the server does not have what is wanted, once for each reason."""
+        if connection is self._connection and reason != self.last_error:
+            log.warning(
+                "durable refused, trying on",
+                durable=self.name.durable,
+                subject=self.name.subject,
+                reason=reason,
+            )
+            self.last_error = reason
+
+    async def _rest(self, seconds: float) -> None:
+        """Wait before another try, but not when something else is wanted or there is a session."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._nudge.wait()
 
     def _is_as_wanted(self) -> bool:
         if self._removal:
             return self.state is DurableState.REMOVED
-        return self.state is DurableState.OPEN and not self._reopening
+        return self.state is DurableState.OPEN and self._reopened == self._reopenings
 
     async def _step(self, connection: Connection) -> None:
         subscription = self._subscription
+        reopenings = self._reopenings
         if subscription is None:
-            self._reopening = False
             opened = await connection.subscribe(
                 self.name.subject, self._receive_message, self._subscription_options()
             )
             if connection is self._connection:
                 self._subscription = self._acknowledger = opened
-                self._opened()
+                self._opened(reopenings)
         elif self._removal:
             await subscription.unsubscribe()
             self._subscription = self._acknowledger = None
             self._set_state(DurableState.REMOVED)
         else:
-            self._reopening = False
             options = self._options
             await subscription.reopen(
                 replace(
@@ -218,14 +265,16 @@ class Durable:
                     ack_wait=options.ack_wait,
                 )
             )
+            self._opened(reopenings)
 
     def _receive_message(self, message: nats_streaming.Message) -> None:
         if self._acknowledger is None:  # it comes before the answer to the subscribe request
             self._acknowledger = message.subscription
         self._receive(message)
 
-    def _opened(self) -> None:
+    def _opened(self, reopenings: int) -> None:
         self.last_error = None
+        self._reopened = reopenings
         if self.opened_at is None:
             self.opened_at = time.monotonic()
         self._set_state(DurableState.OPEN)
@@ -246,13 +295,14 @@ class Durable:
         it was last known to live must not be missed. ``new`` means new since it was wanted, not
         since this request came through.
         """
-        now = time.monotonic()
         if self._alive_at is not None:
-            return StartAt.time_ago(now - self._alive_at + _START_MARGIN)
+            return _since(self._alive_at)
         start = self._start
+        if start is None:
+            return StartAt.new_only()
         match start.kind:
             case StartKind.NEW:
-                return StartAt.time_ago(now - self._wanted_since + _START_MARGIN)
+                return _since(self._wanted_since)
             case StartKind.FIRST:
                 return StartAt.first()
             case StartKind.LAST:
@@ -260,6 +310,12 @@ class Durable:
             case StartKind.SEQUENCE:
                 return StartAt.sequence(int(start.value))
             case StartKind.TIME:
-                return StartAt.time_ago(time.time() - start.value)
+                return StartAt.time(start.value)
             case StartKind.AGO:
-                return StartAt.time_ago(start.value + now - self._wanted_since)
+                return _since(self._wanted_since - start.value)
+
+
+def _since(monotonic: float) -> StartAt:
+    """From a moment on; how long ago that is, is computed when the request is sent."""
+    ago = time.monotonic() - monotonic
+    return StartAt.time(time.time() - ago - _START_MARGIN)

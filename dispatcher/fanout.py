@@ -8,6 +8,7 @@ grace. What is to be removed is remembered over restarts (``dispatcher.removals`
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -16,42 +17,17 @@ import structlog
 from contract.resources import Channel, Problem, ResourceName, Subscriber
 from dispatcher.attempts import Attempts, Plan
 from dispatcher.broker import Broker
-from dispatcher.durable import Durable, DurableName, DurableOptions, DurableState
+from dispatcher.durable import Durable, DurableName, DurableOptions
 from dispatcher.egress.client import Egress
-from dispatcher.egress.target import InvalidTarget, Target
 from dispatcher.flow import ByteBudget
 from dispatcher.handover import hand_over
+from dispatcher.member import Member, MemberKey, make_plan
 from dispatcher.metrics import Metrics
 from dispatcher.removals import Removal, Removals
 from dispatcher.subscription import Subscription
 from dispatcher.tasks import BackgroundTasks, cancel
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class MemberKey:
-    """What stays the same when a Subscription is made anew: its channel and its name."""
-
-    channel: ResourceName
-    ref: ResourceName
-
-
-class Member:
-    """A subscriber of a channel with what works for it."""
-
-    __slots__ = ("durable", "grace", "handover", "key", "subscriber", "subscription", "successor")
-
-    def __init__(
-        self, key: MemberKey, subscriber: Subscriber, subscription: Subscription, durable: Durable
-    ) -> None:
-        self.key = key
-        self.subscriber = subscriber
-        self.subscription = subscription
-        self.durable = durable
-        self.successor: Durable | None = None
-        self.grace: asyncio.TimerHandle | None = None
-        self.handover: asyncio.Task[None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +89,12 @@ class Fanout:
             self._is_restored = True
             self._restore()
         deleted = deleted or {}
-        applied = {name: self._apply_channel(channel) for name, channel in channels.items()}
+        members: defaultdict[ResourceName, list[Member]] = defaultdict(list)
+        for member in self._members.values():
+            members[member.key.channel].append(member)
+        applied = {
+            name: self._apply_channel(channel, members[name]) for name, channel in channels.items()
+        }
         self._applied = applied
         for name in deleted.keys() - self._deleted:
             self._take_over(deleted[name])
@@ -128,23 +109,36 @@ class Fanout:
                 self._begin_grace(member)
         return [problem for each in applied.values() for problem in each.problems]
 
-    def _apply_channel(self, channel: Channel) -> _Applied:
+    def _apply_channel(self, channel: Channel, members: list[Member]) -> _Applied:
         before = self._applied.get(channel.name)
         if before is not None and before.channel is channel:
             return before
-        keys: list[MemberKey] = []
+        keys = tuple(MemberKey(channel.name, each.ref) for each in channel.subscribers)
+        self._rename(channel, members, set(keys))
         problems: list[Problem] = []
-        for subscriber in channel.subscribers:
-            key = MemberKey(channel.name, subscriber.ref)
-            keys.append(key)
+        for key, subscriber in zip(keys, channel.subscribers, strict=True):
             plan, faults = make_plan(channel, subscriber)
             problems += faults
             member = self._members.get(key)
-            if member is None:
-                self._add(key, channel, subscriber, plan)
-            else:
+            if member is not None:
                 self._update(member, channel, subscriber, plan)
-        return _Applied(channel, tuple(keys), tuple(problems))
+            elif self._broker.is_taken(DurableName(channel.subject, subscriber.durable)):
+                message = f"its uid {subscriber.durable} is that of another subscriber"
+                problems.append(Problem(f"Subscription {subscriber.ref}", "metadata.uid", message))
+            else:
+                self._add(key, channel, subscriber, plan)
+        return _Applied(channel, keys, tuple(problems))
+
+    def _rename(self, channel: Channel, members: list[Member], wanted: set[MemberKey]) -> None:
+        """Keep who has gone by one name and come by another with the same durable."""
+        gone = {each.durable.name.durable: each for each in members if each.key not in wanted}
+        for subscriber in channel.subscribers if gone else ():
+            key = MemberKey(channel.name, subscriber.ref)
+            member = gone.pop(subscriber.durable, None)
+            if member is not None and key not in self._members:
+                del self._members[member.key]
+                member.key = key
+                self._members[key] = member
 
     def _take_over(self, channel: Channel) -> None:
         """Know the durables of a channel that was deleted while nobody looked."""
@@ -177,7 +171,7 @@ class Fanout:
             DurableOptions.of(channel.policy),
             subscription.receive,
         )
-        subscription.durable = durable
+        subscription.durables = (durable,)
         member = self._members[key] = Member(key, subscriber, subscription, durable)
         log.info("subscription added", subscription=name, durable=subscriber.durable)
         return member
@@ -196,17 +190,17 @@ class Fanout:
             log.info("subscription changed", subscription=subscription.name)
             came_back = subscription.window.has_released
         member.subscriber = subscriber
-        for durable in (member.durable, member.successor):
-            if durable is not None:
-                durable.change(DurableOptions.of(channel.policy))
-                if came_back:
-                    durable.reopen()
+        for durable in member.durables:
+            durable.change(DurableOptions.of(channel.policy))
+            if came_back:
+                durable.reopen()
         if member.durable.name.durable != subscriber.durable and (
             member.handover is None or member.handover.done()
         ):
             self._begin_handover(member)
 
     def _begin_handover(self, member: Member) -> None:
+        member.changed_at = time.monotonic()
         self._remember(member, member.durable, 0.0)
         member.handover = self._tasks.start(
             self._hand_over(member), f"handover {member.subscription.name}"
@@ -234,9 +228,8 @@ class Fanout:
         """Keep the durable for so many seconds more; None for the usual grace."""
         grace = self._removals.grace if wait is None else wait
         member.subscription.pause()
-        for durable in (member.durable, member.successor):
-            if durable is not None:
-                self._remember(member, durable, grace)
+        for durable in member.durables:
+            self._remember(member, durable, grace)
         member.grace = asyncio.get_running_loop().call_later(grace, self._end_grace, member)
         log.info(
             "subscription removed, its durable is kept for a grace",
@@ -249,9 +242,8 @@ class Fanout:
         if member.grace is not None:
             member.grace.cancel()
         member.subscription.pause()
-        for durable in (member.durable, member.successor):
-            if durable is not None:
-                self._remember(member, durable, 0.0)
+        for durable in member.durables:
+            self._remember(member, durable, 0.0)
         self._end_grace(member)
 
     def _end_grace(self, member: Member) -> None:
@@ -262,45 +254,25 @@ class Fanout:
         if member.handover is not None:
             await cancel(member.handover)
         member.subscription.close()
-        self._metrics.forget_subscription(member.key.channel, member.subscriber)
-        for durable in (member.durable, member.successor):
-            if durable is not None:
-                durable.remove()
-                await durable.wait_for(DurableState.REMOVED)
-                self._broker.forget(durable)
+        self._metrics.forget_subscription(member.key.channel, member.counted_as)
+        for durable in member.durables:
+            if await self._broker.removed(durable):
                 self._removals.forget(member.key.channel, durable.name.durable)
-        log.info("subscription unsubscribed", subscription=member.subscription.name)
+                log.info("durable unsubscribed", durable=str(durable.name))
 
     async def drain(self) -> None:
         """Let what is being attempted end; nothing new begins. Cancel this to leave the rest."""
-        for member in self._members.values():
-            if member.grace is not None:
-                member.grace.cancel()
+        self._stop_graces()
         await asyncio.gather(*(member.subscription.drain() for member in self._members.values()))
 
     async def close(self) -> None:
         """Stop delivering. Never unsubscribes: whoever comes next goes on from here."""
+        self._stop_graces()
         await self._tasks.close()
         for member in self._members.values():
             member.subscription.close()
 
-
-def make_plan(channel: Channel, subscriber: Subscriber) -> tuple[Plan, list[Problem]]:
-    """Parse the URIs; a subscriber with a broken one keeps its events and gets none meanwhile."""
-    problems: list[Problem] = []
-
-    def target(uri: str | None, path: str) -> Target | None:
-        if uri is None:
-            return None
-        try:
-            return Target.parse(uri)
-        except InvalidTarget as error:
-            problems.append(Problem(f"Subscription {subscriber.ref}", path, str(error)))
-            return None
-
-    to_subscriber = target(subscriber.subscriber_uri, "subscriber")
-    reply = target(subscriber.reply_uri, "reply")
-    if problems:
-        to_subscriber = reply = None
-    dead_letter = target(channel.policy.dead_letter_uri, "spec.arguments.deadLetterURI")
-    return Plan(to_subscriber, reply, dead_letter, channel.policy), problems
+    def _stop_graces(self) -> None:
+        for member in self._members.values():
+            if member.grace is not None:
+                member.grace.cancel()

@@ -11,11 +11,11 @@ from typing import Protocol
 
 from contract.resources import Start, StartKind
 from dispatcher.broker import Broker
-from dispatcher.durable import Durable, DurableName, DurableOptions, DurableState
+from dispatcher.durable import Durable, DurableName, DurableOptions
 from dispatcher.subscription import Subscription
 
-_COMPLETE_AFTER_ACK_WAITS = 1.5
-"""After so many ack waits everything pending has been sent to this process at least once."""
+_COMPLETE_AFTER = 2.0
+"""Seconds after the opening of a durable: everything pending was sent then, at once."""
 
 
 class Successive(Protocol):
@@ -24,6 +24,8 @@ class Successive(Protocol):
     durable: Durable
     successor: Durable | None
     subscription: Subscription
+    changed_at: float
+    """When another durable became wanted (monotonic seconds)."""
 
 
 async def hand_over(broker: Broker, owner: Successive, name: DurableName) -> None:
@@ -33,28 +35,30 @@ async def hand_over(broker: Broker, owner: Successive, name: DurableName) -> Non
     ``owner.durable`` and ``owner.successor``.
     """
     old, subscription = owner.durable, owner.subscription
-    policy = subscription.plan.policy
-    await old.wait_for(DurableState.OPEN)
+    old.forgo_start()
+    await old.wait_open()
     opened_at = old.opened_at or time.monotonic()
-    complete_at = opened_at + _COMPLETE_AFTER_ACK_WAITS * policy.ack_wait
-    await asyncio.sleep(max(0.0, complete_at - time.monotonic()))
+    await asyncio.sleep(max(0.0, opened_at + _COMPLETE_AFTER - time.monotonic()))
+    await broker.wait_free(name)
     new = broker.durable(
-        name, position(subscription, opened_at), DurableOptions.of(policy), subscription.receive
+        name,
+        position(subscription, min(opened_at, owner.changed_at)),
+        DurableOptions.of(subscription.plan.policy),
+        subscription.receive,
     )
     owner.successor = new
-    await new.wait_for(DurableState.OPEN)
-    owner.durable = subscription.durable = new
-    owner.successor = old
-    old.remove()
-    await old.wait_for(DurableState.REMOVED)
-    broker.forget(old)
+    subscription.durables = (old, new)
+    await new.wait_open()
+    owner.durable, owner.successor = new, old
+    await broker.removed(old)
+    subscription.durables = (new,)
     owner.successor = None
 
 
-def position(subscription: Subscription, opened_at: float) -> Start:
-    """The earliest event that is not settled; if none ever came, all since the durable was open."""
+def position(subscription: Subscription, since: float) -> Start:
+    """The earliest event that is not settled; if none ever came, all ``since`` (monotonic)."""
     window = subscription.window
     if window.highest == 0:
-        return Start(StartKind.AGO, time.monotonic() - opened_at)
+        return Start(StartKind.AGO, time.monotonic() - since)
     lowest = window.lowest_unsettled
     return Start(StartKind.SEQUENCE, window.highest + 1 if lowest is None else lowest)

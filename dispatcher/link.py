@@ -49,6 +49,7 @@ class Link:
         self._restore = restore
         self._metrics = metrics
         self._task: asyncio.Task[None] | None = None
+        self._closing = asyncio.Event()
 
     @property
     def is_open(self) -> bool:
@@ -61,6 +62,7 @@ class Link:
 
     async def close(self) -> None:
         """Close the session, which flushes the acks and frees the client id."""
+        self._closing.set()
         if self._task is not None:
             await cancel(self._task)
         connection, self.connection = self.connection, None
@@ -71,6 +73,8 @@ class Link:
         while True:
             connection = await self._connect()
             self.connection = connection
+            if self._closing.is_set():  # a library swallowed our cancellation while it connected
+                return
             self.last_error = None
             self.was_open.set()
             self._metrics.set_connection(self.role, up=True)
@@ -81,7 +85,10 @@ class Link:
             self._metrics.set_connection(self.role, up=False)
             self._metrics.session_losses += 1
             log.warning("session lost, opening another", role=self.role, reason=str(reason))
-            await connection.abandon()
+            try:
+                await connection.abandon()
+            except Exception:  # of a connection that is of no more use
+                log.exception("a lost connection could not be dropped", role=self.role)
 
     async def _connect(self) -> Connection:
         wait = _FIRST_WAIT
@@ -91,9 +98,20 @@ class Link:
                 connection = await nats_streaming.connect(self._options, on_event=self._on_event)
             except nats_streaming.ClientIdInUse:
                 longest = _LONGEST_WAIT_FOR_CLIENT_ID
-                self._tell(f"another client has the client id {self._options.client_id}")
+                self._tell(
+                    f"another client, perhaps another dispatcher, has the client id"
+                    f" {self._options.client_id}: standing by to take over when it ends"
+                )
+            except nats_streaming.ServerUnavailable as error:
+                self._tell(
+                    f"NATS answers, but no NATS Streaming server with the cluster id"
+                    f" {self._options.cluster_id} does ({error})"
+                )
             except nats_streaming.ConnectError as error:
                 self._tell(str(error))
+            except Exception as error:  # a fault of ours must not end all delivery
+                log.exception("connecting broke, trying on", role=self.role)
+                self.last_error = repr(error)
             else:
                 log.info(
                     "connected to NATS Streaming",
@@ -116,13 +134,17 @@ class Link:
         match event:
             case nats_streaming.StateChanged(new=ConnectionState.OPEN, old=old):
                 self._metrics.set_connection(self.role, up=True)
+                self.last_error = None
                 if self.connection is not None:  # not the first of this session
                     self._metrics.reconnects += 1
                     log.info("connected again, the session lives", role=self.role, was=old.value)
             case nats_streaming.StateChanged(new=ConnectionState.DISCONNECTED, reason=reason):
                 self._metrics.set_connection(self.role, up=False)
+                self.last_error = reason
                 log.warning("connection lost, the session is kept", role=self.role, reason=reason)
             case nats_streaming.NotRestored(subscription, error):
                 log.warning("durable not restored", subject=subscription.subject, reason=str(error))
             case nats_streaming.Problem(text):
-                log.warning("NATS complains", role=self.role, reason=text)
+                if not self.is_open:
+                    self.last_error = text
+                log.warning("trouble with NATS", role=self.role, reason=text)

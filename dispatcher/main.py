@@ -85,8 +85,8 @@ class Dispatcher:
         settings = self._settings
         try:
             await self._admin.start(settings.admin_listen.host, settings.admin_listen.port)
-            self._broker.start()
             port = await self._ingress.start(settings.listen.host, settings.listen.port)
+            self._broker.start()
             log.info("listening", host=settings.listen.host, port=port)
             working = asyncio.create_task(self._source.run(self._apply), name="source")
             remembering = asyncio.create_task(self._removals.run(), name="removals")
@@ -106,9 +106,9 @@ class Dispatcher:
         timeout = self._settings.ingress.drain_timeout
         log.info("stopping: finishing what has begun", at_most_seconds=timeout)
         deliveries = asyncio.create_task(self._fanout.drain(), name="drain deliveries")
-        await self._ingress.drain(timeout)
-        await asyncio.wait((deliveries,), timeout=timeout)
-        await cancel(deliveries)
+        requests = asyncio.create_task(self._ingress.drain(timeout), name="drain requests")
+        await asyncio.wait((deliveries, requests), timeout=timeout)
+        await cancel(deliveries, requests)
 
     async def _close(self) -> None:
         await self._ingress.close()
@@ -122,7 +122,9 @@ class Dispatcher:
     async def _tell_ready(self) -> None:
         await self._is_loaded.wait()
         await self._broker.publishing.was_open.wait()
-        log.info("ready: events are taken and delivered", channels=len(self._channels))
+        log.info("ready: events are taken", channels=len(self._channels))
+        await self._broker.delivering.was_open.wait()
+        log.info("delivering: this dispatcher has the client id of the durables")
 
     def _apply(self, state: DesiredState) -> None:
         """Make the wanted state the actual one; deliveries first, so that no event is missed."""
@@ -139,6 +141,7 @@ class Dispatcher:
         self._problems = problems
         if not self._is_loaded.is_set():
             _keep_from_collector()
+            self._broker.start_delivering()
             self._is_loaded.set()
         log.info("channels applied", channels=len(self._channels), problems=len(problems))
 

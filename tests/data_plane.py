@@ -8,7 +8,6 @@ from typing import Any, Self, cast
 
 from contract.resources import Channel, DeliveryPolicy, ResourceName, Subscriber
 from dispatcher.broker import Broker
-from dispatcher.durable import DurableState
 from dispatcher.egress.client import Egress
 from dispatcher.event import encode
 from dispatcher.fanout import Fanout
@@ -63,6 +62,7 @@ class DataPlane:
 
     async def __aenter__(self) -> Self:
         self.broker.start()
+        self.broker.start_delivering()
         await self.broker.publishing.was_open.wait()
         return self
 
@@ -88,7 +88,7 @@ class DataPlane:
     async def open(self) -> None:
         """Wait until every durable is open."""
         for member in self.fanout.members.values():
-            await member.durable.wait_for(DurableState.OPEN)
+            await member.durable.wait_open()
 
     async def settled(self, count: int) -> None:
         """Wait until so many events are settled, which is after the subscriber has answered."""

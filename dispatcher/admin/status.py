@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from contract.resources import Channel, Problem, ResourceName
 from dispatcher.broker import Broker
 from dispatcher.durable import DurableState
-from dispatcher.fanout import Member, MemberKey
 from dispatcher.link import Link
+from dispatcher.member import Member, MemberKey
 from dispatcher.metrics import Metrics
 
 

@@ -9,7 +9,6 @@ import pytest
 import nats_streaming
 from contract.resources import DeliveryPolicy
 from dispatcher.broker import EventTooLarge, NotStored, not_stored
-from dispatcher.durable import DurableState
 from tests.conftest import StartServer
 from tests.data_plane import DataPlane, durables, eventually, subscriber
 from tests.servers import NatsStreamingServer
@@ -168,5 +167,5 @@ async def test_a_removal_while_nats_is_away_is_done_when_it_is_back(
         await asyncio.sleep(0.05)  # the grace ends
         assert plane.fanout.members == {}
         await server.start()
-        await member.durable.wait_for(DurableState.REMOVED)
+        assert await member.durable.wait_removed()
         assert await durables(server, plane.subject) == {}

@@ -5,13 +5,15 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
+from aiohttp import web
 
 from contract.resources import Channel, DeliveryPolicy, Start, StartKind
+from dispatcher.broker import NotStored
 from dispatcher.durable import DurableState
 from tests.conftest import StartServer
 from tests.data_plane import DataPlane, durables, eventually, subscriber
 from tests.servers import NatsStreamingServer
-from tests.subscriber import Subscriber, status
+from tests.subscriber import Received, Subscriber, status
 
 QUICK = DeliveryPolicy(ack_wait=1, retry=1, backoff_delay=0.05, timeout=5.0)
 
@@ -120,18 +122,17 @@ async def test_another_uri_brings_back_events_whose_rounds_have_failed(
 
 
 async def test_removal_stops_delivery_at_once_and_keeps_the_durable(
-    plane: DataPlane, sink: Subscriber, memory_server: NatsStreamingServer
+    plane: DataPlane, sink: Subscriber, other_sink: Subscriber, memory_server: NatsStreamingServer
 ) -> None:
-    plane.subscribe(subscriber(sink.url), policy=QUICK)
+    remaining = subscriber(other_sink.url, "b", "u2")
+    plane.subscribe(subscriber(sink.url), remaining, policy=QUICK)
     await plane.open()
-    plane.subscribe()
+    plane.subscribe(remaining, policy=QUICK)
     await plane.publish(*ids(1, 5))
-    assert "uid-1" in await durables(memory_server, plane.subject)
-    # The server has sent them when a second subscriber, who came later, has got them.
-    plane.subscribe(subscriber(sink.url, "b", "u2"), policy=replace(QUICK, ack_wait=2))
-    await plane.publish("last")
-    await sink.wait_until(lambda: sink.counts["last"] == 1)
-    assert set(sink.counts) - set(ids(1, 5)) == {"last"}
+    await other_sink.wait_for_events(5)
+    entry = (await durables(memory_server, plane.subject))["uid-1"]
+    assert entry["pending_count"] == 5, "the server has sent them"
+    assert sink.received == []
 
 
 async def test_after_its_grace_a_removed_subscriber_is_unsubscribed(
@@ -251,7 +252,15 @@ async def test_a_subscriber_that_comes_back_while_it_is_unsubscribed_is_not_hit_
         plane.subscribe(subscriber(sink.url), policy=QUICK)
         await server.start()
         await plane.open()
-        await plane.publish("after")
+
+        async def is_published() -> bool:
+            try:
+                await plane.publish("after")
+            except NotStored:
+                return False
+            return True
+
+        await eventually(is_published)
         await sink.wait_until(lambda: sink.counts["after"] == 1)
         assert set(await durables(server, plane.subject)) == {"uid-1"}
         assert len(plane.broker._durables) == 1, "the former one is done with"
@@ -278,6 +287,82 @@ async def test_a_uid_that_changes_there_and_back_loses_nothing(
     await plane.publish("last")
     await sink.wait_for_events(10)
     assert sink.duplicates == 0
+
+
+async def test_another_name_with_the_same_uid_goes_on_where_the_former_was(
+    plane: DataPlane, sink: Subscriber
+) -> None:
+    """The durable is named by the uid, so its backlog is there whatever the Subscription's name."""
+    sink.answer = status(503)
+    slow_again = replace(QUICK, ack_wait=60, retry=0)
+    plane.subscribe(subscriber(sink.url, "before", "u1"), policy=slow_again)
+    await plane.publish("e1", "e2")
+    await sink.wait_until(lambda: len(sink.received) >= 2)
+    sink.answer = status(200)
+    plane.subscribe(subscriber(sink.url, "after", "u1"), policy=replace(slow_again, retry=1))
+    await plane.publish("e3")
+    await sink.wait_for_events(3, timeout=5.0)
+    assert [str(key.ref) for key in plane.fanout.members] == ["default/after"]
+
+
+async def test_two_subscribers_with_one_uid_are_told_and_the_first_goes_on(
+    plane: DataPlane, sink: Subscriber, other_sink: Subscriber
+) -> None:
+    both = (subscriber(sink.url, "a", "u1"), subscriber(other_sink.url, "b", "u1"))
+    problems = plane.fanout.apply({plane.channel: Channel(plane.channel, (), both, QUICK)})
+    assert [problem.path for problem in problems] == ["metadata.uid"]
+    await plane.publish("e1")
+    await sink.wait_for_events(1)
+    assert other_sink.received == []
+
+
+async def test_a_handover_does_not_make_the_new_durable_stand_still(
+    plane: DataPlane, sink: Subscriber
+) -> None:
+    """One event is stuck; those behind it are settled, and acknowledged where they come again."""
+    patient = replace(QUICK, ack_wait=60, max_inflight=4, retry=8, backoff_delay=600.0)
+
+    async def answer(received: Received) -> web.Response:
+        return web.Response(status=503 if received.id == "e1" else 200)
+
+    sink.answer = answer
+    plane.subscribe(subscriber(sink.url, uid="old"), policy=patient)
+    await plane.publish("e1")
+    await plane.publish(*ids(2, 20))
+    await sink.wait_for_events(19)
+    plane.subscribe(subscriber(sink.url, uid="new"), policy=patient)
+    member = next(iter(plane.fanout.members.values()))
+    assert member.handover is not None
+    await member.handover
+    await plane.publish("fresh")
+    await sink.wait_until(lambda: sink.counts["fresh"] == 1, timeout=5.0)
+    assert sink.duplicates == 0
+
+
+async def test_closing_in_a_grace_does_not_unsubscribe(
+    memory_server: NatsStreamingServer, unique_name: str, sink: Subscriber
+) -> None:
+    async with DataPlane(memory_server, unique_name, grace=0.05) as plane:
+        plane.subscribe(subscriber(sink.url))
+        await plane.open()
+        plane.subscribe()
+        await plane.fanout.close()
+        await asyncio.sleep(0.1)  # the grace would end
+        assert set(await durables(memory_server, plane.subject)) == {"uid-1"}
+
+
+async def test_metrics_of_a_removed_subscriber_are_shown_no_longer(
+    memory_server: NatsStreamingServer, unique_name: str, sink: Subscriber
+) -> None:
+    async with DataPlane(memory_server, unique_name, grace=0.0) as plane:
+        plane.subscribe(subscriber(sink.url))
+        await plane.open()
+        plane.subscribe()
+
+        async def are_gone() -> bool:
+            return plane.metrics.subscriptions() == []
+
+        await eventually(are_gone)
 
 
 async def test_max_inflight_and_ack_wait_change_in_place(
