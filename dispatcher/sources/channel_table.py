@@ -190,8 +190,8 @@ class ChannelTable:
         entries = [entry.document for entry in self._entries.values() if entry.channel is not None]
         return {"version": str(self._highest), "channels": entries}
 
-    def load(self, dumped: object) -> None:
-        """Take what a former process knew, and serve it.
+    def load(self, dumped: object) -> Iterator[None]:
+        """Take what a former process knew, and serve it; one Channel at each step.
 
         Whether it had put its finalizer on each does not matter: what has vanished meanwhile is
         seen to be missing.
@@ -204,6 +204,7 @@ class ChannelTable:
         for document in dumped["channels"]:
             self.put(document)
             self._served.add(name_of(document))
+            yield
         self._note(str(dumped["version"]))
 
     def _read(self, document: Document, before: Entry | None) -> Entry:

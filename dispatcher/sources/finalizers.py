@@ -75,6 +75,8 @@ class Finalizers:
                     return
                 try:
                     await self._write(name)
+                    if self._table.get(name) is entry:  # written, and yet nothing has changed
+                        await asyncio.sleep(_LONGEST_WAIT)
                 except KubeError as error:
                     refused = isinstance(error, Forbidden | Invalid)
                     if refused and wait >= _REFUSED_FOR_GOOD:

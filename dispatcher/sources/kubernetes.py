@@ -99,7 +99,8 @@ class KubernetesSource:
         if value is None:
             return None
         try:
-            self._table.load(value)
+            for number, _ in enumerate(self._table.load(value), start=1):
+                await _let_others_work(number)
         except (LookupError, TypeError, ValueError) as error:
             log.warning("channels that were kept cannot be read", reason=repr(error))
         return self._table.state() if self._table else None
@@ -162,8 +163,7 @@ class KubernetesSource:
         for number, document in enumerate(listing.documents, start=1):
             names.add(name_of(document))
             self._table.put(document, even_if_older=is_behind)
-            if number % _AT_ONCE == 0:
-                await asyncio.sleep(0)
+            await _let_others_work(number)
         belief = self._table.drop_missing(
             names, listing.version, empty_is_true=self._doubts and not is_behind
         )
@@ -194,3 +194,9 @@ class KubernetesSource:
                 reason=str(error),
             )
         self._last_error = str(error)
+
+
+async def _let_others_work(number: int) -> None:
+    """Call it after each of many Channels."""
+    if number % _AT_ONCE == 0:
+        await asyncio.sleep(0)

@@ -158,7 +158,7 @@ def test_what_is_kept_is_all_that_is_needed() -> None:
         with_metadata(document("new", 15), finalizers=[]),
     )
     loaded = ChannelTable(Defaults())
-    loaded.load(known.dump())
+    list(loaded.load(known.dump()))
     channels = loaded.state().channels
     assert channels[ORDERS] == known.state().channels[ORDERS]
     assert set(channels) == {ORDERS, ResourceName("shop", "new")}
