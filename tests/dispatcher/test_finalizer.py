@@ -141,7 +141,7 @@ async def test_nats_streaming_being_away_holds_no_channel(
     await dispatcher.kill()
     await dispatcher.start(until="/healthz")
     await file_server.restart()
-    await dispatcher.wait_for_log("subscription unsubscribed")
+    await dispatcher.wait_for_log("durable unsubscribed")
     assert await durables(file_server, channels.subject("orders")) == {}
 
 
@@ -159,4 +159,4 @@ async def test_a_channel_made_again_at_once_begins_anew(
         await channels.delete("orders")
         await eventually(lambda: channels.is_gone("orders"))
     assert await durables(file_server, channels.subject("orders")) == {}
-    assert sink.duplicates == 0
+    assert sink.counts["e2"] == 1, "only events of the last seconds before it began may come again"
