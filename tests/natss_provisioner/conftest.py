@@ -99,9 +99,9 @@ class Shop:
         conditions = self.subscription(name)["status"]["conditions"]
         return {each["type"]: each.get("reason", each["status"]) for each in conditions}
 
-    def subscribed(self, name: str = "mail") -> Document:
+    def subscribed(self, name: str = "mail", seconds: float = 8.0) -> Document:
         """The Subscription as soon as it is ready."""
-        until(lambda: self.told(name) == READY)
+        until(lambda: self.told(name) == READY, seconds)
         return self.subscription(name)
 
     def entries(self, channel: str = "orders") -> list[Document]:

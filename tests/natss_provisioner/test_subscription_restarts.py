@@ -59,16 +59,16 @@ def test_at_steady_state_a_restart_writes_nothing(
         )
     provisioner.start()
     for name in names:
-        shop.subscribed(name)
-    until(lambda: len(shop.events("Ready")) == len(names) + 2)
+        shop.subscribed(name, 20.0)
+    until(lambda: len(shop.events("Ready")) == len(names) + 2, 20.0)
     assert provisioner.stop() == 0
     before = writes(kubernetes)
     resource_versions = [shop.subscription(name)["metadata"]["resourceVersion"] for name in names]
     provisioner.start()
     shop.create("marker")
     shop.subscribe("later", "marker")
-    shop.subscribed("later")
-    until(lambda: any("later" in each for each in shop.events("SubscriberAdded")))
+    shop.subscribed("later", 20.0)
+    until(lambda: any("later" in each for each in shop.events("SubscriberAdded")), 20.0)
     assert provisioner.stop() == 0
     new = writes(kubernetes)[len(before) :]
     assert [each for each in new if _is_of_old(each, names)] == []
