@@ -153,6 +153,29 @@ async def test_durable_opened_after_the_flush_survives_kill_9(
     await eventually(both_got_it)
 
 
+async def test_acks_of_the_outage_go_through_the_new_ack_inbox(
+    file_server: NatsStreamingServer, connect: Connect
+) -> None:
+    """The server has forgotten the old one, as it does after kill -9."""
+    connection, watched = await connect(file_server.url)
+    received = Received(ack=False)
+    subscription = await connection.subscribe("a", received, DURABLE)
+    await connection.publish("a", b"")
+    await received.until(1)
+    await subscription.reopen()
+    await file_server.kill()
+    await watched.until(ConnectionState.DISCONNECTED)
+    received.messages[0].ack()
+    await file_server.start()
+    await watched.until(*AWAY_AND_BACK)
+
+    async def acked() -> bool:
+        (state,) = (await file_server.channelsz("a"))["subscriptions"]
+        return bool(state["pending_count"] == 0 and not state["is_offline"])
+
+    await eventually(acked)
+
+
 @pytest.mark.parametrize("options", [DURABLE, replace(DURABLE, queue="g")], ids=["plain", "group"])
 async def test_durable_that_died_on_the_server_is_noticed(
     nats_apart: tuple[NatsStreamingServer, NatsStreamingServer],

@@ -78,6 +78,28 @@ async def test_token(natss_server: StartServer, connect: Connect) -> None:
     await _works(other)
 
 
+async def test_secret_that_is_replaced(
+    natss_server: StartServer, connect: Connect, tmp_path: Path
+) -> None:
+    """A function gives the password at each connect; that it cannot is an error without it."""
+    file = tmp_path / "password"
+    file.write_text("wrong")
+    server = await natss_server(nats=USERS, streaming=AS_USER)
+    nats = {"user": "me", "password": file.read_text}
+    with pytest.raises(ns.AuthenticationFailed):
+        await connect(server.url, nats=nats)
+    file.write_text("p@ss word")
+    connection, watched = await connect(server.url, nats=nats)
+    await _works(connection)
+    file.unlink()
+    link = connection._link
+    assert link is not None
+    link.abort("cut by the test")
+    await watched.until_true(lambda: any(isinstance(event, ns.Problem) for event in watched.events))
+    file.write_text("p@ss word")
+    await watched.until(ConnectionState.RESTORING, ConnectionState.OPEN)
+
+
 async def test_nkey(natss_server: StartServer, connect: Connect, tmp_path: Path) -> None:
     user = user_key()
     seed = tmp_path / "seed.nk"
