@@ -27,7 +27,7 @@ _QUIET = 60.0
 
 
 _TOO_LARGE = FailureReason.TOO_LARGE.value
-_NO_DESTINATION = Failure("", 500, b"the subscription has no usable URI", "no usable URI")
+_NO_DESTINATION = Failure("", 500, b"the subscription has no usable URI", False, "no usable URI")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Health:
                     "subscriber fails; its events are kept and tried again",
                     subscription=self._name,
                     destination=failure.destination,
-                    reason=failure.reason,
+                    reason=failure.text,
                 )
 
     def recovered(self) -> None:
@@ -185,7 +185,7 @@ class Attempts:
         """
         if self._plan.dead_letter is not None:
             raw = Event(b"Content-Type: application/octet-stream\r\n", data)
-            failure = Failure("", 500, str(error).encode(), "unreadable")
+            failure = Failure("", 500, str(error).encode(), False, "unreadable")
             if await self._dead_letter(raw, failure) is Outcome.FAILED:
                 return Outcome.FAILED
         self._metrics.poison += 1
@@ -237,13 +237,13 @@ class Attempts:
             response = await self._egress.post(target, head, body, timeout)
         except EgressError as error:
             metrics.attempt(error.reason.value, time.monotonic() - started)
-            return Failure(str(target), 500, str(error).encode(), error.reason.value), False
+            return Failure(str(target), 500, str(error).encode(), False, error.reason.value), False
         status = response.status
         metrics.attempt(str(status), time.monotonic() - started)
         judgement = verdict(status)
         if judgement is Verdict.DELIVERED:
             return response, True
-        failure = Failure(str(target), status, response.body, f"status {status}")
+        failure = Failure(str(target), status, response.body, True, f"status {status}")
         return failure, judgement is Verdict.REFUSED
 
     async def _pause(self, seconds: float) -> None:

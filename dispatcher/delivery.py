@@ -41,8 +41,14 @@ class Failure:
     data: bytes
     """The body of the last answer, or the text of the error."""
 
+    has_answer: bool
     reason: str
-    """Short, for logs, status and metrics: the status or what went wrong with the connection."""
+    """Short: the status, or the kind of error as metrics have it."""
+
+    @property
+    def text(self) -> str:
+        """For people: what the connection's error says, or the status."""
+        return self.reason if self.has_answer else self.data.decode(errors="replace")
 
 
 _RETRIED_CLIENT_ERRORS = frozenset({404, 408, 409, 429})

@@ -204,7 +204,7 @@ class Subscription:
             "redelivered": self._metrics.redelivered,
         }
         if health.last_failure is not None:
-            status["lastError"] = health.last_failure.reason
+            status["lastError"] = health.last_failure.text
             status["lastErrorAt"] = _rfc3339(health.last_failure_at)
         if health.failing_since is not None:
             status["failingSince"] = _rfc3339(health.failing_since)

@@ -84,7 +84,8 @@ def _others(status: Mapping[str, object]) -> Iterator[str]:
         yield f"<h2>{_escaped(name.capitalize())}</h2>\n<table>"
         if isinstance(value, Mapping):
             for key, of in value.items():
-                yield f"<tr><th>{_escaped(key)}</th><td>{_escaped(of)}</td></tr>\n"
+                mark = ' class="bad"' if str(of).startswith("closed") else ""
+                yield f"<tr><th>{_escaped(key)}</th><td{mark}>{_escaped(of)}</td></tr>\n"
         else:
             for of in value if isinstance(value, list | tuple) else [value]:
                 yield f"<tr><td>{_escaped(of)}</td></tr>\n"

@@ -60,8 +60,8 @@ def _published(metrics: Metrics, name: ResourceName) -> dict[str, int]:
     return {result: count for result, count in metrics.channel(name).results.items() if count}
 
 
-def _describe_link(link: Link) -> dict[str, object]:
-    return {"open": link.is_open, "lastError": link.last_error}
+def _describe_link(link: Link) -> str:
+    return "open" if link.is_open else f"closed: {link.last_error or 'just connecting'}"
 
 
 def _describe_member(key: MemberKey, member: Member) -> dict[str, object]:

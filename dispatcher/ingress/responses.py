@@ -92,7 +92,10 @@ def invalid_host(reason: str) -> Refusal:
 
 
 def unknown_host(reason: str) -> Refusal:
-    return Refusal(404, f"{reason}: check the address, or create the channel")
+    return Refusal(
+        404,
+        f"{reason}: the Host header must name one, as <channel>.<namespace>.channels.cluster.local",
+    )
 
 
 def host_conflict(reason: str) -> Refusal:

@@ -342,7 +342,7 @@ async def test_a_subscriber_that_is_down_gets_everything_when_it_is_back(
     await neighbour.wait_for_events(100)
     found = await dispatcher.subscription("default/down")
     assert found["state"] == "failing"
-    assert found["lastError"] == "connect"
+    assert "refused" in found["lastError"]
     await asyncio.sleep(3.0)  # three times the ack wait: an absence, not a wait for something
     await down.start()
     await down.wait_for_events(100)
