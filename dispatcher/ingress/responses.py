@@ -94,7 +94,7 @@ def invalid_host(reason: str) -> Refusal:
 def unknown_host(reason: str) -> Refusal:
     return Refusal(
         404,
-        f"{reason}: the Host header must name one, as <channel>.<namespace>.channels.cluster.local",
+        f"{reason}: the Host header must name one, as NAME.NAMESPACE.channels.cluster.local",
     )
 
 

@@ -61,7 +61,8 @@ async def test_an_unknown_host_is_404_and_says_so() -> None:
     (answer,) = publisher.send(post(b"{}", host="nowhere.test:80"))
     assert answer.status == 404
     assert answer.body == (
-        "no channel has the host nowhere.test: the Host header must name one, as <channel>.<namespace>.channels.cluster.local\n"
+        "no channel has the host nowhere.test: the Host header must name one, as"
+        " NAME.NAMESPACE.channels.cluster.local\n"
     )
     assert answer.headers["content-type"] == "text/plain; charset=utf-8"
     assert publisher.publish.calls == []
