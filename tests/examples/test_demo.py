@@ -12,10 +12,18 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
+_AS_FROM_A_TERMINAL = """
+import runpy, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+runpy.run_module("examples.demo", run_name="__main__", alter_sys=True)
+"""
+# Where the tests themselves run in the background, their children ignore Ctrl-C from the start.
+
+
 def start_demo(folder: Path, events: int) -> subprocess.Popen[str]:
     """In a session of its own, with its temporary files in ``folder``."""
     return subprocess.Popen(
-        [sys.executable, "-m", "examples.demo", f"--events={events}"],
+        [sys.executable, "-c", _AS_FROM_A_TERMINAL, f"--events={events}"],
         cwd=ROOT,
         env={**os.environ, "TMPDIR": str(folder), "COLUMNS": "120"},
         stdout=subprocess.PIPE,
