@@ -128,6 +128,12 @@ async def test_graceful_restart_with_file_store(
         await each.until(2)
         assert each.sequences == [1, 2]
 
+    async def all_acked() -> bool:
+        subscriptions = (await file_server.channelsz("a"))["subscriptions"]
+        return [state["pending_count"] for state in subscriptions] == [0, 0, 0]
+
+    await eventually(all_acked)
+
 
 async def test_durable_opened_after_the_flush_survives_kill_9(
     file_server: NatsStreamingServer, connect: Connect
