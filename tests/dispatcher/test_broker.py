@@ -1,6 +1,5 @@
 """The broker and its durables through what happens to NATS Streaming."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -164,8 +163,11 @@ async def test_a_removal_while_nats_is_away_is_done_when_it_is_back(
         member = next(iter(plane.fanout.members.values()))
         await server.stop()
         plane.subscribe()
-        await asyncio.sleep(0.05)  # the grace ends
-        assert plane.fanout.members == {}
+
+        async def is_over() -> bool:
+            return not plane.fanout.members
+
+        await eventually(is_over)
         await server.start()
         assert await member.durable.wait_removed()
         assert await durables(server, plane.subject) == {}
