@@ -13,7 +13,7 @@ import contextlib
 import itertools
 import logging
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from urllib.parse import SplitResult, unquote
 
 import nats.errors
@@ -69,12 +69,14 @@ class Link:
             self._went_down("closed by the NATS client: " + _text(self._nats.last_error))
 
     async def receive(self, subject: str, receiver: Receiver) -> None:
-        await self._nats.receive(subject, receiver)
+        """Calls ``receiver`` with what comes to the subject. Raises NotConnected."""
+        with self._translating():
+            await self._nats.receive(subject, receiver)
 
     async def receive_replies(self, prefix: str) -> None:
         """Takes answers to requests at ``<prefix>.<token>``."""
         self._reply_prefix = prefix.encode() + b"."
-        await self._nats.receive(f"{prefix}.*", self._on_reply)
+        await self.receive(f"{prefix}.*", self._on_reply)
 
     async def flush(self) -> None:
         """Until NATS answers; the subscriptions went out before all that is sent from then on.
@@ -82,11 +84,8 @@ class Link:
         Raises: NotConnected.
         """
         # nats-py's ping overtakes what it has yet to flush, and its answer comes after that.
-        try:
+        with self._translating():
             await self._nats.flush(timeout=CLOSE_SECONDS)  # type: ignore[arg-type] # wait_for takes a float
-        except (nats.errors.Error, OSError) as error:
-            self._went_down(f"no answer from NATS: {_text(error)}")
-            raise NotConnected(f"no answer from NATS: {_text(error)}") from error
 
     def send(self, subject: bytes, reply: bytes, payload: bytes) -> None:
         """Sends in this turn of the event loop. Both names and the size must be valid."""
@@ -176,6 +175,15 @@ class Link:
         )
         self._connecting = False
         self.max_payload = self._nats.max_payload
+
+    @contextlib.contextmanager
+    def _translating(self) -> Iterator[None]:
+        try:
+            yield
+        except (nats.errors.Error, OSError) as error:
+            reason = f"NATS did not answer: {_text(error)}"
+            self._went_down(reason)
+            raise NotConnected(reason) from error
 
     async def _on_error(self, error: Exception) -> None:
         if self._connecting:
