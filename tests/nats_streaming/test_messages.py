@@ -1,5 +1,7 @@
 """The hand-made parts of the wire form agree with protobuf, which is the judge."""
 
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -126,6 +128,16 @@ def test_generated_code_is_that_of_protocol_proto(tmp_path: Path) -> None:
     for name in ("protocol_pb2.py", "protocol_pb2.pyi"):
         generated = (tmp_path / "nats_streaming" / name).read_text()
         assert _without_version(generated) == _without_version((package / name).read_text())
+
+
+def test_protobuf_is_new_enough_for_the_generated_code() -> None:
+    """It refuses to be imported with an older one than it was made with."""
+    package = Path(nats_streaming.__file__).parent
+    code = (package / "protocol_pb2.py").read_text()
+    made_with = re.search(r"^# Protobuf Python Version: (.+)$", code, re.MULTILINE)
+    assert made_with
+    project = tomllib.loads((package.parent / "pyproject.toml").read_text())["project"]
+    assert f"protobuf>={made_with.group(1)}" in project["dependencies"]
 
 
 def _without_version(code: str) -> list[str]:
