@@ -62,7 +62,7 @@ async def test_timeout_leaves_the_session_alone(
     """PubAck timeout: not stored as far as anyone knows; keep the session. It may be stored."""
     nats, streaming = nats_apart
     connection, _ = await connect(
-        nats.url, cluster_id="apart", publish_timeout=0.3, ping_interval=30
+        nats.url, cluster_id="apart", publish_timeout=1.5, ping_interval=30
     )
     streaming.pause()
     future = connection.publish_nowait("a", b"1")
