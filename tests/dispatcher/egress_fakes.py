@@ -9,6 +9,12 @@ from typing import Any, cast
 from dispatcher.egress.connection import Connection
 from dispatcher.limits import EgressLimits
 
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
+
+
+def bytewise(data: bytes) -> list[bytes]:
+    return [data[i : i + 1] for i in range(len(data))]
+
 
 class FakeTimer:
     def __init__(self, callback: Callable[[], object]) -> None:
