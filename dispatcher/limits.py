@@ -6,6 +6,8 @@ hold to them. Times are in seconds, sizes in bytes.
 
 from dataclasses import dataclass
 
+from dispatcher.egress.denied import METADATA, DeniedNetworks
+
 KIB = 1024
 MIB = 1024 * KIB
 
@@ -90,6 +92,10 @@ class EgressLimits:
     max_response_bytes: int = 1 * MIB
     """The largest response body in bytes; more fails the attempt. It becomes the reply event, and
     1 MiB is what a NATS server takes by default."""
+
+    denied_networks: DeniedNetworks = METADATA
+    """Addresses that are never called, whoever asks for it; in a cluster loopback too, for there
+    it is this pod, and nobody's subscriber."""
 
     max_response_header_bytes: int = 64 * KIB
     """Status line and headers of one response together, in bytes; more fails the attempt."""

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 
 from contract.arguments import ARGUMENTS, Place
+from dispatcher.egress.denied import DeniedNetworks
 from nats_streaming.errors import InvalidOptions, NatsStreamingError
 from nats_streaming.options import parse_server
 from process.kinds import Kind, whole
@@ -62,5 +63,6 @@ def _minutes(value: str) -> object:
 
 
 SERVERS = Kind("URL", _servers, ",".join)
+NETWORKS = Kind("NETWORKS", DeniedNetworks.parse)
 MINUTES = Kind("MINUTES", _minutes)
 DEAD_LETTER_URI = Kind("URI", _dead_letter_uri)

@@ -20,6 +20,7 @@ from contract.names import (
 )
 from contract.resources import Defaults, DeliveryPolicy
 from contract.uris import complete_uri, redact
+from dispatcher.egress.denied import LOOPBACK
 from dispatcher.limits import MIB, EgressLimits, IngressLimits
 from dispatcher.settings_table import SECTIONS
 from process.kinds import Address
@@ -192,6 +193,8 @@ def _derived(settings: Settings, given: Mapping[str, Given]) -> Settings:
     if "nats.servers" not in given:
         url = default_natss_url(source.cluster_domain)
         values["nats.servers"] = (url,)
+    if "egress.denied_networks" not in given and source.kubernetes:
+        values["egress.denied_networks"] = settings.egress.denied_networks + LOOPBACK
     if policy.dead_letter_uri is not None:
         uri = complete_uri(policy.dead_letter_uri, source.system_namespace, source.cluster_domain)
         values["delivery.policy.dead_letter_uri"] = uri

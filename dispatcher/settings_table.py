@@ -6,7 +6,7 @@ else ours in the same style.
 """
 
 from contract.names import is_dns_label, is_dns_name
-from dispatcher.setting_kinds import DEAD_LETTER_URI, MINUTES, SERVERS, argument, checked
+from dispatcher.setting_kinds import DEAD_LETTER_URI, MINUTES, NETWORKS, SERVERS, argument, checked
 from nats_streaming import names
 from process.kinds import (
     ADDRESS,
@@ -329,6 +329,13 @@ EGRESS = Section(
             "--egress-connect-timeout",
             duration(),
             "for name, TCP and TLS together",
+        ),
+        Option(
+            "egress.denied_networks",
+            "--egress-deny",
+            NETWORKS,
+            "addresses that no subscriber, reply or dead letter sink may have, or none",
+            default="link-local and metadata addresses, with --kubernetes=on also loopback",
         ),
         Option(
             "egress.max_response_bytes",

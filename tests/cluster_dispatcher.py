@@ -41,6 +41,7 @@ class ClusterDispatcher(ObservedDispatcher):
         self._command = [
             *(each for each in self._command if not each.startswith("--channels=")),
             "--kubernetes=on",
+            "--egress-deny=none",  # the subscribers of tests are on loopback
             f"--state-dir={self.state_dir}",
         ]
 

@@ -1,5 +1,5 @@
 """HTTP out: one POST to one subscriber, on a connection of its origin's pool.
 
 ``client`` posts to a ``target``; ``pool`` decides which connection it takes; ``connect`` opens one;
-``connection`` sends the request and reads the answer.
+``denied`` says to which addresses never; ``connection`` sends the request and reads the answer.
 """

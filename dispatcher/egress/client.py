@@ -141,7 +141,8 @@ class Egress:
         connect_deadline = self._loop.time() + limit
         try:
             async with asyncio.timeout_at(min(deadline, connect_deadline)):
-                await connect(target, connection, self._tls, self._resolve)
+                denied = self._limits.denied_networks
+                await connect(target, connection, self._tls, self._resolve, denied)
         except TimeoutError as error:
             connection.abort()
             if deadline <= connect_deadline:

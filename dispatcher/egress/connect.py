@@ -14,6 +14,7 @@ from typing import Any
 from aiohappyeyeballs import start_connection
 
 from dispatcher.egress.connection import Connection, EgressError, FailureReason
+from dispatcher.egress.denied import DeniedNetworks
 from dispatcher.egress.target import Target
 
 Address = tuple[int, int, int, str, Any]
@@ -58,17 +59,29 @@ class Resolver:
 
 
 async def connect(
-    target: Target, connection: Connection, tls: ssl.SSLContext, resolve: Resolve
+    target: Target,
+    connection: Connection,
+    tls: ssl.SSLContext,
+    resolve: Resolve,
+    denied: DeniedNetworks,
 ) -> None:
     """Open a NEW connection to the target, which is ACTIVE then.
 
-    Of several addresses one is used that answers soon, IPv6 or IPv4 (RFC 8305).
+    Of several addresses one is used that answers soon, IPv6 or IPv4 (RFC 8305), and never one that
+    is denied.
 
     Raises:
-        EgressError: with CONNECT or TLS. The text names the target without its userinfo.
+        EgressError: with CONNECT, TLS or DENIED. The text names the target without its userinfo.
     """
     try:
-        await _open(target, connection, tls, resolve)
+        addresses = await _addresses(target, resolve)
+        allowed = [each for each in addresses if not denied.covers(each[4][0])]
+        if addresses and not allowed:
+            raise EgressError(
+                FailureReason.DENIED,
+                f"the address {addresses[0][4][0]} of {target.origin} is forbidden (--egress-deny)",
+            )
+        await _open(target, connection, tls, allowed)
     except ssl.SSLError as error:
         raise EgressError(
             FailureReason.TLS, f"no TLS with {target.origin}: {_tls_text(error)}"
@@ -79,22 +92,25 @@ async def connect(
         ) from error
 
 
+async def _addresses(target: Target, resolve: Resolve) -> Sequence[Address]:
+    if not _is_address(target.host):
+        return await resolve(target.host, target.port)
+    return [(0, 0, 0, "", (target.host, target.port))]
+
+
 async def _open(
-    target: Target, connection: Connection, tls: ssl.SSLContext, resolve: Resolve
+    target: Target, connection: Connection, tls: ssl.SSLContext, addresses: Sequence[Address]
 ) -> None:
     loop = asyncio.get_running_loop()
     context = tls if target.tls else None
     server_hostname = target.host.removesuffix(".") if target.tls else None
-    host, port = target.host, target.port
-    if not _is_address(host):
-        addresses = await resolve(host, port)
-        if len(addresses) != 1:
-            sock = await _race(addresses)
-            await loop.create_connection(
-                lambda: connection, sock=sock, ssl=context, server_hostname=server_hostname
-            )
-            return
-        host, port = addresses[0][4][:2]
+    if len(addresses) != 1:
+        sock = await _race(addresses)
+        await loop.create_connection(
+            lambda: connection, sock=sock, ssl=context, server_hostname=server_hostname
+        )
+        return
+    host, port = addresses[0][4][:2]
     await loop.create_connection(
         lambda: connection, host, port, ssl=context, server_hostname=server_hostname
     )

@@ -30,6 +30,7 @@ class FailureReason(enum.Enum):
     CLOSED = "closed"
     MALFORMED = "malformed"
     TOO_LARGE = "too_large"
+    DENIED = "denied"
 
 
 class EgressError(Exception):

@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from contract.resources import BackoffPolicy, Defaults, DeliveryPolicy, Order, Start, StartKind
+from dispatcher.egress.denied import DeniedNetworks
 from dispatcher.settings import Settings, SettingsError, reference
 from dispatcher.settings_table import SECTIONS
 from process.kinds import Address
@@ -44,7 +45,7 @@ def mistake(*argv: str, **environ: str) -> str:
 
 def leaves(value: object, path: str = "") -> Iterator[str]:
     """The path of every field of nested settings that is not settings itself."""
-    if not is_dataclass(value) or isinstance(value, Start):
+    if not is_dataclass(value) or isinstance(value, Start | DeniedNetworks):
         yield path
         return
     for field in fields(value):
@@ -125,6 +126,7 @@ OTHER_VALUES: dict[str, tuple[str, object]] = {
     "egress.idle_timeout": ("1s", 1),
     "egress.max_age": ("1h", 3600),
     "egress.connect_timeout": ("1s", 1),
+    "egress.denied_networks": ("::1", DeniedNetworks.parse("::1")),
     "egress.max_response_bytes": ("0", 0),
     "egress.max_response_header_bytes": ("1Ki", 1024),
     "log.format": ("json", LogFormat.JSON),

@@ -1,0 +1,78 @@
+"""Addresses that are not called, whatever a subscriber's URI says.
+
+Who may write a Subscription chooses where the dispatcher posts to, and gets the answer as a reply
+event: without this also from what only the dispatcher can reach, as the metadata service of a cloud
+or what listens in its own pod. Looked at is the address that a name has in the end, when a
+connection is opened: a name that changes its mind is no way around it.
+"""
+
+import ipaddress
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+"""IPv6 addresses that lead to the IPv4 address in their last four bytes (RFC 6052, 2.1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeniedNetworks:
+    """A set of networks; empty for none."""
+
+    networks: tuple[Network, ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> "DeniedNetworks":
+        """Networks and addresses with commas between, as ``10.0.0.0/8,::1``, or ``none``.
+
+        Raises:
+            ValueError: with a text that begins with "must".
+        """
+        if text.strip().lower() == "none":
+            return cls()
+        try:
+            return cls(tuple(ipaddress.ip_network(each.strip()) for each in text.split(",")))
+        except ValueError as error:
+            must = f"must be none, or networks as 10.0.0.0/8,fd00::/8 ({error})"
+            raise ValueError(must) from None
+
+    def __str__(self) -> str:
+        return ",".join(map(_shown, self.networks)) or "none"
+
+    def __add__(self, other: "DeniedNetworks") -> "DeniedNetworks":
+        return DeniedNetworks(self.networks + other.networks)
+
+    def covers(self, address: str) -> bool:
+        """Whether an IP address, without brackets and perhaps with a scope, is in one of them.
+
+        An IPv6 address that only stands for an IPv4 address is denied with that one.
+        """
+        parsed = ipaddress.ip_address(address)
+        return any(each in network for each in _meanings(parsed) for network in self.networks)
+
+
+def _shown(network: Network) -> str:
+    one = network.prefixlen == network.max_prefixlen
+    return str(network.network_address) if one else str(network)
+
+
+def _meanings(
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address,
+) -> Iterable[ipaddress.IPv4Address | ipaddress.IPv6Address]:
+    yield address
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is not None:
+            yield address.ipv4_mapped
+        elif address in _NAT64:
+            yield ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+
+
+METADATA = DeniedNetworks.parse(
+    "169.254.0.0/16,fe80::/10,fd00:ec2::254,100.100.100.200,192.0.0.192"
+)
+"""Link-local addresses, where clouds have their metadata services, and those of AWS (IPv6), Alibaba
+and Oracle that are elsewhere."""
+
+LOOPBACK = DeniedNetworks.parse("127.0.0.0/8,::1,0.0.0.0,::")
+"""This host itself; the last two are it for who connects to them on Linux."""
