@@ -81,7 +81,7 @@ server: venv-demo
 	@$(BIN)/python -m tools.provide nats-streaming-server
 
 kubernetes: venv-dev
-	@$(BIN)/python -m tools.provide etcd kubectl kube-apiserver
+	@$(BIN)/python -m tools.provide etcd kubectl kube-apiserver kube-controller-manager
 
 bench-load: venv-demo
 	@$(BIN)/python -m tools.provide bench-load

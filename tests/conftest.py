@@ -79,6 +79,21 @@ def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubernetesS
         server.stop()
 
 
+@pytest.fixture(scope="session")
+def kubernetes_with_controllers(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[KubernetesServer]:
+    """As ``kubernetes``, and what has lost its owner is deleted, as are whole namespaces."""
+    server = KubernetesServer(tmp_path_factory.mktemp("kubernetes-with-controllers"))
+    try:
+        server.start()
+        install(server)
+        server.start_controllers()
+        yield server
+    finally:
+        server.stop()
+
+
 @pytest.fixture
 def namespace(kubernetes: KubernetesServer, unique_name: str) -> str:
     """A new namespace; it stays, for nothing here empties namespaces."""

@@ -1,8 +1,9 @@
 """A real Kubernetes API for tests: etcd and kube-apiserver on 127.0.0.1, on ports of their own.
 
-There are no nodes and no controllers: objects are stored, validated, defaulted and watched as in
-any cluster, and RBAC holds; but nothing runs pods, collects garbage or empties a namespace that is
-deleted. Programs under test act as the service accounts of the manifests (``kubeconfig_of``).
+There are no nodes: objects are stored, validated, defaulted and watched as in any cluster, and RBAC
+holds; but nothing runs pods, and unless the controllers are started (``start_controllers``) nothing
+collects garbage or empties a namespace that is deleted. Programs under test act as the service
+accounts of the manifests (``kubeconfig_of``).
 
 The programs are found at ``.tools/bin`` (``make`` puts them there).
 """
@@ -32,6 +33,7 @@ START_SECONDS = 40.0
 STOP_SECONDS = 10.0
 _ADMIN_TOKEN = "the-admin-of-a-server-that-only-tests-can-reach"
 _MERGE_PATCH = "application/merge-patch+json"
+_CONTROLLERS = ("garbage-collector-controller", "namespace-controller", "serviceaccount-controller")
 
 _WRITES = ["create", "update", "patch", "delete", "deletecollection"]
 _AUDIT_POLICY = {
@@ -67,6 +69,7 @@ class KubernetesServer:
         self.directory = directory
         self.port = free_port()
         self._etcd_ports = free_port(), free_port()
+        self._controllers_port = free_port()
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._tls: ssl.SSLContext | None = None
 
@@ -128,13 +131,37 @@ class KubernetesServer:
             f"--audit-log-path={keys / 'audit.log'}",
             "--audit-log-mode=blocking",
         )
-        self._wait_until_ready()
+        self._wait_until("kube-apiserver", self._is_ready)
 
     def kill_apiserver(self) -> None:
         """SIGKILL: watches break, nothing answers; what was stored stays in etcd."""
         self._end("kube-apiserver", signal.SIGKILL)
 
+    def start_controllers(self) -> None:
+        """Start kube-controller-manager and wait until it works. Raises ServerFailed.
+
+        It deletes what has lost its owner, empties namespaces that are deleted and gives each its
+        service account; it runs no workloads. Kinds that are defined later take its garbage
+        collector half a minute to see, so apply the definitions first.
+        """
+        keys = self.directory
+        self._launch(
+            "kube-controller-manager",
+            f"--kubeconfig={self.kubeconfig}",
+            f"--controllers={','.join(_CONTROLLERS)}",
+            "--leader-elect=false",
+            "--bind-address=127.0.0.1",
+            f"--secure-port={self._controllers_port}",
+            f"--tls-cert-file={keys / 'server.pem'}",
+            f"--tls-private-key-file={keys / 'server.key'}",
+            "--kube-api-qps=300",
+            "--kube-api-burst=500",
+            "--profiling=false",
+        )
+        self._wait_until("kube-controller-manager", self._are_controllers_ready)
+
     def stop(self) -> None:
+        self._end("kube-controller-manager", signal.SIGKILL)
         self._end("kube-apiserver", signal.SIGKILL)  # SIGTERM makes it drain for a minute
         self._end("etcd", signal.SIGKILL)
 
@@ -251,16 +278,26 @@ class KubernetesServer:
                 [BIN / name, *flags], stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
 
-    def _wait_until_ready(self) -> None:
+    def _wait_until(self, awaited: str, is_ready: Callable[[], bool]) -> None:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             for name, process in self._processes.items():
                 if process.poll() is not None:
                     raise ServerFailed(f"{name} ended:\n{self.end_of_log(name)}")
-            if self._is_ready():
+            if is_ready():
                 return
             time.sleep(0.05)
-        raise ServerFailed(f"not ready:\n{self.end_of_log('kube-apiserver')}")
+        raise ServerFailed(f"{awaited} is not ready:\n{self.end_of_log(awaited)}")
+
+    def _are_controllers_ready(self) -> bool:
+        """Whether all of them were started."""
+        url = f"https://127.0.0.1:{self._controllers_port}/healthz"
+        with (
+            contextlib.suppress(OSError),
+            urllib.request.urlopen(url, timeout=5, context=self._tls) as answer,
+        ):
+            return bool(answer.status == 200)
+        return False
 
     def _is_ready(self) -> bool:
         """Whether it serves everything, its first objects (for RBAC, say) included."""
