@@ -1,0 +1,119 @@
+"""Judges a run by its history: one pure function for each rule of the promise.
+
+A rule gives what breaks it. How long recovery took and what belongs to which fault is told by
+``tests.faults.figures``.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from tests.faults.happenings import Fault, Happenings
+from tests.faults.history import Received
+
+UNDER_WAY = 2.0
+"""Seconds that a request may have been on its way to a subscriber before it is complete there."""
+
+AFTERMATH = 5.0
+"""Seconds after a fault in which connections are still being restored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A rule that was broken by one event."""
+
+    rule: str
+    event: str
+    at: float
+    """When the event was posted or, if it should not have been there, received."""
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.rule}: event {self.event}: {self.text}"
+
+
+Rule = Callable[[Happenings], Iterator[Violation]]
+
+
+def lost(run: Happenings) -> Iterator[Violation]:
+    """Answered 202, and a subscriber that was subscribed at the time never took it."""
+    for event in run.events.values():
+        if not run.counts(event):
+            continue
+        for subscription in run.subscriptions.values():
+            if not subscription.owes(event) or subscription.taken(event.id):
+                continue
+            refused = [receipt.status for receipt in subscription.receipts.get(event.id, ())]
+            text = f"never taken by {subscription.name}, whose answers were {refused or 'none'}"
+            yield Violation("lost", event.id, event.posted_at, text)
+
+
+def not_stored(run: Happenings) -> Iterator[Violation]:
+    """Answered 202, and the store does not have it."""
+    for event in run.events.values():
+        if run.counts(event) and (event.channel, event.id) not in run.stored:
+            text = f"answered 202 and not in the store of {event.channel}"
+            yield Violation("not stored", event.id, event.posted_at, text)
+
+
+def after_removal(run: Happenings) -> Iterator[Violation]:
+    """Received at an address that the subscription does not have, or has no more."""
+    for subscription in run.subscriptions.values():
+        for receipts in subscription.receipts.values():
+            for receipt in receipts:
+                periods = subscription.wanted.get(receipt.address, ())
+                if not any(p.begin <= receipt.at < p.end + UNDER_WAY for p in periods):
+                    text = f"received by {subscription.name} at {receipt.address}, not wanted there"
+                    yield Violation("after removal", receipt.event, receipt.at, text)
+
+
+def crossed(run: Happenings) -> Iterator[Violation]:
+    """Received by a subscriber of another channel, never posted, or not as it was posted."""
+    for subscription in run.subscriptions.values():
+        for id_, receipts in subscription.receipts.items():
+            event = run.events.get(id_)
+            for receipt in receipts:
+                if event is None:
+                    text = f"received by {subscription.name}, posted by nobody"
+                elif event.channel != subscription.channel:
+                    text = f"of {event.channel}, received by {subscription.name}"
+                elif not receipt.intact:
+                    text = f"received by {subscription.name} with other headers or another body"
+                else:
+                    continue
+                yield Violation("crossed", id_, receipt.at, text)
+
+
+def unexplained_duplicates(run: Happenings) -> Iterator[Violation]:
+    """Taken more than once though nothing was broken from the first time to the last."""
+    for subscription, duplicate, fault in duplicates(run):
+        if fault is None:
+            text = f"taken again by {subscription}, and no fault explains it"
+            yield Violation("unexplained duplicate", duplicate.event, duplicate.at, text)
+
+
+RULES: tuple[Rule, ...] = (lost, not_stored, after_removal, crossed, unexplained_duplicates)
+
+
+def check(run: Happenings) -> list[Violation]:
+    """What breaks any rule."""
+    return [violation for rule in RULES for violation in rule(run)]
+
+
+def duplicates(run: Happenings) -> Iterator[tuple[str, Received, Fault | None]]:
+    """What was taken more than once: by which subscription, and the fault that explains it.
+
+    That is the last one that was on, or had just ended, between the time before and this one.
+    """
+    for subscription in run.subscriptions.values():
+        for id_ in subscription.receipts:
+            taken = subscription.taken(id_)
+            for before, again in itertools.pairwise(taken):
+                yield subscription.name, again, _explanation(run, before, again)
+
+
+def _explanation(run: Happenings, before: Received, again: Received) -> Fault | None:
+    for fault in reversed(run.faults):
+        if fault.began_at <= again.at and fault.ended_at + AFTERMATH >= before.at:
+            return fault
+    return None

@@ -1,0 +1,156 @@
+"""A history put in order: by event, by subscription, by fault. What is right is not judged here."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from math import inf
+
+from tests.faults.history import (
+    Answered,
+    Entry,
+    FaultBegan,
+    FaultEnded,
+    Posted,
+    Received,
+    Removed,
+    Stored,
+    Subscribed,
+    Unwanted,
+    Wanted,
+    Wiped,
+)
+
+
+@dataclass(slots=True)
+class Event:
+    """A posted event. Times are monotonic seconds."""
+
+    id: str
+    channel: str
+    posted_at: float
+    status: int | None = None
+    """Of the answer to its publisher; None while there is none."""
+    answered_at: float = inf
+
+    @property
+    def is_accepted(self) -> bool:
+        return self.status == 202
+
+
+@dataclass(slots=True)
+class Period:
+    """A time with its end left open until it is known."""
+
+    begin: float
+    end: float = inf
+
+    def has(self, at: float) -> bool:
+        return self.begin <= at < self.end
+
+
+@dataclass(slots=True)
+class Subscription:
+    """What was wanted of a subscription over the run."""
+
+    name: str
+    channel: str
+    is_punctual: bool
+    owed: list[Period] = field(default_factory=list)
+    """What is posted in these times has to arrive."""
+    wanted: defaultdict[str, list[Period]] = field(default_factory=lambda: defaultdict(list))
+    """By address: when events may arrive there."""
+    receipts: defaultdict[str, list[Received]] = field(default_factory=lambda: defaultdict(list))
+    """By event, in order."""
+
+    def taken(self, event: str) -> list[Received]:
+        """Those receipts of an event that the subscriber answered with success."""
+        return [each for each in self.receipts.get(event, ()) if 200 <= each.status < 300]
+
+    def owes(self, event: Event) -> bool:
+        """Whether the event has to arrive, as far as its channel and the time of posting say."""
+        return event.channel == self.channel and any(
+            period.has(event.posted_at) for period in self.owed
+        )
+
+
+@dataclass(slots=True)
+class Fault:
+    """Something that was broken on purpose."""
+
+    name: str
+    number: int
+    began_at: float
+    ended_at: float = inf
+
+
+@dataclass(slots=True)
+class Happenings:
+    """A whole run."""
+
+    events: dict[str, Event] = field(default_factory=dict)
+    subscriptions: dict[str, Subscription] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+    """In the order in which they began."""
+    stored: set[tuple[str, str]] = field(default_factory=set)
+    """Channel and event."""
+    wiped_at: float = -inf
+    """What was posted before was lost with the store, and nobody promised otherwise."""
+
+    @classmethod
+    def of(cls, history: Iterable[Entry]) -> "Happenings":
+        """Entries may come in any order but for the receipts of an event, and what is wanted."""
+        found = cls()
+        for entry in sorted(history, key=lambda entry: entry.at):
+            found._take(entry)
+        return found
+
+    def counts(self, event: Event) -> bool:
+        """Whether the promise holds for the event: it was accepted, and its store was not wiped."""
+        return event.is_accepted and event.posted_at >= self.wiped_at
+
+    def fault_at(self, at: float) -> Fault | None:
+        """The one that had begun last."""
+        return next((fault for fault in reversed(self.faults) if fault.began_at <= at), None)
+
+    def _take(self, entry: Entry) -> None:
+        match entry:
+            case Posted():
+                self.events[entry.event] = Event(entry.event, entry.channel, entry.at)
+            case Answered():
+                self.events[entry.event].status = entry.status
+                self.events[entry.event].answered_at = entry.at
+            case Received():
+                subscription = self.subscriptions[entry.subscription]
+                subscription.receipts[entry.event].append(entry)
+            case Stored():
+                self.stored.add((entry.channel, entry.event))
+            case Wiped():
+                self.wiped_at = entry.at
+            case FaultBegan():
+                self.faults.append(Fault(entry.fault, entry.number, entry.at))
+            case FaultEnded():
+                fault = next(each for each in self.faults if each.number == entry.number)
+                fault.ended_at = entry.at
+            case _:
+                self._take_desired(entry)
+
+    def _take_desired(self, entry: Entry) -> None:
+        match entry:
+            case Wanted():
+                subscription = self.subscriptions.setdefault(
+                    entry.subscription,
+                    Subscription(entry.subscription, entry.channel, entry.punctual),
+                )
+                subscription.wanted[entry.address].append(Period(entry.at))
+            case Subscribed():
+                owed = self.subscriptions[entry.subscription].owed
+                if not owed or owed[-1].end < inf:
+                    owed.append(Period(entry.at))
+            case Unwanted(is_owed=False):
+                for period in self.subscriptions[entry.subscription].owed:
+                    period.end = min(period.end, entry.at)
+            case Removed():
+                for period in self.subscriptions[entry.subscription].wanted[entry.address]:
+                    period.end = min(period.end, entry.at)
+            case _:
+                pass

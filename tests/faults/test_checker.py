@@ -1,0 +1,193 @@
+"""Each rule catches a history that breaks it, and leaves alone one that does not."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import pytest
+
+from tests.faults.checker import AFTERMATH, UNDER_WAY, Violation, check
+from tests.faults.happenings import Happenings
+from tests.faults.history import (
+    NO_ANSWER,
+    Answered,
+    Entry,
+    FaultBegan,
+    FaultEnded,
+    Posted,
+    Received,
+    Removed,
+    Stored,
+    Subscribed,
+    Unwanted,
+    Wanted,
+    Wiped,
+)
+
+POSTED_AT = 10.0
+
+
+def subscribed(name: str = "mail", channel: str = "orders", at: float = 1.0) -> list[Entry]:
+    return [
+        Wanted(at=at, subscription=name, channel=channel, address=f"a/{name}", punctual=True),
+        Subscribed(at=at + 1.0, subscription=name),
+    ]
+
+
+def posted(status: int = 202, at: float = POSTED_AT, *, store: bool = True) -> list[Entry]:
+    entries: list[Entry] = [
+        Posted(at=at, event="e1", channel="orders", dispatcher=0),
+        Answered(at=at + 0.1, event="e1", status=status),
+    ]
+    return [*entries, Stored(at=99.0, event="e1", channel="orders")] if store else entries
+
+
+def received(at: float = POSTED_AT + 0.2, status: int = 200, name: str = "mail") -> Received:
+    return Received(
+        at=at,
+        event="e1",
+        subscription=name,
+        address=f"a/{name}",
+        status=status,
+        answered_at=at,
+        intact=True,
+    )
+
+
+def fault(began: float, ended: float) -> list[Entry]:
+    return [FaultBegan(at=began, fault="cut", number=1), FaultEnded(at=ended, number=1)]
+
+
+def violations(*entries: Entry) -> list[Violation]:
+    return check(Happenings.of(entries))
+
+
+def rules(*entries: Entry) -> list[str]:
+    return [violation.rule for violation in violations(*entries)]
+
+
+def test_a_run_in_which_all_went_well_breaks_no_rule() -> None:
+    assert rules(*subscribed(), *posted(), received()) == []
+
+
+def test_a_violation_says_what_happened_to_which_event() -> None:
+    (violation,) = violations(*subscribed(), *posted(), received(status=503))
+    assert str(violation) == "lost: event e1: never taken by mail, whose answers were [503]"
+
+
+@pytest.mark.parametrize(
+    "receipts",
+    [[], [received(status=503)], [received(status=NO_ANSWER)], [received(status=404)]],
+)
+def test_what_was_answered_202_and_never_taken_is_lost(receipts: list[Entry]) -> None:
+    assert rules(*subscribed(), *posted(), *receipts) == ["lost"]
+
+
+def test_each_subscriber_is_owed_the_event() -> None:
+    assert rules(*subscribed(), *subscribed("other"), *posted(), received()) == ["lost"]
+
+
+def test_what_was_refused_first_and_taken_then_is_not_lost() -> None:
+    assert rules(*subscribed(), *posted(), received(status=503), received(at=12.0)) == []
+
+
+@pytest.mark.parametrize("status", [503, 500, 404, NO_ANSWER])
+def test_what_was_not_answered_202_may_or_may_not_arrive(status: int) -> None:
+    assert rules(*subscribed(), *posted(status, store=False)) == []
+    assert rules(*subscribed(), *posted(status), received()) == []
+
+
+def test_what_was_posted_before_the_durable_was_open_is_not_owed() -> None:
+    assert rules(*subscribed(at=9.5), *posted()) == []
+
+
+def test_what_was_posted_after_it_was_removed_for_good_is_not_owed() -> None:
+    gone = Unwanted(at=9.0, subscription="mail", address="a/mail", is_owed=False)
+    assert rules(*subscribed(), gone, *posted()) == []
+
+
+def test_what_was_posted_while_it_was_away_for_a_moment_is_owed() -> None:
+    away = Unwanted(at=9.0, subscription="mail", address="a/mail", is_owed=True)
+    removed = Removed(at=9.5, subscription="mail", address="a/mail")
+    back = subscribed(at=12.0)
+    assert rules(*subscribed(), away, removed, *posted(), *back) == ["lost"]
+    assert rules(*subscribed(), away, removed, *posted(), *back, received(at=12.5)) == []
+
+
+def test_a_subscription_that_was_made_anew_owes_from_then_on() -> None:
+    gone = Unwanted(at=3.0, subscription="mail", address="a/mail", is_owed=False)
+    removed = Removed(at=4.0, subscription="mail", address="a/mail")
+    again = subscribed(at=12.0)
+    assert rules(*subscribed(), gone, removed, *again, *posted()) == []
+    assert rules(*subscribed(), gone, removed, *again, *posted(at=14.0)) == ["lost"]
+
+
+def test_what_was_stored_before_the_store_was_wiped_is_not_owed() -> None:
+    assert rules(*subscribed(), *posted(store=False), Wiped(at=10.2)) == []
+    assert rules(*subscribed(), Wiped(at=9.9), *posted(store=False)) == ["lost", "not stored"]
+
+
+def test_an_answer_202_without_a_stored_event_is_told() -> None:
+    assert rules(*subscribed(), *posted(store=False), received()) == ["not stored"]
+    elsewhere = Stored(at=99.0, event="e1", channel="bills")
+    assert rules(*subscribed(), *posted(store=False), elsewhere, received()) == ["not stored"]
+
+
+def test_what_comes_to_a_removed_address_is_told() -> None:
+    removed = Removed(at=11.0, subscription="mail", address="a/mail")
+    late = received(at=11.0 + UNDER_WAY + 0.1)
+    run = [*subscribed(), *posted(), received()]
+    assert rules(*run, removed, late, *fault(10.0, 12.0)) == ["after removal"]
+
+
+def test_what_was_under_way_at_the_removal_may_arrive() -> None:
+    removed = Removed(at=11.0, subscription="mail", address="a/mail")
+    late = received(at=11.0 + UNDER_WAY - 0.1)
+    assert rules(*subscribed(), *posted(), removed, late) == []
+
+
+def test_what_comes_to_an_address_that_was_never_wanted_is_told() -> None:
+    strange = replace(received(), address="b/mail")
+    assert rules(*subscribed(), *posted(), strange) == ["after removal"]
+
+
+def test_what_comes_after_it_was_wanted_again_is_right() -> None:
+    removed = Removed(at=5.0, subscription="mail", address="a/mail")
+    assert rules(*subscribed(), removed, *subscribed(at=8.0), *posted(), received()) == []
+
+
+def test_an_event_of_another_channel_is_told() -> None:
+    run = [*subscribed(), *subscribed("audit", channel="bills"), *posted(), received()]
+    assert rules(*run, received(name="audit")) == ["crossed"]
+
+
+def test_an_event_that_nobody_posted_is_told() -> None:
+    assert rules(*subscribed(), received()) == ["crossed"]
+
+
+def test_an_event_that_was_changed_on_its_way_is_told() -> None:
+    assert rules(*subscribed(), *posted(), replace(received(), intact=False)) == ["crossed"]
+
+
+def twice(again: float) -> Iterable[Entry]:
+    return [*subscribed(), *posted(), received(at=11.0), received(at=again)]
+
+
+def test_a_duplicate_without_a_fault_is_told() -> None:
+    assert rules(*twice(12.0)) == ["unexplained duplicate"]
+
+
+def test_a_duplicate_with_a_fault_between_is_explained() -> None:
+    assert rules(*twice(12.0), *fault(11.5, 11.8)) == []
+
+
+def test_a_fault_that_has_just_ended_explains_a_duplicate() -> None:
+    assert rules(*twice(12.0), *fault(4.0, 11.0 - AFTERMATH + 0.1)) == []
+    assert rules(*twice(12.0), *fault(5.0, 11.0 - AFTERMATH - 0.1)) == ["unexplained duplicate"]
+
+
+def test_a_fault_that_begins_later_explains_nothing() -> None:
+    assert rules(*twice(12.0), *fault(12.1, 13.0)) == ["unexplained duplicate"]
+
+
+def test_an_attempt_that_failed_is_no_duplicate() -> None:
+    assert rules(*subscribed(), *posted(), received(status=503), received(at=12.0)) == []
