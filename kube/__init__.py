@@ -1,11 +1,12 @@
-"""What the programs need of the Kubernetes API beyond what kopf does for the provisioner.
+"""What the programs need of the Kubernetes API.
 
-Thin: requests over aiohttp, which kopf brings along, with the credentials that kopf uses; objects
+Thin: requests over aiohttp, which kopf brings along, with the credentials that kopf finds; objects
 are the documents that the API speaks, as dicts. Nothing here knows of channels.
 
-The dispatcher follows its objects by ``follow`` and not by kopf, which hands out changes one
-object at a time: it does not tell when a list is complete, nor which objects have gone while the
-API was away, and a table of channels needs both.
+Objects are followed by ``follow`` and not by kopf's operator, which hands out changes one object at
+a time: it does not tell when a list is complete, nor which objects have gone while the API was
+away. It also ends for good when a token is refused before a newer one is there, and at any error
+in a watch but 410.
 """
 
 from kube.client import Document, KubeClient, Listing
@@ -26,10 +27,11 @@ from kube.errors import (
 from kube.following import Changed, Failed, follow
 from kube.login import connection_info
 from kube.recorder import EventRecorder, EventType
-from kube.resources import EVENTS, SERVICES, Resource
+from kube.resources import EVENTS, LEASES, SERVICES, Resource
 
 __all__ = [
     "EVENTS",
+    "LEASES",
     "SERVICES",
     "AlreadyExists",
     "Changed",

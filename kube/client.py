@@ -86,9 +86,7 @@ class KubeClient:
             KubeError: also if the list changed so much meanwhile that its end is no longer to be
                 had (``Conflict``).
         """
-        query = {"limit": str(_PAGE)}
-        if labels:
-            query["labelSelector"] = ",".join(f"{key}={labels[key]}" for key in labels)
+        query = {"limit": str(_PAGE), **_selector(labels)}
         objects: list[Document] = []
         while True:
             page = await self._request("GET", resource.path(namespace), query)
@@ -101,7 +99,12 @@ class KubeClient:
                 return Listing(objects, str(page["metadata"].get("resourceVersion") or ""))
 
     async def watch(
-        self, resource: Resource, version: str, *, seconds: int
+        self,
+        resource: Resource,
+        version: str,
+        *,
+        seconds: int,
+        labels: Mapping[str, str] | None = None,
     ) -> AsyncGenerator[Document]:
         """What happens to the objects from a version on: ``{"type": ..., "object": ...}``.
 
@@ -111,6 +114,7 @@ class KubeClient:
             resource: Of all namespaces.
             version: Of a ``Listing``, or of the object that was told last.
             seconds: After which the API server ends it.
+            labels: Only of objects that have them; one that loses them counts as deleted.
 
         Raises:
             KubeError: it is broken; ``Conflict`` if that version is too old, so that the objects
@@ -121,6 +125,7 @@ class KubeClient:
             "resourceVersion": version,
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(seconds),
+            **_selector(labels),
         }
         session, info = await self._connection()
         try:
@@ -283,6 +288,12 @@ class KubeClient:
         if self._session is None or self._info is None:
             raise KubeError("the client is closed")
         return self._session, self._info
+
+
+def _selector(labels: Mapping[str, str] | None) -> dict[str, str]:
+    if not labels:
+        return {}
+    return {"labelSelector": ",".join(f"{key}={labels[key]}" for key in labels)}
 
 
 async def _events(content: aiohttp.StreamReader) -> AsyncIterator[Document]:

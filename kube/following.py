@@ -7,7 +7,7 @@ before is left to the owner, who keeps it.
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -42,9 +42,15 @@ class Failed:
 
 
 async def follow(
-    client: KubeClient, resource: Resource, *, watch_seconds: int = _WATCH_SECONDS
+    client: KubeClient,
+    resource: Resource,
+    *,
+    labels: Mapping[str, str] | None = None,
+    watch_seconds: int = _WATCH_SECONDS,
 ) -> AsyncGenerator[Listing | Changed | Failed]:
     """Tell all objects, then each change, and all objects again whenever some may be missed.
+
+    With labels only of those that have them; one that loses them is told as deleted.
 
     A list is asked for anew after every failure, not only after 410 Gone: a watch from a version
     that a restored etcd has not reached yet would be silent without an end.
@@ -55,13 +61,14 @@ async def follow(
         began = time.monotonic()
         try:
             if version is None:
-                listing = await client.list_all(resource)
+                listing = await client.list_all(resource, labels=labels)
                 version = listing.version
                 yield listing
             began = time.monotonic()
-            async with aclosing(_changes(client, resource, version, watch_seconds)) as changes:
-                async for reached, change in changes:
-                    version = reached
+            watch = client.watch(resource, version, seconds=watch_seconds, labels=labels)
+            async with aclosing(watch) as events:
+                async for event in events:
+                    version, change = _read(event)
                     if change is not None:
                         yield change
         except Conflict:
@@ -79,15 +86,10 @@ async def follow(
         wait = min(2 * wait, _LONGEST_WAIT)
 
 
-async def _changes(
-    client: KubeClient, resource: Resource, version: str, seconds: int
-) -> AsyncGenerator[tuple[str, Changed | None]]:
-    """Each version that was reached, with what changed; bookmarks have no change."""
-    async with aclosing(client.watch(resource, version, seconds=seconds)) as events:
-        async for event in events:
-            document = event["object"]
-            reached = str(document["metadata"]["resourceVersion"])
-            if event["type"] == "BOOKMARK":
-                yield reached, None
-            else:
-                yield reached, Changed(document, event["type"] == "DELETED")
+def _read(event: Document) -> tuple[str, Changed | None]:
+    """The version that was reached, and what changed; a bookmark has no change."""
+    document = event["object"]
+    version = str(document["metadata"]["resourceVersion"])
+    if event["type"] == "BOOKMARK":
+        return version, None
+    return version, Changed(document, event["type"] == "DELETED")

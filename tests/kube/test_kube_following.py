@@ -44,13 +44,19 @@ async def client(info: kopf.ConnectionInfo) -> AsyncIterator[KubeClient]:
 class Follower:
     """Follows config maps, and knows those of one namespace as they are told."""
 
-    def __init__(self, client: KubeClient, namespace: str, watch_seconds: int = 60) -> None:
+    def __init__(
+        self,
+        client: KubeClient,
+        namespace: str,
+        watch_seconds: int = 60,
+        labels: dict[str, str] | None = None,
+    ) -> None:
         self.known: dict[str, str] = {}
         self.lists = 0
         self.failures: list[Failed] = []
         self._namespace = namespace
         self._told = asyncio.Event()
-        self._task = asyncio.create_task(self._follow(client, watch_seconds), name="follow")
+        self._task = asyncio.create_task(self._follow(client, watch_seconds, labels), name="follow")
 
     async def until(self, condition: Callable[[], bool], seconds: float = 8.0) -> None:
         async with asyncio.timeout(seconds):
@@ -62,8 +68,11 @@ class Follower:
         self._task.cancel()
         await asyncio.wait([self._task])
 
-    async def _follow(self, client: KubeClient, seconds: int) -> None:
-        async with aclosing(follow(client, CONFIG_MAPS, watch_seconds=seconds)) as news:
+    async def _follow(
+        self, client: KubeClient, seconds: int, labels: dict[str, str] | None
+    ) -> None:
+        news = follow(client, CONFIG_MAPS, labels=labels, watch_seconds=seconds)
+        async with aclosing(news):
             async for each in news:
                 match each:
                     case Listing():
@@ -206,3 +215,24 @@ async def test_a_token_that_expires_is_renewed_without_a_word(
         assert isinstance(await client.list_all(CONFIG_MAPS), Listing)
     finally:
         await client.close()
+
+
+async def test_by_labels_what_loses_them_is_told_as_gone(
+    client: KubeClient, namespace: str
+) -> None:
+    def body(name: str, label: str) -> Document:
+        return {"metadata": {"name": name, "labels": {"of": label}}, "data": {"a": "1"}}
+
+    await client.create(CONFIG_MAPS, body("mine", namespace), namespace)
+    await client.create(CONFIG_MAPS, body("other", "others"), namespace)
+    follower = Follower(client, namespace, labels={"of": namespace})
+    try:
+        await follower.until(lambda: follower.known == {"mine": "1"})
+        await client.create(CONFIG_MAPS, body("another", "others"), namespace)
+        await client.create(CONFIG_MAPS, body("second", namespace), namespace)
+        await follower.until(lambda: follower.known == {"mine": "1", "second": "1"})
+        change = {"metadata": {"labels": {"of": "others"}}}
+        await client.patch(CONFIG_MAPS, "mine", change, namespace)
+        await follower.until(lambda: follower.known == {"second": "1"})
+    finally:
+        await follower.close()
