@@ -1,4 +1,4 @@
-"""A TCP proxy that can do to a connection what networks do: cut it, or let it hang half-open."""
+"""A TCP proxy that can do to a connection what networks do: cut it, slow it, let it hang."""
 
 import asyncio
 import contextlib
@@ -10,9 +10,10 @@ CHUNK = 65536
 class Proxy:
     """Listens on 127.0.0.1 and forwards to a port there; an async context manager.
 
-    ``cut`` ends all connections now; ``refuse`` also those to come; ``hold`` keeps them open and
-    forwards nothing, neither data nor their end, until ``release``; ``drop_to_client`` and
-    ``drop_to_server`` swallow what goes there until ``release``.
+    ``cut`` ends all connections now; ``strand`` leaves them half-open for good. Until ``release``:
+    ``refuse`` ends also those to come; ``hold`` keeps them open and forwards nothing, neither data
+    nor their end; ``drop_to_client`` and ``drop_to_server`` swallow what goes there; ``delay`` and
+    ``limit`` make them slow.
     """
 
     def __init__(self, target_port: int) -> None:
@@ -21,12 +22,15 @@ class Proxy:
         self.accepted = 0
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
+        self._stranded: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._refusing = False
         self._dropping_to_client = False
         self._dropping_to_server = False
+        self._delay = 0.0
+        self._rate: int | None = None
 
     @property
     def url(self) -> str:
@@ -66,9 +70,25 @@ class Proxy:
     def drop_to_server(self) -> None:
         self._dropping_to_server = True
 
+    def strand(self) -> None:
+        """Swallow all that the present connections send, even their end; new ones work.
+
+        So it is when the other machine is gone without a word, or a firewall has forgotten them.
+        """
+        self._stranded |= self._writers
+
+    def delay(self, seconds: float) -> None:
+        """Let what is sent wait so long, each way."""
+        self._delay = seconds
+
+    def limit(self, bytes_per_second: int) -> None:
+        """Let no more through, on each connection, each way."""
+        self._rate = bytes_per_second
+
     def release(self) -> None:
         """All is well again, for connections that are still there and for new ones."""
         self._refusing = self._dropping_to_client = self._dropping_to_server = False
+        self._delay, self._rate = 0.0, None
         self._flowing.set()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -95,13 +115,22 @@ class Proxy:
     ) -> None:
         try:
             with contextlib.suppress(OSError):
-                while data := await reader.read(CHUNK):
+                while data := await reader.read(self._at_once()):
                     await self._flowing.wait()
+                    await asyncio.sleep(self._delay)
                     if self._dropping_to_client if to_client else self._dropping_to_server:
+                        continue
+                    if writer in self._stranded:
                         continue
                     writer.write(data)
                     await writer.drain()
+                    if self._rate is not None:
+                        await asyncio.sleep(len(data) / self._rate)
                 await self._flowing.wait()
         finally:
-            self._writers.discard(writer)
-            writer.close()
+            if writer not in self._stranded:
+                self._writers.discard(writer)
+                writer.close()
+
+    def _at_once(self) -> int:
+        return CHUNK if self._rate is None else max(1, self._rate // 10)
