@@ -7,7 +7,7 @@ import resource
 import secrets
 import signal
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import structlog
 import uvloop
@@ -24,17 +24,30 @@ from dispatcher.ingress.context import Services
 from dispatcher.ingress.server import Ingress
 from dispatcher.metrics import Metrics
 from dispatcher.removals import Removals
+from dispatcher.reporting.channel_status import ChannelStatus
+from dispatcher.reporting.wanted_status import WantedStatus
 from dispatcher.settings import PROGRAM, Settings, SettingsError
 from dispatcher.sources import Source
+from dispatcher.sources.channel_table import ChannelTable
 from dispatcher.sources.files import FileSource
 from dispatcher.sources.kubernetes import KubernetesSource
 from dispatcher.state_folder import StateFolder
 from dispatcher.tasks import cancel
+from kube import KubeClient, connection_info
 from nats_streaming import ConnectionOptions
 from process import logs
 from process.settings import exit_with
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """The Kubernetes API of this process, and the Channels that it told."""
+
+    client: KubeClient
+    channels: ChannelTable
+
 
 _TALKATIVE = ("watchfiles", "asyncio", "nats")
 """Libraries whose INFO is of no use to operators."""
@@ -47,12 +60,19 @@ class Dispatcher:
         settings: Of the process.
         source: Says which channels and subscribers are wanted.
         removals: Durables that are not wanted any more.
+        cluster: Where people are told what becomes of their channels; None without Kubernetes.
 
     Raises:
         SettingsError: a file that the settings name cannot be used.
     """
 
-    def __init__(self, settings: Settings, source: Source, removals: Removals) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        source: Source,
+        removals: Removals,
+        cluster: Cluster | None = None,
+    ) -> None:
         self._settings = settings
         self._source = source
         self._removals = removals
@@ -75,6 +95,11 @@ class Dispatcher:
         )
         self._ingress = Ingress(services, settings.ingress)
         self._admin = Admin(self._reasons_not_ready, self._status, self._metrics)
+        self._reports = (
+            None
+            if cluster is None
+            else ChannelStatus(cluster.client, cluster.channels, WantedStatus(self._routes))
+        )
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until ``stop`` is set, then finish what has begun.
@@ -91,9 +116,10 @@ class Dispatcher:
             working = asyncio.create_task(self._source.run(self._apply), name="source")
             remembering = asyncio.create_task(self._removals.run(), name="removals")
             ready = asyncio.create_task(self._tell_ready(), name="ready")
+            reporting = asyncio.create_task(self._report(), name="reports")
             stopping = asyncio.create_task(_wait(stop), name="stop")
             await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
-            await cancel(ready, stopping)
+            await cancel(ready, reporting, stopping)
             if not stop.is_set():
                 working.result()  # the source has broken: end, to be started again
             await cancel(working)
@@ -126,6 +152,13 @@ class Dispatcher:
         await self._broker.delivering.was_open.wait()
         log.info("delivering: this dispatcher has the client id of the durables")
 
+    async def _report(self) -> None:
+        """Tell what is served once events are taken: before that no request is led here."""
+        await self._is_loaded.wait()
+        await self._broker.publishing.was_open.wait()
+        if self._reports is not None:
+            await self._reports.run()
+
     def _apply(self, state: DesiredState) -> None:
         """Make the wanted state the actual one; deliveries first, so that no event is missed."""
         problems = [*state.problems, *self._fanout.apply(state.channels, state.deleted)]
@@ -143,6 +176,8 @@ class Dispatcher:
             _keep_from_collector()
             self._broker.start_delivering()
             self._is_loaded.set()
+        if self._reports is not None:
+            self._reports.look()
         log.info("channels applied", channels=len(self._channels), problems=len(problems))
 
     def _reasons_not_ready(self) -> list[str]:
@@ -188,18 +223,24 @@ async def serve(settings: Settings) -> None:
     """
     folder = StateFolder(settings.source.state_dir)
     removals = Removals(folder, settings.delivery.removal_grace)
-    dispatcher = Dispatcher(settings, _source(settings, folder, removals), removals)
+    source: Source
+    if settings.source.kubernetes:
+        client = KubeClient(connection_info, field_manager=PROGRAM.name)
+        cluster = Cluster(client, ChannelTable(settings.defaults))
+        source = KubernetesSource(client, cluster.channels, folder, removals.released)
+    else:
+        cluster = None
+        source = FileSource(settings.source.channels, settings.defaults)
+    dispatcher = Dispatcher(settings, source, removals, cluster)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _on_signal, stop, number)
-    await dispatcher.run(stop)
-
-
-def _source(settings: Settings, folder: StateFolder, removals: Removals) -> Source:
-    if settings.source.kubernetes:
-        return KubernetesSource(settings.defaults, folder, removals.released)
-    return FileSource(settings.source.channels, settings.defaults)
+    try:
+        await dispatcher.run(stop)
+    finally:
+        if cluster is not None:
+            await cluster.client.close()
 
 
 def _on_signal(stop: asyncio.Event, number: signal.Signals) -> None:

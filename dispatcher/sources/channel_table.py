@@ -18,8 +18,12 @@ from contract.resources import Channel, Defaults, DesiredState, Problem, Resourc
 FINALIZER = "natss-dispatcher"
 """The Go dispatcher's name for it, so that each may go on with the other's Channels."""
 
+DISPATCHER = "dispatcher"
+"""Where a dispatcher tells in ``status`` of a Channel what it does for it."""
+
 Document = dict[str, Any]
 
+_STATUS = ("address", DISPATCHER)
 _METADATA = ("name", "namespace", "uid", "resourceVersion", "deletionTimestamp", "finalizers")
 
 
@@ -77,6 +81,21 @@ class Entry:
     @property
     def wants_release(self) -> bool:
         return self.is_deleted and self.is_held and _is_of_natss(self.document)
+
+    @property
+    def address(self) -> str | None:
+        """The host that its controller gives to publishers; None if it has none yet."""
+        return _text(self._status("address").get("hostname"))
+
+    @property
+    def reported_host(self) -> str | None:
+        """The host of which a dispatcher has told that it is served."""
+        return _text(self._status(DISPATCHER).get("host"))
+
+    def _status(self, key: str) -> Mapping[str, Any]:
+        status = self.document.get("status")
+        part = status.get(key) if status is not None else None
+        return part if isinstance(part, Mapping) else {}
 
     def means_the_same_as(self, other: "Entry") -> bool:
         """Whether nothing differs that anybody acts on."""
@@ -250,8 +269,9 @@ def _is_of_natss(document: Mapping[str, Any]) -> bool:
 
 def _trimmed(document: Mapping[str, Any]) -> Document:
     """The parts that are read here; the rest would only take memory."""
-    status = document.get("status")
-    address = status.get("address") if isinstance(status, Mapping) else None
+    told = document.get("status")
+    told = told if isinstance(told, Mapping) else {}
+    status = {key: told[key] for key in _STATUS if told.get(key)}
     metadata = document["metadata"]
     spec = document.get("spec")
     return {
@@ -259,5 +279,10 @@ def _trimmed(document: Mapping[str, Any]) -> Document:
         "kind": "Channel",
         "metadata": {key: metadata[key] for key in _METADATA if metadata.get(key) is not None},
         "spec": spec if isinstance(spec, Mapping) else {},
-        **({"status": {"address": address}} if address else {}),
+        **({"status": status} if status else {}),
     }
+
+
+def _text(value: object) -> str | None:
+    """What a status says that anybody may have written; empty is nothing."""
+    return value if isinstance(value, str) and value else None

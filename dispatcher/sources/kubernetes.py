@@ -13,7 +13,7 @@ from contextlib import aclosing
 import structlog
 
 from contract.metadata import API_VERSION
-from contract.resources import Defaults, DesiredState, ResourceName
+from contract.resources import DesiredState, ResourceName
 from dispatcher.sources.channel_table import Belief, ChannelTable, name_of
 from dispatcher.sources.finalizers import Finalizers
 from dispatcher.state_folder import StateFolder
@@ -24,7 +24,6 @@ from kube import (
     KubeError,
     Listing,
     Resource,
-    connection_info,
     follow,
 )
 
@@ -51,27 +50,27 @@ class KubernetesSource:
     """Follows the Channels of all namespaces.
 
     Args:
-        defaults: What documents leave open.
+        client: Of the Kubernetes API.
+        table: Is kept as the API tells the Channels.
         folder: Where the Channels are kept for a start without the API.
         released: Returns when a deleted Channel needs to wait for nothing more.
-        client: Of the Kubernetes API; None for one with the credentials of this process.
         empty_is_true: Seconds after which a list that was suddenly empty is asked for again, and
             believed.
     """
 
     def __init__(
         self,
-        defaults: Defaults,
+        client: KubeClient,
+        table: ChannelTable,
         folder: StateFolder,
         released: Callable[[ResourceName], Awaitable[None]],
         *,
-        client: KubeClient | None = None,
         empty_is_true: float = 60.0,
     ) -> None:
-        self._client = client or KubeClient(connection_info, field_manager="natss-dispatcher")
+        self._client = client
         self._folder = folder
         self._empty_is_true = empty_is_true
-        self._table = ChannelTable(defaults)
+        self._table = table
         self._finalizers = Finalizers(
             self._client, CHANNELS, self._table, released, self._note_change
         )
@@ -91,7 +90,6 @@ class KubernetesSource:
                 group.create_task(self._keep(), name="keep channels")
         finally:
             await self._finalizers.close()
-            await self._client.close()
 
     async def _load(self) -> DesiredState | None:
         """What a former process knew; None if it left nothing."""

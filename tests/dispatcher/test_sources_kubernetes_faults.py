@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from contract.resources import Defaults, DesiredState, ResourceName
+from dispatcher.sources.channel_table import ChannelTable
 from dispatcher.sources.kubernetes import KubernetesSource
 from dispatcher.state_folder import StateFolder
 from kube import Forbidden, KubeClient, KubeError, Listing, Resource, Unreachable, connection_info
@@ -117,10 +118,10 @@ async def running(
     released: Release = nothing_to_wait_for,
 ) -> AsyncIterator[Run]:
     source = KubernetesSource(
-        Defaults(),
+        api,
+        ChannelTable(Defaults()),
         StateFolder(folder),
         released,
-        client=api,
         empty_is_true=empty_is_true,
     )
     run = Run(source)

@@ -1,0 +1,164 @@
+"""Keeps ``status`` of the Channels telling what this dispatcher does for them.
+
+It is level-triggered: what is wanted is compared with what the API told, and only a difference is
+written, as a merge patch of our own fields. Server-side apply would take away what another replica
+had applied under the same name, and clusters before 1.16 do not have it.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import structlog
+
+from contract.resources import ResourceName
+from dispatcher.sources.channel_table import ChannelTable, Entry
+from dispatcher.sources.kubernetes import CHANNELS
+from dispatcher.tasks import BackgroundTasks
+from kube import Conflict, Invalid, KubeClient, KubeError, NotFound, Refusal
+
+log = structlog.get_logger(__name__)
+
+_REQUESTS_AT_ONCE = 8
+_LOOK_EVERY = 1.0
+"""Seconds between two looks at all Channels, besides those that ``look`` asks for."""
+
+_AT_ONCE = 100
+"""Channels that are looked at before others get their turn."""
+
+_PACE = 10.0
+"""Seconds between two writes of the same thing to one Channel: whoever undoes them, or a fault of
+ours, must not make us flood the API."""
+
+_PACE_AFTER_CONFLICT = 0.2
+_PACE_AFTER_REFUSAL = 60.0
+"""The same after a failure that concerns this Channel alone."""
+
+_FIRST_WAIT = 0.5
+_LONGEST_WAIT = 30.0
+"""Seconds that nothing is written after a failure that concerns all Channels: doubled from the
+first to the longest."""
+
+Wanted = Callable[[Entry], Mapping[str, Any] | None]
+"""The parts of ``status`` that differ from what they should be; None if none does."""
+
+
+class ChannelStatus:
+    """Writes what differs.
+
+    Args:
+        client: May patch ``channels/status``.
+        table: The Channels as the API told them; gets its answers.
+        wanted: What is to be written on a Channel.
+    """
+
+    def __init__(self, client: KubeClient, table: ChannelTable, wanted: Wanted) -> None:
+        self._client = client
+        self._table = table
+        self._wanted = wanted
+        self._changed = asyncio.Event()
+        self._queue: asyncio.Queue[ResourceName] = asyncio.Queue()
+        self._queued: set[ResourceName] = set()
+        self._written: dict[str, tuple[Mapping[str, Any], float]] = {}
+        """By uid: what was written last, and until when the same is not to be written again."""
+        self._failures = 0
+        self._silent_until = 0.0
+        self._tasks = BackgroundTasks()
+        self.last_error: str | None = None
+        """Why nothing can be written; None while all is well."""
+
+    def look(self) -> None:
+        """Look at the Channels now and not with the next turn."""
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Write until cancelled; never fails for an error of the API."""
+        try:
+            for number in range(_REQUESTS_AT_ONCE):
+                self._tasks.start(self._work(), f"channel status {number}")
+            while True:
+                self._changed.clear()
+                try:
+                    await self._look()
+                except Exception as error:  # a fault of ours must not end all reports
+                    self._broke(error)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_LOOK_EVERY):
+                        await self._changed.wait()
+        finally:
+            await self._tasks.close()
+
+    async def _look(self) -> None:
+        for number, entry in enumerate(self._table, start=1):
+            if entry.name not in self._queued and self._due(entry) is not None:
+                self._queued.add(entry.name)
+                self._queue.put_nowait(entry.name)
+            if number % _AT_ONCE == 0:
+                await asyncio.sleep(0)
+        for uid in self._written.keys() - {entry.uid for entry in self._table}:
+            del self._written[uid]
+
+    def _due(self, entry: Entry) -> Mapping[str, Any] | None:
+        """What is to be written on a Channel now."""
+        if entry.is_deleted:
+            return None
+        wanted = self._wanted(entry)
+        before, until = self._written.get(entry.uid, (None, 0.0))
+        return None if wanted == before and time.monotonic() < until else wanted
+
+    async def _work(self) -> None:
+        while True:
+            name = await self._queue.get()
+            await asyncio.sleep(max(0.0, self._silent_until - time.monotonic()))
+            self._queued.discard(name)
+            entry = self._table.get(name)
+            try:
+                if entry is not None and (wanted := self._due(entry)) is not None:
+                    await self._write(entry, wanted)
+            except Exception as error:  # as above
+                self._broke(error)
+
+    async def _write(self, entry: Entry, status: Mapping[str, Any]) -> None:
+        name = entry.name
+        body = {"metadata": {"resourceVersion": entry.version}, "status": dict(status)}
+        pace = _PACE
+        try:
+            document = await self._client.patch_status(CHANNELS, name.name, body, name.namespace)
+            self._table.put(document)
+            self._succeeded()
+        except Conflict:
+            pace = _PACE_AFTER_CONFLICT
+        except (NotFound, Invalid) as error:
+            pace = _PACE_AFTER_REFUSAL
+            log.info("the status of a channel was refused", channel=str(name), reason=str(error))
+        except KubeError as error:
+            pace = 0.0
+            self._failed(error)
+        self._written[entry.uid] = status, time.monotonic() + pace
+
+    def _failed(self, error: KubeError) -> None:
+        if time.monotonic() >= self._silent_until:
+            wait = min(_FIRST_WAIT * 2**self._failures, _LONGEST_WAIT)
+            if isinstance(error, Refusal) and error.retry_after is not None:
+                wait = max(wait, min(error.retry_after, _LONGEST_WAIT))
+            self._silent_until = time.monotonic() + wait
+            self._failures = min(self._failures + 1, 10)
+        if self.last_error is None:
+            log.warning(
+                "the status of channels cannot be written, trying on; delivery goes on",
+                reason=str(error),
+            )
+        self.last_error = str(error)
+
+    def _broke(self, error: Exception) -> None:
+        if repr(error) != self.last_error:
+            log.error("a report broke, trying on", exc_info=error)
+        self.last_error = repr(error)
+
+    def _succeeded(self) -> None:
+        if self.last_error is not None:
+            log.info("the status of channels is written again")
+        self._failures = 0
+        self.last_error = None
