@@ -34,7 +34,6 @@ def test_every_file_is_one_object_and_is_installed() -> None:
         listed = yaml.safe_load((path.parent / "kustomization.yaml").read_text())["resources"]
         assert path.name in listed, path
         assert len(list(yaml.safe_load_all(path.read_text()))) == 1, path
-    assert len(manifests()) == len(files)
 
 
 def test_containers_may_do_nothing_that_they_need_not() -> None:
