@@ -32,6 +32,9 @@ class DispatcherProcess:
         flags: More of them, as for the command.
     """
 
+    module = "dispatcher.main"
+    """What is run as the command; a test may have it changed."""
+
     def __init__(
         self, channels: Path, natss_url: str, cluster_id: str, log: Path, flags: Sequence[str] = ()
     ) -> None:
@@ -42,7 +45,7 @@ class DispatcherProcess:
         self._command = [
             sys.executable,
             "-m",
-            "dispatcher.main",
+            self.module,
             f"--channels={channels}",
             f"--natss-url={natss_url}",
             f"--cluster-id={cluster_id}",
@@ -67,20 +70,36 @@ class DispatcherProcess:
             raise ProcessFailed("the dispatcher is not running")
         return self._process.pid
 
-    async def start(self, until: str = "/readyz") -> None:
-        """Start it and wait until it answers 200 on a path of its admin server.
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and not ended, by us or by itself."""
+        return self._process is not None and self._process.returncode is None
 
-        Raises:
-            ProcessFailed: it ended, or does not answer so after 20 s.
-        """
+    async def launch(self) -> None:
+        """Start it and do not wait until it is ready."""
         with self.log.open("ab") as output:
-            self._process = process = await asyncio.create_subprocess_exec(
+            self._process = await asyncio.create_subprocess_exec(
                 *self._command,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 env=self.environ,
             )
+
+    async def start(self, until: str = "/readyz") -> None:
+        """Start it and wait until it answers 200 on a path of its admin server.
+
+        Raises:
+            ProcessFailed: it ended, or does not answer so after 20 s.
+        """
+        await self.launch()
+        await self.wait_ready(until)
+
+    async def wait_ready(self, until: str = "/readyz") -> None:
+        """Wait until it answers 200 on a path of its admin server. Raises ProcessFailed."""
+        if self._process is None:
+            raise ProcessFailed("the dispatcher is not running")
+        process = self._process
         ended = asyncio.create_task(process.wait(), name="end of the dispatcher")
         try:
             async with asyncio.timeout(_START_SECONDS):
@@ -99,6 +118,13 @@ class DispatcherProcess:
     async def stop(self) -> int:
         """SIGTERM, and SIGKILL if it does not end; the exit status."""
         return await self._end(signal.SIGTERM)
+
+    def pause(self) -> None:
+        """SIGSTOP: its connections stay open, and nothing answers."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
 
     async def status(self) -> dict[str, Any]:
         """What ``/status`` says."""
