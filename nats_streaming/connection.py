@@ -17,6 +17,7 @@ from typing import Self
 
 from nats_streaming import requests
 from nats_streaming.errors import (
+    ConnectError,
     ConnectionClosed,
     NatsStreamingError,
     NotConnected,
@@ -250,9 +251,9 @@ class Connection:
             if self._state is not ConnectionState.CLOSING:
                 self._set_state(ConnectionState.DISCONNECTED, reason)
 
-    def tell_problem(self, text: str) -> None:
+    def tell_problem(self, text: str, error: ConnectError | None = None) -> None:
         """Part of LinkOwner."""
-        self._tell(Problem(text))
+        self._tell(Problem(text, error))
 
     async def _ping(self) -> None:
         link = self._link

@@ -3,7 +3,7 @@
 import enum
 from dataclasses import dataclass
 
-from nats_streaming.errors import NatsStreamingError
+from nats_streaming.errors import ConnectError, NatsStreamingError
 from nats_streaming.subscription import Subscription
 
 
@@ -52,6 +52,8 @@ class Problem:
     """What NATS complains about, such as missing permissions, or why it cannot be reached."""
 
     text: str
+    error: ConnectError | None = None
+    """Of an attempt to reach NATS again that failed: its class tells what to do."""
 
 
 ConnectionEvent = StateChanged | NotRestored | Restored | Problem

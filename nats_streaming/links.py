@@ -57,7 +57,7 @@ class LinkOwner(Protocol):
 
     def link_down(self, reason: str) -> None: ...
 
-    def tell_problem(self, text: str) -> None: ...
+    def tell_problem(self, text: str, error: ConnectError | None = None) -> None: ...
 
 
 class LinkKeeper:
@@ -116,7 +116,9 @@ class LinkKeeper:
             except (ConnectError, NotConnected) as error:
                 if str(error) != told:
                     told = str(error)
-                    self._owner.tell_problem(told)
+                    self._owner.tell_problem(
+                        told, error if isinstance(error, ConnectError) else None
+                    )
             await asyncio.sleep(self._options.nats.reconnect_wait)
 
 

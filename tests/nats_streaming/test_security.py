@@ -96,6 +96,8 @@ async def test_secret_that_is_replaced(
     assert link is not None
     link.abort("cut by the test")
     await watched.until_true(lambda: any(isinstance(event, ns.Problem) for event in watched.events))
+    (problem,) = [event for event in watched.events if isinstance(event, ns.Problem)]
+    assert isinstance(problem.error, ns.AuthenticationFailed)
     file.write_text("p@ss word")
     await watched.until(ConnectionState.RESTORING, ConnectionState.OPEN)
 
