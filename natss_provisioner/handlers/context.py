@@ -38,6 +38,8 @@ class Context:
     client: KubeClient
     events: EventRecorder
     place: Place
+    creates_provisioner: bool = False
+    """Whether the ClusterChannelProvisioner is created when there is none."""
     now: Callable[[], str] = utc_now
     locks: Locks = field(default_factory=Locks)
     """Of Channels whose list of subscribers is being changed."""

@@ -1,6 +1,6 @@
 """The ClusterChannelProvisioner ``natss``: its dispatcher's Service, and ``Ready``."""
 
-from kube import SERVICES, Document, EventType, NotFound
+from kube import SERVICES, AlreadyExists, Document, EventType, NotFound
 from natss_provisioner import children
 from natss_provisioner.conditions import READY, Condition, false, is_true, true
 from natss_provisioner.handlers import services
@@ -11,6 +11,8 @@ from natss_provisioner.resources import PROVISIONERS
 async def reconcile(context: Context, name: str) -> float | None:
     """Make the Service what it should be and say so in ``status``.
 
+    A provisioner that is missing is created if that is wanted.
+
     Returns:
         After how many seconds to look again for what no watch tells.
 
@@ -20,7 +22,7 @@ async def reconcile(context: Context, name: str) -> float | None:
     try:
         provisioner = await context.client.get(PROVISIONERS, name)
     except NotFound:
-        return None
+        return await _create(context, name) if context.creates_provisioner else None
     if provisioner["metadata"].get("deletionTimestamp"):
         return None
     try:
@@ -32,6 +34,23 @@ async def reconcile(context: Context, name: str) -> float | None:
     if await context.write_status(PROVISIONERS, provisioner, (condition,), {}):
         await _tell(context, provisioner, condition, was_ready=was_ready)
     return None if condition.is_true else LOOK_AGAIN
+
+
+async def _create(context: Context, name: str) -> float | None:
+    """Create the provisioner; once it is seen, it is reconciled. As of ``reconcile``."""
+    body = {
+        "apiVersion": PROVISIONERS.api_version,
+        "kind": PROVISIONERS.kind,
+        "metadata": {"name": name, "labels": {children.MANAGED_BY: children.MANAGER}},
+        "spec": {},
+    }
+    try:
+        await context.client.create(PROVISIONERS, body)
+    except NotFound:
+        return LOOK_AGAIN  # its kind is not defined yet
+    except AlreadyExists:
+        pass  # by somebody else, meanwhile
+    return None
 
 
 async def _ensure_service(context: Context, provisioner: Document) -> None:

@@ -101,7 +101,8 @@ def test_pods_are_admitted_under_the_strictest_standard(
         ("get", "secrets", False),
         ("list", "pods", False),
         ("list", "configmaps", False),
-        ("create", "clusterchannelprovisioners.eventing.knative.dev", False),
+        ("create", "clusterchannelprovisioners.eventing.knative.dev", True),
+        ("delete", "clusterchannelprovisioners.eventing.knative.dev", False),
     ],
 )
 def test_the_controller_may_do_its_work_and_no_more(

@@ -28,6 +28,7 @@ GOOD = [
     ("system_namespace", "kyma-system", "kyma-system"),
     ("subscription_controller", "off", False),
     ("subscription_controller", "TRUE", True),
+    ("create_provisioner", "on", True),
     ("resync", "5m", 300.0),
     ("resync", "PT1H", 3600.0),
     ("workers", "1", 1),
