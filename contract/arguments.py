@@ -2,8 +2,8 @@
 
 Pure. In ``v1alpha1`` the field is free form; names of delivery fields are Knative's
 (``DeliverySpec``). Whatever stands there, a policy comes out: what is wrong is told as a problem,
-the default takes its place, and the other arguments hold. ``docs/channel-arguments.md`` is the
-page for users.
+what held before or else the default takes its place, and the other arguments hold.
+``docs/channel-arguments.md`` is the page for users.
 """
 
 import enum
@@ -55,6 +55,9 @@ class Argument:
     show: Callable[[Any], str] = str
     """A value of the field as a person would write it."""
 
+    safe: object = None
+    """What takes the place of a wrong value where the default might do harm for good."""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -65,7 +68,11 @@ class Place:
 
 
 def parse_arguments(
-    arguments: object, resource: str, namespace: str, defaults: Defaults
+    arguments: object,
+    resource: str,
+    namespace: str,
+    defaults: Defaults,
+    former: DeliveryPolicy | None = None,
 ) -> tuple[DeliveryPolicy, tuple[Problem, ...]]:
     """The policy that a Channel asks for, and what is wrong with its arguments.
 
@@ -77,33 +84,46 @@ def parse_arguments(
         resource: For the problems, as ``Channel default/orders``.
         namespace: Of the Channel.
         defaults: What holds for arguments that are not given.
+        former: What held before, and holds on where something is wrong.
     """
     report = Report(resource)
-    given = _given(arguments, report)
+    if arguments is not None and not isinstance(arguments, Mapping):
+        report.refuse(
+            "spec.arguments",
+            f"{shown(arguments)}; must be an object",
+            "what held before, or else the defaults, are used instead",
+        )
+        return former or defaults.policy, tuple(report.problems)
+    given = _given(arguments or {}, report)
     place = Place(namespace, defaults.cluster_domain)
     values: dict[str, Any] = {}
+    instead: dict[str, Any] = {}
     for key, value in given.items():
         argument = ARGUMENTS[key]
         try:
             values[argument.field] = argument.read(value, place)
         except ValueError as error:
-            used = argument.show(getattr(defaults.policy, argument.field))
-            report.add(f"spec.arguments.{key}", f"{shown(value)}; {error}; {used} is used instead")
-    policy = replace(defaults.policy, **values)
+            used = instead[argument.field] = _instead(argument, defaults.policy, former)
+            report.refuse(
+                f"spec.arguments.{key}",
+                f"{shown(value)}; {error}",
+                f"{argument.show(used)} is used instead",
+            )
+    policy = replace(defaults.policy, **values, **instead)
     timeout = fitting_timeout(policy.timeout, defaults.policy.timeout, policy.ack_wait)
     _report_contradictions(policy, timeout, values, report)
     return replace(policy, timeout=timeout), tuple(report.problems)
 
 
-def _given(arguments: object, report: Report) -> dict[str, object]:
+def _instead(argument: Argument, default: DeliveryPolicy, former: DeliveryPolicy | None) -> object:
+    """What takes the place of a wrong value."""
+    if former is None and argument.safe is not None:
+        return argument.safe
+    return getattr(former or default, argument.field)
+
+
+def _given(arguments: Mapping[object, object], report: Report) -> dict[str, object]:
     """The known arguments that have a value."""
-    if arguments is None:
-        return {}
-    if not isinstance(arguments, Mapping):
-        report.add(
-            "spec.arguments", f"{shown(arguments)}; must be an object; defaults are used instead"
-        )
-        return {}
     for key in arguments:
         if key not in ARGUMENTS:
             name = key if isinstance(key, str) else shown(key)
@@ -122,7 +142,8 @@ def _report_contradictions(
             "spec.arguments.timeout",
             f"{format_duration(policy.timeout)}; must be shorter than ackWait"
             f" ({format_duration(policy.ack_wait)}), after which NATS Streaming sends the event"
-            f" again; {format_duration(timeout)} is used instead",
+            " again",
+            f"{format_duration(timeout)} is used instead",
         )
     if "max_redeliveries" in given and policy.dead_letter_uri is None:
         report.add(
@@ -262,6 +283,7 @@ ARGUMENTS: Mapping[str, Argument] = {
     "backoffPolicy": Argument("backoff_policy", _one_of(BackoffPolicy), _shown_choice),
     "maxRedeliveries": Argument("max_redeliveries", _whole(0, MAX_REDELIVERIES)),
     "deadLetterURI": Argument("dead_letter_uri", _uri, _shown_uri),
-    "start": Argument("start", _start, _shown_start),
-    "order": Argument("order", _one_of(Order), _shown_choice),
+    # What a new subscriber was not given, it never gets; and what overtook something, did.
+    "start": Argument("start", _start, _shown_start, safe=Start(StartKind.FIRST)),
+    "order": Argument("order", _one_of(Order), _shown_choice, safe=Order.CHANNEL),
 }

@@ -9,6 +9,7 @@ from contract.arguments import parse_arguments
 from contract.fields import Fields, Refused, fields
 from contract.metadata import Document, is_uid
 from contract.names import (
+    DISPATCHER_FINALIZER,
     MAX_SUBJECT,
     PROVISIONER,
     channel_host,
@@ -18,7 +19,7 @@ from contract.names import (
     normalise_host,
 )
 from contract.reports import did_you_mean, shown
-from contract.resources import Channel, Defaults, ResourceName, Subscriber
+from contract.resources import Channel, Defaults, DeliveryPolicy, ResourceName, Subscriber
 from contract.uris import complete_uri
 
 OBJECT_REFERENCE = (
@@ -35,9 +36,36 @@ OBJECT_REFERENCE = (
 def is_ours(document: Document) -> bool:
     """Whether the channel is for NATS Streaming.
 
+    The provisioner of a channel cannot be changed: one that the dispatcher has put its finalizer on
+    stays ours until it is deleted, for it has subscribers, and events that wait for them. That its
+    provisioner says something else by now is reported.
+
     Raises:
         Refused: that cannot be told.
     """
+    try:
+        if _names_natss(document):
+            return True
+    except Refused:
+        if not _has_been_ours(document):
+            raise
+    if not _has_been_ours(document):
+        return False
+    document.report.refuse(
+        "spec.provisioner",
+        f"is not {PROVISIONER} any more, and cannot be changed: write name: {PROVISIONER} again, or"
+        " delete the channel and create it anew",
+        f"{PROVISIONER} goes on with the channel",
+    )
+    return True
+
+
+def _has_been_ours(document: Document) -> bool:
+    finalizers = document.root.nested("metadata").value.get("finalizers")
+    return isinstance(finalizers, list | tuple) and DISPATCHER_FINALIZER in finalizers
+
+
+def _names_natss(document: Document) -> bool:
     spec = document.root.nested("spec")
     if not spec.has("provisioner"):
         raise Refused(
@@ -51,6 +79,7 @@ def is_ours(document: Document) -> bool:
         if hint:
             raise Refused("spec.provisioner.name", f"{shown(name)} is another provisioner{hint}")
         return False
+    provisioner.tell_unknown(OBJECT_REFERENCE)
     kind = provisioner.text("kind")
     return not provisioner.has("namespace") and kind in {None, "ClusterChannelProvisioner"}
 
@@ -61,10 +90,17 @@ def address(document: Document) -> str | None:
     return normalise_host(hostname) if hostname else None
 
 
-def read_channel(document: Document, defaults: Defaults) -> tuple[Channel, bool]:
+def read_channel(
+    document: Document, defaults: Defaults, former: DeliveryPolicy | None = None
+) -> tuple[Channel, bool]:
     """Read a channel that ``is_ours``; and whether every subscriber in it could be read.
 
     What is wrong with one subscriber or one argument is reported and leaves the rest good.
+
+    Args:
+        document: The channel.
+        defaults: What it leaves open.
+        former: What held before for it, and holds on for arguments that are wrong.
 
     Raises:
         Refused: the channel as a whole cannot be used.
@@ -77,11 +113,10 @@ def read_channel(document: Document, defaults: Defaults) -> tuple[Channel, bool]
         )
     spec = document.root.nested("spec")
     spec.tell_unknown(("provisioner", "arguments", "subscribable", "generation"))
-    spec.nested("provisioner").tell_unknown(OBJECT_REFERENCE)
     subscribers, complete = _subscribers(spec, name, defaults.cluster_domain)
     report = document.report
     policy, problems = parse_arguments(
-        spec.value.get("arguments"), report.resource, name.namespace, defaults
+        spec.value.get("arguments"), report.resource, name.namespace, defaults, former
     )
     report.problems += (replace(problem, origin=report.origin) for problem in problems)
     hosts = _hosts(document, defaults.cluster_domain)
@@ -96,7 +131,7 @@ def _hosts(document: Document, cluster_domain: str) -> tuple[str, ...]:
         if host is not None and not is_dns_name(host):
             raise Refused("status.address.hostname", f"{shown(host)}; must be a DNS name")
     except Refused as refused:
-        document.report.add(refused.path, f"{refused.message}; ignored")
+        document.report.add(refused.path, refused.message, "ignored")
         host = None
     return (host, own) if host and host != own else (own,)
 
@@ -112,9 +147,9 @@ def _subscribers(
         try:
             subscriber = _subscriber(fields(item, path, spec.report), channel, cluster_domain)
             if subscriber.durable in read:
-                raise Refused(path, f"{shown(subscriber.durable)} is there already; ignored")
+                raise Refused(path, f"{shown(subscriber.durable)} is there already")
         except Refused as refused:
-            spec.report.add(refused.path, refused.message)
+            spec.report.refuse(refused.path, refused.message, "ignored")
             complete = False
             continue
         read[subscriber.durable] = subscriber
@@ -135,7 +170,7 @@ def _subscriber(entry: Fields, channel: ResourceName, cluster_domain: str) -> Su
         reply_uri=_uri(entry, "replyURI", channel.namespace, cluster_domain),
     )
     if subscriber.subscriber_uri is None and subscriber.reply_uri is None:
-        raise Refused(entry.path, "has neither subscriberURI nor replyURI; ignored")
+        raise Refused(entry.path, "has neither subscriberURI nor replyURI")
     return subscriber
 
 

@@ -42,20 +42,21 @@ def desired_state(
         defaults: What they leave open.
         previous: The state before, from which comes what cannot be read now.
     """
-    reading = _Reading(defaults or Defaults())
+    reading = _Reading(defaults or Defaults(), previous)
     for origin, value in flatten(documents):
         reading.sort_in(identify(origin, value))
     reading.read_channels()
     reading.read_subscriptions()
-    reading.keep(previous)
+    reading.keep()
     return reading.state()
 
 
 class _Reading:
     """One reading of all documents: sorted in, then channels, then who subscribes to them."""
 
-    def __init__(self, defaults: Defaults) -> None:
+    def __init__(self, defaults: Defaults, previous: DesiredState) -> None:
         self._defaults = defaults
+        self._previous = previous
         self._reports: list[Report] = []
         self._documents: dict[tuple[str, ResourceName], Document] = {}
         self._channels: dict[ResourceName, Channel] = {}
@@ -89,7 +90,10 @@ class _Reading:
                 if not is_ours(document):
                     self._foreign.add(document.name)
                     continue
-                channel, complete = read_channel(document, self._defaults)
+                before = self._previous.channels.get(document.name)
+                channel, complete = read_channel(
+                    document, self._defaults, before.policy if before else None
+                )
             except Refused as refused:
                 self._refuse(document, refused)
                 continue
@@ -111,9 +115,9 @@ class _Reading:
             except Refused as refused:
                 self._refuse(document, refused)
 
-    def keep(self, previous: DesiredState) -> None:
+    def keep(self) -> None:
         """Take over what was there before and cannot be read now."""
-        for name, channel in previous.channels.items():
+        for name, channel in self._previous.channels.items():
             if name in self._channels:
                 self._keep_subscribers(channel)
             elif self._nameless or ("Channel", name) in self._refused:
@@ -132,7 +136,7 @@ class _Reading:
         return [document for key, document in self._documents.items() if key[0] == kind]
 
     def _refuse(self, document: Document, refused: Refused) -> None:
-        document.report.add(refused.path, refused.message)
+        document.report.refuse(refused.path, refused.message)
         self._refused.add((document.kind, document.name))
 
     def _add(self, channel: Channel) -> None:

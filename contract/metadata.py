@@ -84,7 +84,7 @@ def identify(origin: str, value: object) -> Document | Unusable | None:
         kind = root.value.get("kind")
         mistake = _mistake(root.value.get("apiVersion"), kind)
     except Refused as refused:
-        report.add(refused.path, refused.message)
+        report.refuse(refused.path, refused.message)
         return Unusable(report, None, ours=False)
     except _NotOurs:
         return None
@@ -103,7 +103,7 @@ def identify(origin: str, value: object) -> Document | Unusable | None:
         mistake = mistake or refused
     if mistake is not None or name is None:
         mistake = mistake or Refused("metadata.name", "is missing")
-        report.add(mistake.path, mistake.message)
+        report.refuse(mistake.path, mistake.message)
         return Unusable(report, name, ours=ours)
     return Document(str(kind), name, uid, deleted, root)
 

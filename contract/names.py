@@ -20,6 +20,9 @@ OLD_CHANNEL_LABEL = "channel"
 OLD_PROVISIONER_LABEL = "provisioner"
 """The old labels are the ones that the Services of every release have."""
 
+DISPATCHER_FINALIZER = "natss-dispatcher"
+"""Go's name for what keeps a Channel until nothing of it is left in NATS Streaming."""
+
 _MAX_SERVICE_NAME = 63
 _MAX_LABEL_VALUE = 63
 

@@ -34,8 +34,15 @@ class Report:
         self.origin = origin
         self.problems: list[Problem] = []
 
-    def add(self, path: str, message: str) -> None:
-        self.problems.append(Problem(self.resource, path, message, self.origin))
+    def add(self, path: str, message: str, consequence: str = "") -> None:
+        """Tell something that keeps nothing from being used as it is written."""
+        self.problems.append(Problem(self.resource, path, message, self.origin, consequence))
+
+    def refuse(self, path: str, message: str, consequence: str = "") -> None:
+        """Tell something that cannot be used as it is written."""
+        self.problems.append(
+            Problem(self.resource, path, message, self.origin, consequence, refused=True)
+        )
 
 
 def shown(value: object) -> str:

@@ -141,9 +141,17 @@ class Problem:
     origin: str = ""
     """Where the document was read, as ``channels.yaml, line 12``; empty if it has no such place."""
 
+    consequence: str = ""
+    """What holds for now, as ``4 is used instead``."""
+
+    refused: bool = False
+    """Whether something that was asked for cannot be had as it is written; else it is a hint, as
+    that a field is unknown."""
+
     def __str__(self) -> str:
         resource = f"{self.resource} ({self.origin})" if self.origin else self.resource
-        return ": ".join(part for part in (resource, self.path, self.message) if part)
+        said = "; ".join(part for part in (self.message, self.consequence) if part)
+        return ": ".join(part for part in (resource, self.path, said) if part)
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,8 @@ def _subscriber_uri(subscriber: Fields, namespace: str, addresses: Addresses) ->
     if len(given) > 1:
         subscriber.report.add(
             subscriber.path,
-            f"has {' and '.join(given)}, of which one is enough; {given[0]} is used",
+            f"has {' and '.join(given)}, of which one is enough",
+            f"{given[0]} is used",
         )
     for key in ("uri", "dnsName"):
         text = subscriber.text(key)

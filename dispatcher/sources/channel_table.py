@@ -12,11 +12,8 @@ from typing import Any
 
 from contract.documents import desired_state
 from contract.metadata import API_VERSION
-from contract.names import PROVISIONER
+from contract.names import DISPATCHER_FINALIZER
 from contract.resources import Channel, Defaults, DesiredState, Problem, ResourceName
-
-FINALIZER = "natss-dispatcher"
-"""The Go dispatcher's name for it, so that each may go on with the other's Channels."""
 
 DISPATCHER = "dispatcher"
 """Where a dispatcher tells in ``status`` of a Channel what it does for it."""
@@ -67,7 +64,7 @@ class Entry:
     @property
     def is_held(self) -> bool:
         """Whether the Channel cannot vanish without this program's consent."""
-        return FINALIZER in self.finalizers
+        return DISPATCHER_FINALIZER in self.finalizers
 
     @property
     def is_deleted(self) -> bool:
@@ -80,7 +77,7 @@ class Entry:
 
     @property
     def wants_release(self) -> bool:
-        return self.is_deleted and self.is_held and _is_of_natss(self.document)
+        return self.is_deleted and self.is_held
 
     @property
     def address(self) -> str | None:
@@ -259,12 +256,6 @@ def _version(document: Mapping[str, Any]) -> str:
 def _number(version: str) -> int | None:
     """Versions of one kind can be compared as numbers; those that are none cannot."""
     return int(version) if version.isascii() and version.isdigit() else None
-
-
-def _is_of_natss(document: Mapping[str, Any]) -> bool:
-    """Also of Channels that cannot be read: they must be deletable all the same."""
-    provisioner = document["spec"].get("provisioner")
-    return isinstance(provisioner, dict) and provisioner.get("name") == PROVISIONER
 
 
 def _trimmed(document: Mapping[str, Any]) -> Document:

@@ -9,8 +9,9 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from contract.names import DISPATCHER_FINALIZER
 from contract.resources import ResourceName
-from dispatcher.sources.channel_table import FINALIZER, ChannelTable, Entry
+from dispatcher.sources.channel_table import ChannelTable, Entry
 from dispatcher.tasks import BackgroundTasks
 from kube import Forbidden, Invalid, KubeClient, KubeError, Resource
 
@@ -93,8 +94,8 @@ class Finalizers:
             entry = self._table.get(name)
             if entry is None or not (entry.wants_release or entry.wants_finalizer):
                 return
-            others = [each for each in entry.finalizers if each != FINALIZER]
-            wanted = others if entry.wants_release else [*others, FINALIZER]
+            others = [each for each in entry.finalizers if each != DISPATCHER_FINALIZER]
+            wanted = others if entry.wants_release else [*others, DISPATCHER_FINALIZER]
             metadata = {"resourceVersion": entry.version, "finalizers": wanted}
             document = await self._client.patch(
                 self._resource, name.name, {"metadata": metadata}, name.namespace

@@ -116,10 +116,11 @@ def test_start(start: object, kind: StartKind, value: float) -> None:
 )
 def test_wrong_start(start: object, says: str) -> None:
     policy, (problem,) = parse({"start": start})
-    assert policy == DEFAULT
+    assert policy == replace(DEFAULT, start=Start(StartKind.FIRST)), "nothing is missed"
     assert problem.path == "spec.arguments.start"
     assert says in problem.message
-    assert problem.message.endswith("; new is used instead")
+    assert problem.consequence == "first is used instead"
+    assert problem.refused
 
 
 @pytest.mark.parametrize(
@@ -145,17 +146,58 @@ def test_wrong_start(start: object, says: str) -> None:
         ("maxRedeliveries", "often", "the text 'often'; must be a whole number from 0 to 1000000"),
         ("deadLetterURI", {"ref": {}}, "an object; must be a URI such as http://dead-letters.def"),
         ("deadLetterURI", "ftp://a.b/", "must begin with http:// or https://, not ftp://; none is"),
-        ("order", "strict", "the text 'strict'; must be none or channel; none is used instead"),
-        ("order", 1, "the number 1; must be none or channel; none is used instead"),
+        ("order", "strict", "the text 'strict'; must be none or channel; channel is used instead"),
+        ("order", 1, "the number 1; must be none or channel; channel is used instead"),
     ],
 )
 def test_a_wrong_value_is_told_and_its_default_holds(key: str, value: object, message: str) -> None:
     policy, (problem,) = parse({key: value, "retry" if key != "retry" else "maxInflight": 7})
-    assert getattr(policy, ARGUMENTS[key].field) == getattr(DEFAULT, ARGUMENTS[key].field)
+    default = Order.CHANNEL if key == "order" else getattr(DEFAULT, ARGUMENTS[key].field)
+    assert getattr(policy, ARGUMENTS[key].field) == default
     assert 7 in {policy.retry, policy.max_inflight}, "the other argument holds"
     assert problem.resource == "Channel shop/orders"
     assert problem.path == f"spec.arguments.{key}"
-    assert message in problem.message
+    assert message in f"{problem.message}; {problem.consequence}"
+    assert problem.refused
+
+
+FORMER = DeliveryPolicy(
+    ack_wait=90,
+    max_inflight=7,
+    timeout=3.0,
+    retry=9,
+    backoff_delay=2.0,
+    backoff_policy=BackoffPolicy.LINEAR,
+    max_redeliveries=5,
+    dead_letter_uri="http://dead.shop/",
+    start=Start(StartKind.SEQUENCE, 1042),
+    order=Order.NONE,
+)
+
+
+@pytest.mark.parametrize("key", ARGUMENTS)
+def test_for_a_wrong_value_holds_what_held_before(key: str) -> None:
+    policy, (problem,) = parse_arguments(
+        {key: ["?"]}, "Channel shop/orders", "shop", Defaults(), FORMER
+    )
+    argument = ARGUMENTS[key]
+    former = getattr(FORMER, argument.field)
+    assert getattr(policy, argument.field) == former
+    assert replace(policy, **{argument.field: None}) == replace(DEFAULT, **{argument.field: None})
+    assert problem.consequence == f"{argument.show(former)} is used instead"
+
+
+def test_what_held_before_does_not_hold_where_nothing_is_wrong() -> None:
+    assert parse_arguments({"retry": 1}, "C", "shop", Defaults(), FORMER) == (
+        replace(DEFAULT, retry=1),
+        (),
+    )
+
+
+def test_arguments_that_are_no_object_change_nothing() -> None:
+    policy, (problem,) = parse_arguments("retry: 3", "C", "shop", Defaults(), FORMER)
+    assert policy == FORMER
+    assert problem.refused
 
 
 @pytest.mark.parametrize(
@@ -173,6 +215,7 @@ def test_an_unknown_key_is_told_and_ignored(key: object, says: str) -> None:
     policy, (problem,) = parse({key: 1})
     assert policy == DEFAULT
     assert problem.message.startswith(says)
+    assert not problem.refused
     problem.message.encode()
     problem.path.encode()
 
@@ -182,7 +225,8 @@ def test_arguments_that_are_no_object(arguments: object) -> None:
     policy, (problem,) = parse(arguments)
     assert policy == DEFAULT
     assert problem.path == "spec.arguments"
-    assert problem.message.endswith("must be an object; defaults are used instead")
+    assert problem.message.endswith("must be an object")
+    assert problem.consequence == "what held before, or else the defaults, are used instead"
 
 
 def test_a_timeout_that_is_not_shorter_than_ack_wait_is_told() -> None:
@@ -190,7 +234,7 @@ def test_a_timeout_that_is_not_shorter_than_ack_wait_is_told() -> None:
     assert policy.timeout == 30
     assert problem.path == "spec.arguments.timeout"
     assert problem.message.startswith("2m; must be shorter than ackWait (1m)")
-    assert problem.message.endswith("30s is used instead")
+    assert problem.consequence == "30s is used instead"
 
 
 def test_the_default_timeout_gives_way_to_a_short_ack_wait_silently() -> None:
@@ -200,7 +244,7 @@ def test_the_default_timeout_gives_way_to_a_short_ack_wait_silently() -> None:
 def test_a_wrong_timeout_beside_a_short_ack_wait_still_fits() -> None:
     policy, (problem,) = parse({"ackWait": "5s", "timeout": "5s"})
     assert (policy.ack_wait, policy.timeout) == (5, 2.5)
-    assert problem.message.endswith("2.5s is used instead")
+    assert problem.consequence == "2.5s is used instead"
 
 
 def test_redeliveries_need_a_dead_letter_sink() -> None:
@@ -218,7 +262,7 @@ def test_defaults_are_those_of_the_process() -> None:
     process = replace(DEFAULT, retry=9, start=Start(StartKind.FIRST))
     policy, (problem,) = parse({"start": "x", "backoffDelay": 1}, process)
     assert policy == replace(process, backoff_delay=1)
-    assert problem.message.endswith("first is used instead")
+    assert problem.consequence == "first is used instead"
 
 
 def test_a_password_is_not_shown() -> None:

@@ -94,6 +94,31 @@ class TestChannels:
     def test_of_another_provisioner_is_passed_over(self, provisioner: str) -> None:
         assert good(CHANNEL.replace("{name: natss}", provisioner), SUBSCRIPTION) == {}
 
+    @pytest.mark.parametrize(
+        "provisioner",
+        [
+            "  provisioner: {name: in-memory-channel}",
+            "  provisioner: {name: natss, namespace: shop}",
+            "  provisioner: {name: nats}",
+            "  provisioner: {}",
+            "  provisioner: natss",
+            "  arguments: {}",
+        ],
+    )
+    def test_what_the_dispatcher_has_its_finalizer_on_stays_ours(self, provisioner: str) -> None:
+        held = CHANNEL.replace(
+            "namespace: shop}", "namespace: shop, finalizers: [natss-dispatcher]}"
+        )
+        changed = held.replace("  provisioner: {name: natss}", provisioner)
+        assert ORDERS not in read(changed.replace("[natss-dispatcher]", "[others]")).channels
+        state = read(changed)
+        assert set(state.channels) == {ORDERS}
+        (problem,) = state.problems
+        assert problem.path == "spec.provisioner"
+        assert "write name: natss again" in problem.message
+        assert problem.refused
+        assert good(held)[ORDERS] == state.channels[ORDERS]
+
     def test_other_resources_are_passed_over(self) -> None:
         others = [
             "{apiVersion: v1, kind: Service, metadata: {name: mail}}",
@@ -124,6 +149,14 @@ class TestChannels:
     def test_arguments_make_the_policy(self) -> None:
         channel = good(CHANNEL + "  arguments: {retry: 7, timeout: PT5S}\n")[ORDERS]
         assert channel.policy == DeliveryPolicy(retry=7, timeout=5)
+
+    def test_for_a_wrong_argument_holds_what_held_before(self) -> None:
+        before = read(CHANNEL + "  arguments: {start: 1h ago, retry: 7}\n")
+        wrong = CHANNEL + "  arguments: {start: 2h, retry: 7}\n"
+        policy = read(wrong, previous=before).channels[ORDERS].policy
+        assert policy == before.channels[ORDERS].policy
+        again = read(wrong, previous=read(wrong, previous=before))
+        assert again.channels[ORDERS].policy == policy
 
     def test_what_the_api_server_adds_is_no_mistake(self) -> None:
         written = CHANNEL.replace(

@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from contract.names import DISPATCHER_FINALIZER
 from contract.resources import Defaults, ResourceName
-from dispatcher.sources.channel_table import FINALIZER, Belief, ChannelTable, name_of
+from dispatcher.sources.channel_table import Belief, ChannelTable, name_of
 
 ORDERS = ResourceName("shop", "orders")
 
@@ -17,7 +18,7 @@ def document(name: str = "orders", version: int = 10, **spec: Any) -> dict[str, 
             "namespace": "shop",
             "uid": f"uid-of-{name}",
             "resourceVersion": str(version),
-            "finalizers": [FINALIZER],
+            "finalizers": [DISPATCHER_FINALIZER],
             "managedFields": [{"manager": "kubectl"}],
         },
         "spec": {"provisioner": {"name": "natss"}, **spec},
@@ -77,16 +78,14 @@ def test_a_deleted_channel_is_told_with_its_subscribers() -> None:
 
 
 def test_a_deleted_channel_that_cannot_be_read_is_released_all_the_same() -> None:
-    broken = with_metadata(
-        document(provisioner={"name": "natss", "kind": 7}), deletionTimestamp="2026-01-01T00:00:00Z"
-    )
+    broken = with_metadata(document(subscribable=7), deletionTimestamp="2026-01-01T00:00:00Z")
     (entry,) = table(broken)
     assert entry.channel is None
     assert entry.wants_release
 
 
 def test_channels_of_others_want_nothing() -> None:
-    other = document(provisioner={"name": "kafka"})
+    other = with_metadata(document(provisioner={"name": "kafka"}), finalizers=["kafka"])
     deleted = with_metadata(other, deletionTimestamp="2026-01-01T00:00:00Z")
     for each in (other, deleted, with_metadata(other, finalizers=[])):
         (entry,) = table(each)
@@ -95,10 +94,28 @@ def test_channels_of_others_want_nothing() -> None:
         assert table(each).state().channels == {}
 
 
+def test_a_channel_cannot_get_another_provisioner() -> None:
+    known = table(document(subscribable=subscribers("u1")))
+    before = known.state().channels[ORDERS]
+    changed = document(
+        version=11, provisioner={"name": "kafka"}, subscribable=subscribers("u1", "u2")
+    )
+    known.put(changed)
+    after = known.state().channels[ORDERS]
+    assert [each.durable for each in after.subscribers] == ["u1", "u2"]
+    assert after.hosts == before.hosts
+    assert [each.path for each in known.state().problems] == ["spec.provisioner"]
+    known.put(
+        with_metadata(changed, resourceVersion="12", deletionTimestamp="2026-01-01T00:00:00Z")
+    )
+    (entry,) = known
+    assert entry.wants_release
+
+
 def test_a_channel_that_is_broken_now_stays_as_it_was() -> None:
     known = table(document(subscribable=subscribers("u1")))
     before = known.state().channels[ORDERS]
-    known.put(document(version=11, provisioner={"name": "natss", "kind": 7}))
+    known.put(document(version=11, subscribable=7))
     state = known.state()
     assert state.channels[ORDERS] == before
     assert state.problems
@@ -154,7 +171,7 @@ def test_the_first_list_may_be_empty() -> None:
 def test_what_is_kept_is_all_that_is_needed() -> None:
     known = table(
         document(subscribable=subscribers("u1"), arguments={"retry": 2}),
-        document("foreign", provisioner={"name": "kafka"}),
+        with_metadata(document("foreign", provisioner={"name": "kafka"}), finalizers=["kafka"]),
         with_metadata(document("new", 15), finalizers=[]),
     )
     loaded = ChannelTable(Defaults())
