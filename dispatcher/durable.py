@@ -83,6 +83,8 @@ class Durable:
         self.name = name
         self.state = DurableState.CLOSED
         self.last_error: str | None = None
+        self.failure: NatsStreamingError | None = None
+        """Why the server does not have what is wanted, for who decides by its class."""
         self.opened_at: float | None = None
         """When it was first open since it is wanted (monotonic seconds)."""
         self._gate = gate
@@ -213,6 +215,7 @@ class Durable:
                 wait = _FIRST_WAIT
                 continue
             except NatsStreamingError as error:
+                self.failure = error
                 self._tell(str(error), connection)
             except Exception as error:  # a fault of ours must not leave it closed for ever
                 log.exception("durable broke, trying on", durable=str(self.name))
@@ -273,7 +276,7 @@ class Durable:
         self._receive(message)
 
     def _opened(self, reopenings: int) -> None:
-        self.last_error = None
+        self.last_error = self.failure = None
         self._reopened = reopenings
         if self.opened_at is None:
             self.opened_at = time.monotonic()

@@ -6,14 +6,15 @@ opened on it) is told by the owner's ``restore``.
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import structlog
 
 import nats_streaming
+from dispatcher.durable import DurableName
 from dispatcher.metrics import Metrics
 from dispatcher.tasks import cancel
-from nats_streaming import Connection, ConnectionOptions, ConnectionState
+from nats_streaming import Connection, ConnectionOptions, ConnectionState, NatsStreamingError
 
 log = structlog.get_logger(__name__)
 
@@ -22,6 +23,15 @@ _LONGEST_WAIT = 5.0
 _LONGEST_WAIT_FOR_CLIENT_ID = 1.0
 """Seconds between two tries to connect: doubled from the first to the longest. A replica that
 waits for the client id asks often, because this is how long a take-over may take."""
+
+
+_REASONS: Mapping[type[NatsStreamingError], str] = {
+    nats_streaming.AuthenticationFailed: "authentication",
+    nats_streaming.ClientIdInUse: "client_id_in_use",
+    nats_streaming.ServerUnavailable: "no_server",
+    nats_streaming.NatsUnreachable: "unreachable",
+}
+"""Why an attempt to connect failed, as metrics have it; anything else is ``refused``."""
 
 
 class Link:
@@ -45,6 +55,11 @@ class Link:
         self.connection: Connection | None = None
         self.was_open = asyncio.Event()
         self.last_error: str | None = "not connected yet"
+        self.failure: NatsStreamingError | None = None
+        """Why there is no connection, for who decides by its class; None while there is one, or
+        nothing was tried yet since it was lost."""
+        self.not_restored: dict[DurableName, str] = {}
+        """Durables that NATS Streaming refused to open again after an outage, and why."""
         self._options = options
         self._restore = restore
         self._metrics = metrics
@@ -75,7 +90,8 @@ class Link:
             self.connection = connection
             if self._closing.is_set():  # a library swallowed our cancellation while it connected
                 return
-            self.last_error = None
+            self.last_error = self.failure = None
+            self.not_restored.clear()
             self.was_open.set()
             self._metrics.set_connection(self.role, up=True)
             self._restore(connection)
@@ -96,19 +112,21 @@ class Link:
             longest = _LONGEST_WAIT
             try:
                 connection = await nats_streaming.connect(self._options, on_event=self._on_event)
-            except nats_streaming.ClientIdInUse:
+            except nats_streaming.ClientIdInUse as error:
                 longest = _LONGEST_WAIT_FOR_CLIENT_ID
                 self._tell(
                     f"another client, perhaps another dispatcher, has the client id"
-                    f" {self._options.client_id}: standing by to take over when it ends"
+                    f" {self._options.client_id}: standing by to take over when it ends",
+                    error,
                 )
             except nats_streaming.ServerUnavailable as error:
                 self._tell(
                     f"NATS answers, but no NATS Streaming server with the cluster id"
-                    f" {self._options.cluster_id} does ({error})"
+                    f" {self._options.cluster_id} does ({error})",
+                    error,
                 )
             except nats_streaming.ConnectError as error:
-                self._tell(str(error))
+                self._tell(str(error), error)
             except Exception as error:  # a fault of ours must not end all delivery
                 log.exception("connecting broke, trying on", role=self.role)
                 self.last_error = repr(error)
@@ -123,8 +141,10 @@ class Link:
             await asyncio.sleep(wait * random.uniform(0.8, 1.2))  # noqa: S311  jitter, no secret
             wait = min(2 * wait, longest)
 
-    def _tell(self, reason: str) -> None:
-        """Log why there is no connection, once for each reason."""
+    def _tell(self, reason: str, error: NatsStreamingError) -> None:
+        """Count and keep why there is no connection, and log it once for each reason."""
+        self._metrics.connect_failures[self.role, _REASONS.get(type(error), "refused")] += 1
+        self.failure = error
         if reason != self.last_error:
             log.warning("cannot connect, trying on", role=self.role, reason=reason)
         self.last_error = reason
@@ -134,7 +154,7 @@ class Link:
         match event:
             case nats_streaming.StateChanged(new=ConnectionState.OPEN, old=old):
                 self._metrics.set_connection(self.role, up=True)
-                self.last_error = None
+                self.last_error = self.failure = None
                 if self.connection is not None:  # not the first of this session
                     self._metrics.reconnects += 1
                     log.info("connected again, the session lives", role=self.role, was=old.value)
@@ -143,7 +163,15 @@ class Link:
                 self.last_error = reason
                 log.warning("connection lost, the session is kept", role=self.role, reason=reason)
             case nats_streaming.NotRestored(subscription, error):
-                log.warning("durable not restored", subject=subscription.subject, reason=str(error))
+                name = DurableName(subscription.subject, subscription.options.durable or "")
+                self.not_restored[name] = str(error)
+                log.warning("durable not restored", durable=str(name), reason=str(error))
+            case nats_streaming.Restored(subscription):
+                name = DurableName(subscription.subject, subscription.options.durable or "")
+                self.not_restored.pop(name, None)
+                log.info("durable restored", durable=str(name))
+            case nats_streaming.Problem(text, error) if error is not None and not self.is_open:
+                self._tell(text, error)
             case nats_streaming.Problem(text):
                 if not self.is_open:
                     self.last_error = text

@@ -71,6 +71,7 @@ class SubscriptionMetrics:
         deferred: Messages left to be sent again because there was no room for them.
         poison: Stored messages that are no event.
         dead_lettered: Events taken by the dead letter sink.
+        stuck: Whether its events do not get through (``dispatcher.reporting.verdicts``).
         replies: Replies taken by the reply address.
         pending: Gives the number of events received and not settled.
     """
@@ -86,6 +87,7 @@ class SubscriptionMetrics:
         "replies",
         "seconds",
         "settled",
+        "stuck",
     )
 
     def __init__(self) -> None:
@@ -97,6 +99,7 @@ class SubscriptionMetrics:
         self.deferred = 0
         self.poison = 0
         self.dead_lettered = 0
+        self.stuck = False
         self.replies = 0
         self.pending: Callable[[], int] = _none
 
@@ -125,6 +128,8 @@ class Metrics:
         reconnects: NATS connections that were lost and came back with their session.
         unknown_hosts: Requests whose Host no channel has.
         refused: Other requests that were refused before a channel was found, by status.
+        connect_failures: Failed attempts to open a session, by role and reason. While a session
+            outlives its connection, an attempt counts only if it fails for another reason.
     """
 
     def __init__(self) -> None:
@@ -132,6 +137,7 @@ class Metrics:
         self.reconnects = 0
         self.unknown_hosts = 0
         self.refused: defaultdict[int, int] = defaultdict(int)
+        self.connect_failures: defaultdict[tuple[str, str], int] = defaultdict(int)
         self._connections = {"publish": False, "deliver": False}
         self._channels: dict[ResourceName, ChannelMetrics] = {}
         self._subscriptions: dict[tuple[ResourceName, ResourceName], _Shared] = {}

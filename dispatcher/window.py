@@ -50,6 +50,7 @@ class Record:
     __slots__ = (
         "data",
         "failed_rounds",
+        "first_copy",
         "last_copy",
         "not_before",
         "sequence",
@@ -64,6 +65,7 @@ class Record:
         self.state = RecordState.WAITING
         self.failed_rounds = 0
         self.not_before = 0.0
+        self.first_copy = now
         self.last_copy = now
 
 
@@ -125,6 +127,21 @@ class Window:
     @property
     def has_released(self) -> bool:
         return any(record.state is RecordState.RELEASED for record in self._unsettled.values())
+
+    def oldest(self, now: float, *, failed: bool = False) -> float | None:
+        """When the oldest unsettled event came that may still be delivered; None without one.
+
+        Args:
+            now: In seconds of the clock of ``receive``.
+            failed: Count only events of which a round has failed.
+        """
+        expired = self._expired(now)
+        for record in self._unsettled.values():  # in the order in which they came
+            if failed and not record.failed_rounds:
+                continue
+            if record.state is not RecordState.RELEASED or record.last_copy >= expired:
+                return record.first_copy
+        return None
 
     def change(self, policy: DeliveryPolicy) -> None:
         """Go by another policy from now on, and let everything that rests be tried at once."""
@@ -262,11 +279,15 @@ class Window:
         self._highest = 0
         self._highest_timestamp = 0
 
+    def _expired(self, now: float) -> float:
+        """A released event of which no copy came since then has expired in the store."""
+        return now - _COPIES_UNTIL_GONE * self._policy.ack_wait
+
     def _purge(self, now: float) -> None:
         """Forget released events that expired in the store."""
-        oldest = now - _COPIES_UNTIL_GONE * self._policy.ack_wait
+        expired = self._expired(now)
         for record in list(self._unsettled.values()):
-            if record.state is RecordState.RELEASED and record.last_copy < oldest:
+            if record.state is RecordState.RELEASED and record.last_copy < expired:
                 record.state = RecordState.GONE
                 del self._unsettled[record.sequence]
         self._purge_above = 2 * max(self._policy.max_inflight, len(self._unsettled))

@@ -50,6 +50,12 @@ _UP = Family(
     ("role",),
     "1 while the NATS Streaming connection of this role is usable, else 0.",
 )
+_CONNECT_FAILURES = Family(
+    "natss_connect_failures_total",
+    "counter",
+    ("role", "reason"),
+    "Failed attempts to open a NATS Streaming session.",
+)
 _LOSSES = Family(
     "natss_session_losses_total", "counter", (), "NATS Streaming sessions lost and opened anew."
 )
@@ -82,6 +88,12 @@ _PENDING = Family(
     "gauge",
     _SUBSCRIPTION,
     "Events received from NATS Streaming and not settled.",
+)
+_STUCK = Family(
+    "natss_subscription_stuck",
+    "gauge",
+    _SUBSCRIPTION,
+    "1 while events of the subscription do not get through, else 0; /status tells why.",
 )
 _ATTEMPTS = Family(
     "natss_subscription_attempts_total",
@@ -119,8 +131,8 @@ _COUNTERS = {
 """Counters of a subscription by the attribute of ``SubscriptionMetrics``."""
 
 FAMILIES = (
-    _BUILD, _UP, _LOSSES, _RECONNECTS, _UNKNOWN, _REFUSED, _EVENTS, _REQUESTS, _PENDING, _ATTEMPTS,
-    _DURATIONS, *_COUNTERS.values(),
+    _BUILD, _UP, _CONNECT_FAILURES, _LOSSES, _RECONNECTS, _UNKNOWN, _REFUSED, _EVENTS, _REQUESTS,
+    _PENDING, _STUCK, _ATTEMPTS, _DURATIONS, *_COUNTERS.values(),
 )  # fmt: skip
 
 _SPECIAL = re.compile(r'[\\"\n]')
@@ -166,6 +178,9 @@ def _of_dispatcher(metrics: Metrics) -> Iterator[str]:
     yield _header(_UP)
     for role, up in metrics.connections().items():
         yield _line(_UP, _labels(_UP.labels, (role,)), int(up))
+    yield _header(_CONNECT_FAILURES)
+    for labels, number in sorted(metrics.connect_failures.items()):
+        yield _line(_CONNECT_FAILURES, _labels(_CONNECT_FAILURES.labels, labels), number)
     yield _header(_REFUSED)
     for status, number in sorted(metrics.refused.items()):
         yield _line(_REFUSED, _labels(_REFUSED.labels, (str(status),)), number)
@@ -185,6 +200,9 @@ def _of_channels(channels: Series[ChannelMetrics]) -> Iterator[bytes]:
 def _of_subscriptions(subscriptions: Series[SubscriptionMetrics]) -> Iterator[bytes]:
     yield from _family(
         _PENDING, subscriptions, lambda labels, of: _line(_PENDING, labels, of.pending())
+    )
+    yield from _family(
+        _STUCK, subscriptions, lambda labels, of: _line(_STUCK, labels, int(of.stuck))
     )
     yield from _family(
         _ATTEMPTS, subscriptions, lambda labels, of: _by(_ATTEMPTS, labels, of.attempts)

@@ -119,6 +119,7 @@ def test_figures_of_a_subscription() -> None:
     mail.pending = lambda: 7
     mail.settled, mail.redelivered, mail.copies_dropped, mail.deferred = 1, 2, 3, 4
     mail.poison, mail.dead_lettered, mail.replies = 5, 6, 8
+    mail.stuck = True
     metrics.subscription(ORDERS, BILLS)
     labels = {("namespace", "default"), ("channel", "orders"), ("subscription", "default/mail")}
     prefix = "natss_subscription_"
@@ -133,6 +134,7 @@ def test_figures_of_a_subscription() -> None:
         ("attempt_duration_seconds_sum",): pytest.approx(30.02),
         ("attempt_duration_seconds_count",): 3,
         ("pending_events",): 7,
+        ("stuck",): 1,
         ("settled_events_total",): 1,
         ("redelivered_messages_total",): 2,
         ("dropped_copies_total",): 3,

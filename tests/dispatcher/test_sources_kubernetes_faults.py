@@ -62,7 +62,7 @@ class PlayedApi(KubeClient):
         self.lists += 1
         return self.listing
 
-    async def watch(self, resource: Resource, version: str, *, seconds: int) -> AsyncGenerator[Any]:
+    async def watch(self, *_: Any, **__: Any) -> AsyncGenerator[Any]:
         self._broken.clear()
         await self._broken.wait()
         for event in self.events:

@@ -191,3 +191,26 @@ def test_position_is_the_lowest_unsettled() -> None:
     take(subject)
     subject.settle(take(subject))
     assert (subject.highest, subject.lowest_unsettled) == (3, 1)
+
+
+def test_the_oldest_event_counts_from_its_first_copy() -> None:
+    subject = window(DeliveryPolicy(ack_wait=10))
+    assert subject.oldest(0.0) is None
+    receive(subject, 1, at=1.0)
+    receive(subject, 2, at=2.0)
+    receive(subject, 1, at=11.0)
+    assert subject.oldest(11.0) == 1.0
+    assert subject.oldest(11.0, failed=True) is None
+    take(subject)
+    subject.fail(take(subject), now=12.0)
+    assert subject.oldest(12.0, failed=True) == 2.0
+
+
+def test_an_event_that_expired_in_the_store_is_not_the_oldest() -> None:
+    subject = window(DeliveryPolicy(ack_wait=10))
+    receive(subject, 1, at=0.0)
+    subject.fail(take(subject), now=0.0)
+    assert subject.oldest(30.0) == 0.0
+    assert subject.oldest(30.1) is None
+    receive(subject, 1, at=31.0)
+    assert subject.oldest(31.0) == 0.0
