@@ -1,20 +1,22 @@
 """Which object is to be reconciled when something was seen; the work itself is in handlers/."""
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from contract.names import OLD_CHANNEL_LABEL, PROVISIONER
 from contract.resources import ResourceName
-from kube import KubeError
+from kube import Document, KubeError
 from natss_provisioner.conditions import READY, is_true
 from natss_provisioner.dependents import Dependents
 from natss_provisioner.handlers import channel, provisioner, subscribers, subscription, targets
 from natss_provisioner.handlers.context import Context
 from natss_provisioner.resources import CHANNELS, SUBSCRIPTIONS
 from natss_provisioner.settings import Settings
+from natss_provisioner.subscribers import name_of
 from natss_provisioner.work import WorkQueue
 
 _log = logging.getLogger(__name__)
@@ -100,57 +102,56 @@ class Controller:
         ready = not deleted and is_true(body.get("status"), READY)
         if ready != self._ready:
             self._ready = ready
-            for each in self._channels:
-                self._queue.add(ChannelKey(each))
+            self._look_later(ChannelKey(each) for each in self._channels)
 
-    def on_channel(self, body: Mapping[str, Any], *, deleted: bool) -> None:
+    def on_all_provisioners(self, bodies: Sequence[Document]) -> None:
+        """All ClusterChannelProvisioners; one that is missing was deleted."""
+        if not any(body["metadata"]["name"] == PROVISIONER for body in bodies):
+            self.on_provisioner({"metadata": {"name": PROVISIONER}}, deleted=True)
+        for body in bodies:
+            self.on_provisioner(body, deleted=False)
+
+    def on_channel(self, body: Document, *, deleted: bool) -> None:
         """A Channel of whatever provisioner."""
-        metadata = body["metadata"]
-        name = ResourceName(metadata["namespace"], metadata["name"])
-        if deleted or not channel.is_for_us(dict(body)):
-            self._channels.discard(name)
-        else:
-            self._channels.add(name)
-            self._queue.add(ChannelKey(name))
-        if self._dependents is not None:
-            self._tell_dependents(self._dependents, dict(body), deleted=deleted)
+        with _left_aside_if_unreadable(body):
+            for key in self._concerned_by_channel(body, deleted=deleted):
+                self._queue.add(key)
 
-    def on_subscription(self, body: dict[str, Any], *, deleted: bool) -> None:
+    def on_all_channels(self, bodies: Sequence[Document]) -> None:
+        """All Channels; each is looked at, after what has just changed."""
+        gone = self._sights.keys() - {name_of(body) for body in bodies}
+        self._channels.clear()
+        self._sights.clear()  # so that Subscriptions look at all Channels
+        if self._dependents is not None:
+            for name in gone:
+                self._look_later(map(SubscriptionKey, self._dependents.on(name)))
+        for body in bodies:
+            with _left_aside_if_unreadable(body):
+                self._look_later(self._concerned_by_channel(body, deleted=False))
+
+    def on_subscription(self, body: Document, *, deleted: bool) -> None:
         """A Subscription to whatever channel."""
+        with _left_aside_if_unreadable(body):
+            for key in self._concerned_by_subscription(body, deleted=deleted):
+                self._queue.add(key)
+
+    def on_all_subscriptions(self, bodies: Sequence[Document]) -> None:
+        """All Subscriptions; each is looked at, after what has just changed."""
         if self._dependents is None:
             return
-        name = ResourceName(body["metadata"]["namespace"], body["metadata"]["name"])
-        before = self._dependents.drop(name) if deleted else self._dependents.put(body)
-        if before is not None and before.channel is not None:
-            left = deleted or self._dependents.channel_of.get(before.uid) != before.channel
-            if left:
-                self._queue.add(SubscribersKey(before.channel))
-        if not deleted:
-            self._queue.add(SubscriptionKey(name))
+        names = {name_of(body) for body in bodies}
+        for name in self._dependents.names():
+            if name not in names:
+                seen = self._dependents.drop(name)
+                if seen is not None and seen.channel is not None:
+                    self._queue.add(SubscribersKey(seen.channel))
+        for body in bodies:
+            with _left_aside_if_unreadable(body):
+                self._look_later(self._concerned_by_subscription(body, deleted=False))
 
-    def _tell_dependents(
-        self, dependents: Dependents, body: dict[str, Any], *, deleted: bool
-    ) -> None:
-        """Have those Subscriptions reconciled that a change of a Channel concerns."""
-        name = ResourceName(body["metadata"]["namespace"], body["metadata"]["name"])
-        sight = None if deleted else _sight(body)
-        if sight != self._sights.get(name):
-            self._queue_all(dependents.on(name))
-        if sight is None:
-            self._sights.pop(name, None)
-            return
-        self._sights[name] = sight
-        if name in self._channels:
-            self._queue_all(dependents.unlike(body))
-            if dependents.has_unknown(body):
-                self._queue.add(SubscribersKey(name))
-
-    def _queue_all(self, subscriptions: Iterable[ResourceName]) -> None:
-        for name in subscriptions:
-            self._queue.add(SubscriptionKey(name))
-
-    def on_service(self, metadata: Mapping[str, Any]) -> None:
+    def on_service(self, body: Document) -> None:
         """Have the owner of a Service of ours see to it, even if the Service lost its owner."""
+        metadata = body["metadata"]
         namespace = metadata["namespace"]
         names = {
             reference["name"]
@@ -165,6 +166,55 @@ class Controller:
         if not names:
             self._queue.add(ProvisionerKey(PROVISIONER))
 
+    def on_all_services(self) -> None:
+        """Any of our Services may have changed or gone."""
+        self._queue.add(ProvisionerKey(PROVISIONER))
+        self._look_later(ChannelKey(each) for each in self._channels)
+
+    def _concerned_by_channel(self, body: Document, *, deleted: bool) -> Iterator[Key]:
+        name = name_of(body)
+        if deleted or not channel.is_for_us(body):
+            self._channels.discard(name)
+        else:
+            self._channels.add(name)
+            yield ChannelKey(name)
+        if self._dependents is not None:
+            yield from self._dependents_of_channel(self._dependents, body, deleted=deleted)
+
+    def _dependents_of_channel(
+        self, dependents: Dependents, body: Document, *, deleted: bool
+    ) -> Iterator[Key]:
+        """Those Subscriptions that a change of a Channel concerns."""
+        name = name_of(body)
+        sight = None if deleted else _sight(body)
+        if sight != self._sights.get(name):
+            yield from map(SubscriptionKey, dependents.on(name))
+        if sight is None:
+            self._sights.pop(name, None)
+            return
+        self._sights[name] = sight
+        if name in self._channels:
+            yield from map(SubscriptionKey, dependents.unlike(body))
+            if dependents.has_unknown(body):
+                yield SubscribersKey(name)
+
+    def _concerned_by_subscription(self, body: Document, *, deleted: bool) -> Iterator[Key]:
+        if self._dependents is None:
+            return
+        name = name_of(body)
+        before = self._dependents.drop(name) if deleted else self._dependents.put(body)
+        if before is not None and before.channel is not None:
+            left = deleted or self._dependents.channel_of.get(before.uid) != before.channel
+            if left:
+                yield SubscribersKey(before.channel)
+        if not deleted:
+            yield SubscriptionKey(name)
+
+    def _look_later(self, keys: Iterable[Key]) -> None:
+        """Have many keys reconciled, none of which is known to have changed."""
+        for key in keys:
+            self._queue.add(key, urgent=False)
+
     async def _reconcile(self, key: Key) -> float | None:
         if isinstance(key, ProvisionerKey):
             return await provisioner.reconcile(self._context, key.name)
@@ -177,36 +227,30 @@ class Controller:
         return await channel.reconcile(self._context, key.name)
 
     async def _look_again(self) -> None:
+        """For what is not watched, as the objects that Subscriptions name."""
         while True:
             await asyncio.sleep(self._resync)
             try:
-                found = await self._context.client.list(CHANNELS)
-                await self._look_at_subscriptions()
+                channels = await self._context.client.list(CHANNELS)
+                self.on_all_channels(channels)
+                if self.has_subscriptions:
+                    self.on_all_subscriptions(await self._context.client.list(SUBSCRIPTIONS))
             except KubeError as error:
                 _log.info("not all could be listed: %s", error)
                 continue
-            self._channels.clear()
-            self._sights.clear()  # so that Subscriptions look at all Channels
-            for document in found:
-                self.on_channel(document, deleted=False)
             self._queue.add(ProvisionerKey(PROVISIONER))
 
-    async def _look_at_subscriptions(self) -> None:
-        if self._dependents is None:
-            return
-        found = await self._context.client.list(SUBSCRIPTIONS)
-        names = set()
-        for document in found:
-            names.add(ResourceName(document["metadata"]["namespace"], document["metadata"]["name"]))
-            self.on_subscription(document, deleted=False)
-        for name in self._dependents.names():
-            if name not in names:
-                seen = self._dependents.drop(name)
-                if seen is not None and seen.channel is not None:
-                    self._queue.add(SubscribersKey(seen.channel))
+
+@contextlib.contextmanager
+def _left_aside_if_unreadable(body: Document) -> Iterator[None]:
+    """Keep a mistake of ours with one object from harming the others."""
+    try:
+        yield
+    except Exception:
+        _log.exception("%s %s: left aside, it could not be read", body["kind"], name_of(body))
 
 
-def _sight(channel_document: dict[str, Any]) -> tuple[object, ...]:
+def _sight(channel_document: Document) -> tuple[object, ...]:
     """All of a Channel that Subscriptions depend on, but its list of them."""
     metadata = channel_document["metadata"]
     return (

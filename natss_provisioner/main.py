@@ -1,123 +1,133 @@
-"""The program ``natss-provisioner``: what is watched; what comes of it is in controller.py.
-
-kopf watches and tells that something may have changed. It writes nothing itself, for its handlers
-here are plain events: no annotation, no finalizer.
-"""
+"""The program ``natss-provisioner``: what is watched; what comes of it is in controller.py."""
 
 import asyncio
 import logging
 import os
-import socket
 import sys
 from collections.abc import Iterator
-from typing import Any
-
-import kopf
 
 from kube import SERVICES, EventRecorder, KubeClient, LoginFailed, connection_info
 from natss_provisioner.children import MANAGED_BY, MANAGER
 from natss_provisioner.controller import Controller
 from natss_provisioner.handlers.context import Context
+from natss_provisioner.health import Health
+from natss_provisioner.leader import Election, Role
+from natss_provisioner.permissions import Permissions, needed
 from natss_provisioner.resources import CHANNELS, PROVISIONERS, SUBSCRIPTIONS
 from natss_provisioner.settings import PROGRAM, Settings, SettingsError
+from natss_provisioner.watches import Watch, Watches
 from process import logs
 from process.logs import LogLevel, LogSettings
 from process.settings import exit_with
+from process.signals import on_termination
 
 _log = logging.getLogger(__name__)
 
 
-class PatientBackoffs:
-    """How long kopf waits between attempts of a request, in seconds: it never gives up.
+class Replica:
+    """One process: it acts while it has the Lease, and stands by otherwise.
 
-    Its own waits end after a minute, and then the program does; and they grow to 21 s, which is
-    how late it would notice that the API is back.
+    Args:
+        settings: Of the process.
     """
 
-    def __iter__(self) -> Iterator[float]:
-        yield from (0.5, 1.0, 2.0)
-        while True:
-            yield 3.0
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._client = KubeClient(connection_info, field_manager=PROGRAM.name)
+        self._election: Election | None = None
+        if settings.leader_election:
+            self._election = Election(self._client, settings.system_namespace, settings.instance)
+        self._permissions = Permissions(self._client, needed(settings))
+        self._watches: Watches | None = None
+        self._health = Health(self._role, self._reasons_not_ready)
 
+    async def run(self) -> None:
+        """Watch and reconcile, whenever it is this replica's turn, until cancelled.
 
-def registry(controller: Controller, working: asyncio.Task[None]) -> kopf.OperatorRegistry:
-    """All that kopf is told to watch; when it stops, so does the work."""
-    handlers = kopf.OperatorRegistry()
-
-    @kopf.on.login(registry=handlers)
-    def log_in(**_: Any) -> kopf.ConnectionInfo:
+        Raises:
+            OSError: the address for probes cannot be listened on.
+        """
         try:
-            return connection_info()
-        except LoginFailed as error:  # as a file that is just being replaced
-            raise kopf.TemporaryError(str(error), delay=1.0) from error
+            await self._health.start(self._settings.health_listen)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._permissions.run(), name="permissions")
+                if self._election is None:
+                    group.create_task(self._lead(), name="lead")
+                else:
+                    group.create_task(self._election.run(self._lead), name="election")
+        finally:
+            await self._health.close()
+            await self._client.close()
 
-    @kopf.on.event(PROVISIONERS.group, PROVISIONERS.version, PROVISIONERS.plural, registry=handlers)
-    async def provisioner_changed(body: kopf.Body, event: kopf.RawEvent, **_: Any) -> None:
-        controller.on_provisioner(body, deleted=event["type"] == "DELETED")
+    async def _lead(self) -> None:
+        """Do the work of this program, from the first look on."""
+        settings = self._settings
+        events = EventRecorder(self._client, component=PROGRAM.name, instance=settings.instance)
+        context = Context(self._client, events, settings.place, settings.create_provisioner)
+        controller = Controller(context, settings)
+        self._watches = Watches(self._client, tuple(watches(controller)))
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(controller.run(), name="controller")
+                group.create_task(self._watches.run(), name="watches")
+        finally:
+            self._watches = None
 
-    @kopf.on.event(CHANNELS.group, CHANNELS.version, CHANNELS.plural, registry=handlers)
-    async def channel_changed(body: kopf.Body, event: kopf.RawEvent, **_: Any) -> None:
-        controller.on_channel(body, deleted=event["type"] == "DELETED")
+    def _role(self) -> str:
+        return (self._election.role if self._election else Role.LEADING).value
 
+    def _reasons_not_ready(self) -> list[str]:
+        reasons = [f"the service account may not {each}" for each in self._permissions.missing]
+        if self._election is not None and self._election.failure is not None:
+            reasons.append(self._election.failure)
+        if self._watches is not None:
+            reasons += self._watches.failures
+        return reasons
+
+
+def watches(controller: Controller) -> Iterator[Watch]:
+    """All that is followed, and what is told of it."""
+    yield Watch(
+        PROVISIONERS,
+        controller.on_all_provisioners,
+        lambda body, deleted: controller.on_provisioner(body, deleted=deleted),
+    )
+    yield Watch(
+        CHANNELS,
+        controller.on_all_channels,
+        lambda body, deleted: controller.on_channel(body, deleted=deleted),
+    )
     if controller.has_subscriptions:
-
-        @kopf.on.event(
-            SUBSCRIPTIONS.group, SUBSCRIPTIONS.version, SUBSCRIPTIONS.plural, registry=handlers
+        yield Watch(
+            SUBSCRIPTIONS,
+            controller.on_all_subscriptions,
+            lambda body, deleted: controller.on_subscription(body, deleted=deleted),
         )
-        async def subscription_changed(body: kopf.Body, event: kopf.RawEvent, **_: Any) -> None:
-            controller.on_subscription(dict(body), deleted=event["type"] == "DELETED")
-
-    @kopf.on.event(SERVICES.group, SERVICES.version, SERVICES.plural, registry=handlers)
-    async def service_changed(meta: kopf.Meta, **_: Any) -> None:
-        controller.on_service(meta)
-
-    @kopf.on.cleanup(registry=handlers)
-    async def stop(**_: Any) -> None:
-        # Not after kopf has ended: it waits for all tasks that it finds running then.
-        working.cancel()
-        await asyncio.wait([working])
-
-    return handlers
-
-
-def kopf_settings() -> kopf.OperatorSettings:
-    """How kopf watches: only our Services, and without a word of its own in the cluster."""
-    settings = kopf.OperatorSettings()
-    settings.posting.enabled = False
-    settings.watching.label_selectors[SERVICES.plural] = f"{MANAGED_BY}={MANAGER}"
-    settings.watching.connect_timeout = 5.0
-    settings.networking.request_timeout = 30.0
-    settings.networking.connect_timeout = 5.0
-    settings.networking.error_backoffs = PatientBackoffs()
-    return settings
+    yield Watch(
+        SERVICES,
+        lambda _: controller.on_all_services(),
+        lambda body, _: controller.on_service(body),
+        {MANAGED_BY: MANAGER},
+    )
 
 
 def quiet_libraries(settings: LogSettings) -> tuple[str, ...]:
     """Loggers of libraries of which nothing below WARNING is logged."""
-    # A line for every object and handler, and for every probe.
-    quiet = ("kopf.objects", "aiohttp.access", "asyncio")
-    # At INFO kopf tells what its handlers do; ours tell that by themselves.
+    quiet = ("asyncio",)
     return quiet if settings.level is LogLevel.DEBUG else ("kopf", *quiet)
 
 
 async def run(settings: Settings) -> None:
-    """Watch and reconcile until SIGTERM or SIGINT."""
-    client = KubeClient(connection_info, field_manager=PROGRAM.name)
-    events = EventRecorder(client, component=PROGRAM.name, instance=socket.gethostname())
-    context = Context(client, events, settings.place, settings.create_provisioner)
-    controller = Controller(context, settings)
-    try:
-        async with asyncio.TaskGroup() as group:
-            working = group.create_task(controller.run(), name="controller")
-            await kopf.operator(
-                registry=registry(controller, working),
-                settings=kopf_settings(),
-                standalone=True,
-                clusterwide=True,
-                liveness_endpoint=f"http://{settings.health_listen}/healthz",
-            )
-    finally:
-        await client.close()
+    """Run until SIGTERM or SIGINT.
+
+    Raises:
+        OSError: it cannot start like this.
+    """
+    working = asyncio.create_task(Replica(settings).run(), name="replica")
+    on_termination(working.cancel)
+    await asyncio.wait((working,))
+    if not working.cancelled():
+        working.result()
 
 
 def main() -> None:
@@ -129,7 +139,11 @@ def main() -> None:
         exit_with(PROGRAM, error)
     logs.configure(settings.log, quiet=quiet_libraries(settings.log))
     _log.info("starting; channels lead to the dispatcher in %s", settings.system_namespace)
-    asyncio.run(run(settings))
+    try:
+        asyncio.run(run(settings))
+    except OSError as error:
+        _log.error("cannot start: %s", error)
+        raise SystemExit(1) from error
     _log.info("stopped")
 
 

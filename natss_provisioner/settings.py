@@ -5,6 +5,8 @@ Names of variables are those of the dispatcher where both have the setting.
 
 import argparse
 import importlib.metadata
+import os
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
@@ -62,9 +64,16 @@ class Settings:
     """Whether the ClusterChannelProvisioner is created when there is none, so that an installation
     can be applied in one go: its definition is not known yet when the object would be sent."""
 
+    leader_election: bool = True
+    """Whether this process acts only while it has the Lease; without it two would do everything
+    twice, to no harm but double reports."""
+
+    pod_name: str = ""
+    """Of this replica, in the Lease and in Events; empty for host name and process id."""
+
     resync: float = 600.0
-    """Seconds after which everything is looked at again, in case a change was missed: while a
-    watch is broken for long, the API forgets what was deleted."""
+    """Seconds after which everything is looked at again, for the sake of what is not watched: the
+    objects that Subscriptions name."""
 
     workers: int = 8
     """How many objects are reconciled at once; each has one request under way at most."""
@@ -89,6 +98,11 @@ class Settings:
         given = read(_SECTIONS, parser(), argv, environ)
         settings: Self = applied(cls(), {path: value.value for path, value in given.items()})
         return settings
+
+    @property
+    def instance(self) -> str:
+        """Which replica this is; another one than every other process that runs now."""
+        return self.pod_name or f"{socket.gethostname()}_{os.getpid()}"
 
     @property
     def place(self) -> Place:
@@ -122,10 +136,24 @@ OPTIONS = (
         "whether the ClusterChannelProvisioner natss is created when there is none",
     ),
     Option(
+        "leader_election",
+        "--leader-election",
+        SWITCH,
+        "whether to act only while holding the Lease natss-controller, so that of several replicas"
+        " one does",
+    ),
+    Option(
+        "pod_name",
+        "--pod-name",
+        named(is_dns_name, "the name of a pod", "NAME"),
+        "name of this replica in the Lease and in Events",
+        default="host name and process id",
+    ),
+    Option(
         "resync",
         "--resync",
         duration(10),  # all objects are read each time
-        "after this time everything is looked at again, in case a change was missed",
+        "after this time everything is looked at again, for what is not watched",
     ),
     Option("workers", "--workers", whole(1, 100), "how many objects are reconciled at once"),
     Option("health_listen", "--health-listen", ADDRESS, "where /healthz answers, for probes"),

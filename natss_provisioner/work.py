@@ -1,8 +1,9 @@
 """Keys to be reconciled: each at most once at a time, again after a failure, never forgotten.
 
 A key that comes in while it is being worked on is done once more afterwards, so that nobody works
-on what has changed meanwhile; one that waits already is not added again. What a key means is the
-business of the function that is called.
+on what has changed meanwhile; one that waits already is not added again. Those that are not urgent,
+as all of them after a start, wait until none is. What a key means is the business of the function
+that is called.
 """
 
 import asyncio
@@ -60,23 +61,29 @@ class WorkQueue(Generic[Key]):
         self._work = work
         self._workers = workers
         self._backoff = backoff or Backoff()
-        self._waiting: deque[Key] = deque()
-        self._queued: set[Key] = set()
+        self._urgent: deque[Key] = deque()
+        self._patient: deque[Key] = deque()
+        self._queued: dict[Key, bool] = {}  # and whether it is urgent
         self._active: set[Key] = set()
         self._failures: dict[Key, int] = {}
         self._timers: dict[Key, asyncio.TimerHandle] = {}
         self._something = asyncio.Event()
 
-    def add(self, key: Key) -> None:
-        """Have a key worked on soon, even if it is waiting after a failure."""
+    def add(self, key: Key, *, urgent: bool = True) -> None:
+        """Have a key worked on, even if it is waiting after a failure.
+
+        Args:
+            key: Whatever was passed to ``work`` before, or something new.
+            urgent: Whether it goes before those that are not.
+        """
         timer = self._timers.pop(key, None)
         if timer is not None:
             timer.cancel()
-        if key not in self._queued:
-            self._queued.add(key)
+        known = self._queued.get(key)
+        if known is None or (urgent and not known):
+            self._queued[key] = urgent
             if key not in self._active:
-                self._waiting.append(key)
-                self._something.set()
+                self._wait_for_worker(key)
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -91,19 +98,28 @@ class WorkQueue(Generic[Key]):
 
     async def _run_worker(self) -> None:
         while True:
-            while not self._waiting:
-                self._something.clear()
-                await self._something.wait()
-            key = self._waiting.popleft()
-            self._queued.discard(key)
+            key = await self._next()
             self._active.add(key)
             try:
                 await self._attempt(key)
             finally:
                 self._active.discard(key)
                 if key in self._queued:
-                    self._waiting.append(key)
-                    self._something.set()
+                    self._wait_for_worker(key)
+
+    def _wait_for_worker(self, key: Key) -> None:
+        (self._urgent if self._queued[key] else self._patient).append(key)
+        self._something.set()
+
+    async def _next(self) -> Key:
+        while True:
+            while not (self._urgent or self._patient):
+                self._something.clear()
+                await self._something.wait()
+            key = (self._urgent or self._patient).popleft()
+            if key in self._queued and key not in self._active:  # else it stood in both lines
+                del self._queued[key]
+                return key
 
     async def _attempt(self, key: Key) -> None:
         try:

@@ -98,6 +98,10 @@ def document(name: str, provisioner: str = "natss") -> Document:
     }
 
 
+def service_of(channel: str) -> Document:
+    return {"metadata": {"namespace": "shop", "name": "s", "labels": {"channel": channel}}}
+
+
 def the_provisioner(ready: str, name: str = "natss") -> Document:
     conditions = [{"type": "Ready", "status": ready}]
     return {"metadata": {"name": name}, "status": {"conditions": conditions}}
@@ -149,7 +153,7 @@ async def test_who_sees_to_a_service(start: Any, metadata: Document, expected: l
     for name in "ab":
         running.controller.on_channel(document(name), deleted=False)
     await running.called()
-    running.controller.on_service({"namespace": "shop", "name": "s", **metadata})
+    running.controller.on_service({"metadata": {"namespace": "shop", "name": "s", **metadata}})
     assert await running.called() == expected
 
 
@@ -161,7 +165,7 @@ async def test_channels_that_are_gone_or_no_longer_ours_are_forgotten(start: Any
     running.controller.on_channel(document("b", "other"), deleted=False)
     await running.called()
     for name in "ab":
-        running.controller.on_service({"namespace": "shop", "labels": {"channel": name}})
+        running.controller.on_service(service_of(name))
     assert await running.called() == []
 
 
@@ -173,7 +177,7 @@ async def test_everything_is_looked_at_again_after_a_while_even_if_the_api_was_a
     running.client.lists = [Unreachable("away"), [document("a"), document("b", "other")]]
     await running.client.listed.wait()
     assert {"natss", "shop/a"} <= set(await running.called())
-    running.controller.on_service({"namespace": "shop", "labels": {"channel": "gone"}})
+    running.controller.on_service(service_of("gone"))
     assert "shop/gone" not in await running.called()
 
 

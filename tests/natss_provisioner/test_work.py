@@ -1,5 +1,4 @@
 import asyncio
-import itertools
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -7,7 +6,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from kube import Forbidden, TooManyRequests, Unreachable
-from natss_provisioner.main import PatientBackoffs
 from natss_provisioner.work import Backoff, WorkQueue
 
 Start = Callable[..., WorkQueue[str]]
@@ -189,10 +187,3 @@ async def test_nothing_is_left_running_when_it_is_cancelled() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert asyncio.all_tasks() == {asyncio.current_task()}
-
-
-def test_kopf_never_gives_up_and_is_never_late() -> None:
-    waits = list(itertools.islice(PatientBackoffs(), 1000))
-    assert waits[0] <= 1.0
-    assert max(waits) <= 3.0
-    assert len(waits) == 1000

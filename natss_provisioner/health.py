@@ -1,0 +1,50 @@
+"""Answers probes: whether the process lives, and whether it could do its work."""
+
+from collections.abc import Callable
+
+from aiohttp import web
+
+from process.kinds import Address
+
+_CLOSE_TIMEOUT = 1.0
+"""Seconds that closing waits for answers under way."""
+
+
+class Health:
+    """Serves ``/healthz`` and ``/readyz``.
+
+    ``/healthz`` answers as long as the process does: a restart would change nothing else.
+
+    Args:
+        role: What this replica does, in a word or two.
+        reasons: Why it could not do its work; empty if it can.
+    """
+
+    def __init__(self, role: Callable[[], str], reasons: Callable[[], list[str]]) -> None:
+        self._role = role
+        self._reasons = reasons
+        app = web.Application()
+        app.router.add_get("/healthz", self._healthz)
+        app.router.add_get("/readyz", self._readyz)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_CLOSE_TIMEOUT)
+
+    async def start(self, address: Address) -> None:
+        """Listen.
+
+        Raises:
+            OSError: the address cannot be listened on.
+        """
+        await self._runner.setup()
+        await web.TCPSite(self._runner, address.host, address.port).start()
+
+    async def close(self) -> None:
+        """Stop listening; it may be called in any state."""
+        await self._runner.cleanup()
+
+    async def _healthz(self, _: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def _readyz(self, _: web.Request) -> web.Response:
+        reasons = self._reasons()
+        document = {"ready": not reasons, "role": self._role(), "reasons": reasons}
+        return web.json_response(document, status=503 if reasons else 200)

@@ -1,0 +1,224 @@
+"""Which replica acts: the one that holds a Lease, by the rules of Kubernetes' own controllers.
+
+It spares work and double reports. That two which act at once, as for a moment they may, make
+nothing twice is the business of the handlers, whose writes the API refuses if they are late.
+"""
+
+import asyncio
+import enum
+import logging
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from kube import (
+    LEASES,
+    AlreadyExists,
+    Conflict,
+    Document,
+    Forbidden,
+    KubeClient,
+    KubeError,
+    NotFound,
+)
+
+_log = logging.getLogger(__name__)
+
+LEASE = "natss-controller"
+
+_RELEASE_SECONDS = 3.0
+"""How long giving up the Lease may take: it must not keep the process from ending."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """The terms of client-go, in seconds.
+
+    With these another replica acts 12 s after one was killed, at the latest.
+    """
+
+    lease_duration: int = 10
+    """So long after a renewal nobody else takes the Lease."""
+
+    renew_deadline: float = 7.0
+    """So long after its last renewal the holder stops to act: before anybody else begins."""
+
+    renew_period: float = 2.0
+    """Between two renewals."""
+
+    retry_period: float = 1.0
+    """Between two looks at a Lease that somebody else holds, and after a failure."""
+
+
+class Role(enum.Enum):
+    """What a replica does."""
+
+    STANDING_BY = "standing by"
+    LEADING = "leading"
+
+
+class Election:
+    """One candidate for a Lease.
+
+    Args:
+        client: Needs to get, create and patch Leases of the namespace.
+        namespace: Of the Lease, which is called ``natss-controller``.
+        identity: Of this replica, as ``kubectl get lease`` shows it. One that comes back under the
+            name of the holder goes on holding the Lease.
+        timing: How fast another one takes over.
+    """
+
+    def __init__(
+        self, client: KubeClient, namespace: str, identity: str, timing: Timing | None = None
+    ) -> None:
+        self._client = client
+        self._namespace = namespace
+        self._identity = identity
+        self._timing = timing or Timing()
+        self._seen: tuple[object, object] | None = None
+        self._seen_at = 0.0
+        self.role = Role.STANDING_BY
+        self.failure: str | None = "nobody has looked at the Lease yet"
+        """Why it cannot be found out who is to act; None if it can."""
+
+    async def run(self, lead: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Call ``lead`` whenever this replica is elected; cancel it when it is not any more.
+
+        Until cancelled. Then the Lease is given up, so that no other replica has to wait. What
+        ``lead`` raises goes through.
+        """
+        while True:
+            held_since = await self._acquire()
+            _log.info("leading: this replica has the Lease %s/%s", self._namespace, LEASE)
+            await self._lead(lead, held_since)
+
+    async def _lead(self, lead: Callable[[], Coroutine[Any, Any, None]], held_since: float) -> None:
+        self.role = Role.LEADING
+        leading = asyncio.create_task(lead(), name="lead")
+        renewing = asyncio.create_task(self._renew(held_since), name="renew the Lease")
+        try:
+            await asyncio.wait((leading, renewing), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await _end(leading)
+            self.role = Role.STANDING_BY
+            await _end(renewing)
+            if renewing.cancelled():
+                await self._release()
+        if not leading.cancelled():
+            leading.result()  # its error, if it has one
+        if not renewing.cancelled():
+            _log.warning("standing by from now on: %s", renewing.result())
+
+    async def _acquire(self) -> float:
+        """Wait until the Lease is ours; returns since when it is."""
+        while True:
+            began = time.monotonic()
+            try:
+                if await self._hold(anew=True):
+                    return began
+            except (AlreadyExists, Conflict):
+                pass  # another one was faster
+            except KubeError as error:
+                self._tell(error)
+            await asyncio.sleep(self._timing.retry_period)
+
+    async def _renew(self, held_since: float) -> str:
+        """Keep the Lease as long as that can be; returns why it cannot any more."""
+        timing = self._timing
+        deadline = held_since + timing.renew_deadline
+        wait = timing.renew_period
+        while True:
+            await asyncio.sleep(min(wait, deadline - time.monotonic()))
+            began = time.monotonic()
+            try:
+                async with asyncio.timeout(deadline - began):
+                    if not await self._hold(anew=False):
+                        return "another replica has the Lease"
+                deadline, wait = began + timing.renew_deadline, timing.renew_period
+            except (AlreadyExists, Conflict):
+                wait = 0.0  # somebody has written it: see whether it was taken away
+            except KubeError as error:
+                self._tell(error)
+                wait = timing.retry_period
+            except TimeoutError:
+                return f"the Lease could not be renewed for {timing.renew_deadline:.0f} s"
+
+    async def _hold(self, *, anew: bool) -> bool:
+        """Take or renew the Lease; whether it is ours then.
+
+        Raises:
+            AlreadyExists, Conflict: somebody else has written it meanwhile.
+            KubeError: it is not known whose it is.
+        """
+        is_ours = await self._try_to_hold(anew=anew)
+        self.failure = None
+        return is_ours
+
+    async def _try_to_hold(self, *, anew: bool) -> bool:
+        try:
+            lease = await self._client.get(LEASES, LEASE, self._namespace)
+        except NotFound:
+            body = {"metadata": {"name": LEASE}, "spec": {**self._spec(), "leaseTransitions": 0}}
+            await self._client.create(LEASES, body, self._namespace)
+            return True
+        spec = lease.get("spec") or {}
+        holder = spec.get("holderIdentity")
+        if holder == self._identity:
+            await self._patch(lease, self._spec() if anew else {"renewTime": _now()})
+            return True
+        if holder and not self._is_given_up(spec):
+            return False
+        transitions = (spec.get("leaseTransitions") or 0) + 1
+        await self._patch(lease, {**self._spec(), "leaseTransitions": transitions})
+        return True
+
+    def _is_given_up(self, spec: Document) -> bool:
+        """Whether we have seen for long enough that nobody renews it; clocks need not agree."""
+        now = time.monotonic()
+        seen = (spec.get("holderIdentity"), spec.get("renewTime"))
+        if seen != self._seen:
+            self._seen, self._seen_at = seen, now
+        promised = spec.get("leaseDurationSeconds") or self._timing.lease_duration
+        return bool(now - self._seen_at >= promised)
+
+    async def _release(self) -> None:
+        try:
+            async with asyncio.timeout(_RELEASE_SECONDS):
+                lease = await self._client.get(LEASES, LEASE, self._namespace)
+                if (lease.get("spec") or {}).get("holderIdentity") == self._identity:
+                    await self._patch(lease, {"holderIdentity": "", "leaseDurationSeconds": 1})
+        except (KubeError, TimeoutError) as error:
+            _log.info("the Lease could not be given up, it will run out: %s", error)
+
+    async def _patch(self, lease: Document, spec: Document) -> None:
+        version = {"resourceVersion": lease["metadata"]["resourceVersion"]}
+        body = {"metadata": version, "spec": spec}
+        await self._client.patch(LEASES, LEASE, body, self._namespace)
+
+    def _spec(self) -> Document:
+        now = _now()
+        return {
+            "holderIdentity": self._identity,
+            "leaseDurationSeconds": self._timing.lease_duration,
+            "acquireTime": now,
+            "renewTime": now,
+        }
+
+    def _tell(self, error: KubeError) -> None:
+        text = f"the Lease {self._namespace}/{LEASE} cannot be held: {error}"
+        if isinstance(error, Forbidden):
+            text += "; apply config/roles, or switch LEADER_ELECTION off"
+        if text != self.failure:
+            _log.warning("%s", text)
+        self.failure = text
+
+
+async def _end(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+    await asyncio.wait((task,))
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

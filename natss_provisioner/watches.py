@@ -1,0 +1,63 @@
+"""Follows all kinds of objects that matter and passes on what is seen; remembers what fails."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from kube import Changed, Document, Failed, KubeClient, Listing, Resource, follow
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """A kind of objects, and who is told of them."""
+
+    resource: Resource
+    on_all: Callable[[Sequence[Document]], None]
+    """All objects: at first, and whenever some changes may have been missed."""
+
+    on_change: Callable[[Document, bool], None]
+    """One that was created or changed; or deleted, if the second argument is true."""
+
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Only objects that have them."""
+
+
+class Watches:
+    """Watches that go on by themselves, whatever the API does."""
+
+    def __init__(self, client: KubeClient, watches: Sequence[Watch]) -> None:
+        self._client = client
+        self._watches = watches
+        self._failures = dict.fromkeys(
+            (watch.resource.plural for watch in watches), "not listed yet"
+        )
+
+    @property
+    def failures(self) -> list[str]:
+        """Why some objects are not known, or not as they are now; empty if all is well."""
+        return [f"{plural}: {failure}" for plural, failure in self._failures.items()]
+
+    async def run(self) -> None:
+        """Follow them until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for watch in self._watches:
+                group.create_task(self._follow(watch), name=f"follow {watch.resource.plural}")
+
+    async def _follow(self, watch: Watch) -> None:
+        plural = watch.resource.plural
+        async with aclosing(follow(self._client, watch.resource, labels=watch.labels)) as news:
+            async for each in news:
+                match each:
+                    case Listing(documents):
+                        self._failures.pop(plural, None)
+                        watch.on_all(documents)
+                    case Changed(document, deleted):
+                        watch.on_change(document, deleted)
+                    case Failed(error):
+                        if self._failures.get(plural) != str(error):
+                            _log.warning("%s cannot be followed: %s", plural, error)
+                        self._failures[plural] = str(error)
