@@ -58,10 +58,10 @@ def memory_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsStre
 
 
 def install(server: KubernetesServer) -> None:
-    """Apply ``config/default``, in the order that its comment tells."""
-    server.kubectl("apply", "--server-side", "-k", CONFIG / "crds")
-    server.kubectl("wait", "--for=condition=Established", "--timeout=20s", "crd", "--all")
+    """Apply ``config/default``, and what its controller, which is not there yet, would create."""
     server.kubectl("apply", "--server-side", "-k", CONFIG / "default")
+    server.kubectl("wait", "--for=condition=Established", "--timeout=20s", "crd", "--all")
+    server.kubectl("apply", "--server-side", "-k", CONFIG / "provisioners")
 
 
 @pytest.fixture(scope="session")
