@@ -8,11 +8,11 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-NOT_OURS = {".venv", ".tools", ".git", "build", "dist"}
+NOT_OURS = {"build", "dist"}
 DOCUMENTS = sorted(
     path.relative_to(ROOT)
     for path in ROOT.rglob("*.md")
-    if not NOT_OURS & set(path.relative_to(ROOT).parts)
+    if not any(part in NOT_OURS or part[0] == "." for part in path.relative_to(ROOT).parts)
 )
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -1,6 +1,7 @@
 """What a connection tells and what a subscription delivers, to be awaited instead of polled."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -80,3 +81,20 @@ async def eventually(check: Callable[[], Awaitable[Any]], timeout: float = 10) -
         while not (answer := await check()):  # noqa: ASYNC110 - the server tells nobody
             await asyncio.sleep(0.02)
         return answer
+
+
+async def no_responders(connection: ns.Connection, channel: str) -> ns.NoResponders:
+    """Publish until NATS answers that nobody listens, which it may learn late of a killed server.
+
+    Args:
+        connection: Made with a ``publish_timeout`` of a second or so: what goes to the dead server
+            in between is not answered.
+        channel: Where to.
+    """
+    async with asyncio.timeout(20):
+        while True:
+            with contextlib.suppress(ns.PublishTimeout):
+                try:
+                    await connection.publish(channel, b"")
+                except ns.NoResponders as error:
+                    return error
