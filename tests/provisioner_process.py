@@ -26,9 +26,17 @@ class ProvisionerProcess:
         kubernetes: The API that it works on, with the manifests applied.
         log: The file that its output is appended to.
         flags: More of them, as for the command.
+        pod: The name under which it holds the Lease. One of the same name takes over at once.
     """
 
-    def __init__(self, kubernetes: KubernetesServer, log: Path, flags: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        kubernetes: KubernetesServer,
+        log: Path,
+        flags: Sequence[str] = (),
+        *,
+        pod: str = "natss-controller-0",
+    ) -> None:
         self.log = log
         self.kubeconfig = kubernetes.kubeconfig_of(NAMESPACE, ACCOUNT)
         self._health = free_port()
@@ -37,6 +45,7 @@ class ProvisionerProcess:
             "-m",
             "natss_provisioner.main",
             f"--health-listen=127.0.0.1:{self._health}",
+            f"--pod-name={pod}",
             *flags,
         ]
         self._process: subprocess.Popen[bytes] | None = None

@@ -59,6 +59,11 @@ class Shop:
         ready: Document = until(lambda: self._if_ready(name), seconds)
         return ready
 
+    def is_observed(self, name: str = "orders") -> bool:
+        """Whether a channel's status is about the channel as it is now."""
+        channel = self.channel(name)
+        return bool(channel["status"]["observedGeneration"] == channel["metadata"]["generation"])
+
     def condition(self, kind: str, name: str = "orders") -> Document:
         """One condition of a channel; KeyError if it has none yet."""
         conditions = self.channel(name)["status"]["conditions"]
@@ -125,8 +130,15 @@ class Shop:
 
 
 def writes(kubernetes: KubernetesServer, part: str = "") -> list[str]:
-    """What the provisioner has written so far, as far as the path has that part in it."""
-    return [each for each in kubernetes.writes(NAMESPACE, ACCOUNT) if part in each]
+    """What the provisioner has written so far, as far as the path has that part in it.
+
+    Without the Lease, which is written all the time, and without questions, which store nothing.
+    """
+    return [
+        each
+        for each in kubernetes.writes(NAMESPACE, ACCOUNT)
+        if part in each and not ("/leases" in each or "/selfsubjectaccessreviews" in each)
+    ]
 
 
 @pytest.fixture

@@ -206,24 +206,31 @@ def test_while_the_api_is_away_it_waits(
     kubernetes.kill_apiserver()
     kubernetes.start_apiserver()
     kubernetes.delete(shop.path_of(shop.service()))
-    until(shop.service)
+    until(shop.service, 20.0)
     shop.create("later")
-    shop.ready("later")
+    shop.ready("later", 20.0)
     assert provisioner.pid == pid
     assert shop.channel()["status"] == status
+
+
+def give_all_roles(kubernetes: KubernetesServer, account: str) -> None:
+    """Bind an account to every role of the provisioner's."""
+    api = "/apis/rbac.authorization.k8s.io/v1"
+    subject = {"kind": "ServiceAccount", "name": account, "namespace": NAMESPACE}
+    for path in (f"{api}/clusterrolebindings", f"{api}/namespaces/{NAMESPACE}/rolebindings"):
+        for binding in kubernetes.get(path)["items"]:
+            if ACCOUNT in {each["name"] for each in binding.get("subjects", ())}:
+                name = f"{binding['metadata']['name']}-{account}"
+                body = {"roleRef": binding["roleRef"], "subjects": [subject]}
+                kubernetes.create(path, {"metadata": {"name": name}, **body})
 
 
 def test_a_new_token_is_read_when_the_old_one_ends(
     kubernetes: KubernetesServer, shop: Shop, provisioner: ProvisionerProcess
 ) -> None:
     accounts = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts"
-    bindings = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"
-    role = kubernetes.get(f"{bindings}/natss-controller")["roleRef"]
-    subject = {"kind": "ServiceAccount", "name": "passing", "namespace": NAMESPACE}
     kubernetes.create(accounts, {"metadata": {"name": "passing"}})
-    kubernetes.create(
-        bindings, {"metadata": {"name": "passing"}, "roleRef": role, "subjects": [subject]}
-    )
+    give_all_roles(kubernetes, "passing")
     lasting = kubernetes.token_of(NAMESPACE, ACCOUNT)
     passing = kubernetes.token_of(NAMESPACE, "passing")
     provisioner.kubeconfig.write_text(kubernetes.kubeconfig_with(passing))
@@ -235,7 +242,7 @@ def test_a_new_token_is_read_when_the_old_one_ends(
     kubernetes.kill_apiserver()  # so that the watches have to begin anew as well
     kubernetes.start_apiserver()
     shop.create("later")
-    shop.ready("later")
+    shop.ready("later", 20.0)
     assert provisioner.stop() == 0
 
 

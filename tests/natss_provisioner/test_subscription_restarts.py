@@ -61,6 +61,8 @@ def test_at_steady_state_a_restart_writes_nothing(
     for name in names:
         shop.subscribed(name, 20.0)
     until(lambda: len(shop.events("Ready")) == len(names) + 2, 20.0)
+    # Each entry in its list is a new generation of the channel, of which the status tells too.
+    until(lambda: all(map(shop.is_observed, ("orders", "answers"))), 20.0)
     assert provisioner.stop() == 0
     before = writes(kubernetes)
     resource_versions = [shop.subscription(name)["metadata"]["resourceVersion"] for name in names]
