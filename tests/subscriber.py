@@ -17,6 +17,8 @@ class Received:
     headers: Mapping[str, str]
     body: bytes
     at: float
+    target: str
+    """Path and query, word for word."""
 
 
 Answer = Callable[[Received], Awaitable[web.Response]]
@@ -75,7 +77,8 @@ class Subscriber:
     async def start(self) -> None:
         app = web.Application(client_max_size=2**24)
         app.router.add_route("*", "/{path:.*}", self._handle)
-        self._runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=0.0)
+        # 0.0 would be no timeout: a handler that answers never would be awaited for ever.
+        self._runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=0.01)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
         await site.start()
@@ -89,7 +92,13 @@ class Subscriber:
 
     async def _handle(self, request: web.Request) -> web.Response:
         body = await request.read()
-        event = Received(request.headers.get("Ce-Id", ""), request.headers, body, time.monotonic())
+        event = Received(
+            request.headers.get("Ce-Id", ""),
+            request.headers,
+            body,
+            time.monotonic(),
+            request.raw_path,
+        )
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         self._changed.set()
