@@ -1,0 +1,220 @@
+"""NATS Streaming as ``config/`` installs it: the real servers, started as their pods would be."""
+
+import asyncio
+import json
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dispatcher.settings import Settings
+from nats_streaming import ConnectionOptions, NatsOptions, NatsStreamingError, connect
+from tests.data_plane import eventually
+from tests.manifests import Manifest, manifest, manifests
+from tests.servers import BINARY, free_port
+
+PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
+
+
+def container(installation: str) -> Manifest:
+    stateful_set = manifest(installation, "StatefulSet", "nats-streaming")
+    (only,) = stateful_set["spec"]["template"]["spec"]["containers"]
+    assert isinstance(only, dict)
+    return only
+
+
+def configuration(installation: str) -> str:
+    (config_map,) = manifests(installation, "ConfigMap")
+    return str(config_map["data"]["nats-streaming.conf"])
+
+
+class Pod:
+    """A process with arguments and configuration of a pod, on ports and in a folder of its own."""
+
+    def __init__(self, installation: str, number: int, folder: Path) -> None:
+        self.name = f"nats-streaming-{number}"
+        self.installation = installation
+        self.folder = folder / self.name
+        self.ports = {"client": free_port(), "monitoring": free_port(), "servers": free_port()}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"nats://127.0.0.1:{self.ports['client']}"
+
+    def start(self, pods: "list[Pod]") -> None:
+        self.folder.mkdir(exist_ok=True)
+        text = configuration(self.installation).replace("/data", str(self.folder))
+        for pod in pods:
+            there = f"127.0.0.1:{pod.ports['servers']}"
+            text = text.replace(f"{pod.name}.nats-streaming-servers:6222", there)
+        for name, port in {"client": 4222, "monitoring": 8222, "servers": 6222}.items():
+            text = text.replace(f"0.0.0.0:{port}", f"127.0.0.1:{self.ports[name]}")
+        path = self.folder / "nats-streaming.conf"
+        path.write_text(text)
+        arguments = [
+            each.replace("/etc/nats-streaming/nats-streaming.conf", str(path)).replace(
+                "$(POD_NAME)", self.name
+            )
+            for each in container(self.installation)["args"]
+        ]
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen([BINARY, *arguments], stdout=log, stderr=log)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    async def get(self, path: str) -> tuple[int, Any]:
+        """Status and answer of the monitoring port; 0 if nothing answers."""
+        url = f"http://127.0.0.1:{self.ports['monitoring']}{path}"
+        try:
+            return await asyncio.to_thread(_get, url)
+        except OSError:
+            return 0, None
+
+    async def probes(self) -> set[int]:
+        """How the probes of the pod are answered."""
+        paths = {container(self.installation)[probe]["httpGet"]["path"] for probe in PROBES}
+        return {(await self.get(path))[0] for path in paths}
+
+    async def role(self) -> str:
+        """``Leader``, ``Follower`` or so; empty if the server is alone or does not answer."""
+        _, answer = await self.get("/streaming/serverz")
+        return str((answer or {}).get("role", ""))
+
+
+def _get(url: str) -> tuple[int, Any]:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as response:
+            return response.status, json.load(response)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, None
+
+
+@pytest.fixture
+async def pods(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[list[Pod]]:
+    """All servers of an installation, once their probes are answered."""
+    installation = request.param
+    count = manifest(installation, "StatefulSet", "nats-streaming")["spec"]["replicas"]
+    started = [Pod(installation, number, tmp_path) for number in range(count)]
+    for pod in started:
+        pod.start(started)
+
+    async def are_ready() -> bool:
+        return all([await pod.probes() == {200} for pod in started])
+
+    try:
+        await eventually(are_ready, 30.0)
+        yield started
+    finally:
+        for pod in started:
+            pod.kill()
+
+
+def options(*pods: Pod) -> ConnectionOptions:
+    settings = Settings.load(["--kubernetes=on"], {})
+    servers = tuple(pod.url for pod in pods)
+    return ConnectionOptions(
+        cluster_id=settings.nats.cluster_id,
+        client_id="test",
+        nats=NatsOptions(servers=servers, reconnect_wait=0.1),
+        publish_timeout=5.0,
+        ping_interval=1.0,
+    )
+
+
+async def store(data: bytes, *pods: Pod) -> None:
+    """Store a message, as soon as there is a server that takes it."""
+
+    async def is_stored() -> bool:
+        try:
+            async with await connect(options(*pods)) as connection:
+                await connection.publish("orders.shop", data)
+        except NatsStreamingError:
+            return False
+        return True
+
+    await eventually(is_stored, 30.0)
+
+
+@pytest.mark.parametrize("pods", ["nats-streaming"], indirect=True)
+async def test_one_server_keeps_what_it_has_stored(pods: list[Pod]) -> None:
+    (pod,) = pods
+    _, its_store = await pod.get("/streaming/storez")
+    assert its_store["type"] == "FILE"
+    limits = its_store["limits"]
+    assert limits["max_channels"] == limits["max_msgs"] == limits["max_bytes"] == 0
+    assert limits["max_age"] == 72 * 3600 * 10**9
+    await store(b"kept", pod)
+    pod.kill()
+    pod.start(pods)
+
+    async def is_there() -> bool:
+        return bool((await pod.get("/streaming/channelsz?channel=orders.shop"))[0] == 200)
+
+    await eventually(is_there, 30.0)
+    _, channel = await pod.get("/streaming/channelsz?channel=orders.shop")
+    assert channel["msgs"] == 1
+
+
+@pytest.mark.parametrize("pods", ["nats-streaming-clustered"], indirect=True)
+async def test_of_three_servers_one_may_be_lost(pods: list[Pod]) -> None:
+    assert len(pods) == 3
+
+    async def leader() -> Pod | None:
+        alive = [pod for pod in pods if await pod.role() == "Leader"]
+        return alive[0] if len(alive) == 1 else None
+
+    await eventually(leader, 30.0)
+    first = await leader()
+    assert first is not None
+    await store(b"one", *pods)
+    first.kill()
+    await eventually(leader, 30.0)
+    await store(b"two", *(pod for pod in pods if pod is not first))
+    second = await leader()
+    assert second is not None
+    _, channel = await second.get("/streaming/channelsz?channel=orders.shop")
+    assert channel["msgs"] >= 2  # one whose answer was lost is there twice
+
+
+def test_the_dispatcher_looks_where_the_servers_are() -> None:
+    settings = Settings.load(["--kubernetes=on"], {})
+    for installation in ("nats-streaming", "nats-streaming-clustered"):
+        service = manifest(installation, "Service", "nats-streaming")
+        name, namespace = service["metadata"]["name"], service["metadata"]["namespace"]
+        (port,) = service["spec"]["ports"]
+        url = f"nats://{name}.{namespace}.svc.cluster.local:{port['port']}"
+        assert settings.nats.servers == (url,)
+        assert f'cluster_id: "{settings.nats.cluster_id}"' in configuration(installation)
+
+
+def test_servers_know_each_other_by_the_names_of_their_pods() -> None:
+    stateful_set = manifest("nats-streaming-clustered", "StatefulSet", "nats-streaming")
+    service = stateful_set["spec"]["serviceName"]
+    text = configuration("nats-streaming-clustered")
+    for number in range(stateful_set["spec"]["replicas"]):
+        assert f'"nats-streaming-{number}"' in text
+        assert f'"nats://nats-streaming-{number}.{service}:6222"' in text
+    headless = manifest("nats-streaming-clustered", "Service", service)
+    assert headless["spec"]["clusterIP"] == "None"
+    assert headless["spec"]["publishNotReadyAddresses"] is True
+
+
+def test_both_have_the_same_limits() -> None:
+    one, three = (
+        configuration(each).partition("store_limits {")[2].split("}")[0]
+        for each in ("nats-streaming", "nats-streaming-clustered")
+    )
+    lines = [
+        [line.strip() for line in text.splitlines() if not line.strip().startswith("#")]
+        for text in (one, three)
+    ]
+    assert lines[0] == lines[1]
