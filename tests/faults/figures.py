@@ -55,8 +55,9 @@ def figures(run: Happenings) -> dict[str, Figures]:
         figures_of_fault = row(fault)
         figures_of_fault.events += 1
         figures_of_fault.accepted += event.is_accepted
-        if fault is not None:
-            events[fault.number].append(event)
+        spoilt_by = run.fault_at(event.posted_at + LATE)
+        if spoilt_by is not None:
+            events[spoilt_by.number].append(event)
     for violation in check(run):
         if violation.rule == "lost":
             row(run.fault_at(violation.at)).lost += 1
@@ -78,7 +79,7 @@ def recovery(run: Happenings, fault: Fault, events: Iterable[Event]) -> float:
     Args:
         run: The whole of it.
         fault: Which one.
-        events: Those posted from its beginning until the next one's.
+        events: Those that it may have spoilt: posted from shortly before it began.
     """
     spoilt_until = [
         end

@@ -98,10 +98,10 @@ class Happenings:
 
     @classmethod
     def of(cls, history: Iterable[Entry]) -> "Happenings":
-        """Entries may come in any order but for the receipts of an event, and what is wanted."""
+        """All of a history, in any order."""
         found = cls()
         for entry in sorted(history, key=lambda entry: entry.at):
-            found._take(entry)
+            found.take(entry)
         return found
 
     def counts(self, event: Event) -> bool:
@@ -112,7 +112,8 @@ class Happenings:
         """The one that had begun last."""
         return next((fault for fault in reversed(self.faults) if fault.began_at <= at), None)
 
-    def _take(self, entry: Entry) -> None:
+    def take(self, entry: Entry) -> None:
+        """One more, which is later than all before."""
         match entry:
             case Posted():
                 self.events[entry.event] = Event(entry.event, entry.channel, entry.at)

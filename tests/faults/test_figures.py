@@ -103,6 +103,16 @@ def test_recovery_ends_with_the_last_refusal() -> None:
     assert rows["cut"].recoveries == [pytest.approx(1.1)]
 
 
+def test_what_the_next_fault_spoilt_is_no_recovery_of_this_one() -> None:
+    rows = of(
+        *fault("cut", 1, 10.0, 11.0),
+        *event("e1", 19.9, 24.0),
+        *fault("kill", 2, 20.0, 23.5),
+    )
+    assert rows["cut"].recoveries == [0.0]
+    assert rows["kill"].recoveries == [pytest.approx(0.5)]
+
+
 def test_a_fault_that_nobody_notices_needs_no_recovery() -> None:
     assert of(*fault("cut", 1, 10.0, 11.0), *event("e1", 10.5, 10.6))["cut"].recoveries == [0.0]
 

@@ -1,0 +1,103 @@
+"""A run from its start to its judgement: load, faults, the rest of the deliveries, the store."""
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import nats_streaming
+from nats_streaming import ConnectionOptions, NatsOptions, StartAt, SubscriptionOptions
+from tests.faults import system
+from tests.faults.happenings import Happenings
+from tests.faults.history import History, Stored
+from tests.faults.load import Load, Pace
+from tests.faults.nemesis import Fault, Nemesis
+from tests.faults.system import CHANNELS, System
+from tests.servers import NatsStreamingServer
+
+_CALM = 2.0
+"""Seconds without a fault before the first and after each."""
+
+_LAST_DELIVERIES = 90.0
+_READING_SECONDS = 60.0
+
+Strikes = Iterable[tuple[Fault, ...]]
+"""What is broken, one after the other; those of a tuple at once."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What an episode is made of.
+
+    Attributes:
+        folder: Gets the history, the store and the logs.
+        seed: Of all that is left to chance.
+        dispatchers: How many there are.
+        pace: How much is posted.
+    """
+
+    folder: Path
+    seed: str
+    dispatchers: int = 1
+    pace: Pace = field(default_factory=Pace)
+
+
+async def play(setup: Setup, strikes: Strikes) -> Happenings:
+    """Strike, and give everything time to arrive; what happened is for the checker."""
+    chance = random.Random(setup.seed)
+    with History(setup.folder / "history.jsonl") as history:
+        async with system.running(
+            setup.folder, history, chance, dispatchers=setup.dispatchers
+        ) as running:
+            load = Load(history, list(CHANNELS), running.urls, setup.pace, chance)
+            nemesis = Nemesis(running, setup.seed)
+            await load.start()
+            try:
+                await asyncio.sleep(_CALM)
+                for faults in strikes:
+                    await nemesis.strike(*faults)
+                    await nemesis.recover()
+                    await asyncio.sleep(_CALM)
+            finally:
+                await load.stop()
+            await nemesis.recover(_LAST_DELIVERIES)
+            await _note_stored(running)
+        return Happenings.of(history.entries)
+
+
+async def _note_stored(running: System) -> None:
+    """Read every channel from its beginning, past the dispatchers and the proxy."""
+    options = ConnectionOptions(
+        cluster_id=running.server.cluster_id,
+        client_id="reader",
+        nats=NatsOptions(servers=(running.server.url,)),
+    )
+    async with await nats_streaming.connect(options) as connection:
+        for channel in CHANNELS:
+            for event in await _read_channel(running.server, connection, f"{channel}.default"):
+                running.history.add(Stored(at=time.monotonic(), event=event, channel=channel))
+
+
+async def _read_channel(
+    server: NatsStreamingServer, connection: nats_streaming.Connection, subject: str
+) -> list[str]:
+    """The ids of the events that are stored under a subject."""
+    found: list[str] = []
+    last = int((await server.channelsz(subject))["last_seq"])
+    is_complete = asyncio.Event()
+
+    def receive(message: nats_streaming.Message) -> None:
+        found.append(json.loads(message.data)["headers"]["Ce-Id"])
+        if message.sequence >= last:
+            is_complete.set()
+
+    options = SubscriptionOptions(start=StartAt.first(), max_inflight=1024)
+    subscription = await connection.subscribe(subject, receive, options)
+    if last:
+        async with asyncio.timeout(_READING_SECONDS):
+            await is_complete.wait()
+    await subscription.close()
+    return found

@@ -1,0 +1,76 @@
+"""Breaks things on purpose, notes when, and waits until all is well again.
+
+What can be broken is in the modules of faults; which of it, and in which order, is chosen by
+``tests.faults.episode``.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from tests.faults.debts import Debts
+from tests.faults.history import FaultBegan, FaultEnded
+from tests.faults.system import System
+
+_ON_TIME = 2.0
+"""Seconds after which an accepted event has arrived everywhere when all is well."""
+
+RECOVERY_SECONDS = 45.0
+"""After so long without recovery the run goes on; what is lost shows at its end."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One way to break something.
+
+    Attributes:
+        name: As in the table of figures.
+        touches: What it breaks; two faults at once touch different things.
+        run: Breaks it, and returns when the cause is gone.
+    """
+
+    name: str
+    touches: str
+    run: Callable[[System, random.Random], Awaitable[None]]
+
+
+class Nemesis:
+    """Strikes a system.
+
+    Args:
+        system: That is to be broken.
+        seed: Faults have their own random numbers by it, however long the others take.
+    """
+
+    def __init__(self, system: System, seed: str) -> None:
+        self._system = system
+        self._seed = seed
+        self._debts = Debts(system.history)
+        self._number = 0
+
+    async def strike(self, *faults: Fault) -> None:
+        """Break these at once; return when everything runs again."""
+        async with asyncio.TaskGroup() as group:
+            for fault in faults:
+                self._number += 1
+                group.create_task(self._run(fault, self._number), name=fault.name)
+        await self._system.ready()
+
+    async def recover(self, seconds: float = RECOVERY_SECONDS) -> bool:
+        """Wait until every accepted event has arrived that should have by now; False if not."""
+        try:
+            async with asyncio.timeout(seconds):
+                while not self._debts.are_settled(_ON_TIME):  # noqa: ASYNC110  nobody tells
+                    await asyncio.sleep(0.25)
+        except TimeoutError:
+            return False
+        return True
+
+    async def _run(self, fault: Fault, number: int) -> None:
+        history = self._system.history
+        chance = random.Random(f"{self._seed} {number} {fault.name}")
+        history.add(FaultBegan(at=time.monotonic(), fault=fault.name, number=number))
+        await fault.run(self._system, chance)
+        history.add(FaultEnded(at=time.monotonic(), number=number))

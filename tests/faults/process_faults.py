@@ -1,0 +1,63 @@
+"""Dispatcher and server die, end, or stand still."""
+
+import asyncio
+from random import Random
+
+from tests.faults.nemesis import Fault
+from tests.faults.system import System
+
+_AWAY = (0.0, 3.0)
+"""Seconds that a process is not there."""
+
+_FROZEN = (0.3, 8.0)
+"""Seconds that one stands still: from a hiccup to longer than the server waits for heartbeats."""
+
+
+async def kill_dispatcher(system: System, chance: Random) -> None:
+    dispatcher = chance.choice(system.dispatchers)
+    await dispatcher.kill()
+    await asyncio.sleep(chance.uniform(*_AWAY))
+    await dispatcher.launch()
+
+
+async def stop_dispatcher(system: System, chance: Random) -> None:
+    """As a rolling update does it."""
+    dispatcher = chance.choice(system.dispatchers)
+    await dispatcher.stop()
+    await asyncio.sleep(chance.uniform(*_AWAY))
+    await dispatcher.launch()
+
+
+async def freeze_dispatcher(system: System, chance: Random) -> None:
+    dispatcher = chance.choice(system.dispatchers)
+    dispatcher.pause()
+    await asyncio.sleep(chance.uniform(*_FROZEN))
+    dispatcher.resume()
+
+
+async def kill_server(system: System, chance: Random) -> None:
+    await system.server.kill()
+    await asyncio.sleep(chance.uniform(*_AWAY))
+    await system.server.start()
+
+
+async def restart_server(system: System, chance: Random) -> None:
+    await system.server.stop()
+    await asyncio.sleep(chance.uniform(*_AWAY))
+    await system.server.start()
+
+
+async def freeze_server(system: System, chance: Random) -> None:
+    system.server.pause()
+    await asyncio.sleep(chance.uniform(*_FROZEN))
+    system.server.resume()
+
+
+PROCESS_FAULTS = (
+    Fault("dispatcher: SIGKILL", "dispatcher", kill_dispatcher),
+    Fault("dispatcher: SIGTERM", "dispatcher", stop_dispatcher),
+    Fault("dispatcher: SIGSTOP, SIGCONT", "dispatcher", freeze_dispatcher),
+    Fault("server: SIGKILL", "server", kill_server),
+    Fault("server: SIGTERM", "server", restart_server),
+    Fault("server: SIGSTOP, SIGCONT", "server", freeze_server),
+)

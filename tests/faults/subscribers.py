@@ -1,0 +1,122 @@
+"""Who receives in a run: HTTP servers that answer by their nature, or worse when broken."""
+
+import asyncio
+import enum
+import random
+import time
+
+from aiohttp import web
+
+from tests.faults.events import is_intact
+from tests.faults.history import NO_ANSWER, History, Received
+
+_FLAKY_FAILS = 0.1
+"""Share of requests."""
+
+_DYING = 0.01
+"""Seconds; 0 would be for ever."""
+
+
+class Nature(enum.Enum):
+    """How a subscriber answers when all is well."""
+
+    QUICK = "quick"
+    SLOW = "slow"
+    FLAKY = "flaky"
+
+
+class Trouble(enum.Enum):
+    """What may be wrong with it besides."""
+
+    NONE = "none"
+    REFUSING = "refusing"
+    HUNG = "hung"
+
+
+class Endpoint:
+    """Listens on 127.0.0.1, and on the same port again after ``stop``.
+
+    The path of a request names the subscription, so that one endpoint can serve several.
+
+    Args:
+        name: Part of the addresses in the history.
+        nature: How it answers.
+        history: Gets every request.
+        chance: Makes slow and flaky ones irregular.
+    """
+
+    def __init__(self, name: str, nature: Nature, history: History, chance: random.Random) -> None:
+        self.name = name
+        self.nature = nature
+        self.port = 0
+        self._history = history
+        self._chance = chance
+        self._trouble = Trouble.NONE
+        self._is_well = asyncio.Event()
+        self._is_well.set()
+        self._runner: web.AppRunner | None = None
+
+    def url(self, subscription: str) -> str:
+        return f"http://127.0.0.1:{self.port}/{subscription}"
+
+    def address(self, subscription: str) -> str:
+        """As in the history."""
+        return f"{self.name}/{subscription}"
+
+    async def start(self) -> None:
+        app = web.Application(client_max_size=2**20)
+        app.router.add_post("/{subscription}", self._handle)
+        self._runner = web.AppRunner(
+            app, access_log=None, handle_signals=False, shutdown_timeout=_DYING
+        )
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True).start()
+        self.port = self._runner.addresses[0][1]
+
+    async def stop(self) -> None:
+        """As when the process is killed: its connections end, and new ones are refused."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+        self.be(Trouble.NONE)
+
+    def be(self, trouble: Trouble) -> None:
+        """Have this trouble from now on; requests that hung are answered when it is over."""
+        self._trouble = trouble
+        if trouble is Trouble.HUNG:
+            self._is_well.clear()
+        else:
+            self._is_well.set()
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        body = await request.read()
+        at = time.monotonic()
+        status = NO_ANSWER
+        try:
+            status = await self._status()
+        finally:
+            subscription = request.match_info["subscription"]
+            self._history.add(
+                Received(
+                    at=at,
+                    event=request.headers.get("Ce-Id", ""),
+                    subscription=subscription,
+                    address=self.address(subscription),
+                    status=status,
+                    answered_at=time.monotonic(),
+                    intact=is_intact(request.headers, body),
+                )
+            )
+        if status == NO_ANSWER and request.transport is not None:
+            request.transport.abort()
+        return web.Response(status=status or 500)
+
+    async def _status(self) -> int:
+        await self._is_well.wait()
+        if self._trouble is Trouble.REFUSING:
+            return 503
+        if self.nature is Nature.SLOW:
+            await asyncio.sleep(self._chance.uniform(0.02, 0.2))
+        elif self.nature is Nature.FLAKY and self._chance.random() < _FLAKY_FAILS:
+            return self._chance.choice((NO_ANSWER, 429, 500, 503))
+        return 200

@@ -1,0 +1,308 @@
+"""What is put to the test: a server, dispatchers, subscribers, and what is wanted of them.
+
+All of it runs on 127.0.0.1; between the dispatchers and the server is a proxy that can break the
+connection. Whoever breaks something does it through this.
+"""
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.channel_files import channel, subscription, write_documents
+from tests.dispatcher_process import DispatcherProcess
+from tests.faults.history import History, Removed, Subscribed, Unwanted, Wanted
+from tests.faults.subscribers import Endpoint, Nature, Trouble
+from tests.proxy import Proxy
+from tests.servers import NatsStreamingServer
+
+ACK_WAIT = 5
+GRACE = 12.0
+"""Seconds that a removed subscription may come back in, and finds its position."""
+
+POLICY = {
+    "ackWait": f"PT{ACK_WAIT}S",
+    "timeout": "PT3S",
+    "retry": 3,
+    "backoffDelay": "PT0.1S",
+    "maxInflight": 32,
+}
+HEARTBEATS = 'hb_interval: "1s"\n hb_timeout: "1s"\n hb_fail_count: 2'
+"""A client that is silent for some four seconds has lost its session."""
+
+_APPLIED_SECONDS = 60.0
+
+CHANNELS: Mapping[str, Mapping[str, object]] = {
+    "orders": POLICY,
+    "bills": POLICY,
+    "trips": {**POLICY, "order": "channel"},
+}
+SUBSCRIBERS = (
+    ("orders-quick", "orders", Nature.QUICK),
+    ("orders-slow", "orders", Nature.SLOW),
+    ("orders-flaky", "orders", Nature.FLAKY),
+    ("bills-quick", "bills", Nature.QUICK),
+    ("bills-flaky", "bills", Nature.FLAKY),
+    ("trips-quick", "trips", Nature.QUICK),
+)
+
+
+class NotApplied(Exception):
+    """The dispatchers do not do what is wanted of them; the text has what they say."""
+
+
+@dataclass
+class Subscription:
+    """As it is wanted now."""
+
+    name: str
+    channel: str
+    endpoint: Endpoint
+    uid: str | None = None
+
+    @property
+    def address(self) -> str:
+        return self.endpoint.address(self.name)
+
+    @property
+    def url(self) -> str:
+        return self.endpoint.url(self.name)
+
+    @property
+    def document(self) -> dict[str, Any]:
+        return subscription(self.name, self.channel, self.url, self.uid)
+
+
+class System:
+    """Made by ``running``.
+
+    Attributes:
+        channels: By name, with their arguments; ``write`` makes changes wanted.
+        subscriptions: By name; those that are wanted.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        history: History,
+        server: NatsStreamingServer,
+        proxy: Proxy,
+        dispatchers: list[DispatcherProcess],
+        chance: random.Random,
+    ) -> None:
+        self.history = history
+        self.server = server
+        self.proxy = proxy
+        self.dispatchers = dispatchers
+        self.endpoints: dict[str, Endpoint] = {}
+        self.channels = dict(CHANNELS)
+        self.subscriptions: dict[str, Subscription] = {}
+        self._file = folder / "channels.yaml"
+        self._chance = chance
+
+    def urls(self) -> list[str]:
+        """Where events are posted to, whether anybody is there or not."""
+        return [dispatcher.url for dispatcher in self.dispatchers]
+
+    async def endpoint(self, name: str, nature: Nature = Nature.QUICK) -> Endpoint:
+        """One more subscriber, which listens."""
+        endpoint = Endpoint(name, nature, self.history, self._chance)
+        await endpoint.start()
+        self.endpoints[name] = endpoint
+        return endpoint
+
+    def write(self) -> None:
+        """Have the channels and subscriptions that there are now."""
+        write_documents(
+            self._file,
+            *(channel(name, arguments) for name, arguments in self.channels.items()),
+            *(
+                each.document
+                for each in self.subscriptions.values()
+                if each.channel in self.channels
+            ),
+        )
+
+    def want(self, *wanted: Subscription) -> None:
+        """Note that events may come to these from now on, and take them into what is wanted."""
+        for each in wanted:
+            self.subscriptions[each.name] = each
+            self.history.add(
+                Wanted(
+                    at=time.monotonic(),
+                    subscription=each.name,
+                    channel=each.channel,
+                    address=each.address,
+                    punctual=each.endpoint.nature is Nature.QUICK,
+                )
+            )
+
+    def give_up(self, *gone: Subscription, is_owed: bool) -> None:
+        """Note that these are about to be removed, and take them out of what is wanted."""
+        for each in gone:
+            del self.subscriptions[each.name]
+            self._note_unwanted(each, is_owed=is_owed)
+
+    async def wait_subscribed(self, *names: str) -> None:
+        """Wait until a dispatcher has their durables open; from then on events are owed."""
+        waiting = set(names)
+        async with self._patience(f"subscribing {', '.join(names)}"):
+            while waiting:
+                for found in await self._described():
+                    for name in waiting & found.keys():
+                        if found[name]["durableState"] == "open":
+                            waiting.discard(name)
+                            self.history.add(Subscribed(at=time.monotonic(), subscription=name))
+                await asyncio.sleep(0.1)
+
+    async def wait_removed(self, *gone: Subscription) -> None:
+        """Wait until no dispatcher delivers to these any more."""
+        await self._wait_for_all(
+            f"removing {', '.join(each.name for each in gone)}",
+            lambda found: not any(_delivers(found, each) for each in gone),
+        )
+        for each in gone:
+            self._note_removed(each)
+
+    async def retarget(self, name: str, endpoint: Endpoint) -> None:
+        """Move a subscription to another address; return when the old one gets nothing more."""
+        old = self.subscriptions[name]
+        new = Subscription(name, old.channel, endpoint, old.uid)
+        self.want(new)
+        self._note_unwanted(old, is_owed=True)
+        self.write()
+        await self._wait_for_all(
+            f"retargeting {name}", lambda found: found.get(name, {}).get("subscriber") == new.url
+        )
+        self._note_removed(old)
+
+    async def ready(self) -> None:
+        """Wait until every process runs and one dispatcher delivers."""
+        await asyncio.gather(*(each.wait_ready() for each in self.dispatchers))
+
+        def delivers(found: Mapping[str, Any]) -> bool:
+            wanted = [each.name for each in self.subscriptions.values()]
+            return all(found.get(name, {}).get("durableState") == "open" for name in wanted)
+
+        async with self._patience("waiting for a dispatcher that delivers"):
+            while not any(delivers(found) for found in await self._described()):  # noqa: ASYNC110  polled
+                await asyncio.sleep(0.1)
+
+    def mend(self) -> None:
+        """End what may be wrong with connections and subscribers."""
+        self.proxy.release()
+        for endpoint in self.endpoints.values():
+            endpoint.be(Trouble.NONE)
+
+    def _note_unwanted(self, subscription: Subscription, *, is_owed: bool) -> None:
+        self.history.add(
+            Unwanted(
+                at=time.monotonic(),
+                subscription=subscription.name,
+                address=subscription.address,
+                is_owed=is_owed,
+            )
+        )
+
+    def _note_removed(self, subscription: Subscription) -> None:
+        self.history.add(
+            Removed(
+                at=time.monotonic(), subscription=subscription.name, address=subscription.address
+            )
+        )
+
+    async def _wait_for_all(self, what: str, holds: Callable[[Mapping[str, Any]], bool]) -> None:
+        """Wait until something holds of what each running dispatcher says."""
+        async with self._patience(what):
+            for dispatcher in self.dispatchers:
+                while not await self._is_dead_or(dispatcher, holds):  # noqa: ASYNC110  it is polled
+                    await asyncio.sleep(0.1)
+
+    async def _is_dead_or(
+        self, dispatcher: DispatcherProcess, holds: Callable[[Mapping[str, Any]], bool]
+    ) -> bool:
+        if not dispatcher.is_running:
+            return True
+        found = await _describe(dispatcher)
+        return found is not None and holds(found)
+
+    async def _described(self) -> list[Mapping[str, Any]]:
+        """What each dispatcher that answers says."""
+        answers = await asyncio.gather(*(_describe(each) for each in self.dispatchers))
+        return [answer for answer in answers if answer is not None]
+
+    @contextlib.asynccontextmanager
+    async def _patience(self, what: str) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(_APPLIED_SECONDS):
+                yield
+        except TimeoutError:
+            raise NotApplied(f"{what}: {await self._described()}") from None
+
+
+async def _describe(dispatcher: DispatcherProcess) -> Mapping[str, Any] | None:
+    """What it says of its subscriptions, by name; None if it does not answer or has no channels."""
+    try:
+        status = await dispatcher.status()
+    except (OSError, ValueError):
+        return None
+    channels = status["channels"]
+    if not channels:
+        return None
+    return {
+        found["subscription"].partition("/")[2]: found
+        for each in channels
+        for found in each["subscriptions"]
+    }
+
+
+def _delivers(found: Mapping[str, Any], subscription: Subscription) -> bool:
+    return found.get(subscription.name, {}).get("state") in ("active", "failing")
+
+
+@contextlib.asynccontextmanager
+async def running(
+    folder: Path, history: History, chance: random.Random, *, dispatchers: int = 1
+) -> AsyncIterator[System]:
+    """Start everything, wait until all is subscribed, and end it, whatever happens."""
+    async with contextlib.AsyncExitStack() as stack:
+        server = NatsStreamingServer(folder / "server", store="FILE", streaming=HEARTBEATS)
+        stack.push_async_callback(server.kill)
+        await server.start()
+        proxy = await stack.enter_async_context(Proxy(server.port))
+        processes = [
+            DispatcherProcess(
+                folder / "channels.yaml",
+                proxy.url,
+                server.cluster_id,
+                folder / f"dispatcher-{number}.log",
+                flags=(
+                    "--log-format=json",
+                    "--answer-timeout=5s",
+                    f"--removal-grace={GRACE:g}s",
+                    f"--state-dir={folder / f'state-{number}'}",
+                ),
+            )
+            for number in range(dispatchers)
+        ]
+        for process in processes:
+            stack.push_async_callback(process.kill)
+        system = System(folder, history, server, proxy, processes, chance)
+        stack.push_async_callback(_stop_all, system.endpoints)
+        for name, of_channel, nature in SUBSCRIBERS:
+            system.want(Subscription(name, of_channel, await system.endpoint(name, nature)))
+        system.write()
+        for process in processes:
+            await process.launch()
+        await system.ready()
+        await system.wait_subscribed(*system.subscriptions)
+        yield system
+
+
+async def _stop_all(endpoints: Mapping[str, Endpoint]) -> None:
+    for endpoint in endpoints.values():
+        await endpoint.stop()
