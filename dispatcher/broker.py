@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import nats_streaming
-from contract.resources import Start
+from dispatcher.beginning import Beginning
 from dispatcher.durable import Durable, DurableName, DurableOptions
 from dispatcher.link import Link
 from dispatcher.metrics import Metrics
@@ -148,7 +148,7 @@ class Broker:
     def durable(
         self,
         name: DurableName,
-        start: Start,
+        beginning: Beginning,
         options: DurableOptions,
         receive: Callable[[StoredMessage], None],
     ) -> Durable:
@@ -163,16 +163,35 @@ class Broker:
             raise ValueError(f"the durable {name} is taken")
         durable = self._durables.get(name)
         if durable is not None:
-            durable.want_again(start, options, receive)
+            durable.want_again(beginning, options, receive)
             return durable
-        durable = self._durables[name] = Durable(name, start, options, receive, self._gate)
+        durable = self._durables[name] = Durable(name, beginning, options, receive, self._gate)
         if self.delivering.connection is not None:
             durable.connect(self.delivering.connection)
         return durable
 
+    def has(self, name: DurableName) -> bool:
+        """Whether it is known here: wanted, or to be removed."""
+        return name in self._durables
+
+    def note_known(self, name: DurableName) -> None:
+        """The server knows this durable: another process has opened it."""
+        durable = self._durables.get(name)
+        if durable is not None:
+            durable.note_known()
+
+    def give_up(self, name: DurableName) -> bool:
+        """Another process has unsubscribed this durable; whether it is known here.
+
+        Without a session, that is: who has it decides alone, and removes it in its time.
+        """
+        durable = self._durables.get(name)
+        if durable is not None and self.delivering.connection is None:
+            durable.give_up()
+        return durable is not None
+
     async def removed(self, durable: Durable) -> bool:
-        """Have a durable removed and wait for it; False if it is wanted again meanwhile."""
-        durable.remove()
+        """Wait until a durable that is to be removed is; False if it is wanted again meanwhile."""
         if not await durable.wait_removed():
             return False
         if self._durables.get(durable.name) is durable:

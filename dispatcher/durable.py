@@ -14,20 +14,17 @@ from dataclasses import dataclass, replace
 import structlog
 
 import nats_streaming
-from contract.resources import DeliveryPolicy, Start, StartKind
+from contract.resources import DeliveryPolicy
+from dispatcher.beginning import Beginning
 from dispatcher.subscription import Acknowledger, StoredMessage, concurrency
 from dispatcher.tasks import BackgroundTasks
-from nats_streaming import Connection, NatsStreamingError, StartAt, SubscriptionOptions
+from nats_streaming import Connection, NatsStreamingError, SubscriptionOptions
 
 log = structlog.get_logger(__name__)
 
 _FIRST_WAIT = 0.2
 _LONGEST_WAIT = 30.0
 """Seconds before another try after a refusal: doubled from the first to the longest."""
-
-_START_MARGIN = 2.5
-"""Seconds that a start by time looks further back: longer than a request may be on its way, since
-an event that is stored meanwhile must not be missed. A few older ones do no harm."""
 
 
 class DurableState(enum.Enum):
@@ -66,7 +63,7 @@ class Durable:
 
     Args:
         name: Which one.
-        start: Where it starts if the server does not know it yet.
+        beginning: Where it starts if the server does not know it yet.
         options: MaxInflight and AckWait.
         receive: Called with each message.
         gate: Bounds how many durables talk to the server at once.
@@ -75,7 +72,7 @@ class Durable:
     def __init__(
         self,
         name: DurableName,
-        start: Start,
+        beginning: Beginning,
         options: DurableOptions,
         receive: Callable[[StoredMessage], None],
         gate: asyncio.Semaphore,
@@ -89,8 +86,7 @@ class Durable:
         """When it was first open since it is wanted (monotonic seconds)."""
         self._gate = gate
         self._changed = asyncio.Event()
-        self._start: Start | None = start
-        self._wanted_since = time.monotonic()
+        self._beginning = beginning
         self._alive_at: float | None = None
         self._options = options
         self._receive = receive
@@ -143,21 +139,31 @@ class Durable:
         self._removal = True
         self._work()
 
-    def forgo_start(self) -> None:
-        """If it was never open here: begin with what comes next if the server does not know it.
-
-        Then another replica has given up this durable, and its successor has the position.
-        """
+    def note_known(self) -> None:
+        """The server knows it: another process has opened it."""
         if self.opened_at is None:
-            self._start = None
+            self._beginning = self._beginning.known()
+
+    def give_up(self) -> None:
+        """Be removed without more ado: another process has unsubscribed it."""
+        self._removal = True
+        if self.state is DurableState.CLOSED:
+            self._set_state(DurableState.REMOVED)
+
+    def forgo_beginning(self) -> None:
+        """Be succeeded by another; see ``Beginning.forgone``."""
+        if self.opened_at is None:
+            self._beginning = self._beginning.forgone()
 
     def want_again(
-        self, start: Start, options: DurableOptions, receive: Callable[[StoredMessage], None]
+        self,
+        beginning: Beginning,
+        options: DurableOptions,
+        receive: Callable[[StoredMessage], None],
     ) -> None:
         """Be wanted after ``remove``: with its position, if the server still knows it."""
         self._removal = False
-        self._start = start
-        self._wanted_since = time.monotonic()
+        self._beginning = beginning
         self._alive_at = self.opened_at = None
         self._options = options
         self._receive = receive
@@ -170,6 +176,10 @@ class Durable:
 
     async def wait_open(self) -> None:
         while self.state is not DurableState.OPEN:
+            await self._change()
+
+    async def wait_open_or_gone(self) -> None:
+        while self.state is DurableState.CLOSED:
             await self._change()
 
     async def wait_removed(self) -> bool:
@@ -280,45 +290,14 @@ class Durable:
         self._reopened = reopenings
         if self.opened_at is None:
             self.opened_at = time.monotonic()
+            self._beginning.on_open()
         self._set_state(DurableState.OPEN)
 
     def _subscription_options(self) -> SubscriptionOptions:
         return SubscriptionOptions(
             durable=self.name.durable,
-            start=self._start_at(),
+            start=self._beginning.start_at(self._alive_at),
             max_inflight=self._options.max_inflight,
             ack_wait=self._options.ack_wait,
             manual_ack=True,
         )
-
-    def _start_at(self) -> StartAt:
-        """Where to start if the server does not know this durable.
-
-        It knew it once if it was open before: then its store was wiped, and what was stored since
-        it was last known to live must not be missed. ``new`` means new since it was wanted, not
-        since this request came through.
-        """
-        if self._alive_at is not None:
-            return _since(self._alive_at)
-        start = self._start
-        if start is None:
-            return StartAt.new_only()
-        match start.kind:
-            case StartKind.NEW:
-                return _since(self._wanted_since)
-            case StartKind.FIRST:
-                return StartAt.first()
-            case StartKind.LAST:
-                return StartAt.last_received()
-            case StartKind.SEQUENCE:
-                return StartAt.sequence(int(start.value))
-            case StartKind.TIME:
-                return StartAt.time(start.value)
-            case StartKind.AGO:
-                return _since(self._wanted_since - start.value)
-
-
-def _since(monotonic: float) -> StartAt:
-    """From a moment on; how long ago that is, is computed when the request is sent."""
-    ago = time.monotonic() - monotonic
-    return StartAt.time(time.time() - ago - _START_MARGIN)

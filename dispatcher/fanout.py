@@ -3,27 +3,30 @@
 A subscriber that goes is not delivered to from that moment on, but its durable is kept for a
 grace: a Subscription is often deleted and made again under the same name, and then takes over the
 position of its predecessor (``dispatcher.handover``). When its whole channel is deleted there is no
-grace. What is to be removed is remembered over restarts (``dispatcher.removals``).
+grace. Every durable is recorded from the moment when it is wanted until the server has forgotten
+it (``dispatcher.records``), so that any process goes on where another one ended.
 """
 
 import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import structlog
 
-from contract.resources import Channel, Problem, ResourceName, Subscriber
+from contract.resources import Channel, Problem, ResourceName, Start, Subscriber
 from dispatcher.attempts import Attempts, Plan
+from dispatcher.beginning import Beginning
 from dispatcher.broker import Broker
-from dispatcher.durable import Durable, DurableName, DurableOptions
+from dispatcher.durable import DurableName, DurableOptions
 from dispatcher.egress.client import Egress
 from dispatcher.flow import ByteBudget
 from dispatcher.handover import hand_over
 from dispatcher.member import Member, MemberKey, make_plan
 from dispatcher.metrics import Metrics
-from dispatcher.removals import Removal, Removals
+from dispatcher.records import Record, Records
 from dispatcher.subscription import Subscription
 from dispatcher.tasks import BackgroundTasks, cancel
 
@@ -47,23 +50,17 @@ class Fanout:
         egress: Posts the events.
         metrics: Gets an entry for each subscription.
         max_bytes: Of events that all subscriptions together hold in memory.
-        removals: Durables that are not wanted any more, also those of a former process.
+        records: Every durable that there may be, those of former and of other processes included.
     """
 
     def __init__(
-        self,
-        broker: Broker,
-        egress: Egress,
-        metrics: Metrics,
-        max_bytes: int,
-        removals: Removals,
+        self, broker: Broker, egress: Egress, metrics: Metrics, max_bytes: int, records: Records
     ) -> None:
         self._broker = broker
         self._egress = egress
         self._metrics = metrics
         self._budget = ByteBudget(max_bytes)
-        self._removals = removals
-        self._is_restored = False
+        self._records = records
         self._applied: dict[ResourceName, _Applied] = {}
         self._deleted: set[ResourceName] = set()
         self._members: dict[MemberKey, Member] = {}
@@ -85,10 +82,9 @@ class Fanout:
             channels: A channel that is the same object as before is not looked at again.
             deleted: The durables of their subscribers are removed at once.
         """
-        if not self._is_restored:
-            self._is_restored = True
-            self._restore()
         deleted = deleted or {}
+        for name, given_up in self._records.take_news().items():
+            self._take_news(channels.get(name) or Channel(name, ()), given_up)
         members: defaultdict[ResourceName, list[Member]] = defaultdict(list)
         for member in self._members.values():
             members[member.key.channel].append(member)
@@ -106,8 +102,50 @@ class Fanout:
             if key.channel in deleted:
                 self._end_now(member)
             elif member.grace is None:
-                self._begin_grace(member)
+                self._begin_grace(member, self._records.grace)
         return [problem for each in applied.values() for problem in each.problems]
+
+    def _take_news(self, channel: Channel, given_up: set[str]) -> None:
+        """Go on where another process ended: with what it has done, and with what it has not."""
+        for durable in given_up:
+            if not self._broker.give_up(DurableName(channel.subject, durable)):
+                self._records.forget(channel.name, durable)
+        for member in tuple(self._members.values()) if given_up else ():
+            if member.grace is not None and all(each.is_leaving for each in member.durables):
+                self._end_now(member)
+        wanted = {subscriber.durable for subscriber in channel.subscribers}
+        left: defaultdict[ResourceName, list[Record]] = defaultdict(list)
+        for record in self._records.of(channel.name):
+            name = DurableName(channel.subject, record.durable)
+            if record.since is None:
+                self._broker.note_known(name)
+            if record.durable not in wanted and not self._broker.has(name):
+                left[record.ref].append(record)
+        for ref, records in left.items():
+            self._keep_left(channel, ref, records)
+
+    def _keep_left(self, channel: Channel, ref: ResourceName, records: list[Record]) -> None:
+        """Keep what is left of a Subscription, for it may come back and inherit the backlog.
+
+        Several durables are left if it came back before, more than once, and that was cut short.
+        Together those that were ever open have everything; without any, the first one has.
+        """
+        heirless = [each for each in records if each.since is None] or records[:1]
+        dues = [each.due for each in heirless if each.due is not None]
+        wait = max(0.0, max(dues) - time.time()) if dues else self._records.grace
+        self._begin_grace(self._add_left(channel, ref, heirless), wait)
+        for record in records:
+            if record not in heirless:
+                alone = ResourceName(ref.namespace, record.durable)
+                self._end_now(self._add_left(channel, alone, [record]))
+
+    def _add_left(self, channel: Channel, ref: ResourceName, records: list[Record]) -> Member:
+        key = MemberKey(channel.name, ref)
+        if key in self._members:
+            key = MemberKey(channel.name, ResourceName(ref.namespace, records[0].durable))
+        subscriber = Subscriber(ref, uid=records[0].durable)
+        left = replace(channel, policy=replace(channel.policy, start=Start()))
+        return self._add(key, left, subscriber, make_plan(left, subscriber)[0], *records)
 
     def _apply_channel(self, channel: Channel, members: list[Member]) -> _Applied:
         before = self._applied.get(channel.name)
@@ -126,7 +164,7 @@ class Fanout:
                 message = f"its uid {subscriber.durable} is that of another subscriber"
                 problems.append(Problem(f"Subscription {subscriber.ref}", "metadata.uid", message))
             else:
-                self._add(key, channel, subscriber, plan)
+                self._add(key, channel, subscriber, plan, self._want(channel, subscriber))
         return _Applied(channel, keys, tuple(problems))
 
     def _rename(self, channel: Channel, members: list[Member], wanted: set[MemberKey]) -> None:
@@ -145,44 +183,44 @@ class Fanout:
         for subscriber in channel.subscribers:
             key = MemberKey(channel.name, subscriber.ref)
             if key not in self._members:
-                self._add(key, channel, subscriber, make_plan(channel, subscriber)[0])
+                plan, _ = make_plan(channel, subscriber)
+                self._add(key, channel, subscriber, plan, self._want(channel, subscriber))
 
-    def _restore(self) -> None:
-        """Go on with the removals of a former process; those wanted again come back after this."""
-        for removal in self._removals:
-            subscriber = Subscriber(removal.ref, uid=removal.durable)
-            key = MemberKey(removal.channel, removal.ref)
-            if key in self._members:  # its second predecessor: of no more use
-                key = MemberKey(
-                    removal.channel, ResourceName(removal.ref.namespace, removal.durable)
-                )
-            channel = Channel(removal.channel, (), (subscriber,))
-            member = self._add(key, channel, subscriber, make_plan(channel, subscriber)[0])
-            self._begin_grace(member, removal.wait)
+    def _want(self, channel: Channel, subscriber: Subscriber) -> Record:
+        return self._records.want(channel.name, subscriber.ref, subscriber.durable, time.time())
 
-    def _add(self, key: MemberKey, channel: Channel, subscriber: Subscriber, plan: Plan) -> Member:
+    def _add(
+        self, key: MemberKey, channel: Channel, subscriber: Subscriber, plan: Plan, *records: Record
+    ) -> Member:
         name = f"{key.ref} of channel {key.channel}"
         metrics = self._metrics.subscription(channel.name, subscriber)
         attempts = Attempts(name, plan, self._egress, metrics)
         subscription = Subscription(name, attempts, metrics, self._budget)
-        durable = self._broker.durable(
-            DurableName(channel.subject, subscriber.durable),
-            channel.policy.start,
-            DurableOptions.of(channel.policy),
-            subscription.receive,
-        )
-        subscription.durables = (durable,)
-        member = self._members[key] = Member(key, subscriber, subscription, durable)
+        durables = [
+            self._broker.durable(
+                DurableName(channel.subject, record.durable),
+                Beginning(
+                    channel.policy.start,
+                    _monotonic(record.since),
+                    record.since is None,
+                    partial(self._records.note_open, channel.name, record.durable),
+                ),
+                DurableOptions.of(channel.policy),
+                subscription.receive,
+            )
+            for record in records
+        ]
+        member = self._members[key] = Member(key, subscriber, subscription, *durables)
         log.info("subscription added", subscription=name, durable=subscriber.durable)
         return member
 
     def _update(self, member: Member, channel: Channel, subscriber: Subscriber, plan: Plan) -> None:
         subscription = member.subscription
         came_back = member.grace is not None
+        record = self._want(channel, subscriber)
         if member.grace is not None:
             member.grace.cancel()
             member.grace = None
-            self._removals.forget(member.key.channel, member.durable.name.durable)
             subscription.resume(plan)
             log.info("subscription is back within its grace", subscription=subscription.name)
         elif plan != subscription.plan:
@@ -194,42 +232,40 @@ class Fanout:
             durable.change(DurableOptions.of(channel.policy))
             if came_back:
                 durable.reopen()
-        if member.durable.name.durable != subscriber.durable and (
-            member.handover is None or member.handover.done()
+        if (
+            member.durables != (member.durable,)
+            or member.durable.name.durable != subscriber.durable
         ):
-            self._begin_handover(member)
+            self._begin_handover(member, _monotonic(record.since))
 
-    def _begin_handover(self, member: Member) -> None:
-        member.changed_at = time.monotonic()
-        self._remember(member, member.durable, 0.0)
+    def _begin_handover(self, member: Member, wanted_since: float) -> None:
+        if member.handover is not None and not member.handover.done():
+            return
+        member.changed_at = wanted_since
         member.handover = self._tasks.start(
             self._hand_over(member), f"handover {member.subscription.name}"
         )
 
     async def _hand_over(self, member: Member) -> None:
-        """Move the position to the durable of the present uid, until they are the same."""
-        while member.durable.name.durable != member.subscriber.durable:
-            old = member.durable.name
-            name = DurableName(old.subject, member.subscriber.durable)
-            await hand_over(self._broker, member, name)
-            self._removals.forget(member.key.channel, old.durable)
+        """Move the position to the durable of the present uid, until there is no other."""
+        channel = member.key.channel
+        while not member.is_handed_over:
+            name = DurableName(member.durable.name.subject, member.subscriber.durable)
+            olds = [durable for durable in member.durables if durable.name != name]
+            for old in olds:
+                self._records.dismiss(channel, old.name.durable, self._records.grace)
+            note_open = partial(self._records.note_open, channel, name.durable)
+            await hand_over(self._broker, member, name, note_open)
+            for old in olds:
+                self._records.forget(channel, old.name.durable)
             log.info(
                 "durable handed over", subscription=member.subscription.name, durable=name.durable
             )
 
-    def _remember(self, member: Member, durable: Durable, wait: float) -> None:
-        self._removals.remember(
-            Removal(
-                member.key.channel, member.subscriber.ref, durable.name.durable, time.time() + wait
-            )
-        )
-
-    def _begin_grace(self, member: Member, wait: float | None = None) -> None:
-        """Keep the durable for so many seconds more; None for the usual grace."""
-        grace = self._removals.grace if wait is None else wait
+    def _begin_grace(self, member: Member, grace: float) -> None:
+        """Keep the durable for so many seconds more."""
         member.subscription.pause()
-        for durable in member.durables:
-            self._remember(member, durable, grace)
+        self._dismiss(member, grace)
         member.grace = asyncio.get_running_loop().call_later(grace, self._end_grace, member)
         log.info(
             "subscription removed, its durable is kept for a grace",
@@ -242,12 +278,19 @@ class Fanout:
         if member.grace is not None:
             member.grace.cancel()
         member.subscription.pause()
-        for durable in member.durables:
-            self._remember(member, durable, 0.0)
+        self._dismiss(member, 0.0)
         self._end_grace(member)
+
+    def _dismiss(self, member: Member, grace: float) -> None:
+        for durable in member.durables:
+            self._records.dismiss(member.key.channel, durable.name.durable, grace)
 
     def _end_grace(self, member: Member) -> None:
         del self._members[member.key]
+        if member.handover is not None:
+            member.handover.cancel()
+        for durable in member.durables:
+            durable.remove()  # now, for it may be wanted again before the task runs
         self._tasks.start(self._remove(member), f"removal {member.subscription.name}")
 
     async def _remove(self, member: Member) -> None:
@@ -257,7 +300,7 @@ class Fanout:
         self._metrics.forget_subscription(member.key.channel, member.counted_as)
         for durable in member.durables:
             if await self._broker.removed(durable):
-                self._removals.forget(member.key.channel, durable.name.durable)
+                self._records.forget(member.key.channel, durable.name.durable)
                 log.info("durable unsubscribed", durable=str(durable.name))
 
     async def drain(self) -> None:
@@ -276,3 +319,9 @@ class Fanout:
         for member in self._members.values():
             if member.grace is not None:
                 member.grace.cancel()
+
+
+def _monotonic(epoch: float | None) -> float:
+    """A moment on the clock that does not jump; None is now."""
+    ago = 0.0 if epoch is None else time.time() - epoch
+    return time.monotonic() - max(0.0, ago)

@@ -7,9 +7,11 @@ settled is recognised by the window and only acknowledged.
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 from contract.resources import Start, StartKind
+from dispatcher.beginning import Beginning
 from dispatcher.broker import Broker
 from dispatcher.durable import Durable, DurableName, DurableOptions
 from dispatcher.subscription import Subscription
@@ -19,40 +21,63 @@ _COMPLETE_AFTER = 2.0
 
 
 class Successive(Protocol):
-    """Whoever has a durable that may be succeeded by another."""
+    """Whoever has durables that may be succeeded by another."""
 
-    durable: Durable
-    successor: Durable | None
     subscription: Subscription
     changed_at: float
     """When another durable became wanted (monotonic seconds)."""
 
+    @property
+    def durables(self) -> tuple[Durable, ...]: ...
 
-async def hand_over(broker: Broker, owner: Successive, name: DurableName) -> None:
-    """Open the durable ``name`` at the position of ``owner.durable`` and remove the old one.
+    def use(self, *durables: Durable) -> None: ...
 
-    Events go on to be delivered meanwhile. When this is cancelled both durables may exist, as
-    ``owner.durable`` and ``owner.successor``.
+
+async def hand_over(
+    broker: Broker, owner: Successive, name: DurableName, on_open: Callable[[], None]
+) -> None:
+    """Open the durable ``name`` at the position of those of ``owner``, and remove these.
+
+    There are several if a former handover was cut short. Events go on to be delivered meanwhile.
+    When this is cancelled both the old and the new may exist, as ``owner.durables``.
+
+    Args:
+        broker: Keeps the durables.
+        owner: Gets the new one.
+        name: Of the new one.
+        on_open: Called when the new one is open.
     """
-    old, subscription = owner.durable, owner.subscription
-    old.forgo_start()
-    await old.wait_open()
-    opened_at = old.opened_at or time.monotonic()
-    await asyncio.sleep(max(0.0, opened_at + _COMPLETE_AFTER - time.monotonic()))
-    await broker.wait_free(name)
-    new = broker.durable(
-        name,
-        position(subscription, min(opened_at, owner.changed_at)),
-        DurableOptions.of(subscription.plan.policy),
-        subscription.receive,
-    )
-    owner.successor = new
-    subscription.durables = (old, new)
+    before = owner.durables
+    opened = await _opened(before)
+    new = next((each for each in before if each.name == name), None)
+    if new is None:
+        await broker.wait_free(name)
+        since = min([owner.changed_at, *(at for at in opened if at is not None)])
+        new = broker.durable(
+            name,
+            Beginning(position(owner.subscription, since), time.monotonic(), on_open=on_open),
+            DurableOptions.of(owner.subscription.plan.policy),
+            owner.subscription.receive,
+        )
+    olds = tuple(each for each in before if each is not new)
+    owner.use(*olds, new)
     await new.wait_open()
-    owner.durable, owner.successor = new, old
-    await broker.removed(old)
-    subscription.durables = (new,)
-    owner.successor = None
+    owner.use(new, *olds)
+    for old in olds:
+        old.remove()
+    await asyncio.gather(*(broker.removed(old) for old in olds))
+    owner.use(new)
+
+
+async def _opened(durables: tuple[Durable, ...]) -> list[float | None]:
+    """Wait until all that is pending has come; gives when each was opened (monotonic seconds)."""
+    for durable in durables:
+        durable.forgo_beginning()
+    await asyncio.gather(*(durable.wait_open_or_gone() for durable in durables))
+    opened = [durable.opened_at for durable in durables]
+    complete = max((at + _COMPLETE_AFTER for at in opened if at is not None), default=0.0)
+    await asyncio.sleep(max(0.0, complete - time.monotonic()))
+    return opened
 
 
 def position(subscription: Subscription, since: float) -> Start:

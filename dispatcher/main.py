@@ -23,7 +23,7 @@ from dispatcher.fanout import Fanout
 from dispatcher.ingress.context import Services
 from dispatcher.ingress.server import Ingress
 from dispatcher.metrics import Metrics
-from dispatcher.removals import Removals
+from dispatcher.records import Records
 from dispatcher.reporting.channel_status import ChannelStatus
 from dispatcher.reporting.wanted_status import WantedStatus
 from dispatcher.settings import PROGRAM, Settings, SettingsError
@@ -59,7 +59,7 @@ class Dispatcher:
     Args:
         settings: Of the process.
         source: Says which channels and subscribers are wanted.
-        removals: Durables that are not wanted any more.
+        records: Every durable that there may be.
         cluster: Where people are told what becomes of their channels; None without Kubernetes.
 
     Raises:
@@ -70,12 +70,12 @@ class Dispatcher:
         self,
         settings: Settings,
         source: Source,
-        removals: Removals,
+        records: Records,
         cluster: Cluster | None = None,
     ) -> None:
         self._settings = settings
         self._source = source
-        self._removals = removals
+        self._records = records
         self._metrics = Metrics()
         self._channels: dict[ResourceName, Channel] = {}
         self._problems: list[Problem] = []
@@ -87,7 +87,7 @@ class Dispatcher:
             self._egress,
             self._metrics,
             settings.delivery.max_buffered_bytes,
-            removals,
+            records,
         )
         self._routes = Channels()
         services = Services(
@@ -114,7 +114,7 @@ class Dispatcher:
             self._broker.start()
             log.info("listening", host=settings.listen.host, port=port)
             working = asyncio.create_task(self._source.run(self._apply), name="source")
-            remembering = asyncio.create_task(self._removals.run(), name="removals")
+            remembering = asyncio.create_task(self._records.run(), name="records")
             ready = asyncio.create_task(self._tell_ready(), name="ready")
             reporting = asyncio.create_task(self._report(), name="reports")
             stopping = asyncio.create_task(_wait(stop), name="stop")
@@ -139,7 +139,7 @@ class Dispatcher:
     async def _close(self) -> None:
         await self._ingress.close()
         await self._fanout.close()
-        await self._removals.write()
+        await self._records.write()
         await self._broker.close()
         await self._egress.close()
         await self._admin.close()
@@ -222,16 +222,16 @@ async def serve(settings: Settings) -> None:
         SettingsError, OSError: it cannot start like this.
     """
     folder = StateFolder(settings.source.state_dir)
-    removals = Removals(folder, settings.delivery.removal_grace)
+    records = Records(folder, settings.delivery.removal_grace)
     source: Source
     if settings.source.kubernetes:
         client = KubeClient(connection_info, field_manager=PROGRAM.name)
         cluster = Cluster(client, ChannelTable(settings.defaults))
-        source = KubernetesSource(client, cluster.channels, folder, removals.released)
+        source = KubernetesSource(client, cluster.channels, folder, records.released)
     else:
         cluster = None
         source = FileSource(settings.source.channels, settings.defaults)
-    dispatcher = Dispatcher(settings, source, removals, cluster)
+    dispatcher = Dispatcher(settings, source, records, cluster)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

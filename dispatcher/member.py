@@ -22,37 +22,55 @@ class MemberKey:
 
 
 class Member:
-    """A subscriber of a channel with what works for it."""
+    """A subscriber of a channel with what works for it.
+
+    Args:
+        key: Changes when the Subscription gets another name.
+        subscriber: Changes when it is made anew.
+        subscription: Delivers what its durables receive.
+        durables: One, or those that hand over to each other; the first is the one to stay.
+    """
 
     __slots__ = (
         "changed_at",
         "counted_as",
-        "durable",
+        "durables",
         "grace",
         "handover",
         "key",
         "subscriber",
         "subscription",
-        "successor",
     )
 
     def __init__(
-        self, key: MemberKey, subscriber: Subscriber, subscription: Subscription, durable: Durable
+        self,
+        key: MemberKey,
+        subscriber: Subscriber,
+        subscription: Subscription,
+        *durables: Durable,
     ) -> None:
         self.key = key
         self.subscriber = subscriber
         self.counted_as = subscriber
         self.subscription = subscription
-        self.durable = durable
-        self.successor: Durable | None = None
         self.grace: asyncio.TimerHandle | None = None
         self.handover: asyncio.Task[None] | None = None
         self.changed_at = 0.0
+        self.use(*durables)
 
     @property
-    def durables(self) -> tuple[Durable, ...]:
-        """One, or two while one hands over to another."""
-        return (self.durable,) if self.successor is None else (self.durable, self.successor)
+    def durable(self) -> Durable:
+        return self.durables[0]
+
+    @property
+    def is_handed_over(self) -> bool:
+        """Whether it has the durable of its subscriber, and no other."""
+        return [each.name.durable for each in self.durables] == [self.subscriber.durable]
+
+    def use(self, *durables: Durable) -> None:
+        """Have these and no others."""
+        self.durables = durables
+        self.subscription.durables = durables
 
 
 def make_plan(channel: Channel, subscriber: Subscriber) -> tuple[Plan, list[Problem]]:

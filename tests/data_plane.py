@@ -13,7 +13,7 @@ from dispatcher.event import encode
 from dispatcher.fanout import Fanout
 from dispatcher.limits import EgressLimits
 from dispatcher.metrics import Metrics
-from dispatcher.removals import Removals
+from dispatcher.records import Records
 from dispatcher.state_folder import StateFolder
 from nats_streaming import ConnectionOptions, NatsOptions
 from tests.servers import NatsStreamingServer
@@ -51,9 +51,9 @@ class DataPlane:
         options = connection_options(server, client_id)
         self.broker = Broker(options, "publisher", self.metrics)
         self.egress = Egress(EgressLimits())
-        removals = Removals(StateFolder(state_dir), grace)
-        self.removals = removals
-        self.fanout = Fanout(self.broker, self.egress, self.metrics, 64 * MIB, removals)
+        records = Records(StateFolder(state_dir), grace)
+        self.records = records
+        self.fanout = Fanout(self.broker, self.egress, self.metrics, 64 * MIB, records)
         self.channel = ResourceName("default", client_id)
 
     @property

@@ -1,0 +1,81 @@
+"""Where a durable starts that NATS Streaming does not know.
+
+What was stored since a subscriber is wanted is owed to it, however long its durable could not be
+opened, and whichever process opens it in the end.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from contract.resources import Start, StartKind
+from nats_streaming import StartAt
+
+_MARGIN = 2.5
+"""Seconds that a start by time looks further back: longer than a request may be on its way, since
+an event that is stored meanwhile must not be missed. A few older ones do no harm."""
+
+
+def _nobody_cares() -> None:
+    """What to do when a durable is open, unless somebody wants to know."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """How a durable begins."""
+
+    start: Start | None
+    """None to begin with what comes next."""
+
+    wanted_since: float
+    """When it was first wanted (monotonic seconds), perhaps before this process began."""
+
+    was_open: bool = False
+    """Whether the server has known it, by another process."""
+
+    on_open: Callable[[], None] = _nobody_cares
+    """Called when it is open for the first time since it is wanted."""
+
+    def known(self) -> "Beginning":
+        """The same of a durable that the server knows by now."""
+        return replace(self, was_open=True)
+
+    def forgone(self) -> "Beginning":
+        """The beginning of a durable that is to be succeeded by another.
+
+        If the server has known it once and does not any more, another process has given it up, and
+        its successor has the position. What was never open keeps its beginning: nobody else knows.
+        """
+        return replace(self, start=None) if self.was_open else self
+
+    def start_at(self, alive_at: float | None) -> StartAt:
+        """Where to start if the server does not know the durable, as of now.
+
+        Args:
+            alive_at: When it was last known to be on the server (monotonic seconds), None if never
+                in this process. A server that does not know it any more has lost its store, and
+                what was stored since then must not be missed.
+        """
+        if alive_at is not None:
+            return _since(alive_at)
+        if self.start is None:
+            return StartAt.new_only()
+        match self.start.kind:
+            case StartKind.NEW:
+                return _since(self.wanted_since)
+            case StartKind.FIRST:
+                return StartAt.first()
+            case StartKind.LAST:
+                return StartAt.last_received()
+            case StartKind.SEQUENCE:
+                return StartAt.sequence(int(self.start.value))
+            case StartKind.TIME:
+                return StartAt.time(self.start.value)
+            case StartKind.AGO:
+                return _since(self.wanted_since - self.start.value)
+
+
+def _since(monotonic: float) -> StartAt:
+    """From a moment on; how long ago that is, is computed when the request is sent."""
+    ago = time.monotonic() - monotonic
+    return StartAt.time(max(0.0, time.time() - ago - _MARGIN))

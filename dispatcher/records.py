@@ -1,0 +1,254 @@
+"""Which durables there may be on the server, remembered until NATS Streaming has forgotten them.
+
+A durable is recorded as soon as it is wanted, with the time: what is stored before it could be
+opened is owed to it, whichever process opens it in the end. It stays recorded when it is wanted no
+more, until it is unsubscribed: a successor inherits its backlog, and nothing is left on the server
+for ever. Records are kept in the state folder; in a cluster on the Channels themselves, which
+outlive every pod and are seen by every replica (``dispatcher.sources.annotation``).
+"""
+
+import asyncio
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import structlog
+
+from contract.resources import ResourceName
+from dispatcher.state_folder import StateFolder
+
+log = structlog.get_logger(__name__)
+
+_FILE = "durables.json"
+_WRITE_AGAIN = 5.0
+"""Seconds until what could not be written is tried again."""
+
+_BETWEEN_WRITES = 0.05
+"""Seconds between two writes, for the file is written as a whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One durable."""
+
+    channel: ResourceName
+    ref: ResourceName
+    """The Subscription that it belongs to."""
+
+    durable: str
+    since: float | None = None
+    """When it was first wanted (seconds since the epoch); None once it has been open."""
+
+    due: float | None = None
+    """When it is to be removed (seconds since the epoch); None while it is wanted."""
+
+
+class Records:
+    """Every durable that is wanted or still to be removed.
+
+    Several processes may record the durables of one client id, each what it sees; only the one
+    that has the client id knows that one is open or unsubscribed. ``learn`` is told what is
+    recorded by all of them together, where that is known.
+
+    Args:
+        folder: Where they are kept for the next process.
+        grace: Seconds that the durable of a removed subscriber is kept.
+        patience: Seconds that a deleted Channel waits for its durables. Then it goes, if they are
+            recorded on disk; else it waits on.
+    """
+
+    def __init__(self, folder: StateFolder, grace: float, *, patience: float = 5.0) -> None:
+        self.grace = grace
+        self._folder = folder
+        self._patience = patience
+        self._all: dict[ResourceName, dict[str, Record]] = {}
+        for record in _read(folder):
+            self._all.setdefault(record.channel, {})[record.durable] = record
+        self._told: dict[ResourceName, Mapping[str, Record]] = {}
+        self._opened: set[tuple[ResourceName, str]] = set()
+        """Those that this process has opened."""
+        self._outdated: set[tuple[ResourceName, str]] = set()
+        """Those that this process has unsubscribed, while they are still told."""
+        self._given_up: dict[ResourceName, set[str]] = {name: set() for name in self._all}
+        self._changed_channels: set[ResourceName] = set()
+        self._version = 0
+        self._written = 0
+        self._changed = asyncio.Event()
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter([record for each in self._all.values() for record in each.values()])
+
+    def of(self, channel: ResourceName) -> list[Record]:
+        """In the order in which they became wanted."""
+        return list(self._all.get(channel, {}).values())
+
+    def get(self, channel: ResourceName, durable: str) -> Record | None:
+        return self._all.get(channel, {}).get(durable)
+
+    def want(self, channel: ResourceName, ref: ResourceName, durable: str, since: float) -> Record:
+        """Record that it is wanted.
+
+        Args:
+            channel: That it is of.
+            ref: The Subscription that it belongs to.
+            durable: Its name.
+            since: When it was first wanted, unless that is recorded.
+        """
+        before = self.get(channel, durable) or Record(channel, ref, durable, since)
+        record = replace(before, ref=ref, due=None)
+        self._put(record)
+        return record
+
+    def note_open(self, channel: ResourceName, durable: str) -> None:
+        """The server knows it from now on."""
+        record = self.get(channel, durable)
+        if record is not None:
+            self._opened.add((channel, durable))
+            self._put(replace(record, since=None))
+
+    def dismiss(self, channel: ResourceName, durable: str, seconds: float) -> None:
+        """It is wanted no more, and to be removed after so many seconds."""
+        record = self.get(channel, durable)
+        if record is not None:
+            self._put(replace(record, due=time.time() + seconds))
+
+    def forget(self, channel: ResourceName, durable: str) -> None:
+        """The server has forgotten it."""
+        if self._all.get(channel, {}).pop(durable, None) is not None:
+            self._opened.discard((channel, durable))
+            if not self._all[channel]:
+                del self._all[channel]
+            if durable in self._told.get(channel, {}):
+                self._outdated.add((channel, durable))
+            self._note(channel)
+
+    def learn(self, channel: ResourceName, told: Mapping[str, Record]) -> None:
+        """Take what is recorded by all processes; it may be older than what is known here.
+
+        What was recorded and is no more has been unsubscribed by another process, unless it is
+        wanted here.
+        """
+        before = self._told.get(channel, {})
+        if told is before:
+            return
+        self._told[channel] = told
+        for durable, record in told.items():
+            mine = self.get(channel, durable)
+            if (channel, durable) in self._outdated:
+                if mine is not None and mine.since == record.since:
+                    self._outdated.discard((channel, durable))
+            elif mine is None:
+                self._take(record)
+            elif mine.since != record.since and (channel, durable) not in self._opened:
+                self._take(replace(mine, since=record.since))
+        for durable in before.keys() - told.keys():
+            self._outdated.discard((channel, durable))
+            mine = self.get(channel, durable)
+            if mine is not None and mine.due is not None:
+                self._given_up.setdefault(channel, set()).add(durable)
+
+    def gone(self, channel: ResourceName) -> None:
+        """Nothing is told of the channel any more, for there is no place to record it."""
+        self._outdated -= {(channel, durable) for durable in self._told.pop(channel, {})}
+
+    def take_news(self) -> Mapping[ResourceName, set[str]]:
+        """The channels of which something was learnt since the last call; all known at first.
+
+        With the durables that another process has unsubscribed; they are recorded still.
+        """
+        news, self._given_up = self._given_up, {}
+        return news
+
+    async def changed_here(self) -> set[ResourceName]:
+        """Wait for what this process has recorded since the last call: the channels of that."""
+        while not self._changed_channels:
+            await self._change()
+        channels, self._changed_channels = self._changed_channels, set()
+        return channels
+
+    async def released(self, channel: ResourceName) -> None:
+        """Wait until no durable of a deleted Channel is left, or all are safely recorded."""
+        try:
+            async with asyncio.timeout(self._patience):
+                while channel in self._all:
+                    await self._change()
+        except TimeoutError:
+            while channel in self._all and not (
+                self._folder.keeps and self._written == self._version
+            ):
+                await self._change()
+
+    async def run(self) -> None:
+        """Write what changes to the folder, until cancelled."""
+        while True:
+            while self._written == self._version:
+                await self._change()
+            await asyncio.sleep(_BETWEEN_WRITES if await self.write() else _WRITE_AGAIN)
+
+    async def write(self) -> bool:
+        """Write now; whether it is safe, or there is no folder to write to."""
+        version = self._version
+        if (
+            self._folder.keeps
+            and version != self._written
+            and not await self._folder.write(_FILE, [_dump(record) for record in self])
+        ):
+            return False
+        if version != self._written:
+            self._written = version
+            self._changed.set()
+        return True
+
+    def _take(self, record: Record) -> None:
+        """Take what another process has recorded."""
+        self._all.setdefault(record.channel, {})[record.durable] = record
+        self._given_up.setdefault(record.channel, set())
+        self._version += 1
+
+    def _put(self, record: Record) -> None:
+        known = self._all.setdefault(record.channel, {})
+        if known.get(record.durable) != record:
+            known[record.durable] = record
+            self._note(record.channel)
+
+    def _note(self, channel: ResourceName) -> None:
+        self._version += 1
+        self._changed_channels.add(channel)
+        self._changed.set()
+
+    async def _change(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()
+
+
+def _dump(record: Record) -> dict[str, object]:
+    return {
+        "channel": [record.channel.namespace, record.channel.name],
+        "subscription": [record.ref.namespace, record.ref.name],
+        "durable": record.durable,
+        "since": record.since,
+        "due": record.due,
+    }
+
+
+def _read(folder: StateFolder) -> list[Record]:
+    value: Any = folder.read(_FILE)
+    try:
+        return [
+            Record(
+                ResourceName(*each["channel"]),
+                ResourceName(*each["subscription"]),
+                str(each["durable"]),
+                _time(each["since"]),
+                _time(each["due"]),
+            )
+            for each in value or ()
+        ]
+    except (LookupError, TypeError, ValueError) as error:
+        log.warning("durables of a former process are not known", file=_FILE, reason=repr(error))
+        return []
+
+
+def _time(value: Any) -> float | None:
+    return None if value is None else float(value)
