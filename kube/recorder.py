@@ -38,7 +38,7 @@ _LEVELS = {EventType.NORMAL: logging.INFO, EventType.WARNING: logging.WARNING}
 
 @dataclass(slots=True)
 class _Subject:
-    """What was told of one object lately."""
+    """What was told of one object lately, with one reason."""
 
     allowance: float = float(_BURST)
     refilled: float = 0.0
@@ -48,8 +48,8 @@ class _Subject:
 class EventRecorder:
     """Writes Events in the name of one program, and what they say to the log as well.
 
-    Of one object ten in a row are written, then one a minute. The same one again raises the count
-    of the first.
+    Of one object ten in a row are written for one reason, then one a minute. The same one again
+    raises the count of the first.
 
     Args:
         client: Needs to create and patch events.
@@ -70,7 +70,7 @@ class EventRecorder:
         self._component = component
         self._instance = instance
         self._clock = clock
-        self._subjects: OrderedDict[str, _Subject] = OrderedDict()
+        self._subjects: OrderedDict[tuple[str, str], _Subject] = OrderedDict()
 
     async def record(self, about: Document, kind: EventType, reason: str, message: str) -> None:
         """Tell something about an object; never raises an error of the API.
@@ -81,9 +81,9 @@ class EventRecorder:
             reason: One word in CamelCase, the same for every object.
             message: For people.
         """
-        subject = self._subject(about["metadata"]["uid"])
+        subject = self._subject(about["metadata"]["uid"], reason)
         if not self._may_write(subject):
-            _log.debug("held back the event %s: too many of one object", reason)
+            _log.debug("held back the event %s: too many like it of one object", reason)
             return
         _log.log(_LEVELS[kind], "%s: %s: %s", _shown(about), reason, message)
         event = self._event(about, kind, reason, message[:_MAX_MESSAGE])
@@ -143,14 +143,14 @@ class EventRecorder:
             "reportingInstance": self._instance,
         }
 
-    def _subject(self, uid: str) -> _Subject:
-        subject = self._subjects.get(uid)
+    def _subject(self, uid: str, reason: str) -> _Subject:
+        subject = self._subjects.get((uid, reason))
         if subject is None:
-            subject = self._subjects[uid] = _Subject(refilled=self._clock())
+            subject = self._subjects[uid, reason] = _Subject(refilled=self._clock())
             if len(self._subjects) > _REMEMBERED:
                 self._subjects.popitem(last=False)
         else:
-            self._subjects.move_to_end(uid)
+            self._subjects.move_to_end((uid, reason))
         return subject
 
     def _may_write(self, subject: _Subject) -> bool:

@@ -94,6 +94,8 @@ async def test_one_object_cannot_flood_the_api(
     for number in range(15, 20):
         await events_of.record(about, EventType.NORMAL, "Flood", f"m{number}")
     assert len(events(kubernetes, namespace)) == 12
+    await events_of.record(about, EventType.NORMAL, "Ready", "m")  # is not drowned by them
+    assert len(events(kubernetes, namespace)) == 13
 
 
 async def test_an_api_that_is_away_does_not_matter(about: Document) -> None:
