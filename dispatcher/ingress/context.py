@@ -23,8 +23,9 @@ from dispatcher.metrics import Metrics
 log = structlog.get_logger(__name__)
 
 _DRAIN_QUIET = 1.0
-"""Seconds that idle connections stay open while the server stops. A publisher that uses one of them
-again is told so; one whose connection is closed under its request would have to guess."""
+"""Seconds that idle connections stay open while the server stops. What a publisher sends over one
+is taken, and the answer tells it to use the connection no more: a rolling update refuses nobody.
+One whose connection is closed under its request would have to guess what became of it."""
 
 
 class Connection(Protocol):
@@ -58,8 +59,8 @@ class IngressContext:
         now: The time of the last tick, on the clock of the services. Timeouts are counted from it,
             so they end up to one tick early; requests need no clock and no timer of their own.
         max_body_bytes: Longer bodies are refused without being read.
-        closes_idle: A connection without a request is to be closed.
-        is_draining: New requests are refused.
+        closes_idle: A connection without a request is to be closed, and a new one refused.
+        is_draining: Each connection ends with the next answer.
         drained: Set when ``is_draining`` and the last connection is gone.
     """
 
@@ -122,7 +123,7 @@ class IngressContext:
                 connection.abort()
 
     def start_draining(self, timeout: float) -> None:
-        """Refuse new requests; close connections as they become idle.
+        """Let each connection end with its next answer, or when it was idle for a moment.
 
         Args:
             timeout: Seconds after which the caller will close what is left.

@@ -263,7 +263,7 @@ class RequestReader:
     def _admit(self, request: Request) -> Refusal | None:
         """What speaks against a request that is right by itself."""
         context = self._context
-        if context.is_draining:
+        if context.closes_idle:
             return responses.STOPPING
         found = context.channels.lookup(request.host)
         if type(found) is Route:

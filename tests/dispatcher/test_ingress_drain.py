@@ -1,20 +1,32 @@
-"""Stopping: what has begun is finished, what is new is refused, and everybody goes in time."""
+"""Stopping: what comes over open connections is taken for a moment, and everybody goes in time."""
 
 from dispatcher.limits import IngressLimits
 from tests.publishers import Publisher, post
 
 
-async def test_new_requests_are_503_and_close() -> None:
+async def test_a_new_request_over_an_open_connection_is_the_last_one() -> None:
     publisher = Publisher(instant=True)
     publisher.send(post(b"x"))
     publisher.context.start_draining(30)
     (answer,) = publisher.send(post(b"x"))
+    assert answer.status == 202
+    assert answer.headers["connection"] == "close"
+    assert publisher.transport.is_closing()
+    assert len(publisher.stored) == 2
+
+
+async def test_what_comes_after_the_moment_is_503_and_close() -> None:
+    publisher = Publisher(instant=True)
+    publisher.context.start_draining(30)
+    publisher.send(post(b"x")[:20])  # it has begun, so it is not closed
+    publisher.wait(1.5)
+    (answer,) = publisher.send(post(b"x")[20:])
     assert answer.status == 503
     assert answer.headers["connection"] == "close"
     assert answer.headers["retry-after"] == "1"
     assert answer.body == "this server is stopping: send the event again on a new connection\n"
     assert publisher.transport.sent_eof
-    assert len(publisher.stored) == 1
+    assert publisher.stored == []
 
 
 async def test_what_is_on_the_way_is_answered_with_close() -> None:
@@ -60,10 +72,10 @@ async def test_a_server_without_connections_has_drained_at_once() -> None:
     assert publisher.context.drained.is_set()
 
 
-async def test_new_connections_that_were_waiting_are_refused() -> None:
-    publisher = Publisher(IngressLimits(max_connections=10))
+async def test_new_connections_that_were_waiting_are_served() -> None:
+    publisher = Publisher(IngressLimits(max_connections=10), instant=True)
     publisher.context.start_draining(30)
     _, transport = publisher.connect()
     transport.receive(post(b"x"))
-    assert transport.output.startswith(b"HTTP/1.1 503 ")
-    assert transport.sent_eof
+    assert transport.output.startswith(b"HTTP/1.1 202 ")
+    assert transport.is_closing()
