@@ -14,6 +14,8 @@ class Debts:
         self._seen = 0
         self._run = Happenings()
         self._open: dict[str, Event] = {}
+        self._refused_at = 0.0
+        self._accepted_at = 0.0
 
     def owed(self, before: float) -> list[Event]:
         """Accepted events that some subscriber has not got yet.
@@ -31,6 +33,16 @@ class Debts:
         """Whether nothing is owed that was posted more than so many seconds ago."""
         return not self.owed(time.monotonic() - patience)
 
+    def is_accepting(self, since: float, patience: float) -> bool:
+        """Whether an event posted after ``since`` was accepted, and none refused of late.
+
+        Args:
+            since: Monotonic seconds.
+            patience: How many seconds ago the last refusal must be.
+        """
+        self._catch_up()
+        return self._accepted_at > since and self._refused_at < time.monotonic() - patience
+
     def _catch_up(self) -> None:
         entries = self._entries
         while self._seen < len(entries):
@@ -38,9 +50,14 @@ class Debts:
             self._seen += 1
             self._run.take(entry)
             if isinstance(entry, Answered | Received) and entry.event in self._run.events:
-                event = self._run.events[entry.event]
-                if event.is_accepted:
-                    self._open[event.id] = event
+                self._note(self._run.events[entry.event])
+
+    def _note(self, event: Event) -> None:
+        if event.is_accepted:
+            self._open[event.id] = event
+            self._accepted_at = max(self._accepted_at, event.posted_at)
+        elif event.status is not None:
+            self._refused_at = max(self._refused_at, event.answered_at)
 
     def _is_owed(self, event: Event) -> bool:
         return self._run.counts(event) and any(

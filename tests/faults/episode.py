@@ -19,7 +19,7 @@ from tests.faults.system import CHANNELS, System
 from tests.servers import NatsStreamingServer
 
 _CALM = 2.0
-"""Seconds without a fault before the first and after each."""
+"""Seconds without a fault before the first."""
 
 _LAST_DELIVERIES = 90.0
 _READING_SECONDS = 60.0
@@ -60,10 +60,9 @@ async def play(setup: Setup, strikes: Strikes) -> Happenings:
                 for faults in strikes:
                     await nemesis.strike(*faults)
                     await nemesis.recover()
-                    await asyncio.sleep(_CALM)
             finally:
                 await load.stop()
-            await nemesis.recover(_LAST_DELIVERIES)
+            await nemesis.settle(_LAST_DELIVERIES)
             await _note_stored(running)
         return Happenings.of(history.entries)
 

@@ -5,6 +5,7 @@ What can be broken is in the modules of faults; which of it, and in which order,
 """
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -14,8 +15,9 @@ from tests.faults.debts import Debts
 from tests.faults.history import FaultBegan, FaultEnded
 from tests.faults.system import System
 
-_ON_TIME = 2.0
-"""Seconds after which an accepted event has arrived everywhere when all is well."""
+_ON_TIME = 1.5
+"""Seconds after which an accepted event has arrived everywhere when all is well, and for which none
+was refused."""
 
 RECOVERY_SECONDS = 45.0
 """After so long without recovery the run goes on; what is lost shows at its end."""
@@ -58,15 +60,17 @@ class Nemesis:
                 group.create_task(self._run(fault, self._number), name=fault.name)
         await self._system.ready()
 
-    async def recover(self, seconds: float = RECOVERY_SECONDS) -> bool:
-        """Wait until every accepted event has arrived that should have by now; False if not."""
-        try:
-            async with asyncio.timeout(seconds):
-                while not self._debts.are_settled(_ON_TIME):  # noqa: ASYNC110  nobody tells
-                    await asyncio.sleep(0.25)
-        except TimeoutError:
-            return False
-        return True
+    async def recover(self) -> None:
+        """Wait until events are accepted again, and have arrived that should have by now."""
+        now = time.monotonic()
+        await _wait(
+            lambda: self._debts.is_accepting(now, _ON_TIME) and self._debts.are_settled(_ON_TIME),
+            RECOVERY_SECONDS,
+        )
+
+    async def settle(self, seconds: float) -> None:
+        """Wait until every accepted event has arrived, but not for ever."""
+        await _wait(lambda: self._debts.are_settled(0.0), seconds)
 
     async def _run(self, fault: Fault, number: int) -> None:
         history = self._system.history
@@ -74,3 +78,10 @@ class Nemesis:
         history.add(FaultBegan(at=time.monotonic(), fault=fault.name, number=number))
         await fault.run(self._system, chance)
         history.add(FaultEnded(at=time.monotonic(), number=number))
+
+
+async def _wait(holds: Callable[[], bool], seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while not holds():  # noqa: ASYNC110  it is read from what is noted
+                await asyncio.sleep(0.25)
