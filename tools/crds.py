@@ -66,11 +66,15 @@ def v1beta1(definition: Mapping[str, Any]) -> Document:
 
 
 def _without_extensions(schema: Mapping[str, Any]) -> Document:
-    """A schema without what those releases do not know, such as rules in CEL."""
+    """A schema without what those releases do not know, such as rules in CEL.
+
+    ``nullable`` came with 1.14; without it only what has no type may be null.
+    """
+    unknown = {"nullable", "type"} if schema.get("nullable") is True else set()
     return {
         key: _without_extensions(value) if isinstance(value, dict) else value
         for key, value in schema.items()
-        if not key.startswith("x-kubernetes-")
+        if not key.startswith("x-kubernetes-") and key not in unknown
     }
 
 
