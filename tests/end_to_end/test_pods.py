@@ -1,0 +1,85 @@
+"""The image, and pods of it as the manifests describe them."""
+
+import json
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from tests.end_to_end.cluster import Cluster, until
+from tests.end_to_end.installation import DEPLOYMENTS, LOAD, SYSTEM
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(300)]
+
+LOOK = """
+import json
+from pathlib import Path
+try:
+    Path("/written").touch()
+    refusal = None
+except OSError as error:
+    refusal = error.strerror
+status = Path("/proc/1/status").read_text()
+print(json.dumps({"refusal": refusal, **dict(line.split(":\\t") for line in status.splitlines())}))
+"""
+
+
+def pod_of(cluster: Cluster, deployment: str) -> dict[str, Any]:
+    pod, *_ = cluster.pods(SYSTEM, f"app.kubernetes.io/name={deployment}")
+    return pod
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS)
+def test_a_pod_runs_as_nobody_who_can_do_anything(cluster: Cluster, deployment: str) -> None:
+    pod = pod_of(cluster, deployment)["metadata"]["name"]
+    look = [f"--namespace={SYSTEM}", pod, "--", "python", "-c", LOOK]
+    seen = json.loads(cluster.kubectl("exec", *look))
+    assert seen["Uid"].split() == ["65532"] * 4
+    assert seen["Gid"].split() == ["65532"] * 4
+    assert {seen[name] for name in ("CapPrm", "CapEff", "CapBnd", "CapAmb")} == {"0" * 16}
+    assert seen["NoNewPrivs"] == "1"
+    assert seen["Seccomp"] == "2"  # a filter
+    assert seen["refusal"] == "Read-only file system"
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS)
+def test_a_pod_is_ready_soon(cluster: Cluster, deployment: str) -> None:
+    pod = pod_of(cluster, deployment)
+    (ready,) = (each for each in pod["status"]["conditions"] if each["type"] == "Ready")
+    begin = datetime.fromisoformat(pod["status"]["startTime"])
+    seconds = (datetime.fromisoformat(ready["lastTransitionTime"]) - begin).total_seconds()
+    print(f"{deployment}: ready {seconds:.0f} s after its pod was taken by the node")
+    assert seconds < 60
+    (container,) = pod["status"]["containerStatuses"]
+    assert container["restartCount"] == 0
+
+
+def test_the_image_is_small_and_its_commands_start_quickly(cluster: Cluster) -> None:
+    program = {"name": "programs", "configMap": {"name": "programs"}}
+    scratch = {"name": "scratch", "emptyDir": {}}
+    container = {
+        "name": "measure",
+        "image": cluster.images.natss_channel,
+        "command": ["python", "/programs/measure.py"],
+        "volumeMounts": [
+            {"name": "programs", "mountPath": "/programs"},
+            {"name": "scratch", "mountPath": "/tmp"},
+        ],
+    }
+    spec = {"restartPolicy": "Never", "containers": [container], "volumes": [program, scratch]}
+    metadata = {"name": "measure", "namespace": LOAD}
+    cluster.apply({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
+
+    def has_ended() -> bool:
+        phase = cluster.get(LOAD, "pod", "measure")["status"]["phase"]
+        return phase in {"Succeeded", "Failed"}
+
+    until(has_ended)
+    log = cluster.kubectl("logs", f"--namespace={LOAD}", "measure")
+    *_, measured = log.splitlines()
+    print(measured)
+    figures = json.loads(measured)
+    assert figures["size"] < 80e6
+    for command, seconds in figures["cpu"].items():
+        # Of processor time, for other programs may keep the machine busy.
+        assert seconds < 2, f"{command} needs {seconds} s to start"
