@@ -121,8 +121,8 @@ async def _update(context: Context, name: ResourceName, change: Change, told: _T
 async def _write(context: Context, name: ResourceName, change: Change) -> Document | None:
     """One try; returns the Channel if it was changed."""
     channel = await get(context, name)
-    if channel is None:
-        return None
+    if channel is None or channel["metadata"].get("deletionTimestamp"):
+        return None  # a dispatcher reads in the list of a deleted one which durables are to go
     wanted = change(channel)
     if wanted is None:
         return None
