@@ -255,3 +255,31 @@ async def test_without_subscriptions_only_channels_are_reconciled(start: Any) ->
     running.controller.on_subscription(subscription_document("s"), deleted=False)
     running.controller.on_channel(with_entries(document("a"), "gone"), deleted=False)
     assert await running.called() == ["shop/a"]
+
+
+async def test_what_is_missing_in_a_list_has_gone(start: Any) -> None:
+    """As when watches were broken for longer than the API remembers."""
+    running = start()
+    controller = running.controller
+    controller.on_all_provisioners([the_provisioner("True")])
+    controller.on_all_channels([document("a"), document("b")])
+    controller.on_all_subscriptions([subscription_document("s"), subscription_document("t")])
+    await running.called()
+    controller.on_all_channels([document("b")])
+    assert await running.called() == ["shop/b", "subscription shop/s", "subscription shop/t"]
+    controller.on_all_subscriptions([subscription_document("t")])
+    assert await running.called() == ["subscribers shop/a", "subscription shop/t"]
+    controller.on_all_provisioners([the_provisioner("True", "other")])
+    assert await running.called() == ["natss", "shop/b"]
+    controller.on_all_services()  # any of which may be missing
+    assert await running.called() == ["natss", "shop/b"]
+
+
+async def test_an_object_that_no_schema_has_checked_harms_only_itself(start: Any) -> None:
+    running = start()
+    broken = document("x")
+    broken["spec"]["subscribable"] = {"subscribers": [{"uid": [], "ref": {"name": "y"}}]}
+    running.controller.on_all_channels([broken, document("a")])
+    running.controller.on_channel(broken, deleted=False)
+    running.controller.on_channel(document("b"), deleted=False)
+    assert {"shop/a", "shop/b"} <= set(await running.called())

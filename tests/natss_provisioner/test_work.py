@@ -187,3 +187,53 @@ async def test_nothing_is_left_running_when_it_is_cancelled() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+class Gated:
+    """Work that waits for leave, key by key, in the order in which it was called."""
+
+    def __init__(self) -> None:
+        self.called: list[str] = []
+        self._leave = asyncio.Semaphore(0)
+
+    async def __call__(self, key: str) -> None:
+        self.called.append(key)
+        await self._leave.acquire()
+
+    async def let(self, number: int) -> None:
+        for _ in range(number):
+            self._leave.release()
+        for _ in range(4 * number + 4):
+            await asyncio.sleep(0)
+
+
+async def test_what_is_urgent_goes_first_even_if_it_waits_already(start: Start) -> None:
+    work = Gated()
+    queue = start(work, workers=1)
+    for key in "abcdef":
+        queue.add(key, urgent=False)
+    queue.add("new")
+    queue.add("e")
+    queue.add("e")
+    queue.add("c", urgent=True)
+    queue.add("c", urgent=False)
+    await work.let(10)
+    assert work.called == ["new", "e", "c", "a", "b", "d", "f"]
+
+
+async def test_a_key_in_both_lines_is_neither_done_twice_at_once_nor_forgotten(
+    start: Start,
+) -> None:
+    work = Gated()
+    queue = start(work, workers=2)
+    queue.add("a", urgent=False)
+    queue.add("a")  # so that it stands in both lines
+    await work.let(0)
+    assert work.called == ["a"]
+    queue.add("a", urgent=False)
+    await work.let(0)
+    assert work.called == ["a"]
+    await work.let(1)
+    assert work.called == ["a", "a"]
+    await work.let(1)
+    assert work.called == ["a", "a"]
