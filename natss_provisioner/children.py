@@ -168,6 +168,14 @@ def is_owned(service: Document, owner: Document) -> bool:
     return any(ref["uid"] == uid and ref.get("controller") for ref in _references(service))
 
 
+def is_abandoned(service: Document, wanted: Document) -> bool:
+    """Whether a Service lost its owner, and leads where the wanted one does."""
+    return (
+        not any(reference.get("controller") for reference in _references(service))
+        and (service.get("spec") or {}).get("externalName") == wanted["spec"]["externalName"]
+    )
+
+
 def known_service(channel: Document) -> str | None:
     """The name of the Service that ``status.address`` gives to publishers."""
     hostname = ((channel.get("status") or {}).get("address") or {}).get("hostname") or ""

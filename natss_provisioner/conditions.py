@@ -1,12 +1,14 @@
 """Conditions in ``status``: what is true, why not, and since when.
 
 Pure. Each condition has one writer, the function that makes it; ``Ready`` is derived from the
-others. Types and reasons are those of Knative eventing v0.6 where it had them.
+others. Types and reasons are those of Knative eventing v0.6 where it had them. What is told as
+advice is there only while there is something to tell, and does not count for ``Ready``.
 """
 
 import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 READY = "Ready"
@@ -15,6 +17,10 @@ ADDRESSABLE = "Addressable"
 PROVISIONER_INSTALLED = "ProvisionerInstalled"
 RESOLVED = "Resolved"
 CHANNEL_READY = "ChannelReady"
+SPEC_ACCEPTED = "SpecAccepted"
+"""Advice: whether everything in ``spec`` is taken as it is written."""
+
+_ADVICE = frozenset({SPEC_ACCEPTED})
 
 
 class Status(enum.Enum):
@@ -32,6 +38,8 @@ class Condition:
     status: Status
     reason: str = ""
     message: str = ""
+    severity: str = ""
+    """Empty for an error."""
 
     @property
     def is_true(self) -> bool:
@@ -46,10 +54,15 @@ def false(kind: str, reason: str, message: str) -> Condition:
     return Condition(kind, Status.FALSE, reason, message)
 
 
+def advice(kind: str, reason: str, message: str) -> Condition:
+    """A condition that is not true, which is no reason not to be ready."""
+    return Condition(kind, Status.FALSE, reason, message, severity="Warning")
+
+
 def with_ready(conditions: Sequence[Condition]) -> tuple[Condition, ...]:
     """The conditions and ``Ready``, which says why by the first that is not true."""
     for condition in conditions:
-        if not condition.is_true:
+        if not condition.is_true and not condition.severity:
             return (*conditions, false(READY, condition.reason, condition.message))
     return (*conditions, true(READY))
 
@@ -57,7 +70,8 @@ def with_ready(conditions: Sequence[Condition]) -> tuple[Condition, ...]:
 def written(previous: object, conditions: Sequence[Condition], now: str) -> list[dict[str, Any]]:
     """The list as it goes into ``status``.
 
-    ``lastTransitionTime`` moves only when a status changes. Conditions of others stay as they are.
+    ``lastTransitionTime`` moves only when a status changes. Advice that is not given any more is
+    taken away; conditions of others stay as they are.
 
     Args:
         previous: ``status.conditions`` as it was read; may be anything.
@@ -65,7 +79,7 @@ def written(previous: object, conditions: Sequence[Condition], now: str) -> list
         now: As ``2024-05-01T12:00:00Z``.
     """
     before = _readable(previous)
-    ours = {condition.type for condition in conditions}
+    ours = _ADVICE.union(condition.type for condition in conditions)
     result = [dict(entry) for kind, entry in before.items() if kind not in ours]
     for condition in conditions:
         entry = {"type": condition.type, "status": condition.status.value}
@@ -73,6 +87,8 @@ def written(previous: object, conditions: Sequence[Condition], now: str) -> list
             entry["reason"] = condition.reason
         if condition.message:
             entry["message"] = condition.message
+        if condition.severity:
+            entry["severity"] = condition.severity
         old = before.get(condition.type, {})
         unchanged = old.get("status") == entry["status"] and old.get("lastTransitionTime")
         entry["lastTransitionTime"] = old["lastTransitionTime"] if unchanged else now
@@ -90,9 +106,22 @@ def reason_of(status: object, kind: str) -> str:
     return str(_entry(status, kind).get("reason") or "")
 
 
-def since(status: object, kind: str) -> str:
-    """The ``lastTransitionTime`` of a condition in a ``status`` that was read, or nothing."""
-    return str(_entry(status, kind).get("lastTransitionTime") or "")
+def seconds_since(status: object, kind: str, now: str) -> float | None:
+    """How long a condition in a ``status`` that was read has been what it is.
+
+    Args:
+        status: May be anything.
+        kind: The type of the condition.
+        now: As ``2024-05-01T12:00:00Z``.
+
+    Returns:
+        None if that cannot be told.
+    """
+    try:
+        last = datetime.fromisoformat(_entry(status, kind)["lastTransitionTime"])
+        return (datetime.fromisoformat(now) - last).total_seconds()
+    except (LookupError, ValueError, TypeError):
+        return None
 
 
 def _entry(status: object, kind: str) -> Mapping[str, Any]:

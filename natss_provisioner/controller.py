@@ -121,6 +121,7 @@ class Controller:
         """All Channels; each is looked at, after what has just changed."""
         gone = self._sights.keys() - {name_of(body) for body in bodies}
         self._channels.clear()
+        self._context.claims.clear()
         self._sights.clear()  # so that Subscriptions look at all Channels
         if self._dependents is not None:
             for name in gone:
@@ -173,6 +174,10 @@ class Controller:
 
     def _concerned_by_channel(self, body: Document, *, deleted: bool) -> Iterator[Key]:
         name = name_of(body)
+        if deleted:
+            self._context.claims.drop(name)
+        else:
+            self._context.claims.put(body)
         if deleted or not channel.is_for_us(body):
             self._channels.discard(name)
         else:

@@ -1,28 +1,34 @@
-"""A Channel whose provisioner is ``natss``: its Service, its address and its conditions."""
+"""A Channel whose provisioner is ``natss``: its address and its conditions."""
 
 from contract.channel_documents import is_ours
 from contract.documents import desired_state
 from contract.fields import Refused, fields
 from contract.metadata import Document as ReadDocument
-from contract.names import PROVISIONER, service_host
+from contract.names import PROVISIONER
 from contract.reports import Report
 from contract.resources import Defaults, Problem, ResourceName
-from kube import SERVICES, Document, EventType, NotFound, Refusal
-from natss_provisioner import children
+from kube import Document, EventType, NotFound
+from natss_provisioner import admission
 from natss_provisioner.conditions import (
-    ADDRESSABLE,
     PROVISIONED,
     PROVISIONER_INSTALLED,
     READY,
     Condition,
     false,
     is_true,
+    reason_of,
+    seconds_since,
     true,
     with_ready,
 )
-from natss_provisioner.handlers import services
+from natss_provisioner.handlers import address
 from natss_provisioner.handlers.context import LOOK_AGAIN, Context
 from natss_provisioner.resources import CHANNELS, PROVISIONERS
+
+_WAITS_FOR_DISPATCHER = "DispatcherNotReady"
+
+_PATIENCE = 10.0
+"""Seconds that a dispatcher may take until it is worth an Event: every new channel waits for it."""
 
 
 class NotKnownYet(Exception):
@@ -51,27 +57,24 @@ async def reconcile(context: Context, name: ResourceName) -> float | None:
         return None
     problems, unusable = _read(channel, context.place.cluster_domain)
     try:
-        provisioned = await _provisioned(context, unusable)
+        installed, provisioned = await _provisioned(context, unusable)
     except NotKnownYet:
         return None
-    hostname, addressable, failure = await _address(context, channel)
-    conditions = with_ready((*provisioned, addressable))
-    was_ready = is_true(channel.get("status"), READY)
-    fields = {"address": {"hostname": hostname} if hostname else None}
-    is_new = (channel.get("status") or {}).get("observedGeneration") != channel["metadata"].get(
-        "generation"
-    )
-    if await context.write_status(CHANNELS, channel, conditions, fields):
-        await _tell(context, channel, conditions[-1], was_ready=was_ready)
-        if is_new:
-            await _tell_problems(context, channel, problems)
-    if failure is not None:
-        raise failure
-    return None if addressable.is_true else LOOK_AGAIN
+    found = await address.ensure(context, channel)
+    if provisioned.is_true:
+        provisioned = _served(channel, found.host, context.place.system_namespace)
+    told = admission.told(problems) if unusable is None else None
+    conditions = with_ready((installed, found.condition, provisioned, *([told] if told else [])))
+    await _write(context, channel, found.host, conditions, problems)
+    if found.failure is not None:
+        raise found.failure
+    if not found.condition.is_true:
+        return LOOK_AGAIN
+    return await _await_dispatcher(context, channel, provisioned)
 
 
 def is_for_us(channel: Document) -> bool:
-    """Whether a Channel names ``natss``, with or without kind and apiVersion; never raises.
+    """Whether a Channel is of ``natss``, with or without kind and apiVersion; never raises.
 
     Also if its name is one that we cannot use: then it is ours to say so.
     """
@@ -85,11 +88,15 @@ def is_for_us(channel: Document) -> bool:
 
 
 def _read(channel: Document, cluster_domain: str) -> tuple[tuple[Problem, ...], Problem | None]:
-    """What is wrong with a channel, and the problem that makes it unusable, if there is one."""
+    """What is wrong with a channel, and the problem that makes it unusable, if there is one.
+
+    One that was ready is usable as it was: the dispatcher goes on with that.
+    """
     state = desired_state([("", channel)], Defaults(cluster_domain=cluster_domain))
-    if state.channels or not state.problems:
-        return state.problems, None
-    return state.problems, state.problems[-1]
+    problems = tuple(each for each in state.problems if not each.path.startswith("status"))
+    if state.channels or not problems or is_true(channel.get("status"), READY):
+        return problems, None
+    return problems, problems[-1]
 
 
 async def _provisioned(context: Context, unusable: Problem | None) -> tuple[Condition, Condition]:
@@ -114,61 +121,60 @@ async def _provisioned(context: Context, unusable: Problem | None) -> tuple[Cond
     return installed, true(PROVISIONED)
 
 
-async def _address(
-    context: Context, channel: Document
-) -> tuple[str | None, Condition, Refusal | None]:
-    """The host, ``Addressable``, and what was refused by the API and must be tried again."""
-    try:
-        service = await _ensure_service(context, channel)
-    except services.ServiceNameTaken as error:
-        return None, false(ADDRESSABLE, "ServiceNameTaken", str(error)), None
-    except Refusal as error:
-        if error.retriable or children.known_service(channel):
-            raise  # and leave the status as it is: to call it unready would stop publishers
-        reason, message = "ServiceFailed", f"The channel's Service was refused: {error.message}"
-        return None, false(ADDRESSABLE, reason, message), error
-    metadata = service["metadata"]
-    host = service_host(metadata["namespace"], metadata["name"], context.place.cluster_domain)
-    return host, true(ADDRESSABLE), None
+def _served(channel: Document, host: str | None, system_namespace: str) -> Condition:
+    """``Provisioned``, as far as the dispatcher is concerned.
+
+    A channel that was ready stays so, whatever becomes of the dispatcher and also if its Service
+    had to be made under another name: to publishers a channel that is not ready is one that has
+    gone, and an event that cannot be posted for a moment is posted again. That goes for a channel
+    that Go's controller called ready, too.
+    """
+    status = channel.get("status") or {}
+    served = (status.get("dispatcher") or {}).get("host")
+    if (host is not None and served == host) or is_true(status, READY):
+        return true(PROVISIONED)
+    message = (
+        f"The dispatcher does not take events for {host or 'the channel'} yet: look at the pods"
+        f" with the label role=dispatcher in the namespace {system_namespace}"
+    )
+    return false(PROVISIONED, _WAITS_FOR_DISPATCHER, message)
 
 
-async def _ensure_service(context: Context, channel: Document) -> Document:
-    """The one Service of the channel: found, adopted and repaired, or created."""
-    wanted = children.channel_service(channel, context.place)
-    found = children.find(channel, await _candidates(context, channel))
-    for duplicate in found.duplicates:
-        await services.delete(context, channel, duplicate)
-    if found.service is None:
-        return await services.create_or_take(context, channel, wanted)
-    return await services.repair(context, channel, found.service, wanted)
-
-
-async def _candidates(context: Context, channel: Document) -> list[Document]:
-    """Services with the channel's labels; else the one that publishers know, without labels."""
-    namespace = channel["metadata"]["namespace"]
-    labels = children.channel_selector(channel)
-    labelled = await context.client.list(SERVICES, namespace, labels)
-    known = children.known_service(channel)
-    if known is None or children.find(channel, labelled).service is not None:
-        return labelled
-    try:
-        service = await context.client.get(SERVICES, known, namespace)
-    except NotFound:
-        return []
-    return [service] if children.is_owned(service, channel) else []
-
-
-async def _tell(context: Context, channel: Document, ready: Condition, *, was_ready: bool) -> None:
-    if not ready.is_true:
-        await context.events.record(channel, EventType.WARNING, ready.reason, ready.message)
-    elif not was_ready:
-        await context.events.record(channel, EventType.NORMAL, "Ready", "Events can be posted")
-
-
-async def _tell_problems(
-    context: Context, channel: Document, problems: tuple[Problem, ...]
+async def _write(
+    context: Context,
+    channel: Document,
+    host: str | None,
+    conditions: tuple[Condition, ...],
+    problems: tuple[Problem, ...],
 ) -> None:
-    for problem in problems:
+    """Write ``status``, and record what is new."""
+    status = channel.get("status") or {}
+    was_ready, ready = is_true(status, READY), conditions[-1]
+    is_new = status.get("observedGeneration") != channel["metadata"].get("generation")
+    fields = {"address": {"hostname": host} if host else None}
+    if not await context.write_status(CHANNELS, channel, conditions, fields):
+        return
+    if ready.is_true and not was_ready:
+        await context.events.record(channel, EventType.NORMAL, "Ready", "Events can be posted")
+    elif not ready.is_true and ready.reason != _WAITS_FOR_DISPATCHER:
+        await context.events.record(channel, EventType.WARNING, ready.reason, ready.message)
+    for problem in problems if is_new else ():
         await context.events.record(
             channel, EventType.WARNING, "Ignored", f"{problem.path}: {problem.message}"
         )
+
+
+async def _await_dispatcher(
+    context: Context, channel: Document, provisioned: Condition
+) -> float | None:
+    """When the dispatcher should have taken a channel up by; once that has passed, record it."""
+    if provisioned.reason != _WAITS_FOR_DISPATCHER:
+        return None
+    status = channel.get("status")
+    waited = 0.0
+    if reason_of(status, PROVISIONED) == _WAITS_FOR_DISPATCHER:
+        waited = seconds_since(status, PROVISIONED, context.now()) or 0.0
+    if waited < _PATIENCE:
+        return _PATIENCE - waited
+    await context.events.record(channel, EventType.WARNING, provisioned.reason, provisioned.message)
+    return None

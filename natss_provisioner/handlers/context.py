@@ -10,6 +10,7 @@ from weakref import WeakValueDictionary
 from contract.resources import ResourceName
 from kube import Document, EventRecorder, KubeClient, NotFound, Resource
 from natss_provisioner.children import Place
+from natss_provisioner.claims import Claims
 from natss_provisioner.conditions import Condition, written
 
 LOOK_AGAIN = 2.0
@@ -43,6 +44,9 @@ class Context:
     now: Callable[[], str] = utc_now
     locks: Locks = field(default_factory=Locks)
     """Of Channels whose list of subscribers is being changed."""
+
+    claims: Claims = field(default_factory=Claims)
+    """The addresses of all Channels, as they were seen last."""
 
     async def write_status(
         self,

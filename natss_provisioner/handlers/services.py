@@ -3,10 +3,23 @@
 from kube import SERVICES, AlreadyExists, Conflict, Document, EventType, NotFound
 from natss_provisioner import children
 from natss_provisioner.handlers.context import Context
+from natss_provisioner.resources import CHANNELS
 
 
 class ServiceNameTaken(Exception):
-    """A Service of the name that is needed is there, and it is somebody else's."""
+    """A Service of the name that is needed is there, and it is somebody else's.
+
+    Attributes:
+        reason: One word, for conditions.
+    """
+
+    reason = "ServiceNameTaken"
+
+
+class HostTaken(ServiceNameTaken):
+    """It is the address that another Channel has told its publishers."""
+
+    reason = "HostTaken"
 
 
 async def create_or_take(context: Context, owner: Document, wanted: Document) -> Document:
@@ -14,6 +27,7 @@ async def create_or_take(context: Context, owner: Document, wanted: Document) ->
 
     Raises:
         ServiceNameTaken: it was made by somebody else, and is left alone.
+        HostTaken: it is another channel's, and left to that one.
         KubeError: other failures.
     """
     name, namespace = wanted["metadata"]["name"], wanted["metadata"]["namespace"]
@@ -25,6 +39,12 @@ async def create_or_take(context: Context, owner: Document, wanted: Document) ->
             raise ServiceNameTaken(
                 f"The Service {namespace}/{name}, which is needed, is there but was made by"
                 " somebody else. It is left alone: rename or delete it."
+            ) from None
+        rival = context.claims.rival(owner, service) if owner["kind"] == CHANNELS.kind else None
+        if rival is not None:
+            raise HostTaken(
+                f"The Service {namespace}/{name}, which is needed, is the address of the Channel"
+                f" {rival}. It is left to that one: delete one of the two channels."
             ) from None
         return await repair(context, owner, service, wanted)
     await context.events.record(

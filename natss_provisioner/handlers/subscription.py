@@ -4,7 +4,6 @@ What cannot be resolved (any more) leaves the entry as it was: to remove a subsc
 its events.
 """
 
-from datetime import datetime
 from typing import Any
 
 from contract.fields import Refused
@@ -19,7 +18,7 @@ from natss_provisioner.conditions import (
     false,
     is_true,
     reason_of,
-    since,
+    seconds_since,
     true,
     with_ready,
 )
@@ -184,11 +183,7 @@ async def _tell(
 
 def _look_again(context: Context, status: object) -> float:
     """Soon for what was tried a moment ago, later for what has been missing for long."""
-    try:
-        last = datetime.fromisoformat(since(status, RESOLVED))
-        age = (datetime.fromisoformat(context.now()) - last).total_seconds()
-    except (ValueError, TypeError):
-        return LOOK_AGAIN
+    age = seconds_since(status, RESOLVED, context.now()) or 0.0
     return min(max(LOOK_AGAIN, age / 4), _LOOK_AGAIN_AT_MOST)
 
 

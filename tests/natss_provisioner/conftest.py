@@ -3,6 +3,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.kubernetes import Document, KubernetesServer, until
+from tests.natss_provisioner.serving import ServingStandIn
 from tests.provisioner_process import ACCOUNT, NAMESPACE, ProvisionerProcess
 
 CHANNELS = "/apis/eventing.knative.dev/v1alpha1/namespaces/{}/channels"
@@ -21,6 +22,15 @@ def provisioner(
     process.start()
     yield process
     process.stop()
+
+
+@pytest.fixture(scope="module")
+def serving(kubernetes: KubernetesServer) -> Iterator[None]:
+    """As if a dispatcher served every channel that has an address."""
+    stand_in = ServingStandIn(kubernetes)
+    stand_in.start()
+    yield
+    stand_in.stop()
 
 
 READY = {"Resolved": "True", "ChannelReady": "True", "Ready": "True"}
@@ -54,7 +64,7 @@ class Shop:
     def channel(self, name: str = "orders") -> Document:
         return self.kubernetes.get(f"{self.channels}/{name}")
 
-    def ready(self, name: str = "orders", seconds: float = 8.0) -> Document:
+    def ready(self, name: str = "orders", seconds: float = 20.0) -> Document:
         """The channel as soon as it is ready."""
         ready: Document = until(lambda: self._if_ready(name), seconds)
         return ready
@@ -104,7 +114,7 @@ class Shop:
         conditions = self.subscription(name)["status"]["conditions"]
         return {each["type"]: each.get("reason", each["status"]) for each in conditions}
 
-    def subscribed(self, name: str = "mail", seconds: float = 8.0) -> Document:
+    def subscribed(self, name: str = "mail", seconds: float = 20.0) -> Document:
         """The Subscription as soon as it is ready."""
         until(lambda: self.told(name) == READY, seconds)
         return self.subscription(name)
@@ -142,5 +152,5 @@ def writes(kubernetes: KubernetesServer, part: str = "") -> list[str]:
 
 
 @pytest.fixture
-def shop(kubernetes: KubernetesServer, namespace: str) -> Shop:
+def shop(kubernetes: KubernetesServer, namespace: str, serving: None) -> Shop:
     return Shop(kubernetes, namespace)

@@ -67,7 +67,9 @@ def _ready_provisioner(kubernetes: KubernetesServer) -> Document | None:
 def test_a_change_of_arguments_moves_the_generation_and_no_time(shop: Shop) -> None:
     shop.create()
     before = shop.ready()["status"]
-    changed = shop.kubernetes.patch(f"{shop.channels}/orders", {"spec": {"arguments": {"x": 1}}})
+    changed = shop.kubernetes.patch(
+        f"{shop.channels}/orders", {"spec": {"arguments": {"retry": 1}}}
+    )
     generation = changed["metadata"]["generation"]
     until(lambda: shop.channel()["status"]["observedGeneration"] == generation)
     after = shop.channel()["status"]
@@ -244,6 +246,7 @@ def test_at_rest_nothing_is_written(shop: Shop, kubernetes: KubernetesServer) ->
     verbs = sorted(each.split("?")[0].rpartition("/")[0] for each in mine)
     expected = [
         *[f"create /api/v1/namespaces/{shop.namespace}"] * 6,
-        *[f"patch {shop.channels}/{name}" for name in ("later", "orders")],
+        # Its address, and then, when the dispatcher serves that, that it is ready.
+        *[f"patch {shop.channels}/{name}" for name in ("later", "later", "orders", "orders")],
     ]
     assert verbs == sorted(expected), mine

@@ -1,0 +1,82 @@
+"""Which Channel has told publishers which Service: two with one host would get each other's events.
+
+Pure. What was seen is noted here; whose a Service is, is decided with what the API says of it.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from contract.resources import ResourceName
+from natss_provisioner.children import is_owned, known_service
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A Channel's word to its publishers, in ``status.address``."""
+
+    service: ResourceName
+    since: str
+    """When the Channel was created, as the API writes it."""
+
+
+class Claims:
+    """The claims of all Channels, of whatever provisioner, as they were seen last."""
+
+    def __init__(self) -> None:
+        self._claims: dict[ResourceName, Claim] = {}
+        self._claimants: dict[ResourceName, set[ResourceName]] = {}
+
+    def clear(self) -> None:
+        """Forget all Channels."""
+        self._claims.clear()
+        self._claimants.clear()
+
+    def put(self, channel: Document) -> None:
+        """Note what a Channel claims."""
+        name = _name_of(channel)
+        self.drop(name)
+        claim = _claim_of(channel)
+        if claim is not None:
+            self._claims[name] = claim
+            self._claimants.setdefault(claim.service, set()).add(name)
+
+    def drop(self, name: ResourceName) -> None:
+        """Forget a Channel."""
+        claim = self._claims.pop(name, None)
+        if claim is not None:
+            claimants = self._claimants[claim.service]
+            claimants.discard(name)
+            if not claimants:
+                del self._claimants[claim.service]
+
+    def rival(self, channel: Document, service: Document) -> ResourceName | None:
+        """Another Channel that has a better right to a Service; None if there is none.
+
+        Its owner has the best. Among those that claim it, the older Channel has the better one.
+        """
+        if is_owned(service, channel):
+            return None
+        name, own = _name_of(channel), _claim_of(channel)
+        place = _name_of(service)
+        rivals = {each: self._claims[each] for each in self._claimants.get(place, ())}
+        rivals.pop(name, None)
+        if own is not None and own.service == place:
+            rivals[name] = own
+        first = min(rivals, key=lambda each: (rivals[each].since, each), default=name)
+        return None if first == name else first
+
+
+def _claim_of(channel: Document) -> Claim | None:
+    service = known_service(channel)
+    if service is None:
+        return None
+    metadata = channel["metadata"]
+    since = metadata.get("creationTimestamp") or ""
+    return Claim(ResourceName(metadata["namespace"], service), since)
+
+
+def _name_of(document: Document) -> ResourceName:
+    metadata = document["metadata"]
+    return ResourceName(metadata["namespace"], metadata["name"])

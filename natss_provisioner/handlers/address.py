@@ -1,0 +1,78 @@
+"""The address of a Channel: its one Service, found, adopted and repaired, or created."""
+
+from dataclasses import dataclass
+
+from contract.names import service_host
+from kube import SERVICES, Document, NotFound, Refusal
+from natss_provisioner import children
+from natss_provisioner.conditions import ADDRESSABLE, Condition, false, true
+from natss_provisioner.handlers import services
+from natss_provisioner.handlers.context import Context
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """What became of it."""
+
+    host: str | None
+    condition: Condition
+    """``Addressable``."""
+
+    failure: Refusal | None = None
+    """What the API refused, and must be tried again."""
+
+
+async def ensure(context: Context, channel: Document) -> Address:
+    """Have a channel's Service as it should be.
+
+    Raises:
+        KubeError: it could not be found out, or the channel has an address and keeps it: to call it
+            unready would stop publishers.
+    """
+    try:
+        service = await _ensure_service(context, channel)
+    except services.ServiceNameTaken as error:
+        return Address(None, false(ADDRESSABLE, error.reason, str(error)))
+    except Refusal as error:
+        if error.retriable or children.known_service(channel):
+            raise
+        reason, message = "ServiceFailed", f"The channel's Service was refused: {error.message}"
+        return Address(None, false(ADDRESSABLE, reason, message), error)
+    metadata = service["metadata"]
+    host = service_host(metadata["namespace"], metadata["name"], context.place.cluster_domain)
+    return Address(host, true(ADDRESSABLE))
+
+
+async def _ensure_service(context: Context, channel: Document) -> Document:
+    wanted = children.channel_service(channel, context.place)
+    found = children.find(channel, await _candidates(context, channel, wanted))
+    for duplicate in found.duplicates:
+        await services.delete(context, channel, duplicate)
+    if found.service is None:
+        return await services.create_or_take(context, channel, wanted)
+    return await services.repair(context, channel, found.service, wanted)
+
+
+async def _candidates(context: Context, channel: Document, wanted: Document) -> list[Document]:
+    """Services with the channel's labels; else the one that publishers know, without labels.
+
+    None that is the address of another channel.
+    """
+    namespace = channel["metadata"]["namespace"]
+    labels = children.channel_selector(channel)
+    labelled = [
+        service
+        for service in await context.client.list(SERVICES, namespace, labels)
+        if context.claims.rival(channel, service) is None
+    ]
+    known = children.known_service(channel)
+    if known is None or children.find(channel, labelled).service is not None:
+        return labelled
+    try:
+        service = await context.client.get(SERVICES, known, namespace)
+    except NotFound:
+        return []
+    if context.claims.rival(channel, service) is not None:
+        return []
+    is_its_own = children.is_owned(service, channel) or children.is_abandoned(service, wanted)
+    return [service] if is_its_own else []
