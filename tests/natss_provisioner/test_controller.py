@@ -278,7 +278,7 @@ async def test_what_is_missing_in_a_list_has_gone(start: Any) -> None:
 async def test_an_object_that_no_schema_has_checked_harms_only_itself(start: Any) -> None:
     running = start()
     broken = document("x")
-    broken["spec"]["subscribable"] = {"subscribers": [{"uid": [], "ref": {"name": "y"}}]}
+    broken["spec"]["subscribable"] = {"subscribers": [{"uid": ["x"], "ref": {"name": "y"}}]}
     running.controller.on_all_channels([broken, document("a")])
     running.controller.on_channel(broken, deleted=False)
     running.controller.on_channel(document("b"), deleted=False)
