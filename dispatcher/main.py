@@ -7,7 +7,7 @@ import resource
 import secrets
 import signal
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import structlog
 import uvloop
@@ -24,8 +24,8 @@ from dispatcher.ingress.context import Services
 from dispatcher.ingress.server import Ingress
 from dispatcher.metrics import Metrics
 from dispatcher.records import Records
-from dispatcher.reporting.channel_status import ChannelStatus
-from dispatcher.reporting.wanted_status import WantedStatus
+from dispatcher.reporting.observed import Observed
+from dispatcher.reporting.reports import Cluster, Reports
 from dispatcher.settings import PROGRAM, Settings, SettingsError
 from dispatcher.sources import Source
 from dispatcher.sources.channel_table import ChannelTable
@@ -39,14 +39,6 @@ from process import logs
 from process.settings import exit_with
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Cluster:
-    """The Kubernetes API of this process, and the Channels that it told."""
-
-    client: KubeClient
-    channels: ChannelTable
 
 
 _TALKATIVE = ("watchfiles", "asyncio", "nats")
@@ -80,6 +72,7 @@ class Dispatcher:
         self._channels: dict[ResourceName, Channel] = {}
         self._problems: list[Problem] = []
         self._is_loaded = asyncio.Event()
+        self._is_serving = asyncio.Event()
         self._broker = Broker(_broker_options(settings), secrets.token_hex(6), self._metrics)
         self._egress = Egress(settings.egress, subscriber_tls(settings.delivery))
         self._fanout = Fanout(
@@ -95,11 +88,8 @@ class Dispatcher:
         )
         self._ingress = Ingress(services, settings.ingress)
         self._admin = Admin(self._reasons_not_ready, self._status, self._metrics)
-        self._reports = (
-            None
-            if cluster is None
-            else ChannelStatus(cluster.client, cluster.channels, WantedStatus(self._routes))
-        )
+        self._observed = Observed(self._broker, self._fanout, self._routes, self._metrics)
+        self._reports = Reports(self._observed, settings.delivery.stuck_after, cluster)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until ``stop`` is set, then finish what has begun.
@@ -116,7 +106,7 @@ class Dispatcher:
             working = asyncio.create_task(self._source.run(self._apply), name="source")
             remembering = asyncio.create_task(self._records.run(), name="records")
             ready = asyncio.create_task(self._tell_ready(), name="ready")
-            reporting = asyncio.create_task(self._report(), name="reports")
+            reporting = asyncio.create_task(self._reports.run(self._is_serving), name="reports")
             stopping = asyncio.create_task(_wait(stop), name="stop")
             await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
             await cancel(ready, reporting, stopping)
@@ -148,16 +138,10 @@ class Dispatcher:
     async def _tell_ready(self) -> None:
         await self._is_loaded.wait()
         await self._broker.publishing.was_open.wait()
+        self._is_serving.set()
         log.info("ready: events are taken", channels=len(self._channels))
         await self._broker.delivering.was_open.wait()
         log.info("delivering: this dispatcher has the client id of the durables")
-
-    async def _report(self) -> None:
-        """Tell what is served once events are taken: before that no request is led here."""
-        await self._is_loaded.wait()
-        await self._broker.publishing.was_open.wait()
-        if self._reports is not None:
-            await self._reports.run()
 
     def _apply(self, state: DesiredState) -> None:
         """Make the wanted state the actual one; deliveries first, so that no event is missed."""
@@ -167,17 +151,16 @@ class Dispatcher:
         table = RoutingTable.build(state.channels.values(), self._metrics.channel)
         self._routes.swap(table)
         problems += table.problems
-        for problem in problems:
-            if problem not in self._problems:
-                log.warning("problem in the channels", problem=str(problem))
+        new = [problem for problem in problems if problem not in self._problems]
+        for problem in new:
+            log.warning("problem in the channels", problem=str(problem))
         self._channels = dict(state.channels)
         self._problems = problems
         if not self._is_loaded.is_set():
             _keep_from_collector()
             self._broker.start_delivering()
             self._is_loaded.set()
-        if self._reports is not None:
-            self._reports.look()
+        self._reports.applied(self._channels, new)
         log.info("channels applied", channels=len(self._channels), problems=len(problems))
 
     def _reasons_not_ready(self) -> list[str]:
@@ -185,7 +168,11 @@ class Dispatcher:
 
     def _status(self) -> dict[str, object]:
         return status.describe(
-            self._broker, self._channels, self._fanout.members, self._problems, self._metrics
+            status.about(self._settings.nats, self._reports),
+            self._observed,
+            self._channels,
+            self._problems,
+            self._reports.verdicts,
         )
 
 
@@ -226,7 +213,7 @@ async def serve(settings: Settings) -> None:
     source: Source
     if settings.source.kubernetes:
         client = KubeClient(connection_info, field_manager=PROGRAM.name)
-        cluster = Cluster(client, ChannelTable(settings.defaults))
+        cluster = Cluster(client, ChannelTable(settings.defaults), PROGRAM.name)
         source = KubernetesSource(client, cluster.channels, folder, records.released)
     else:
         cluster = None

@@ -112,6 +112,10 @@ class DeliverySettings:
     """Seconds that the durable of a removed subscriber is kept, so that a Subscription that is
     deleted and made again (Kyma does so for a change of endpoint) goes on where it was."""
 
+    stuck_after: float = 60.0
+    """Seconds of failure after which a subscriber is told to be stuck. Less than that passes: pods
+    restart, and an event of the first round may fail for half a minute by the default policy."""
+
     max_buffered_bytes: int = 256 * MIB
     """Bytes of events held for delivery, of all subscriptions together. Beyond it events are left
     to be sent again by NATS Streaming."""

@@ -288,6 +288,12 @@ DELIVERY = Section(
             duration(0, 30 * 86400),
             "how long the durable of a removed subscriber is kept, in case it comes back",
         ),
+        Option(
+            "delivery.stuck_after",
+            "--stuck-after",
+            duration(),
+            "failing for so long, a subscriber is reported as stuck",
+        ),
     ),
 )
 

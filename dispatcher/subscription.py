@@ -13,7 +13,7 @@ from typing import Protocol
 import structlog
 
 from contract.resources import DeliveryPolicy, Order
-from dispatcher.attempts import Attempts, Plan
+from dispatcher.attempts import Attempts, Health, Plan
 from dispatcher.delivery import Outcome
 from dispatcher.flow import ByteBudget
 from dispatcher.metrics import SubscriptionMetrics
@@ -79,6 +79,14 @@ class Subscription:
     @property
     def plan(self) -> Plan:
         return self._attempts.plan
+
+    @property
+    def health(self) -> Health:
+        return self._attempts.health
+
+    @property
+    def metrics(self) -> SubscriptionMetrics:
+        return self._metrics
 
     @property
     def window(self) -> Window:
@@ -205,9 +213,9 @@ class Subscription:
         }
         if health.last_failure is not None:
             status["lastError"] = health.last_failure.text
-            status["lastErrorAt"] = _rfc3339(health.last_failure_at)
+            status["lastErrorAt"] = rfc3339(health.last_failure_at)
         if health.failing_since is not None:
-            status["failingSince"] = _rfc3339(health.failing_since)
+            status["failingSince"] = rfc3339(health.failing_since)
         return status
 
 
@@ -216,5 +224,6 @@ def concurrency(policy: DeliveryPolicy) -> int:
     return 1 if policy.order is Order.CHANNEL else policy.max_inflight
 
 
-def _rfc3339(seconds: float) -> str:
+def rfc3339(seconds: float) -> str:
+    """A time in seconds since the epoch, for people."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

@@ -1,7 +1,8 @@
 """Kubernetes Events: what ``kubectl describe`` tells a person about an object.
 
-An Event is a courtesy. What fails to be written is dropped with a line in the log, and what would
-flood the API is held back; conditions in ``status`` are what a program should look at.
+An Event is a courtesy. What fails to be written is dropped, with a line in the log for the first in
+a row, and what would flood the API is held back; conditions in ``status`` are what a program should
+look at.
 """
 
 import enum
@@ -71,6 +72,7 @@ class EventRecorder:
         self._instance = instance
         self._clock = clock
         self._subjects: OrderedDict[tuple[str, str], _Subject] = OrderedDict()
+        self._failure: type[KubeError] | None = None
 
     async def record(self, about: Document, kind: EventType, reason: str, message: str) -> None:
         """Tell something about an object; never raises an error of the API.
@@ -90,8 +92,11 @@ class EventRecorder:
         name = event["metadata"]["name"]
         try:
             subject.counts[name] = await self._write(event, subject.counts.get(name, 0))
+            self._failure = None
         except KubeError as error:
-            _log.warning("the event %s could not be written: %s", reason, error)
+            level = logging.DEBUG if type(error) is self._failure else logging.WARNING
+            _log.log(level, "the event %s could not be written: %s", reason, error)
+            self._failure = type(error)
 
     async def _write(self, event: Document, written: int) -> int:
         """Write it for the first time or count it; returns how often it was written by now."""

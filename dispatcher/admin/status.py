@@ -8,6 +8,12 @@ from dispatcher.durable import DurableState
 from dispatcher.link import Link
 from dispatcher.member import Member, MemberKey
 from dispatcher.metrics import Metrics
+from dispatcher.reporting.observed import Observed
+from dispatcher.reporting.reports import Reports
+from dispatcher.reporting.verdicts import Verdict
+from dispatcher.settings import PROGRAM, NatsSettings
+
+_READY = {True: "yes", False: "no", None: "unknown"}
 
 
 def reasons_not_ready(broker: Broker, *, is_loaded: bool) -> list[str]:
@@ -24,23 +30,43 @@ def reasons_not_ready(broker: Broker, *, is_loaded: bool) -> list[str]:
     return reasons
 
 
+def about(nats: NatsSettings, reports: Reports) -> dict[str, str]:
+    """Which dispatcher this is, and what it cannot tell elsewhere; without secrets."""
+    described = {
+        "version": PROGRAM.version,
+        "natsStreaming": nats.shown_servers,
+        "clusterId": nats.cluster_id,
+        "clientId": nats.client_id,
+    }
+    if reports.last_error is not None:
+        described["statusOfChannels"] = f"cannot be written: {reports.last_error}"
+    return described
+
+
 def describe(
-    broker: Broker,
+    about_it: Mapping[str, str],
+    observed: Observed,
     channels: Mapping[ResourceName, Channel],
-    members: Mapping[MemberKey, Member],
     problems: Iterable[Problem],
-    metrics: Metrics,
+    verdicts: Mapping[MemberKey, Verdict],
 ) -> dict[str, object]:
     """The document of ``/status``. It has no payload, no header value and no secret."""
+    broker = observed.broker
     by_channel: dict[ResourceName, list[object]] = {name: [] for name in channels}
-    for key, member in members.items():
-        by_channel.setdefault(key.channel, []).append(_describe_member(key, member))
+    for key, member in observed.fanout.members.items():
+        described = _describe_member(key, member, verdicts.get(key))
+        by_channel.setdefault(key.channel, []).append(described)
+    not_restored = [
+        f"the durable {name} could not be opened again: {reason}"
+        for name, reason in broker.delivering.not_restored.items()
+    ]
     return {
+        "dispatcher": about_it,
         "connections": {
             "publish": _describe_link(broker.publishing),
             "deliver": _describe_link(broker.delivering),
         },
-        "problems": [str(problem) for problem in problems],
+        "problems": [*map(str, problems), *not_restored],
         "channels": [
             {
                 "namespace": name.namespace,
@@ -48,7 +74,7 @@ def describe(
                 "state": "serving" if name in channels else "removed",
                 "hosts": list(channels[name].hosts) if name in channels else [],
                 "subject": f"{name.name}.{name.namespace}",
-                "published": _published(metrics, name) if name in channels else {},
+                "published": _published(observed.metrics, name) if name in channels else {},
                 "subscriptions": subscriptions,
             }
             for name, subscriptions in sorted(by_channel.items())
@@ -64,7 +90,7 @@ def _describe_link(link: Link) -> str:
     return "open" if link.is_open else f"closed: {link.last_error or 'just connecting'}"
 
 
-def _describe_member(key: MemberKey, member: Member) -> dict[str, object]:
+def _describe_member(key: MemberKey, member: Member, verdict: Verdict | None) -> dict[str, object]:
     plan = member.subscription.plan
     durable = member.durable
     description: dict[str, object] = {
@@ -77,6 +103,10 @@ def _describe_member(key: MemberKey, member: Member) -> dict[str, object]:
         "deadLetter": _shown(plan.dead_letter),
         **member.subscription.status(),
     }
+    if verdict is not None:
+        description["delivers"] = _READY[verdict.ready]
+        if verdict.message:
+            description["reason"] = f"{verdict.reason}: {verdict.message}"
     if durable.state is not DurableState.OPEN and durable.last_error:
         description["durableError"] = durable.last_error
     return description

@@ -9,12 +9,13 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
 
 from contract.resources import ResourceName
-from dispatcher.sources.channel_table import ChannelTable, Entry
+from dispatcher.sources.channel_table import DISPATCHER, ChannelTable, Entry
 from dispatcher.sources.kubernetes import CHANNELS
 from dispatcher.tasks import BackgroundTasks
 from kube import Conflict, Invalid, KubeClient, KubeError, NotFound, Refusal
@@ -32,6 +33,10 @@ _PACE = 10.0
 """Seconds between two writes of the same thing to one Channel: whoever undoes them, or a fault of
 ours, must not make us flood the API."""
 
+_PACE_OF_CHANGES = 2.0
+"""Seconds between two writes to one Channel, whatever they say, unless it is about its host: for
+that publishers wait."""
+
 _PACE_AFTER_CONFLICT = 0.2
 _PACE_AFTER_REFUSAL = 60.0
 """The same after a failure that concerns this Channel alone."""
@@ -43,6 +48,16 @@ first to the longest."""
 
 Wanted = Callable[[Entry], Mapping[str, Any] | None]
 """The parts of ``status`` that differ from what they should be; None if none does."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Write:
+    """The last write to a Channel; times are of a clock that does not jump."""
+
+    status: Mapping[str, Any]
+    at: float
+    again_at: float
+    """When the same may be written again."""
 
 
 class ChannelStatus:
@@ -61,8 +76,7 @@ class ChannelStatus:
         self._changed = asyncio.Event()
         self._queue: asyncio.Queue[ResourceName] = asyncio.Queue()
         self._queued: set[ResourceName] = set()
-        self._written: dict[str, tuple[Mapping[str, Any], float]] = {}
-        """By uid: what was written last, and until when the same is not to be written again."""
+        self._written: dict[str, _Write] = {}  # by uid
         self._failures = 0
         self._silent_until = 0.0
         self._tasks = BackgroundTasks()
@@ -105,8 +119,14 @@ class ChannelStatus:
         if entry.is_deleted:
             return None
         wanted = self._wanted(entry)
-        before, until = self._written.get(entry.uid, (None, 0.0))
-        return None if wanted == before and time.monotonic() < until else wanted
+        before = self._written.get(entry.uid)
+        if wanted is None or before is None:
+            return wanted
+        now = time.monotonic()
+        if wanted == before.status:
+            return wanted if now >= before.again_at else None
+        is_urgent = DISPATCHER in wanted and wanted[DISPATCHER] != before.status.get(DISPATCHER)
+        return wanted if is_urgent or now >= before.at + _PACE_OF_CHANGES else None
 
     async def _work(self) -> None:
         while True:
@@ -136,7 +156,8 @@ class ChannelStatus:
         except KubeError as error:
             pace = 0.0
             self._failed(error)
-        self._written[entry.uid] = status, time.monotonic() + pace
+        now = time.monotonic()
+        self._written[entry.uid] = _Write(status, now, now + pace)
 
     def _failed(self, error: KubeError) -> None:
         if time.monotonic() >= self._silent_until:

@@ -1,10 +1,16 @@
 """What ``status`` of a Channel should say of this dispatcher. Pure."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from contract.names import normalise_host
+from contract.resources import Channel
 from dispatcher.channels import Channels, Route
-from dispatcher.sources.channel_table import DISPATCHER, Entry
+from dispatcher.member import MemberKey
+from dispatcher.reporting.verdicts import Verdict
+from dispatcher.sources.channel_table import DISPATCHER, SUBSCRIBERS, Entry
+
+_READY = {True: "True", False: "False", None: "Unknown"}
 
 
 class WantedStatus:
@@ -12,22 +18,57 @@ class WantedStatus:
 
     Args:
         routes: Say which hosts are served, and for which channels.
+        verdicts: Of the subscriptions that this process delivers to; empty if another one does.
     """
 
-    def __init__(self, routes: Channels) -> None:
+    def __init__(self, routes: Channels, verdicts: Mapping[MemberKey, Verdict]) -> None:
         self._routes = routes
+        self._verdicts = verdicts
 
     def __call__(self, entry: Entry) -> dict[str, Any] | None:
-        """The parts of ``status`` that differ from what they should be; None if none does.
+        """The parts of ``status`` that differ from what they should be; None if none does."""
+        wanted: dict[str, Any] = {}
+        if entry.address not in {None, entry.reported_host} and self._serves(entry):
+            wanted[DISPATCHER] = {"host": entry.address}
+        if entry.channel is not None:
+            reported = entry.reported_subscribers
+            subscribers = self._subscribers(entry.channel, reported)
+            if subscribers is not None and subscribers != reported:
+                wanted[SUBSCRIBERS] = {"subscribers": subscribers}
+        return wanted or None
+
+    def _serves(self, entry: Entry) -> bool:
+        """Whether events for the address go to this channel and no other.
 
         That a host is served is told by any replica, once, and never taken back: publishers take a
         channel that is not ready for gone, and an outage passes.
         """
-        if entry.address in {None, entry.reported_host} or not self._serves(entry):
-            return None
-        return {DISPATCHER: {"host": entry.address}}
-
-    def _serves(self, entry: Entry) -> bool:
-        """Whether events for the address go to this channel and no other."""
         route = self._routes.table.hosts.get(normalise_host(entry.address or ""))
         return isinstance(route, Route) and route.channel.name == entry.name
+
+    def _subscribers(
+        self, channel: Channel, reported: list[Mapping[str, Any]]
+    ) -> list[Mapping[str, Any]] | None:
+        """The list as it should be; None as long as this process has nothing to say.
+
+        What was told before, of this process or another, stays where nothing better is known.
+        """
+        if not channel.subscribers:
+            return []
+        told = {str(each.get("uid")): each for each in reported}
+        wanted: list[Mapping[str, Any]] = []
+        for subscriber in channel.subscribers:
+            verdict = self._verdicts.get(MemberKey(channel.name, subscriber.ref))
+            before = told.get(subscriber.durable)
+            if verdict is not None and (verdict.ready is not None or before is None):
+                wanted.append(_entry(subscriber.durable, verdict))
+            elif before is not None:
+                wanted.append(before)
+            else:
+                return None
+        return wanted
+
+
+def _entry(uid: str, verdict: Verdict) -> dict[str, str]:
+    entry = {"uid": uid, "ready": _READY[verdict.ready]}
+    return {**entry, "message": verdict.message} if verdict.message else entry

@@ -16,11 +16,12 @@ from contract.names import DISPATCHER_FINALIZER
 from contract.resources import Channel, Defaults, DesiredState, Problem, ResourceName
 
 DISPATCHER = "dispatcher"
-"""Where a dispatcher tells in ``status`` of a Channel what it does for it."""
+SUBSCRIBERS = "subscribableStatus"
+"""Where a dispatcher tells in ``status`` of a Channel what it does for it, and for whom."""
 
 Document = dict[str, Any]
 
-_STATUS = ("address", DISPATCHER)
+_STATUS = ("address", DISPATCHER, SUBSCRIBERS)
 _METADATA = ("name", "namespace", "uid", "resourceVersion", "deletionTimestamp", "finalizers")
 
 
@@ -88,6 +89,16 @@ class Entry:
     def reported_host(self) -> str | None:
         """The host of which a dispatcher has told that it is served."""
         return _text(self._status(DISPATCHER).get("host"))
+
+    @property
+    def reported_subscribers(self) -> list[Mapping[str, Any]]:
+        """What a dispatcher has told of the delivery to each subscriber."""
+        subscribers = self._status(SUBSCRIBERS).get("subscribers")
+        return (
+            [each for each in subscribers if isinstance(each, Mapping)]
+            if isinstance(subscribers, list)
+            else []
+        )
 
     def _status(self, key: str) -> Mapping[str, Any]:
         status = self.document.get("status")

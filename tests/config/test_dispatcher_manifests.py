@@ -114,7 +114,10 @@ def test_the_service_that_the_provisioner_makes_leads_to_its_pods(
         ("list", "clusterchannelprovisioners", False),
         ("get", "services.", False),
         ("get", "secrets.", False),
-        ("create", "events.", False),
+        ("create", "events.", True),
+        ("get", "events.", True),
+        ("patch", "events.", True),
+        ("delete", "events.", False),
     ],
 )
 def test_the_dispatcher_may_do_its_work_and_no_more(

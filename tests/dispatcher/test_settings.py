@@ -119,6 +119,7 @@ OTHER_VALUES: dict[str, tuple[str, object]] = {
     "delivery.policy.start": ("1h ago", Start(StartKind.AGO, 3600)),
     "delivery.policy.order": ("channel", Order.CHANNEL),
     "delivery.removal_grace": ("0", 0),
+    "delivery.stuck_after": ("5m", 300),
     "delivery.max_buffered_bytes": ("16MiB", 16 * 1024**2),
     "egress.max_connections_per_origin": ("1", 1),
     "egress.max_connections": ("2", 2),

@@ -1,0 +1,84 @@
+"""Kubernetes Events of what happened: on the Channel that it happened to, else on the provisioner.
+
+What concerns the dispatcher as a whole, as a lost connection, is told on the
+ClusterChannelProvisioner ``natss``: there is one, it stays while pods come and go, and it is where
+a person looks who finds that no channel works. On every Channel it would be a thousand Events for
+one fault.
+"""
+
+import asyncio
+import socket
+
+import structlog
+
+from contract.metadata import API_VERSION
+from contract.names import PROVISIONER
+from dispatcher.reporting.occurrences import Occurrence
+from dispatcher.sources.channel_table import ChannelTable
+from kube import Document, EventRecorder, EventType, KubeClient, KubeError, Resource
+
+log = structlog.get_logger(__name__)
+
+_GROUP, _, _VERSION = API_VERSION.partition("/")
+PROVISIONERS = Resource(
+    _GROUP, _VERSION, "clusterchannelprovisioners", "ClusterChannelProvisioner", namespaced=False
+)
+
+_WAITING = 1000
+"""Occurrences that may wait to be written; the API is slow or away if there are more."""
+
+
+class Events:
+    """Writes occurrences as Events, one after another, not faster than the API takes them.
+
+    Args:
+        client: May create, get and patch events, and get the provisioner.
+        table: The Channels that there are.
+        component: The program.
+    """
+
+    def __init__(self, client: KubeClient, table: ChannelTable, component: str) -> None:
+        self._client = client
+        self._table = table
+        self._instance = socket.gethostname()
+        self._recorder = EventRecorder(client, component=component, instance=self._instance)
+        self._waiting: asyncio.Queue[Occurrence] = asyncio.Queue(_WAITING)
+        self._failure: type[KubeError] | None = None
+
+    def tell(self, occurrence: Occurrence) -> None:
+        """Have it written; of too many the latest are dropped."""
+        try:
+            self._waiting.put_nowait(occurrence)
+        except asyncio.QueueFull:
+            log.debug("event dropped, too many wait", reason=occurrence.reason)
+
+    async def run(self) -> None:
+        """Write until cancelled; never fails for an error of the API."""
+        while True:
+            occurrence = await self._waiting.get()
+            try:
+                await self._write(occurrence)
+                self._failure = None
+            except KubeError as error:
+                if type(error) is not self._failure:
+                    log.warning("events cannot be written", reason=str(error))
+                self._failure = type(error)
+            except Exception:  # a fault of ours must not end all Events
+                log.exception("an event broke", reason=occurrence.reason)
+
+    async def _write(self, occurrence: Occurrence) -> None:
+        about = await self._about(occurrence)
+        if about is None:
+            return
+        kind = EventType.WARNING if occurrence.is_warning else EventType.NORMAL
+        message = occurrence.message
+        if occurrence.channel is None:
+            message = f"{self._instance}: {message}"
+        await self._recorder.record(about, kind, occurrence.reason, message)
+
+    async def _about(self, occurrence: Occurrence) -> Document | None:
+        """The object that it is told of; None if it has gone. Raises KubeError."""
+        if occurrence.channel is None:
+            return await self._client.get(PROVISIONERS, PROVISIONER)
+        entry = self._table.get(occurrence.channel)
+        return None if entry is None else entry.document

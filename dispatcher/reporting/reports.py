@@ -1,0 +1,118 @@
+"""Puts the reports together: who looks, and who is told.
+
+Without Kubernetes there is the log; in a cluster, Events and the ``status`` of Channels besides.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from contract.resources import Channel, Problem, ResourceName
+from dispatcher.member import MemberKey
+from dispatcher.reporting.channel_status import ChannelStatus
+from dispatcher.reporting.events import Events
+from dispatcher.reporting.observed import Observed
+from dispatcher.reporting.observer import Observer
+from dispatcher.reporting.occurrences import Occurrence, warning
+from dispatcher.reporting.verdicts import Verdict
+from dispatcher.reporting.wanted_status import WantedStatus
+from dispatcher.sources.channel_table import ChannelTable
+from kube import KubeClient
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """The Kubernetes API as this program may use it, and the Channels that it told."""
+
+    client: KubeClient
+    channels: ChannelTable
+    program: str
+    """In whose name Events are written."""
+
+
+class Reports:
+    """Tells people what becomes of their channels.
+
+    Args:
+        observed: What is looked at.
+        patience: Seconds of failure after which a subscriber is stuck.
+        cluster: Where people are told; None without Kubernetes.
+    """
+
+    def __init__(self, observed: Observed, patience: float, cluster: Cluster | None) -> None:
+        self._events = (
+            None if cluster is None else Events(cluster.client, cluster.channels, cluster.program)
+        )
+        self._observer = Observer(observed, patience, self._tell)
+        self._status = (
+            None
+            if cluster is None
+            else ChannelStatus(
+                cluster.client,
+                cluster.channels,
+                WantedStatus(observed.routes, self._observer.verdicts),
+            )
+        )
+
+    @property
+    def verdicts(self) -> Mapping[MemberKey, Verdict]:
+        """Whether the events of each subscription get through, as far as that is known here."""
+        return self._observer.verdicts
+
+    @property
+    def last_error(self) -> str | None:
+        """Why ``status`` of Channels cannot be written; None if it can."""
+        return None if self._status is None else self._status.last_error
+
+    def applied(self, channels: Mapping[ResourceName, Channel], new: Sequence[Problem]) -> None:
+        """Other channels are served now; ``new`` problems with them were found."""
+        if self._events is not None and new:
+            for problem, channel in _concerned(new, channels):
+                message = f"{problem.path}: {problem.message}"
+                self._events.tell(warning(channel, "Ignored", message))
+        if self._status is not None:
+            self._status.look()
+
+    async def run(self, serving: asyncio.Event) -> None:
+        """Report until cancelled.
+
+        Args:
+            serving: Events are taken. Before that no request is led here, and no host is served.
+        """
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._observer.run(), name="observer")
+            if self._events is not None:
+                group.create_task(self._events.run(), name="events")
+            if self._status is not None:
+                await serving.wait()
+                group.create_task(self._status.run(), name="channel status")
+
+    def _tell(self, occurrence: Occurrence) -> None:
+        if self._events is not None:
+            self._events.tell(occurrence)  # which logs it, too
+            return
+        whom = f"Channel {occurrence.channel}" if occurrence.channel else "Dispatcher"
+        level = log.warning if occurrence.is_warning else log.info
+        level(f"{whom}: {occurrence.reason}: {occurrence.message}")
+
+
+def _concerned(
+    problems: Iterable[Problem], channels: Mapping[ResourceName, Channel]
+) -> Iterator[tuple[Problem, ResourceName]]:
+    """Each problem with each Channel that it is about; it may be served only later."""
+    subscribed: defaultdict[str, set[ResourceName]] = defaultdict(set)
+    for name, channel in channels.items():
+        for subscriber in channel.subscribers:
+            subscribed[str(subscriber.ref)].add(name)
+    for problem in problems:
+        kind, _, text = problem.resource.partition(" ")
+        if kind == "Channel":
+            yield problem, ResourceName(*text.split("/", 1))
+        elif kind == "Subscription":
+            for name in subscribed.get(text, ()):
+                yield problem, name

@@ -1,0 +1,81 @@
+"""Tells when a session with NATS Streaming is lost, refused, back or taken over.
+
+It looks at a link now and then: what passes sooner than it settles is left to the metrics.
+"""
+
+import enum
+
+from dispatcher.link import Link
+from dispatcher.reporting.occurrences import Occurrence, news, warning
+from nats_streaming import AuthenticationFailed, ClientIdInUse
+
+_SETTLE = 2.0
+"""Seconds that a session is as it is before that is told."""
+
+
+class SessionState(enum.Enum):
+    """What can be said of a session."""
+
+    NOT_TRIED = enum.auto()
+    OPEN = enum.auto()
+    STANDBY = enum.auto()  # another dispatcher delivers
+    REFUSED = enum.auto()  # until a person changes something
+    AWAY = enum.auto()
+
+
+def state_of(link: Link) -> SessionState:
+    """What a link is in now."""
+    failure = link.failure
+    if link.is_open:
+        return SessionState.OPEN
+    if isinstance(failure, ClientIdInUse):
+        return SessionState.STANDBY
+    if failure is not None and not failure.retriable:
+        return SessionState.REFUSED
+    if failure is None and not link.was_open.is_set():
+        return SessionState.NOT_TRIED
+    return SessionState.AWAY
+
+
+class SessionWatch:
+    """Follows one link.
+
+    Args:
+        link: Publishes or delivers.
+        effect: What its loss means for users, as ``no event is delivered``.
+    """
+
+    def __init__(self, link: Link, effect: str) -> None:
+        self._link = link
+        self._effect = effect
+        self._told = SessionState.NOT_TRIED
+        self._seen = SessionState.NOT_TRIED
+        self._since = 0.0
+
+    def look(self, now: float) -> Occurrence | None:
+        """What is to be told now; ``now`` is in seconds of a clock that does not jump."""
+        state = state_of(self._link)
+        if state is not self._seen:
+            self._seen, self._since = state, now
+        if state is self._told or now - self._since < _SETTLE:
+            return None
+        before, self._told = self._told, state
+        return self._occurrence(before, state)
+
+    def _occurrence(self, before: SessionState, state: SessionState) -> Occurrence | None:
+        link = self._link
+        trouble = f"{self._effect}: {link.last_error}"
+        match state:
+            case SessionState.REFUSED:
+                is_login = isinstance(link.failure, AuthenticationFailed)
+                return warning(None, "AuthenticationFailed" if is_login else "Refused", trouble)
+            case SessionState.AWAY:
+                return warning(None, "ConnectionLost", trouble)
+            case SessionState.OPEN if before in {SessionState.AWAY, SessionState.REFUSED}:
+                return news(None, "ConnectionRestored", f"NATS Streaming is back ({link.role})")
+            case SessionState.OPEN if link.role == "deliver":
+                return news(None, "Delivering", "it delivers the events of all channels now")
+            case SessionState.STANDBY if before is SessionState.OPEN:
+                return news(None, "StandingBy", "another dispatcher delivers now")
+            case _:
+                return None

@@ -1,0 +1,107 @@
+"""Whether the events of a subscription get through, as a person wants to know it.
+
+Pure. A single failure says nothing: it is retried, and subscribers restart. Only what lasts is
+told, and between "fails now" and "fails for long" the verdict before stays.
+"""
+
+from dataclasses import dataclass
+
+from dispatcher.subscription import rfc3339
+from nats_streaming import ChannelLimitReached, NatsStreamingError
+
+SETTLE = 5.0
+"""Seconds that a refusal of NATS Streaming must last: one that starts refuses at first."""
+
+CHANNEL_LIMIT = (
+    "NATS Streaming has reached its limit of channels (max_channels): raise it there, or delete"
+    " Channels that nobody needs"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether events get through."""
+
+    ready: bool | None
+    """None if that cannot be told yet."""
+
+    reason: str = ""
+    """One word in CamelCase, for programs; empty if they do."""
+
+    message: str = ""
+
+    @property
+    def is_bad(self) -> bool:
+        return self.ready is False
+
+
+READY = Verdict(True)
+_NO_TARGET = Verdict(
+    False, "NoUsableURI", "its URI cannot be used; its events are kept until that is put right"
+)
+UNKNOWN = Verdict(None, "NotKnownYet", "nothing has been delivered to it yet")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What is known of a subscription at one moment. All times are in seconds until now."""
+
+    has_target: bool = True
+    """There is a usable URI."""
+
+    is_open: bool = True
+    """NATS Streaming delivers to the durable."""
+
+    refusal: NatsStreamingError | str | None = None
+    """Why it does not."""
+
+    refused_for: float = 0.0
+
+    waits: bool = False
+    """There are events that are not settled."""
+
+    has_settled: bool = False
+    """An event was settled by this process."""
+
+    failing_for: float | None = None
+    """How long every attempt has failed while an event was waiting; None if the last one did not
+    fail, or nothing waits."""
+
+    failed_event_for: float | None = None
+    """How long the oldest event is here of those that could not be delivered in a whole round."""
+
+    last_failure: str = ""
+
+
+def judge(facts: Facts, patience: float, now: float) -> Verdict | None:
+    """The verdict that the facts allow; None if the one before holds.
+
+    Args:
+        facts: As they are now.
+        patience: Seconds of failure after which a subscriber is stuck.
+        now: In seconds since the epoch.
+    """
+    if not facts.has_target:
+        return _NO_TARGET
+    if facts.refusal is not None:
+        return _refused(facts.refusal) if facts.refused_for >= SETTLE else None
+    if not facts.is_open:
+        return None
+    failing, one = facts.failing_for, facts.failed_event_for
+    if failing is not None and failing >= patience:
+        return _stuck("no event has got through", now - failing, facts)
+    if one is not None and one >= patience:
+        return _stuck("an event has not got through, others may", now - one, facts)
+    if failing is not None or one is not None or (facts.waits and not facts.has_settled):
+        return None
+    return READY
+
+
+def _refused(refusal: NatsStreamingError | str) -> Verdict:
+    if isinstance(refusal, ChannelLimitReached):
+        return Verdict(False, "ChannelLimitReached", CHANNEL_LIMIT)
+    return Verdict(False, "DurableRefused", f"NATS Streaming refuses its durable: {refusal}")
+
+
+def _stuck(what: str, since: float, facts: Facts) -> Verdict:
+    return Verdict(False, "SubscriberStuck", f"{what} since {rfc3339(since)}: {facts.last_failure}")

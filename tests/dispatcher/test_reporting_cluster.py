@@ -1,0 +1,256 @@
+"""What kubectl describe tells of delivery: on a real API, as the account of the manifests."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cluster_dispatcher import ACCOUNT, NAMESPACE, ChannelsOf, ClusterDispatcher
+from tests.conftest import StartServer
+from tests.data_plane import DataPlane, eventually
+from tests.kubernetes import KubernetesServer
+from tests.servers import NatsStreamingServer
+from tests.subscriber import Subscriber, status
+
+Start = Callable[..., Awaitable[ClusterDispatcher]]
+USERS = "authorization { users = [{ user: me, password: right }] }"
+AS_USER = 'username: "me"\npassword: "right"'
+
+
+@pytest.fixture
+def channels(kubernetes: KubernetesServer, namespace: str) -> ChannelsOf:
+    return ChannelsOf(kubernetes, namespace)
+
+
+@pytest.fixture
+async def sink() -> AsyncIterator[Subscriber]:
+    server = Subscriber()
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+async def dispatcher(
+    kubernetes: KubernetesServer, tmp_path: Path, unique_name: str
+) -> AsyncIterator[Start]:
+    """Call it with a server, for a dispatcher that is up to its health; all are stopped."""
+    processes: list[ClusterDispatcher] = []
+
+    async def start(server: NatsStreamingServer, *flags: str) -> ClusterDispatcher:
+        folder = tmp_path / f"dispatcher-{len(processes)}"
+        folder.mkdir()
+        flags = (f"--client-id={unique_name}", "--stuck-after=1s", *flags)
+        processes.append(ClusterDispatcher(kubernetes, server, folder, flags))
+        await processes[-1].start(until="/healthz")
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        await process.close_http()
+        await process.stop()
+
+
+async def describe(kubernetes: KubernetesServer, *what: str) -> str:
+    """What a user sees."""
+    return await asyncio.to_thread(kubernetes.kubectl, "describe", *what)
+
+
+async def described(kubernetes: KubernetesServer, *what: str, text: str) -> str:
+    """Wait until kubectl describe says so; all that it says."""
+    found = [""]
+
+    async def says() -> bool:
+        found[0] = await describe(kubernetes, *what)
+        return text in found[0]
+
+    try:
+        await eventually(says, 20)
+    except TimeoutError:
+        raise AssertionError(f"not told: {text}\n{found[0]}") from None
+    return found[0]
+
+
+async def delivery(channels: ChannelsOf, name: str) -> list[dict[str, Any]]:
+    """What the status of a channel says of its subscribers."""
+    told = ((await channels.get(name)) or {}).get("status") or {}
+    subscribers: list[dict[str, Any]] = (told.get("subscribableStatus") or {}).get(
+        "subscribers", []
+    )
+    return subscribers
+
+
+async def wait_delivery(channels: ChannelsOf, **ready: str) -> None:
+    """Wait until the status of ``orders`` says so of each uid, and of no other."""
+
+    async def says() -> bool:
+        told = await delivery(channels, "orders")
+        return {each["uid"]: each["ready"] for each in told} == ready
+
+    await eventually(says, 20)
+
+
+async def post(dispatcher: ClusterDispatcher, channels: ChannelsOf, event: str) -> None:
+    """Post to ``orders`` as soon as it is taken."""
+
+    async def is_taken() -> bool:
+        return await dispatcher.post_to(channels.namespace, "orders", event) == 202
+
+    await eventually(is_taken)
+
+
+def reports(channels: ChannelsOf) -> int:
+    """How often dispatchers have written the status of a channel of the test's namespace."""
+    return sum(
+        f"/namespaces/{channels.namespace}/channels/" in write and "/status" in write
+        for write in channels.kubernetes.writes(NAMESPACE, ACCOUNT)
+    )
+
+
+async def test_a_stuck_subscriber_is_told_where_users_look_until_it_has_recovered(
+    dispatcher: Start, memory_server: NatsStreamingServer, channels: ChannelsOf, sink: Subscriber
+) -> None:
+    process = await dispatcher(memory_server)
+    sink.answer = status(503)
+    await channels.apply("orders", channels.entry("mail", sink.url, "u1"))
+    await wait_delivery(channels, u1="True")
+    await post(process, channels, "e1")
+    await wait_delivery(channels, u1="False")
+    what = ("channel", "orders", "-n", channels.namespace)
+    text = await described(channels.kubernetes, *what, text="SubscriberStuck")
+    assert f"Subscription {channels.namespace}/mail: no event has got through since" in text
+    assert "natss-dispatcher" in text
+    described_entry = await process.subscription(f"{channels.namespace}/mail")
+    assert described_entry["delivers"] == "no"
+    assert described_entry["reason"].endswith("status 503")
+    assert " 1\n" in next(
+        line + "\n"
+        for line in (await process.admin("/metrics"))[1].splitlines()
+        if line.startswith("natss_subscription_stuck{") and channels.namespace in line
+    )
+
+    sink.answer = status(200)
+    await wait_delivery(channels, u1="True")
+    await described(channels.kubernetes, *what, text="SubscriberRecovered")
+    channel = await channels.get("orders")
+    assert channel is not None
+    assert set(channel["status"]) == {"subscribableStatus"}, "conditions are the controller's"
+
+
+async def test_one_replica_reports_and_its_successor_writes_nothing_that_is_there(
+    dispatcher: Start, memory_server: NatsStreamingServer, channels: ChannelsOf, sink: Subscriber
+) -> None:
+    first = await dispatcher(memory_server)
+    await first.wait_for_log("delivering")
+    second = await dispatcher(memory_server)
+    await second.wait_for_log("cannot connect, trying on", where="standing by")
+    sink.answer = status(503)
+    await channels.apply("orders", channels.entry("mail", sink.url, "u1"))
+    await wait_delivery(channels, u1="True")
+    await post(first, channels, "e1")
+    await wait_delivery(channels, u1="False")
+    before, told = reports(channels), await delivery(channels, "orders")
+    await asyncio.sleep(3)
+    assert (reports(channels), await delivery(channels, "orders")) == (before, told)
+    await first.kill()
+    await second.wait_for_log("delivering")
+    await second.wait_for_log("ClusterChannelProvisioner natss: Delivering")
+    assert [each["ready"] for each in await delivery(channels, "orders")] == ["False"]
+    sink.answer = status(200)
+    await wait_delivery(channels, u1="True")
+    assert reports(channels) <= before + 2
+
+
+async def test_subscribers_that_come_and_go(
+    dispatcher: Start, memory_server: NatsStreamingServer, channels: ChannelsOf, sink: Subscriber
+) -> None:
+    await dispatcher(memory_server, "--removal-grace=0s")
+    mail, bills = (channels.entry(each, sink.url, f"u-{each}") for each in ("mail", "bills"))
+    await channels.apply("orders", mail)
+    await wait_delivery(channels, **{"u-mail": "True"})
+    await channels.apply("orders", mail, bills)
+    await wait_delivery(channels, **{"u-mail": "True", "u-bills": "True"})
+    await channels.apply("orders", bills)
+    await wait_delivery(channels, **{"u-bills": "True"})
+    await channels.apply("orders")
+    await wait_delivery(channels)
+
+
+async def test_a_full_server_is_told_on_the_channel_that_it_does_not_take(
+    dispatcher: Start, natss_server: StartServer, channels: ChannelsOf
+) -> None:
+    server = await natss_server(streaming="store_limits { max_channels: 1 }")
+    async with DataPlane(server, "filler") as filler:
+        await filler.publish("e1")
+    process = await dispatcher(server)
+    await channels.apply("orders")
+    await channels.apply("quiet")
+
+    async def is_refused() -> bool:
+        return await process.post_to(channels.namespace, "orders", "e2") == 503
+
+    await eventually(is_refused)
+    what = ("channel", "orders", "-n", channels.namespace)
+    text = await described(channels.kubernetes, *what, text="ChannelLimitReached")
+    assert "max_channels" in text
+    labels = f'namespace="{channels.namespace}",channel="orders",result="channel_limit"'
+    metric = f"natss_channel_events_total{{{labels}}} "
+    assert metric in (metrics := (await process.admin("/metrics"))[1])
+    assert f"{metric}0" not in metrics
+    assert "ChannelLimitReached" not in await describe(
+        channels.kubernetes, "channel", "quiet", "-n", channels.namespace
+    )
+
+
+async def test_refused_credentials_are_told_on_the_provisioner_and_shown_nowhere(
+    dispatcher: Start, natss_server: StartServer, kubernetes: KubernetesServer
+) -> None:
+    server = await natss_server(nats=USERS, streaming=AS_USER)
+    url = server.url.replace("nats://", "nats://me:hunter2@")
+    process = await dispatcher(server, f"--natss-url={url}")
+    what = ("clusterchannelprovisioner", "natss")
+    text = await described(kubernetes, *what, text="AuthenticationFailed")
+    shown = (await process.admin("/status"))[1]
+    metrics = (await process.admin("/metrics"))[1]
+    assert 'natss_connect_failures_total{role="publish",reason="authentication"}' in metrics
+    assert (await process.status())["dispatcher"]["natsStreaming"].startswith("nats://***@127")
+    for page in (text, shown, metrics, process.log.read_text()):
+        assert "hunter2" not in page
+
+
+async def test_a_lost_connection_is_told_and_its_return(
+    dispatcher: Start, file_server: NatsStreamingServer, channels: ChannelsOf, sink: Subscriber
+) -> None:
+    """And no status of a channel is changed by it: that would be a thousand writes."""
+    process = await dispatcher(file_server)
+    await channels.apply("orders", channels.entry("mail", sink.url, "u1"))
+    await wait_delivery(channels, u1="True")
+    before = await channels.get("orders")
+    await file_server.kill()
+    what = ("clusterchannelprovisioner", "natss")
+    await process.wait_for_log("ClusterChannelProvisioner natss: ConnectionLost", where="503")
+    await process.wait_for_log("ClusterChannelProvisioner natss: ConnectionLost", where="delivered")
+    await file_server.restart()
+    await process.wait_for_log("ClusterChannelProvisioner natss: ConnectionRestored")
+    text = await described(channels.kubernetes, *what, text="ConnectionRestored")
+    assert "ConnectionLost" in text
+    await post(process, channels, "e1")
+    await sink.wait_for_events(1)
+    assert await channels.get("orders") == before
+
+
+async def test_what_is_wrong_with_a_channel_is_told_on_it(
+    dispatcher: Start, memory_server: NatsStreamingServer, channels: ChannelsOf, sink: Subscriber
+) -> None:
+    await dispatcher(memory_server)
+    document = channels.document("orders", channels.entry("mail", "ftp://me:hunter2@x/", "u1"))
+    document["spec"]["arguments"] = {"ackWiat": "5s"}
+    channels.kubernetes.create(channels.path, document)
+    what = ("channel", "orders", "-n", channels.namespace)
+    text = await described(channels.kubernetes, *what, text="ackWiat")
+    assert 'did you mean "ackWait"' in text
+    events = channels.kubernetes.get(f"/api/v1/namespaces/{channels.namespace}/events")["items"]
+    assert {each["reason"] for each in events} == {"Ignored"}
+    assert not any("hunter2" in each["message"] for each in events)
