@@ -12,6 +12,7 @@ from contract.names import (
     DISPATCHER_FINALIZER,
     MAX_SUBJECT,
     PROVISIONER,
+    RESERVED_SUBJECTS,
     channel_host,
     channel_subject,
     is_dns_label,
@@ -110,6 +111,11 @@ def read_channel(
     if len(subject) > MAX_SUBJECT:
         raise Refused(
             "metadata.name", f"with the namespace it must not pass {MAX_SUBJECT - 1} characters"
+        )
+    if subject in RESERVED_SUBJECTS:
+        raise Refused(
+            "metadata.name",
+            f"NATS Streaming has a file {subject} of its own; take another name or namespace",
         )
     spec = document.root.nested("spec")
     spec.tell_unknown(("provisioner", "arguments", "subscribable", "generation"))

@@ -67,6 +67,9 @@ _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 MAX_SUBJECT = 255
 """The FILE store keeps each channel in a folder of its name; file systems allow 255 bytes."""
 
+RESERVED_SUBJECTS = frozenset({"server.dat", "clients.dat"})
+"""Beside those folders it has files of its own, and takes no channel of their names."""
+
 
 def is_dns_label(text: str) -> bool:
     """Whether it may name a namespace (RFC 1123, lower case)."""
