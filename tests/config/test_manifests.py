@@ -76,10 +76,9 @@ def test_containers_say_what_they_need_and_how_they_are(workload: Manifest) -> N
             assert container[probe]["httpGet"]["port"] in ports
 
 
-def test_pods_are_spread_and_go_last(workload: Manifest) -> None:
+def test_pods_are_spread(workload: Manifest) -> None:
     spec = workload["spec"]
     pod = spec["template"]["spec"]
-    assert pod["priorityClassName"] == "natss-channel"
     spread = {each["topologyKey"]: each for each in pod["topologySpreadConstraints"]}
     assert spread.keys() == {"kubernetes.io/hostname", "topology.kubernetes.io/zone"}
     labels = spec["template"]["metadata"]["labels"].items()
@@ -89,9 +88,12 @@ def test_pods_are_spread_and_go_last(workload: Manifest) -> None:
 
 @pytest.mark.parametrize("installation", INSTALLATIONS)
 def test_every_pod_has_a_budget_a_policy_and_its_class(installation: str) -> None:
-    assert names(installation, "PriorityClass") == {"natss-channel"}
+    (priority,) = manifests(installation, "PriorityClass")
+    assert priority["preemptionPolicy"] == "Never"
     for workload in workloads(installation):
         labels = workload["spec"]["template"]["metadata"]["labels"].items()
+        pod = workload["spec"]["template"]["spec"]
+        assert pod["priorityClassName"] == priority["metadata"]["name"]
         selectors = {
             (each["kind"], each["metadata"]["namespace"]): _selector(each)
             for each in manifests(installation, "PodDisruptionBudget", "NetworkPolicy")
@@ -212,7 +214,9 @@ def test_pods_are_admitted_under_the_strictest_standard(
     kubernetes.create(
         f"/api/v1/namespaces/{unique_name}/serviceaccounts", {"metadata": {"name": account}}
     )
-    body = {"metadata": {"name": "one"}, "spec": {**pod, "volumes": volumes}}
+    # The classes are installed with the rest, which only one installation is here.
+    spec = {**pod, "volumes": volumes, "priorityClassName": "natss-channel"}
+    body = {"metadata": {"name": "one"}, "spec": spec}
     kubernetes.create(f"/api/v1/namespaces/{unique_name}/pods", body)
 
 

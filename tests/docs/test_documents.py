@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.documents import ROOT, examples, prose
+
 NOT_OURS = {"build", "dist"}
 DOCUMENTS = sorted(
     path.relative_to(ROOT)
@@ -15,16 +16,10 @@ DOCUMENTS = sorted(
     if not any(part in NOT_OURS or part[0] == "." for part in path.relative_to(ROOT).parts)
 )
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
-FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-
-
-def prose(text: str) -> str:
-    return FENCE.sub("", text)
 
 
 def blocks(language: str, document: Path) -> list[str]:
-    found = FENCE.findall((ROOT / document).read_text())
-    return [body for name, body in found if name == language]
+    return examples(language, (ROOT / document).read_text())
 
 
 def commands() -> list[tuple[Path, list[str]]]:
@@ -63,7 +58,7 @@ def test_the_readme_begins_with_the_two_commands() -> None:
 
 
 def test_targets_of_make_exist() -> None:
-    targets = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z0-9-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
     used = {
         word
         for _, words in commands()

@@ -1,6 +1,5 @@
 """The pods of an installed Deployment, as far as there can be any without a node: processes."""
 
-import asyncio
 import contextlib
 import os
 import subprocess
@@ -59,15 +58,8 @@ class Pod:
         """Of a port by its name."""
         return f"http://127.0.0.1:{self._ports[port]}/"
 
-    async def start(self) -> None:
+    def start(self) -> None:
         """Start it and wait until it is ready, as its probe says. Raises ServerFailed."""
-        await asyncio.to_thread(self._start)
-
-    async def stop(self) -> int:
-        """SIGTERM, and SIGKILL if that is not enough; the exit status."""
-        return await asyncio.to_thread(self._stop)
-
-    def _start(self) -> None:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command, stdout=log, stderr=log, env=self._environment
@@ -78,7 +70,8 @@ class Pod:
                 raise ServerFailed(f"{self.name} is not ready:\n{self._log.read_text()}")
             time.sleep(0.05)
 
-    def _stop(self) -> int:
+    def stop(self) -> int:
+        """SIGTERM, and SIGKILL if that is not enough; the exit status."""
         if self._process is None:
             return 0
         self._process.terminate()

@@ -1,4 +1,4 @@
-"""The walk: install, channel, subscriptions, events, delete, uninstall; as a user does it."""
+"""The walk: install, subscribe, publish, delete, remove; with docs/install.md in hand."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -8,26 +8,16 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.conftest import CONFIG
 from tests.data_plane import eventually
+from tests.documents import examples, section
 from tests.kubernetes import Document, KubernetesServer
 from tests.servers import NatsStreamingServer
 from tests.subscriber import Subscriber
+from tests.walk.node import Node
 from tests.walk.pods import Pod
+from tests.walk.shell import Shell
 
-DEPLOYMENTS = "/apis/apps/v1/namespaces/knative-eventing/deployments"
 SERVICES = "/api/v1/namespaces/shop/services"
-CHANNEL = """
-apiVersion: v1
-kind: Namespace
-metadata: {name: shop}
----
-apiVersion: eventing.knative.dev/v1alpha1
-kind: Channel
-metadata: {name: orders, namespace: shop}
-spec:
-  provisioner: {name: natss}
-"""
 SUBSCRIPTION = """
 ---
 apiVersion: eventing.knative.dev/v1alpha1
@@ -37,7 +27,6 @@ spec:
   channel: {apiVersion: eventing.knative.dev/v1alpha1, kind: Channel, name: orders}
   subscriber: {uri: "URI"}
 """
-READY = ["wait", "--for=condition=Ready", "--timeout=25s", "--namespace=shop"]
 
 
 @pytest.fixture
@@ -53,9 +42,8 @@ def cluster(tmp_path: Path) -> Iterator[KubernetesServer]:
 
 @pytest.fixture
 async def streaming(tmp_path: Path) -> AsyncIterator[NatsStreamingServer]:
-    server = NatsStreamingServer(
-        tmp_path / "natss", store="FILE", cluster_id="knative-nats-streaming"
-    )
+    cluster_id = "knative-nats-streaming"
+    server = NatsStreamingServer(tmp_path / "natss", store="FILE", cluster_id=cluster_id)
     await server.start()
     yield server
     await server.kill()
@@ -71,51 +59,93 @@ async def subscribers() -> AsyncIterator[list[Subscriber]]:
         await each.stop()
 
 
-@pytest.mark.timeout(150)
+class Installed:
+    """A cluster in which somebody does what the document says; pods are processes.
+
+    Args:
+        cluster: Where to.
+        streaming: The server of the dispatcher, in place of that of the manifests.
+        folder: For pods and shell.
+    """
+
+    def __init__(
+        self, cluster: KubernetesServer, streaming: NatsStreamingServer, folder: Path
+    ) -> None:
+        self.cluster = cluster
+        self.shell = Shell(cluster, folder / "shell")
+        self.pods: dict[str, Pod] = {}
+        self._folder = folder
+        # The subscribers of the test are on loopback, which is refused in a cluster.
+        self._overrides = {"DEFAULT_NATSS_URL": streaming.url, "EGRESS_DENY": "none"}
+
+    async def follow(self, heading: str) -> None:
+        """Run all commands of a section of the document."""
+        for script in examples("sh", section("docs/install.md", heading)):
+            await self.run(script)
+
+    async def run(self, script: str) -> str:
+        return await asyncio.to_thread(self.shell.run, script)
+
+    def start(self, workload: Document) -> None:
+        """Start one pod of a Deployment of ours."""
+        if workload["metadata"]["name"] != "nats-streaming":
+            pod = Pod(self.cluster, workload, self._folder, self._overrides)
+            self.pods[pod.name] = pod
+            pod.start()
+
+    def stop(self) -> dict[str, int]:
+        """End all pods; their exit statuses."""
+        return {name: pod.stop() for name, pod in self.pods.items()}
+
+
+@pytest.mark.timeout(200)
 async def test_the_walk(
     cluster: KubernetesServer,
     streaming: NatsStreamingServer,
     subscribers: list[Subscriber],
     tmp_path: Path,
 ) -> None:
-    await kubectl(cluster, "apply", "-k", str(CONFIG / "default"))
-    cluster.start_controllers()
-    pods = [pod(cluster, name, tmp_path, streaming) for name in ("controller", "dispatcher")]
+    installed = Installed(cluster, streaming, tmp_path)
     try:
-        await asyncio.gather(*(each.start() for each in pods))
-        await events_reach_all(cluster, pods[1], subscribers)
-        await deletion_leaves_nothing(cluster, streaming)
+        with Node(cluster, installed.start):
+            await installed.follow("An empty cluster")
+            cluster.start_controllers()  # they would take half a minute to see new kinds
+            host = await ready_channel(installed, subscribers)
+            await events_reach_all(installed, host, subscribers)
+            await deletion_leaves_nothing(installed, streaming)
+            await installed.follow("Remove it")
     finally:
-        statuses = [await each.stop() for each in pods]
-    assert statuses == [0, 0]
-    await kubectl(cluster, "delete", "--timeout=25s", "-k", str(CONFIG / "default"))
-    left = await kubectl(cluster, "get", "crd,namespace,clusterrole,clusterrolebinding")
-    assert "knative" not in left
+        statuses = await asyncio.to_thread(installed.stop)
+    assert statuses == {"natss-controller": 0, "natss-dispatcher": 0}
+    kinds = "crd,namespace,clusterrole,clusterrolebinding,priorityclass"
+    left = await installed.run(f"kubectl get {kinds} -o name")
     assert "natss" not in left
+    assert "knative" not in left
 
 
-def pod(cluster: KubernetesServer, name: str, folder: Path, streaming: NatsStreamingServer) -> Pod:
-    overrides = {"DEFAULT_NATSS_URL": streaming.url, "EGRESS_DENY": "none"}
-    return Pod(cluster, cluster.get(f"{DEPLOYMENTS}/natss-{name}"), folder, overrides)
-
-
-async def events_reach_all(
-    cluster: KubernetesServer, dispatcher: Pod, subscribers: list[Subscriber]
-) -> None:
-    text = CHANNEL
-    for name, subscriber in zip(("mail", "audit"), subscribers, strict=True):
-        text += SUBSCRIPTION.replace("NAME", name).replace("URI", subscriber.url + name)
-    await kubectl(cluster, "apply", "-f", "-", text=text)
-    await kubectl(cluster, *READY, "channel/orders", "subscription/mail", "subscription/audit")
-    head, row = (await kubectl(cluster, "get", "channel", "--namespace=shop")).splitlines()
-    (service,) = cluster.get(SERVICES)["items"]
+async def ready_channel(installed: Installed, subscribers: list[Subscriber]) -> str:
+    """Subscribe all to the channel of the example; its host, as ``kubectl get`` shows it."""
+    text = "".join(
+        SUBSCRIPTION.replace("NAME", name).replace("URI", subscriber.url + name)
+        for name, subscriber in zip(("mail", "audit"), subscribers, strict=True)
+    )
+    await installed.run(f"kubectl apply -f - <<'END'\n{text}\nEND")
+    wait = "kubectl wait --for=condition=Ready -n shop --timeout=30s"
+    await installed.run(f"{wait} channel/orders subscription/mail subscription/audit")
+    head, row = (await installed.run("kubectl get channel -n shop")).splitlines()
+    (service,) = installed.cluster.get(SERVICES)["items"]
     host = f"{service['metadata']['name']}.shop.svc.cluster.local"
     assert head.split() == ["NAME", "READY", "REASON", "ADDRESS", "AGE"]
     assert row.split()[:3] == ["orders", "True", host]  # there is no reason
+    return host
+
+
+async def events_reach_all(installed: Installed, host: str, subscribers: list[Subscriber]) -> None:
+    url = installed.pods["natss-dispatcher"].url("events")
     ids = [f"event-{number}" for number in range(20)]
     async with aiohttp.ClientSession() as session:
         for event_id in ids:
-            assert await post(session, dispatcher.url("events"), host, event_id) == 202
+            assert await post(session, url, host, event_id) == 202
     for subscriber in subscribers:
         await eventually(partial(has_all, subscriber, ids), 25.0)
         assert subscriber.duplicates == 0
@@ -138,15 +168,13 @@ async def has_all(subscriber: Subscriber, ids: list[str]) -> bool:
     return set(subscriber.counts) == set(ids)
 
 
-async def deletion_leaves_nothing(
-    cluster: KubernetesServer, streaming: NatsStreamingServer
-) -> None:
-    assert len(await durables(streaming)) == 2
-    everything = ["subscription/mail", "subscription/audit", "channel/orders"]
-    await kubectl(cluster, "delete", "--timeout=25s", "--namespace=shop", *everything)
+async def deletion_leaves_nothing(installed: Installed, streaming: NatsStreamingServer) -> None:
+    assert len(await durables(streaming)) == 3  # that of the example as well
+    everything = "subscription/mail subscription/audit subscription/warehouse channel/orders"
+    await installed.run(f"kubectl delete -n shop --timeout=30s {everything}")
 
     async def is_service_gone() -> bool:
-        return not (await asyncio.to_thread(cluster.get, SERVICES))["items"]
+        return not (await asyncio.to_thread(installed.cluster.get, SERVICES))["items"]
 
     async def are_durables_gone() -> bool:
         return not await durables(streaming)
@@ -157,7 +185,3 @@ async def deletion_leaves_nothing(
 
 async def durables(streaming: NatsStreamingServer) -> list[Document]:
     return list((await streaming.channelsz("orders.shop")).get("subscriptions") or ())
-
-
-async def kubectl(cluster: KubernetesServer, *arguments: str, text: str | None = None) -> str:
-    return await asyncio.to_thread(cluster.kubectl, *arguments, text=text)
