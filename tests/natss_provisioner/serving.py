@@ -42,16 +42,20 @@ class ServingStandIn:
 
     def _run(self) -> None:
         while not self._stopped.is_set():
-            with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
+            with contextlib.suppress(ApiAnswer, OSError, http.client.HTTPException, ValueError):
                 self._follow()
             self._stopped.wait(0.1)
 
     def _follow(self) -> None:
-        """One watch, which begins with all objects; short, for nothing else ends it."""
-        url = f"{self._kubernetes.url}{_CHANNELS}?watch=true&timeoutSeconds=1"
+        """All Channels, and one watch; that is short, for nothing else ends it."""
+        listed = self._kubernetes.request("GET", _CHANNELS, token=self._token)
+        for each in listed["items"]:
+            self._serve(each)
+        query = f"watch=1&timeoutSeconds=1&resourceVersion={listed['metadata']['resourceVersion']}"
+        url = f"{self._kubernetes.url}{_CHANNELS}?{query}"
         request = urllib.request.Request(url, headers={"Authorization": f"Bearer {self._token}"})
         tls = ssl.create_default_context(cafile=str(self._kubernetes.certificate_authority))
-        with urllib.request.urlopen(request, timeout=20, context=tls) as events:
+        with urllib.request.urlopen(request, timeout=10, context=tls) as events:
             for line in events:
                 if self._stopped.is_set():
                     return
