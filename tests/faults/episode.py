@@ -5,21 +5,19 @@ import json
 import random
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from pathlib import Path
 
 import nats_streaming
 from nats_streaming import ConnectionOptions, NatsOptions, StartAt, SubscriptionOptions
 from tests.faults import system
 from tests.faults.happenings import Happenings
 from tests.faults.history import History, Stored
-from tests.faults.load import Load, Pace
+from tests.faults.load import Load
 from tests.faults.nemesis import Fault, Nemesis
-from tests.faults.system import CHANNELS, System
+from tests.faults.system import CHANNELS, Setup, System
 from tests.servers import NatsStreamingServer
 
-_CALM = 2.0
-"""Seconds without a fault before the first."""
+_CALM = 1.0
+"""Seconds without a fault before the first, and after recovery from each."""
 
 _LAST_DELIVERIES = 90.0
 _READING_SECONDS = 60.0
@@ -28,30 +26,11 @@ Strikes = Iterable[tuple[Fault, ...]]
 """What is broken, one after the other; those of a tuple at once."""
 
 
-@dataclass(frozen=True)
-class Setup:
-    """What an episode is made of.
-
-    Attributes:
-        folder: Gets the history, the store and the logs.
-        seed: Of all that is left to chance.
-        dispatchers: How many there are.
-        pace: How much is posted.
-    """
-
-    folder: Path
-    seed: str
-    dispatchers: int = 1
-    pace: Pace = field(default_factory=Pace)
-
-
 async def play(setup: Setup, strikes: Strikes) -> Happenings:
     """Strike, and give everything time to arrive; what happened is for the checker."""
     chance = random.Random(setup.seed)
     with History(setup.folder / "history.jsonl") as history:
-        async with system.running(
-            setup.folder, history, chance, dispatchers=setup.dispatchers
-        ) as running:
+        async with system.running(setup, history, chance) as running:
             load = Load(history, list(CHANNELS), running.urls, setup.pace, chance)
             nemesis = Nemesis(running, setup.seed)
             await load.start()
@@ -60,6 +39,7 @@ async def play(setup: Setup, strikes: Strikes) -> Happenings:
                 for faults in strikes:
                     await nemesis.strike(*faults)
                     await nemesis.recover()
+                    await asyncio.sleep(_CALM)
             finally:
                 await load.stop()
             await nemesis.settle(_LAST_DELIVERIES)

@@ -1,7 +1,7 @@
 """What the faults of a run cost: a row of a table for each kind. Pure."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -11,6 +11,9 @@ from tests.faults.happenings import Event, Fault, Happenings
 LATE = 1.0
 """Seconds from post to receipt beyond which a subscriber that is punctual was not served at full
 speed."""
+
+GOOD_SECOND = 1.0
+"""What is spoilt after so many seconds at full speed has other reasons."""
 
 NO_FAULT = "(before the first)"
 
@@ -72,7 +75,7 @@ def figures(run: Happenings) -> dict[str, Figures]:
 
 
 def recovery(run: Happenings, fault: Fault, events: Iterable[Event]) -> float:
-    """Seconds from the end of a fault to the end of the last thing that it spoilt.
+    """Seconds from the end of a fault until what it spoilt has arrived, and a good second begins.
 
     Spoilt is an event that was not accepted, or came late to a punctual subscriber.
 
@@ -81,29 +84,25 @@ def recovery(run: Happenings, fault: Fault, events: Iterable[Event]) -> float:
         fault: Which one.
         events: Those that it may have spoilt: posted from shortly before it began.
     """
-    spoilt_until = [
-        end
-        for event in events
-        for end in (
-            _receipts_of_late(run, event)
-            if event.is_accepted
-            else []
-            if event.status is None
-            else [event.answered_at]
-        )
-    ]
-    return max([0.0, *(end - fault.ended_at for end in spoilt_until)])
+    spoilt = sorted((event.posted_at, end) for event in events for end in _spoilt_until(run, event))
+    recovered_at = fault.ended_at
+    for posted_at, end in spoilt:
+        if posted_at < recovered_at + GOOD_SECOND:
+            recovered_at = max(recovered_at, end)
+    return recovered_at - fault.ended_at
 
 
-def _receipts_of_late(run: Happenings, event: Event) -> list[float]:
-    return [
-        taken[0].at
-        for subscription in run.subscriptions.values()
-        if subscription.is_punctual
-        and subscription.owes(event)
-        and (taken := subscription.taken(event.id))
-        and taken[0].at - event.posted_at > LATE
-    ]
+def _spoilt_until(run: Happenings, event: Event) -> Iterator[float]:
+    """When it was refused, or came to each subscriber to whom it came late."""
+    if event.status is not None and not event.is_accepted:
+        yield event.answered_at
+        return
+    for subscription in run.subscriptions.values():
+        if not (subscription.is_punctual and subscription.owes(event)):
+            continue
+        taken = subscription.taken(event.id)
+        if taken and taken[0].at - event.posted_at > LATE:
+            yield taken[0].at
 
 
 HEADER = ("fault", "runs", "events", "answered 202", "lost", "other violations", "duplicates")

@@ -44,9 +44,6 @@ class Period:
     begin: float
     end: float = inf
 
-    def has(self, at: float) -> bool:
-        return self.begin <= at < self.end
-
 
 @dataclass(slots=True)
 class Subscription:
@@ -55,8 +52,8 @@ class Subscription:
     name: str
     channel: str
     is_punctual: bool
-    owed: list[Period] = field(default_factory=list)
-    """What is posted in these times has to arrive."""
+    owed_from: float = inf
+    """What is posted from then on has to arrive."""
     wanted: defaultdict[str, list[Period]] = field(default_factory=lambda: defaultdict(list))
     """By address: when events may arrive there."""
     receipts: defaultdict[str, list[Received]] = field(default_factory=lambda: defaultdict(list))
@@ -68,9 +65,7 @@ class Subscription:
 
     def owes(self, event: Event) -> bool:
         """Whether the event has to arrive, as far as its channel and the time of posting say."""
-        return event.channel == self.channel and any(
-            period.has(event.posted_at) for period in self.owed
-        )
+        return event.channel == self.channel and event.posted_at >= self.owed_from
 
 
 @dataclass(slots=True)
@@ -144,12 +139,10 @@ class Happenings:
                 )
                 subscription.wanted[entry.address].append(Period(entry.at))
             case Subscribed():
-                owed = self.subscriptions[entry.subscription].owed
-                if not owed or owed[-1].end < inf:
-                    owed.append(Period(entry.at))
+                subscription = self.subscriptions[entry.subscription]
+                subscription.owed_from = min(subscription.owed_from, entry.at)
             case Unwanted(is_owed=False):
-                for period in self.subscriptions[entry.subscription].owed:
-                    period.end = min(period.end, entry.at)
+                self.subscriptions[entry.subscription].owed_from = inf
             case Removed():
                 for period in self.subscriptions[entry.subscription].wanted[entry.address]:
                     period.end = min(period.end, entry.at)

@@ -82,8 +82,8 @@ class Unwanted(Entry):
     subscription: str
     address: str
     is_owed: bool
-    """Whether what is posted from now on is owed all the same: it will come back within the grace
-    for removed subscriptions, or has another address."""
+    """Whether events are owed all the same: it will come back within the grace for removed
+    subscriptions, or has another address. Else what has not arrived by now never has to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ What can be broken is in the modules of faults; which of it, and in which order,
 
 import asyncio
 import contextlib
+import enum
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -23,6 +24,17 @@ RECOVERY_SECONDS = 45.0
 """After so long without recovery the run goes on; what is lost shows at its end."""
 
 
+class Part(enum.Flag):
+    """Of a system: what a fault breaks."""
+
+    DISPATCHER = enum.auto()
+    SERVER = enum.auto()
+    CONNECTION = enum.auto()
+    SUBSCRIBER = enum.auto()
+    WANTED = enum.auto()
+    CLOCK = enum.auto()
+
+
 @dataclass(frozen=True)
 class Fault:
     """One way to break something.
@@ -34,7 +46,7 @@ class Fault:
     """
 
     name: str
-    touches: str
+    touches: Part
     run: Callable[[System, random.Random], Awaitable[None]]
 
 
@@ -53,11 +65,18 @@ class Nemesis:
         self._number = 0
 
     async def strike(self, *faults: Fault) -> None:
-        """Break these at once; return when everything runs again."""
-        async with asyncio.TaskGroup() as group:
-            for fault in faults:
-                self._number += 1
-                group.create_task(self._run(fault, self._number), name=fault.name)
+        """Break these at once; return when everything runs again.
+
+        Raises:
+            NotApplied, ProcessFailed, ServerFailed: it does not, or was not impressed.
+        """
+        running = []
+        for fault in faults:
+            self._number += 1
+            running.append(self._run(fault, self._number))
+        for outcome in await asyncio.gather(*running, return_exceptions=True):
+            if outcome is not None:
+                raise outcome
         await self._system.ready()
 
     async def recover(self) -> None:

@@ -6,16 +6,19 @@ connection. Whoever breaks something does it through this.
 
 import asyncio
 import contextlib
+import os
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tests.channel_files import channel, subscription, write_documents
 from tests.dispatcher_process import DispatcherProcess
+from tests.faults import altered_dispatcher
 from tests.faults.history import History, Removed, Subscribed, Unwanted, Wanted
+from tests.faults.load import Pace
 from tests.faults.subscribers import Endpoint, Nature, Trouble
 from tests.proxy import Proxy
 from tests.servers import NatsStreamingServer
@@ -73,8 +76,45 @@ class Subscription:
         return self.endpoint.url(self.name)
 
     @property
+    def durable(self) -> str:
+        """As NATS Streaming knows it."""
+        return self.uid or f"{self.name}.default"
+
+    @property
     def document(self) -> dict[str, Any]:
         return subscription(self.name, self.channel, self.url, self.uid)
+
+
+class Dispatcher(DispatcherProcess):
+    """Keeps its log and its state over restarts, in files with its number."""
+
+    def __init__(
+        self, setup: "Setup", number: int, channels: Path, natss_url: str, cluster_id: str
+    ) -> None:
+        self._setup = setup
+        if setup.clocks or setup.alteration is not None:
+            self.module = altered_dispatcher.__name__
+        super().__init__(
+            channels,
+            natss_url,
+            cluster_id,
+            setup.folder / f"dispatcher-{number}.log",
+            flags=(
+                "--log-format=json",
+                "--answer-timeout=5s",
+                f"--removal-grace={GRACE:g}s",
+                f"--state-dir={setup.folder / f'state-{number}'}",
+            ),
+        )
+
+    @property
+    def environ(self) -> Mapping[str, str]:
+        changed = {}
+        if self._setup.clocks:
+            changed[altered_dispatcher.CLOCK] = str(self._setup.clock)
+        if self._setup.alteration is not None:
+            changed[altered_dispatcher.ALTERATION] = self._setup.alteration
+        return {**os.environ, **changed}
 
 
 class System:
@@ -87,26 +127,51 @@ class System:
 
     def __init__(
         self,
-        folder: Path,
+        setup: "Setup",
         history: History,
         server: NatsStreamingServer,
         proxy: Proxy,
-        dispatchers: list[DispatcherProcess],
         chance: random.Random,
     ) -> None:
+        self.setup = setup
         self.history = history
         self.server = server
         self.proxy = proxy
-        self.dispatchers = dispatchers
+        self.dispatchers: list[Dispatcher] = []
         self.endpoints: dict[str, Endpoint] = {}
         self.channels = dict(CHANNELS)
         self.subscriptions: dict[str, Subscription] = {}
-        self._file = folder / "channels.yaml"
+        self._file = setup.folder / "channels.yaml"
+        self._made = 0
         self._chance = chance
+
+    async def close(self) -> None:
+        """End dispatchers and subscribers."""
+        for dispatcher in self.dispatchers:
+            await dispatcher.kill()
+        for endpoint in self.endpoints.values():
+            await endpoint.stop()
 
     def urls(self) -> list[str]:
         """Where events are posted to, whether anybody is there or not."""
         return [dispatcher.url for dispatcher in self.dispatchers]
+
+    def add_dispatcher(self) -> "Dispatcher":
+        """One more, which is not started yet; with the same client id as the others."""
+        dispatcher = Dispatcher(
+            self.setup, self._made, self._file, self.proxy.url, self.server.cluster_id
+        )
+        self._made += 1
+        self.dispatchers.append(dispatcher)
+        return dispatcher
+
+    async def delivering(self) -> "Dispatcher | None":
+        """The dispatcher that has the client id, by its own account; None if nobody says so."""
+        for dispatcher in tuple(self.dispatchers):
+            with contextlib.suppress(OSError, ValueError):
+                if (await dispatcher.status())["connections"]["deliver"] == "open":
+                    return dispatcher
+        return None
 
     async def endpoint(self, name: str, nature: Nature = Nature.QUICK) -> Endpoint:
         """One more subscriber, which listens."""
@@ -147,16 +212,15 @@ class System:
             del self.subscriptions[each.name]
             self._note_unwanted(each, is_owed=is_owed)
 
-    async def wait_subscribed(self, *names: str) -> None:
+    async def wait_subscribed(self, *wanted: Subscription) -> None:
         """Wait until a dispatcher has their durables open; from then on events are owed."""
-        waiting = set(names)
-        async with self._patience(f"subscribing {', '.join(names)}"):
+        waiting = {each.name: each for each in wanted}
+        async with self._patience(f"subscribing {', '.join(waiting)}"):
             while waiting:
                 for found in await self._described():
-                    for name in waiting & found.keys():
-                        if found[name]["durableState"] == "open":
-                            waiting.discard(name)
-                            self.history.add(Subscribed(at=time.monotonic(), subscription=name))
+                    for each in [each for each in waiting.values() if _is_open(found, each)]:
+                        del waiting[each.name]
+                        self.history.add(Subscribed(at=time.monotonic(), subscription=each.name))
                 await asyncio.sleep(0.1)
 
     async def wait_removed(self, *gone: Subscription) -> None:
@@ -182,11 +246,10 @@ class System:
 
     async def ready(self) -> None:
         """Wait until every process runs and one dispatcher delivers."""
-        await asyncio.gather(*(each.wait_ready() for each in self.dispatchers))
+        await asyncio.gather(*(each.wait_ready() for each in tuple(self.dispatchers)))
 
         def delivers(found: Mapping[str, Any]) -> bool:
-            wanted = [each.name for each in self.subscriptions.values()]
-            return all(found.get(name, {}).get("durableState") == "open" for name in wanted)
+            return all(_is_open(found, each) for each in self.subscriptions.values())
 
         async with self._patience("waiting for a dispatcher that delivers"):
             while not any(delivers(found) for found in await self._described()):  # noqa: ASYNC110  polled
@@ -218,7 +281,7 @@ class System:
     async def _wait_for_all(self, what: str, holds: Callable[[Mapping[str, Any]], bool]) -> None:
         """Wait until something holds of what each running dispatcher says."""
         async with self._patience(what):
-            for dispatcher in self.dispatchers:
+            for dispatcher in tuple(self.dispatchers):
                 while not await self._is_dead_or(dispatcher, holds):  # noqa: ASYNC110  it is polled
                     await asyncio.sleep(0.1)
 
@@ -264,45 +327,57 @@ def _delivers(found: Mapping[str, Any], subscription: Subscription) -> bool:
     return found.get(subscription.name, {}).get("state") in ("active", "failing")
 
 
+@dataclass(frozen=True)
+class Setup:
+    """What a run is made of.
+
+    Attributes:
+        folder: Gets the history, the store and the logs.
+        seed: Of all that is left to chance.
+        dispatchers: How many there are, with one client id.
+        pace: How much is posted.
+        clocks: Whether the dispatchers' wall clocks can be moved.
+        alteration: A mechanism that is switched off, of ``tests.faults.altered_dispatcher``.
+    """
+
+    folder: Path
+    seed: str
+    dispatchers: int = 1
+    pace: Pace = field(default_factory=Pace)
+    clocks: bool = False
+    alteration: str | None = None
+
+    @property
+    def clock(self) -> Path:
+        """The file that tells how wrong the clocks are."""
+        return self.folder / "clock"
+
+
 @contextlib.asynccontextmanager
-async def running(
-    folder: Path, history: History, chance: random.Random, *, dispatchers: int = 1
-) -> AsyncIterator[System]:
+async def running(setup: Setup, history: History, chance: random.Random) -> AsyncIterator[System]:
     """Start everything, wait until all is subscribed, and end it, whatever happens."""
+    altered_dispatcher.set_shift(setup.clock, 0.0)
     async with contextlib.AsyncExitStack() as stack:
-        server = NatsStreamingServer(folder / "server", store="FILE", streaming=HEARTBEATS)
+        server = NatsStreamingServer(setup.folder / "server", store="FILE", streaming=HEARTBEATS)
         stack.push_async_callback(server.kill)
         await server.start()
         proxy = await stack.enter_async_context(Proxy(server.port))
-        processes = [
-            DispatcherProcess(
-                folder / "channels.yaml",
-                proxy.url,
-                server.cluster_id,
-                folder / f"dispatcher-{number}.log",
-                flags=(
-                    "--log-format=json",
-                    "--answer-timeout=5s",
-                    f"--removal-grace={GRACE:g}s",
-                    f"--state-dir={folder / f'state-{number}'}",
-                ),
-            )
-            for number in range(dispatchers)
-        ]
-        for process in processes:
-            stack.push_async_callback(process.kill)
-        system = System(folder, history, server, proxy, processes, chance)
-        stack.push_async_callback(_stop_all, system.endpoints)
+        system = System(setup, history, server, proxy, chance)
+        stack.push_async_callback(system.close)
         for name, of_channel, nature in SUBSCRIBERS:
             system.want(Subscription(name, of_channel, await system.endpoint(name, nature)))
         system.write()
-        for process in processes:
-            await process.launch()
+        for _ in range(setup.dispatchers):
+            await system.add_dispatcher().launch()
         await system.ready()
-        await system.wait_subscribed(*system.subscriptions)
+        await system.wait_subscribed(*system.subscriptions.values())
         yield system
 
 
-async def _stop_all(endpoints: Mapping[str, Endpoint]) -> None:
-    for endpoint in endpoints.values():
-        await endpoint.stop()
+def _is_open(found: Mapping[str, Any], subscription: Subscription) -> bool:
+    entry = found.get(subscription.name, {})
+    return bool(
+        entry.get("durableState") == "open"
+        and entry["durable"] == subscription.durable
+        and entry["subscriber"] == subscription.url
+    )

@@ -105,6 +105,11 @@ def test_what_was_posted_after_it_was_removed_for_good_is_not_owed() -> None:
     assert rules(*subscribed(), gone, *posted()) == []
 
 
+def test_what_had_not_arrived_when_it_was_removed_for_good_is_not_owed() -> None:
+    gone = Unwanted(at=10.5, subscription="mail", address="a/mail", is_owed=False)
+    assert rules(*subscribed(), *posted(), gone) == []
+
+
 def test_what_was_posted_while_it_was_away_for_a_moment_is_owed() -> None:
     away = Unwanted(at=9.0, subscription="mail", address="a/mail", is_owed=True)
     removed = Removed(at=9.5, subscription="mail", address="a/mail")

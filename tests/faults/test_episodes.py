@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.faults.checker import check
-from tests.faults.episode import Setup, play
+from tests.faults.episode import play
 from tests.faults.figures import figures, table
 from tests.faults.happenings import Happenings
 from tests.faults.process_faults import PROCESS_FAULTS
+from tests.faults.system import Setup
 
 
 def assert_promise_kept(run: Happenings) -> None:

@@ -94,13 +94,22 @@ def test_recovery_ends_with_the_last_late_event() -> None:
     assert rows["cut"].recoveries == [pytest.approx(3.5)]
 
 
+def test_what_is_late_after_a_good_second_is_no_part_of_recovery() -> None:
+    rows = of(
+        *fault("cut", 1, 10.0, 11.0),
+        *event("e1", 10.5, 12.0),
+        *event("e2", 13.1, 15.0),
+    )
+    assert rows["cut"].recoveries == [pytest.approx(1.0)]
+
+
 def test_recovery_ends_with_the_last_refusal() -> None:
     rows = of(
         *fault("cut", 1, 10.0, 11.0),
-        *event("e1", 12.0, status=503),
+        *event("e1", 11.8, status=503),
         *event("e2", 13.0, 13.5),
     )
-    assert rows["cut"].recoveries == [pytest.approx(1.1)]
+    assert rows["cut"].recoveries == [pytest.approx(0.9)]
 
 
 def test_what_the_next_fault_spoilt_is_no_recovery_of_this_one() -> None:

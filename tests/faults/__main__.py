@@ -1,0 +1,106 @@
+"""The long run, ``make chaos``: breaks everything, again and again, and prints what it cost.
+
+A run is made of episodes of a few minutes, each with processes, a store and a seed of its own, so
+that one can be repeated alone: ``python -m tests.faults --episode SEED``. What an episode was like
+is kept if a rule was broken.
+"""
+
+import argparse
+import asyncio
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+from random import Random, SystemRandom
+
+from tests.dispatcher_process import ProcessFailed
+from tests.faults.checker import check
+from tests.faults.clock_faults import CLOCK_FAULTS
+from tests.faults.desired_faults import DESIRED_FAULTS
+from tests.faults.episode import play
+from tests.faults.figures import Figures, figures, table
+from tests.faults.nemesis import Fault
+from tests.faults.network_faults import NETWORK_FAULTS
+from tests.faults.process_faults import PROCESS_FAULTS
+from tests.faults.rival_faults import RIVAL_FAULTS
+from tests.faults.store_faults import STORE_FAULTS
+from tests.faults.strikes import dealt
+from tests.faults.subscriber_faults import SUBSCRIBER_FAULTS
+from tests.faults.system import NotApplied, Setup
+from tests.servers import ServerFailed
+
+FAULTS: tuple[Fault, ...] = (
+    *PROCESS_FAULTS,
+    *NETWORK_FAULTS,
+    *STORE_FAULTS,
+    *SUBSCRIBER_FAULTS,
+    *DESIRED_FAULTS,
+    *RIVAL_FAULTS,
+)
+EPISODE_MINUTES = 4.0
+SHOWN = 20
+"""Violations of an episode that are printed."""
+
+
+def tell(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+async def run_episode(seed: str, minutes: float, rows: dict[str, Figures]) -> bool:
+    """Play one and add up its figures; whether every rule was kept."""
+    chance = Random(seed)
+    clocks = chance.random() < 1 / 3
+    folder = Path(tempfile.mkdtemp(prefix="natss-chaos-"))
+    setup = Setup(folder, seed, dispatchers=chance.choice((1, 2)), clocks=clocks)
+    faults = (*FAULTS, *CLOCK_FAULTS) if clocks else FAULTS
+    tell(f"episode {seed}: {setup.dispatchers} dispatcher(s){', clocks' * clocks}")
+    try:
+        run = await play(setup, dealt(faults, chance, time.monotonic() + 60 * minutes))
+    except (NotApplied, ProcessFailed, ServerFailed, TimeoutError) as error:
+        tell(f"  broken off, see {folder}: {error!r}")
+        return False
+    for name, found in figures(run).items():
+        rows.setdefault(name, Figures(name)).add(found)
+    violations = check(run)
+    accepted = sum(event.is_accepted for event in run.events.values())
+    tell(f"  {len(run.faults)} faults, {len(run.events)} events, {accepted} accepted")
+    if violations:
+        tell(f"  {len(violations)} violations, see {folder}:")
+        for violation in violations[:SHOWN]:
+            tell(f"  {violation}")
+    else:
+        shutil.rmtree(folder)
+    return not violations
+
+
+async def run_all(minutes: float, seed: str) -> bool:
+    end = time.monotonic() + 60 * minutes
+    rows: dict[str, Figures] = {}
+    number, is_kept = 0, True
+    while (left := (end - time.monotonic()) / 60) > 0:
+        is_kept &= await run_episode(f"{seed}-{number}", min(left, EPISODE_MINUTES), rows)
+        number += 1
+    tell(f"\nSeed {seed}, {number} episodes:\n\n{table(rows.values())}")
+    return is_kept
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--seed", default=None, help="of all that is left to chance")
+    parser.add_argument("--episode", metavar="SEED", help="repeat only this one")
+    options = parser.parse_args()
+    if options.episode is not None:
+        rows: dict[str, Figures] = {}
+        minutes = min(options.minutes, EPISODE_MINUTES)
+        is_kept = asyncio.run(run_episode(options.episode, minutes, rows))
+        tell(table(rows.values()))
+        return 0 if is_kept else 1
+    seed = options.seed or str(SystemRandom().randrange(10**6))
+    return 0 if asyncio.run(run_all(options.minutes, seed)) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,127 @@
+"""The dispatcher with something changed: its clock, or a mechanism that must not be missing.
+
+Run as its command is. ``FAULTS_CLOCK`` names a file with the seconds that its wall clock is ahead,
+which may change while it runs; ``FAULTS_ALTERATION`` names one of ``ALTERATIONS``. The checker has
+to catch each of these: a judge is worth what it sees.
+"""
+
+import asyncio
+import mmap
+import os
+import struct
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dispatcher import main as dispatcher
+from dispatcher.broker import Broker
+from dispatcher.subscription import StoredMessage, Subscription
+from dispatcher.window import Receipt, Window
+from nats_streaming import Connection
+from nats_streaming.publisher import Publisher
+
+CLOCK = "FAULTS_CLOCK"
+ALTERATION = "FAULTS_ALTERATION"
+SHIFT = struct.Struct("=d")
+
+
+def shift_clock(file: Path) -> None:
+    """Make the wall clock of this process go wrong by what the file says.
+
+    Only Python's, which is all that the program looks at. That of the server stays right: Go asks
+    the kernel without a library that could be replaced, and to lie to it takes root.
+    """
+    right = time.time
+    with file.open("rb") as opened:
+        memory = mmap.mmap(opened.fileno(), SHIFT.size, access=mmap.ACCESS_READ)
+
+    def shifted() -> float:
+        seconds: float = SHIFT.unpack(memory[:])[0]
+        return right() + seconds
+
+    time.time = shifted
+
+
+def set_shift(file: Path, seconds: float) -> None:
+    """Let the clocks that go by this file be so many seconds ahead."""
+    with file.open("r+b" if file.exists() else "wb") as opened:
+        opened.write(SHIFT.pack(seconds))
+
+
+def ack_before_it_is_settled() -> None:
+    receive = Subscription.receive
+
+    def acknowledge_and_receive(self: Subscription, message: StoredMessage) -> None:
+        self._acknowledge(message.sequence)
+        receive(self, message)
+
+    _replace(Subscription, "receive", acknowledge_and_receive)
+
+
+def do_not_subscribe_again() -> None:
+    """As the Go program did: a lost session is replaced, and its subscriptions are not."""
+    restore = Broker._restore
+    restored: set[Broker] = set()
+
+    def restore_once(self: Broker, connection: Connection) -> None:
+        if self not in restored:
+            restored.add(self)
+            restore(self, connection)
+
+    _replace(Broker, "_restore", restore_once)
+
+
+def ignore_errors_in_pubacks() -> None:
+    def accept(_: Publisher, future: asyncio.Future[str], text: str) -> None:
+        if not future.done():
+            future.set_result(text)
+
+    _replace(Publisher, "_refuse", accept)
+
+
+def deliver_copies() -> None:
+    receive = Window.receive
+
+    def receive_anew(
+        self: Window, sequence: int, timestamp: int, data: bytes, now: float
+    ) -> Receipt:
+        self._unsettled.pop(sequence, None)
+        self._settled.clear()
+        return receive(self, sequence, timestamp, data, now)
+
+    _replace(Window, "receive", receive_anew)
+
+
+def go_on_after_removal() -> None:
+    _replace(Subscription, "pause", lambda _: None)
+
+
+ALTERATIONS: dict[str, Callable[[], None]] = {
+    alteration.__name__: alteration
+    for alteration in (
+        ack_before_it_is_settled,
+        do_not_subscribe_again,
+        ignore_errors_in_pubacks,
+        deliver_copies,
+        go_on_after_removal,
+    )
+}
+
+
+def _replace(owner: type, name: str, function: Callable[..., Any]) -> None:
+    if not hasattr(owner, name):
+        raise AttributeError(f"{owner.__name__} has no {name} to be altered")
+    setattr(owner, name, function)
+
+
+def main() -> None:
+    if CLOCK in os.environ:
+        shift_clock(Path(os.environ[CLOCK]))
+    if ALTERATION in os.environ:
+        ALTERATIONS[os.environ[ALTERATION]]()
+    dispatcher.main()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""What is wanted changes under load. Nothing breaks, and nothing may be lost by it."""
+
+import asyncio
+import uuid
+from random import Random
+
+from tests.faults.nemesis import Fault, Part
+from tests.faults.system import GRACE, Subscription, System
+
+_WITHIN_GRACE = (0.0, 2.0)
+
+
+def _new_name(kind: str, chance: Random) -> str:
+    return f"{kind}-{chance.getrandbits(32):08x}"
+
+
+async def add_and_remove(system: System, chance: Random) -> None:
+    """A subscriber comes, has its share, and goes for good."""
+    name = _new_name("guest", chance)
+    channel = chance.choice(list(system.channels))
+    guest = Subscription(name, channel, await system.endpoint(name))
+    system.want(guest)
+    system.write()
+    await system.wait_subscribed(guest)
+    await asyncio.sleep(chance.uniform(0.5, 3.0))
+    system.give_up(guest, is_owed=False)
+    system.write()
+    await system.wait_removed(guest)
+
+
+async def take_away(system: System, chance: Random) -> None:
+    """A subscription is removed and comes back within the grace, as the same or made anew."""
+    gone = chance.choice(list(system.subscriptions.values()))
+    system.give_up(gone, is_owed=True)
+    system.write()
+    await system.wait_removed(gone)
+    await asyncio.sleep(chance.uniform(*_WITHIN_GRACE))
+    uid = chance.choice((gone.uid, str(uuid.UUID(int=chance.getrandbits(128)))))
+    back = Subscription(gone.name, gone.channel, gone.endpoint, uid)
+    system.want(back)
+    system.write()
+    await system.wait_subscribed(back)
+
+
+async def remake(system: System, chance: Random) -> None:
+    """A subscription is deleted and made anew so quickly that only its uid tells."""
+    old = chance.choice(list(system.subscriptions.values()))
+    uid = str(uuid.UUID(int=chance.getrandbits(128)))
+    new = Subscription(old.name, old.channel, old.endpoint, uid)
+    system.want(new)
+    system.write()
+    await system.wait_subscribed(new)
+
+
+async def take_away_for_long(system: System, chance: Random) -> None:
+    """It comes back after the grace, when its durable is gone: it is a new one then."""
+    gone = chance.choice(list(system.subscriptions.values()))
+    system.give_up(gone, is_owed=False)
+    system.write()
+    await system.wait_removed(gone)
+    await asyncio.sleep(GRACE + chance.uniform(0.0, 3.0))
+    system.want(gone)
+    system.write()
+    await system.wait_subscribed(gone)
+
+
+async def retarget(system: System, chance: Random) -> None:
+    """It moves to another address, which is of the same nature."""
+    moved = chance.choice(list(system.subscriptions.values()))
+    endpoint = await system.endpoint(_new_name(moved.name, chance), moved.endpoint.nature)
+    await system.retarget(moved.name, endpoint)
+
+
+async def remake_channel(system: System, chance: Random) -> None:
+    """A channel is deleted, with its subscriptions, and is back within the grace."""
+    name = chance.choice(list(system.channels))
+    arguments = system.channels.pop(name)
+    gone = [each for each in system.subscriptions.values() if each.channel == name]
+    system.give_up(*gone, is_owed=True)
+    system.write()
+    await system.wait_removed(*gone)
+    await asyncio.sleep(chance.uniform(*_WITHIN_GRACE))
+    system.channels[name] = arguments
+    system.want(*gone)
+    system.write()
+    await system.wait_subscribed(*gone)
+
+
+DESIRED_FAULTS = (
+    Fault("wanted: subscriber added and removed", Part.WANTED, add_and_remove),
+    Fault("wanted: subscriber removed, back within the grace", Part.WANTED, take_away),
+    Fault("wanted: subscriber removed, back after the grace", Part.WANTED, take_away_for_long),
+    Fault("wanted: subscriber made anew", Part.WANTED, remake),
+    Fault("wanted: subscriber retargeted", Part.WANTED, retarget),
+    Fault("wanted: channel deleted and made anew", Part.WANTED, remake_channel),
+)

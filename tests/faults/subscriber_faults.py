@@ -1,0 +1,45 @@
+"""Subscribers are down, hang, or refuse everything for a while."""
+
+import asyncio
+from random import Random
+
+from tests.faults.nemesis import Fault, Part
+from tests.faults.subscribers import Endpoint, Trouble
+from tests.faults.system import System
+
+_SECONDS = (1.0, 8.0)
+"""From what retries bridge to longer than the ack wait."""
+
+
+def _victim(system: System, chance: Random) -> Endpoint:
+    subscription = chance.choice(list(system.subscriptions.values()))
+    return subscription.endpoint
+
+
+async def kill_subscriber(system: System, chance: Random) -> None:
+    endpoint = _victim(system, chance)
+    await endpoint.stop()
+    await asyncio.sleep(chance.uniform(*_SECONDS))
+    await endpoint.start()
+
+
+async def hang_subscriber(system: System, chance: Random) -> None:
+    """What it was sent it answers in the end, long after the attempt was given up."""
+    await _have(_victim(system, chance), Trouble.HUNG, chance)
+
+
+async def refuse(system: System, chance: Random) -> None:
+    await _have(_victim(system, chance), Trouble.REFUSING, chance)
+
+
+async def _have(endpoint: Endpoint, trouble: Trouble, chance: Random) -> None:
+    endpoint.be(trouble)
+    await asyncio.sleep(chance.uniform(*_SECONDS))
+    endpoint.be(Trouble.NONE)
+
+
+SUBSCRIBER_FAULTS = (
+    Fault("subscriber: killed", Part.SUBSCRIBER, kill_subscriber),
+    Fault("subscriber: hung", Part.SUBSCRIBER, hang_subscriber),
+    Fault("subscriber: answers 503", Part.SUBSCRIBER, refuse),
+)
