@@ -172,7 +172,7 @@ class Dispatcher:
             self._observed,
             self._channels,
             self._problems,
-            self._reports.verdicts,
+            self._reports.verdict,
         )
 
 

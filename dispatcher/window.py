@@ -13,7 +13,7 @@ from dispatcher.delivery import redelivery_pause
 from dispatcher.flow import ByteBudget
 from dispatcher.settled import SettledEvents
 
-_COPIES_UNTIL_GONE = 3
+COPIES_UNTIL_GONE = 3
 """A released event of which no copy came for so many ack waits has expired in the store."""
 
 
@@ -281,7 +281,7 @@ class Window:
 
     def _expired(self, now: float) -> float:
         """A released event of which no copy came since then has expired in the store."""
-        return now - _COPIES_UNTIL_GONE * self._policy.ack_wait
+        return now - COPIES_UNTIL_GONE * self._policy.ack_wait
 
     def _purge(self, now: float) -> None:
         """Forget released events that expired in the store."""

@@ -1,6 +1,6 @@
 """What the dispatcher says of itself: whether it is ready, and the state of every subscription."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from contract.resources import Channel, Problem, ResourceName
 from dispatcher.broker import Broker
@@ -48,13 +48,13 @@ def describe(
     observed: Observed,
     channels: Mapping[ResourceName, Channel],
     problems: Iterable[Problem],
-    verdicts: Mapping[MemberKey, Verdict],
+    verdict: Callable[[MemberKey], Verdict | None],
 ) -> dict[str, object]:
     """The document of ``/status``. It has no payload, no header value and no secret."""
     broker = observed.broker
     by_channel: dict[ResourceName, list[object]] = {name: [] for name in channels}
     for key, member in observed.fanout.members.items():
-        described = _describe_member(key, member, verdicts.get(key))
+        described = _describe_member(key, member, verdict(key))
         by_channel.setdefault(key.channel, []).append(described)
     not_restored = [
         f"the durable {name} could not be opened again: {reason}"

@@ -23,8 +23,10 @@ from kube import Conflict, Invalid, KubeClient, KubeError, NotFound, Refusal
 log = structlog.get_logger(__name__)
 
 _REQUESTS_AT_ONCE = 8
-_LOOK_EVERY = 1.0
-"""Seconds between two looks at all Channels, besides those that ``look`` asks for."""
+_LOOK_AGAIN = 1.0
+_LOOK_ANYWAY = 30.0
+"""Seconds between two looks at all Channels, besides those that ``look`` asks for: while something
+is to be written, and while nothing is, in case somebody changed what we wrote."""
 
 _AT_ONCE = 100
 """Channels that are looked at before others get their turn."""
@@ -94,39 +96,41 @@ class ChannelStatus:
                 self._tasks.start(self._work(), f"channel status {number}")
             while True:
                 self._changed.clear()
-                try:
-                    await self._look()
-                except Exception as error:  # a fault of ours must not end all reports
-                    self._broke(error)
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_LOOK_EVERY):
+                    async with asyncio.timeout(await self._look()):
                         await self._changed.wait()
         finally:
             await self._tasks.close()
 
-    async def _look(self) -> None:
+    async def _look(self) -> float:
+        """Have written what is to be; the seconds until the next look."""
+        differ = False
         for number, entry in enumerate(self._table, start=1):
-            if entry.name not in self._queued and self._due(entry) is not None:
-                self._queued.add(entry.name)
-                self._queue.put_nowait(entry.name)
+            try:
+                wanted = None if entry.is_deleted else self._wanted(entry)
+            except Exception as error:  # a fault of ours must not end all reports
+                self._broke(error)
+                return _LOOK_AGAIN
+            if wanted is not None:
+                differ = True
+                if entry.name not in self._queued and self._may_write(entry, wanted):
+                    self._queued.add(entry.name)
+                    self._queue.put_nowait(entry.name)
             if number % _AT_ONCE == 0:
                 await asyncio.sleep(0)
         for uid in self._written.keys() - {entry.uid for entry in self._table}:
             del self._written[uid]
+        return _LOOK_AGAIN if differ else _LOOK_ANYWAY
 
-    def _due(self, entry: Entry) -> Mapping[str, Any] | None:
-        """What is to be written on a Channel now."""
-        if entry.is_deleted:
-            return None
-        wanted = self._wanted(entry)
+    def _may_write(self, entry: Entry, wanted: Mapping[str, Any]) -> bool:
+        """Whether the last write to the Channel was long enough ago for this one."""
         before = self._written.get(entry.uid)
-        if wanted is None or before is None:
-            return wanted
-        now = time.monotonic()
+        if before is None:
+            return True
         if wanted == before.status:
-            return wanted if now >= before.again_at else None
+            return time.monotonic() >= before.again_at
         is_urgent = DISPATCHER in wanted and wanted[DISPATCHER] != before.status.get(DISPATCHER)
-        return wanted if is_urgent or now >= before.at + _PACE_OF_CHANGES else None
+        return is_urgent or time.monotonic() >= before.at + _PACE_OF_CHANGES
 
     async def _work(self) -> None:
         while True:
@@ -134,8 +138,11 @@ class ChannelStatus:
             await asyncio.sleep(max(0.0, self._silent_until - time.monotonic()))
             self._queued.discard(name)
             entry = self._table.get(name)
+            if entry is None or entry.is_deleted:
+                continue
             try:
-                if entry is not None and (wanted := self._due(entry)) is not None:
+                wanted = self._wanted(entry)
+                if wanted is not None and self._may_write(entry, wanted):
                     await self._write(entry, wanted)
             except Exception as error:  # as above
                 self._broke(error)

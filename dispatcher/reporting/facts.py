@@ -4,10 +4,14 @@ import time
 from collections.abc import Mapping
 
 from dispatcher.attempts import Health, Plan
-from dispatcher.durable import DurableName, DurableState
+from dispatcher.durable import Durable, DurableName, DurableState
 from dispatcher.member import Member
 from dispatcher.reporting.verdicts import Facts
+from dispatcher.window import COPIES_UNTIL_GONE
 from nats_streaming import NatsStreamingError
+
+_PENDING_COMES_WITHIN = 2.0
+"""Seconds after opening a durable. Before that, nothing waiting does not mean that all is well."""
 
 
 def refusal_of(
@@ -18,6 +22,22 @@ def refusal_of(
     if durable.state is DurableState.OPEN:
         return not_restored.get(durable.name)
     return durable.failure
+
+
+def is_fine(member: Member, not_restored: Mapping[DurableName, str]) -> bool:
+    """Whether there is nothing to judge: quick to see, and so of nearly every subscription.
+
+    What has failed fails again soon, or else has expired in the store.
+    """
+    subscription, durable = member.subscription, member.durable
+    health, plan = subscription.health, subscription.plan
+    return (
+        durable.state is DurableState.OPEN
+        and health.failing_since is None
+        and time.time() - health.last_failure_at > 2 * COPIES_UNTIL_GONE * plan.policy.ack_wait
+        and not (not_restored and durable.name in not_restored)
+        and (plan.subscriber is not None or plan.reply is not None)
+    )
 
 
 def facts_of(member: Member, now: float) -> Facts:
@@ -33,13 +53,19 @@ def facts_of(member: Member, now: float) -> Facts:
             failed_event_for = now - failed
     return Facts(
         has_target=plan.subscriber is not None or plan.reply is not None,
-        is_open=member.durable.state is DurableState.OPEN,
+        is_open=_is_open(member.durable, now),
         waits=window.unsettled > 0,
         has_settled=subscription.metrics.settled > 0,
         failing_for=failing_for,
         failed_event_for=failed_event_for,
         last_failure=_last_failure(health, plan),
     )
+
+
+def _is_open(durable: Durable, now: float) -> bool:
+    """Whether what was pending on a durable has come by now, too."""
+    is_open, opened_at = durable.state is DurableState.OPEN, durable.opened_at
+    return is_open and opened_at is not None and now - opened_at >= _PENDING_COMES_WITHIN
 
 
 def _last_failure(health: Health, plan: Plan) -> str:

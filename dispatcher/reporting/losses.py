@@ -43,7 +43,7 @@ class Losses:
     def look(self, now: float) -> None:
         """Tell what was counted since the last look; ``now`` in seconds of a steady clock."""
         self._told_at = {kind: at for kind, at in self._told_at.items() if now - at < _QUIET}
-        counts = {kind: count for kind, count in self._all() if count}
+        counts = dict(self._counted())
         for kind, count in counts.items():
             if count > self._counts.get(kind, 0) and kind not in self._told_at:
                 self._told_at[kind] = now
@@ -51,9 +51,12 @@ class Losses:
                 self._tell(warning(channel, reason, _MESSAGES[reason].format(ref)))
         self._counts = counts
 
-    def _all(self) -> Iterator[tuple[_Kind, int]]:
+    def _counted(self) -> Iterator[tuple[_Kind, int]]:
         for name, channel in self._metrics.channels():
-            yield (name, None, "ChannelLimitReached"), channel.results.get("channel_limit", 0)
+            if count := channel.results.get("channel_limit"):
+                yield (name, None, "ChannelLimitReached"), count
         for name, ref, subscription in self._metrics.subscriptions():
-            yield (name, ref, "DeadLettered"), subscription.dead_lettered
-            yield (name, ref, "Unreadable"), subscription.poison
+            if subscription.dead_lettered:
+                yield (name, ref, "DeadLettered"), subscription.dead_lettered
+            if subscription.poison:
+                yield (name, ref, "Unreadable"), subscription.poison

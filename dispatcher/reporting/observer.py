@@ -6,18 +6,18 @@ and for ``status`` of the Channels; what has changed is told as an occurrence.
 
 import asyncio
 import time
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import structlog
 
 from dispatcher.member import Member, MemberKey
-from dispatcher.reporting.facts import facts_of, refusal_of
+from dispatcher.reporting.facts import facts_of, is_fine, refusal_of
 from dispatcher.reporting.losses import Losses
 from dispatcher.reporting.observed import Observed
 from dispatcher.reporting.occurrences import Tell, news, warning
 from dispatcher.reporting.sessions import SessionState, SessionWatch, state_of
-from dispatcher.reporting.verdicts import READY, UNKNOWN, Facts, Verdict, judge
+from dispatcher.reporting.verdicts import READY, UNKNOWN, Verdict, judge
 from dispatcher.subscription import SubscriptionState
 
 log = structlog.get_logger(__name__)
@@ -30,33 +30,46 @@ _UNDECIDED = 5.0
 """Seconds after which it is said that nothing can be said."""
 
 
+@dataclass(slots=True)
+class _Seen:
+    """What is known of one subscription. Times are of a clock that does not jump."""
+
+    verdict: Verdict | None = None
+    undecided_since: float | None = None
+    refused_since: float | None = None
+
+
 class Observer:
     """Finds out how things are.
 
     Args:
         observed: What is looked at.
         patience: Seconds of failure after which a subscriber is stuck.
-        tell: Gets what has changed.
+        tell: Gets what has happened.
+        changed: Called when a verdict has changed.
     """
 
-    def __init__(self, observed: Observed, patience: float, tell: Tell) -> None:
+    def __init__(
+        self, observed: Observed, patience: float, tell: Tell, changed: Callable[[], None]
+    ) -> None:
         self._observed = observed
         self._patience = patience
         self._tell = tell
+        self._changed = changed
         broker = observed.broker
+        self._not_restored = broker.delivering.not_restored
         self._sessions = (
             SessionWatch(broker.publishing, "publishers are answered 503"),
             SessionWatch(broker.delivering, "no event is delivered"),
         )
         self._losses = Losses(observed.metrics, tell)
-        self._verdicts: dict[MemberKey, Verdict] = {}
-        self._undecided: dict[MemberKey, float] = {}
-        self._refused: dict[MemberKey, float] = {}
+        self._seen: dict[Member, _Seen] = {}
 
-    @property
-    def verdicts(self) -> Mapping[MemberKey, Verdict]:
-        """Of the subscriptions that this process delivers to; the others are not its business."""
-        return self._verdicts
+    def verdict(self, key: MemberKey) -> Verdict | None:
+        """Of a subscription that this process delivers to; None if it has nothing to say."""
+        member = self._observed.fanout.members.get(key)
+        seen = self._seen.get(member) if member is not None else None
+        return seen.verdict if seen is not None else None
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -80,44 +93,44 @@ class Observer:
         await self._look_at_members(now)
 
     async def _look_at_members(self, now: float) -> None:
-        members = dict(self._observed.fanout.members)
         delivering = self._observed.broker.delivering
-        if state_of(delivering) is SessionState.STANDBY:
-            self._verdicts.clear()
-        for number, (key, member) in enumerate(members.items(), start=1):
+        before = {} if state_of(delivering) is SessionState.STANDBY else self._seen
+        seen: dict[Member, _Seen] = {}
+        for number, member in enumerate([*self._observed.fanout.members.values()], start=1):
+            seen[member] = before.get(member) or _Seen()
             if delivering.is_open and member.subscription.state is SubscriptionState.ACTIVE:
-                self._judge(key, member, now)
+                self._judge(member, seen[member], now)
             else:
                 member.subscription.metrics.stuck = False
             if number % _AT_ONCE == 0:
                 await asyncio.sleep(0)
-        for kept in (self._verdicts, self._undecided, self._refused):
-            for key in kept.keys() - members.keys():
-                del kept[key]
+        self._seen = seen
 
-    def _judge(self, key: MemberKey, member: Member, now: float) -> None:
-        before = self._verdicts.get(key)
-        verdict = judge(self._facts(key, member, now), self._patience, time.time())
-        if verdict is None and before is None:
-            if now - self._undecided.setdefault(key, now) >= _UNDECIDED:
-                self._verdicts[key] = UNKNOWN
+    def _judge(self, member: Member, seen: _Seen, now: float) -> None:
+        before = seen.verdict
+        if before is READY and is_fine(member, self._not_restored):
             return
-        self._undecided.pop(key, None)
-        if verdict is None or (before is not None and verdict.reason == before.reason):
-            verdict = before or UNKNOWN  # its message stays: it says since when
-        self._verdicts[key] = verdict
-        member.subscription.metrics.stuck = verdict.is_bad
-        if verdict.is_bad and verdict is not before:
+        refusal = refusal_of(member, self._not_restored)
+        seen.refused_since = (seen.refused_since or now) if refusal is not None else None
+        facts = replace(
+            facts_of(member, now), refusal=refusal, refused_for=now - (seen.refused_since or now)
+        )
+        verdict = judge(facts, self._patience, time.time())
+        if verdict is None and before is None:
+            seen.undecided_since = seen.undecided_since or now
+            verdict = UNKNOWN if now - seen.undecided_since >= _UNDECIDED else None
+        elif verdict is None or (before is not None and verdict.reason == before.reason):
+            verdict = before  # its message stays: it says since when
+        member.subscription.metrics.stuck = verdict is not None and verdict.is_bad
+        if verdict is not before and verdict is not None:
+            seen.verdict = verdict
+            self._changed()
+            self._tell_change(member.key, before, verdict)
+
+    def _tell_change(self, key: MemberKey, before: Verdict | None, verdict: Verdict) -> None:
+        if verdict.is_bad:
             message = f"Subscription {key.ref}: {verdict.message}"
             self._tell(warning(key.channel, verdict.reason, message))
         elif verdict is READY and before is not None and before.is_bad:
             message = f"Subscription {key.ref}: events get through again"
             self._tell(news(key.channel, "SubscriberRecovered", message))
-
-    def _facts(self, key: MemberKey, member: Member, now: float) -> Facts:
-        refusal = refusal_of(member, self._observed.broker.delivering.not_restored)
-        if refusal is None:
-            self._refused.pop(key, None)
-            return facts_of(member, now)
-        refused_for = now - self._refused.setdefault(key, now)
-        return replace(facts_of(member, now), refusal=refusal, refused_for=refused_for)

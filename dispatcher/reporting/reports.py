@@ -48,21 +48,20 @@ class Reports:
         self._events = (
             None if cluster is None else Events(cluster.client, cluster.channels, cluster.program)
         )
-        self._observer = Observer(observed, patience, self._tell)
+        self._observer = Observer(observed, patience, self._tell, self._look)
         self._status = (
             None
             if cluster is None
             else ChannelStatus(
                 cluster.client,
                 cluster.channels,
-                WantedStatus(observed.routes, self._observer.verdicts),
+                WantedStatus(observed.routes, self._observer.verdict),
             )
         )
 
-    @property
-    def verdicts(self) -> Mapping[MemberKey, Verdict]:
-        """Whether the events of each subscription get through, as far as that is known here."""
-        return self._observer.verdicts
+    def verdict(self, key: MemberKey) -> Verdict | None:
+        """Whether the events of a subscription get through; None if that is not known here."""
+        return self._observer.verdict(key)
 
     @property
     def last_error(self) -> str | None:
@@ -75,8 +74,7 @@ class Reports:
             for problem, channel in _concerned(new, channels):
                 message = f"{problem.path}: {problem.message}"
                 self._events.tell(warning(channel, "Ignored", message))
-        if self._status is not None:
-            self._status.look()
+        self._look()
 
     async def run(self, serving: asyncio.Event) -> None:
         """Report until cancelled.
@@ -91,6 +89,10 @@ class Reports:
             if self._status is not None:
                 await serving.wait()
                 group.create_task(self._status.run(), name="channel status")
+
+    def _look(self) -> None:
+        if self._status is not None:
+            self._status.look()
 
     def _tell(self, occurrence: Occurrence) -> None:
         if self._events is not None:

@@ -1,6 +1,6 @@
 """What ``status`` of a Channel should say of this dispatcher. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from contract.names import normalise_host
@@ -18,12 +18,12 @@ class WantedStatus:
 
     Args:
         routes: Say which hosts are served, and for which channels.
-        verdicts: Of the subscriptions that this process delivers to; empty if another one does.
+        verdict: Of a subscription that this process delivers to; None of every other.
     """
 
-    def __init__(self, routes: Channels, verdicts: Mapping[MemberKey, Verdict]) -> None:
+    def __init__(self, routes: Channels, verdict: Callable[[MemberKey], Verdict | None]) -> None:
         self._routes = routes
-        self._verdicts = verdicts
+        self._verdict = verdict
 
     def __call__(self, entry: Entry) -> dict[str, Any] | None:
         """The parts of ``status`` that differ from what they should be; None if none does."""
@@ -58,7 +58,7 @@ class WantedStatus:
         told = {str(each.get("uid")): each for each in reported}
         wanted: list[Mapping[str, Any]] = []
         for subscriber in channel.subscribers:
-            verdict = self._verdicts.get(MemberKey(channel.name, subscriber.ref))
+            verdict = self._verdict(MemberKey(channel.name, subscriber.ref))
             before = told.get(subscriber.durable)
             if verdict is not None and (verdict.ready is not None or before is None):
                 wanted.append(_entry(subscriber.durable, verdict))

@@ -59,7 +59,7 @@ def api() -> PlayedApi:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(channel_status, "_LOOK_EVERY", 0.02)
+    monkeypatch.setattr(channel_status, "_LOOK_AGAIN", 0.02)
     monkeypatch.setattr(channel_status, "_FIRST_WAIT", 0.05)
 
 

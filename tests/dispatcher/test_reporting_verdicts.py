@@ -112,7 +112,7 @@ def wanted(
     known = {MemberKey(ORDERS, ref): verdict for ref, verdict in verdicts.items()}
     routes = Channels(RoutingTable.build(table.state().channels.values(), Metrics().channel))
     (only,) = table
-    status = WantedStatus(routes, known)(only)
+    status = WantedStatus(routes, known.get)(only)
     return None if status is None else status["subscribableStatus"]["subscribers"]
 
 
