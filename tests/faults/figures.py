@@ -16,6 +16,8 @@ GOOD_SECOND = 1.0
 """What is spoilt after so many seconds at full speed has other reasons."""
 
 NO_FAULT = "(before the first)"
+ALL = "**all**"
+_NONE = Fault(NO_FAULT, 0, 0, 0.0)
 
 
 @dataclass(slots=True)
@@ -25,7 +27,7 @@ class Figures:
     fault: str
     runs: int = 0
     events: int = 0
-    """Posted from its beginning until the next one's."""
+    """Posted from its beginning until that of the next strike."""
     accepted: int = 0
     lost: int = 0
     other_violations: int = 0
@@ -45,51 +47,51 @@ class Figures:
 
 
 def figures(run: Happenings) -> dict[str, Figures]:
-    """By kind of fault; what was before the first one has a row of its own."""
+    """By kind of fault; those of a strike share what came of it. ``ALL`` counts everything once."""
     rows: dict[str, Figures] = {}
 
-    def row(fault: Fault | None) -> Figures:
-        name = NO_FAULT if fault is None else fault.name
-        return rows.setdefault(name, Figures(name))
+    def rows_of(strike: Sequence[Fault]) -> Iterator[Figures]:
+        for name in (*(fault.name for fault in strike or (_NONE,)), ALL):
+            yield rows.setdefault(name, Figures(name))
 
-    events: defaultdict[int, list[Event]] = defaultdict(list)
+    events: defaultdict[Sequence[Fault], list[Event]] = defaultdict(list)
     for event in run.events.values():
-        fault = run.fault_at(event.posted_at)
-        figures_of_fault = row(fault)
-        figures_of_fault.events += 1
-        figures_of_fault.accepted += event.is_accepted
-        spoilt_by = run.fault_at(event.posted_at + LATE)
-        if spoilt_by is not None:
-            events[spoilt_by.number].append(event)
+        events[run.strike_at(event.posted_at + LATE)].append(event)
+        for row in rows_of(run.strike_at(event.posted_at)):
+            row.events += 1
+            row.accepted += event.is_accepted
     for violation in check(run):
-        if violation.rule == "lost":
-            row(run.fault_at(violation.at)).lost += 1
-        else:
-            row(run.fault_at(violation.at)).other_violations += 1
+        for row in rows_of(run.strike_at(violation.at)):
+            row.lost += violation.rule == "lost"
+            row.other_violations += violation.rule != "lost"
     for _, _, fault in duplicates(run):
-        row(fault).duplicates += 1
-    for fault in run.faults:
-        row(fault).runs += 1
-        row(fault).recoveries.append(recovery(run, fault, events[fault.number]))
+        for row in rows_of(() if fault is None else run.strike_at(fault.began_at)):
+            row.duplicates += 1
+    for strike in run.strikes:
+        seconds = recovery(run, strike, events[strike])
+        for row in rows_of(strike):
+            row.runs += 1
+            row.recoveries.append(seconds)
     return rows
 
 
-def recovery(run: Happenings, fault: Fault, events: Iterable[Event]) -> float:
-    """Seconds from the end of a fault until what it spoilt has arrived, and a good second begins.
+def recovery(run: Happenings, strike: Sequence[Fault], events: Iterable[Event]) -> float:
+    """Seconds from the end of a strike until what it spoilt has arrived, and a good second begins.
 
     Spoilt is an event that was not accepted, or came late to a punctual subscriber.
 
     Args:
         run: The whole of it.
-        fault: Which one.
+        strike: Faults at once.
         events: Those that it may have spoilt: posted from shortly before it began.
     """
+    ended_at = max(fault.ended_at for fault in strike)
     spoilt = sorted((event.posted_at, end) for event in events for end in _spoilt_until(run, event))
-    recovered_at = fault.ended_at
+    recovered_at = ended_at
     for posted_at, end in spoilt:
         if posted_at < recovered_at + GOOD_SECOND:
             recovered_at = max(recovered_at, end)
-    return recovered_at - fault.ended_at
+    return recovered_at - ended_at
 
 
 def _spoilt_until(run: Happenings, event: Event) -> Iterator[float]:
@@ -109,15 +111,11 @@ HEADER = ("fault", "runs", "events", "answered 202", "lost", "other violations",
 
 
 def table(rows: Iterable[Figures]) -> str:
-    """As Markdown, with a line for the sum."""
-    ordered = sorted(rows, key=lambda row: row.fault)
-    total = Figures("**all**")
-    for row in ordered:
-        total.add(row)
+    """As Markdown; a row for each kind, and last the one for all."""
     lines = [
         [*HEADER, "recovery, s (median)", "(longest)"],
         ["---", *["---:"] * (len(HEADER) + 1)],
-        *(_cells(row) for row in (*ordered, total)),
+        *(_cells(row) for row in sorted(rows, key=lambda row: (row.fault == ALL, row.fault))),
     ]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 

@@ -1,5 +1,6 @@
 """A history put in order: by event, by subscription, by fault. What is right is not judged here."""
 
+import itertools
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -68,12 +69,14 @@ class Subscription:
         return event.channel == self.channel and event.posted_at >= self.owed_from
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Fault:
     """Something that was broken on purpose."""
 
     name: str
     number: int
+    strike: int
+    """Those at once have the same."""
     began_at: float
     ended_at: float = inf
 
@@ -103,9 +106,16 @@ class Happenings:
         """Whether the promise holds for the event: it was accepted, and its store was not wiped."""
         return event.is_accepted and event.posted_at >= self.wiped_at
 
-    def fault_at(self, at: float) -> Fault | None:
-        """The one that had begun last."""
-        return next((fault for fault in reversed(self.faults) if fault.began_at <= at), None)
+    @property
+    def strikes(self) -> list[tuple[Fault, ...]]:
+        """Faults that were begun together, in order."""
+        by_strike = itertools.groupby(self.faults, key=lambda fault: fault.strike)
+        return [tuple(faults) for _, faults in by_strike]
+
+    def strike_at(self, at: float) -> tuple[Fault, ...]:
+        """The one that had begun last; empty before the first."""
+        last = next((fault for fault in reversed(self.faults) if fault.began_at <= at), None)
+        return tuple(fault for fault in self.faults if last and fault.strike == last.strike)
 
     def take(self, entry: Entry) -> None:
         """One more, which is later than all before."""
@@ -123,7 +133,7 @@ class Happenings:
             case Wiped():
                 self.wiped_at = entry.at
             case FaultBegan():
-                self.faults.append(Fault(entry.fault, entry.number, entry.at))
+                self.faults.append(Fault(entry.fault, entry.number, entry.strike, entry.at))
             case FaultEnded():
                 fault = next(each for each in self.faults if each.number == entry.number)
                 fault.ended_at = entry.at

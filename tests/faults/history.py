@@ -100,6 +100,8 @@ class FaultBegan(Entry):
 
     fault: str
     number: int
+    strike: int
+    """Faults that are begun together have the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

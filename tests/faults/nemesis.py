@@ -63,6 +63,7 @@ class Nemesis:
         self._seed = seed
         self._debts = Debts(system.history)
         self._number = 0
+        self._strikes = 0
 
     async def strike(self, *faults: Fault) -> None:
         """Break these at once; return when everything runs again.
@@ -70,6 +71,7 @@ class Nemesis:
         Raises:
             NotApplied, ProcessFailed, ServerFailed: it does not, or was not impressed.
         """
+        self._strikes += 1
         running = []
         for fault in faults:
             self._number += 1
@@ -94,7 +96,9 @@ class Nemesis:
     async def _run(self, fault: Fault, number: int) -> None:
         history = self._system.history
         chance = random.Random(f"{self._seed} {number} {fault.name}")
-        history.add(FaultBegan(at=time.monotonic(), fault=fault.name, number=number))
+        history.add(
+            FaultBegan(at=time.monotonic(), fault=fault.name, number=number, strike=self._strikes)
+        )
         await fault.run(self._system, chance)
         history.add(FaultEnded(at=time.monotonic(), number=number))
 

@@ -54,7 +54,7 @@ def received(at: float = POSTED_AT + 0.2, status: int = 200, name: str = "mail")
 
 
 def fault(began: float, ended: float) -> list[Entry]:
-    return [FaultBegan(at=began, fault="cut", number=1), FaultEnded(at=ended, number=1)]
+    return [FaultBegan(at=began, fault="cut", number=1, strike=1), FaultEnded(at=ended, number=1)]
 
 
 def violations(*entries: Entry) -> list[Violation]:

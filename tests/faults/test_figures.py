@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.faults.figures import HEADER, LATE, NO_FAULT, Figures, figures, table
+from tests.faults.figures import ALL, HEADER, LATE, NO_FAULT, Figures, figures, table
 from tests.faults.happenings import Happenings
 from tests.faults.history import (
     Answered,
@@ -45,9 +45,11 @@ def event(id_: str, at: float, *receipts: float, status: int = 202) -> list[Entr
     ]
 
 
-def fault(name: str, number: int, began: float, ended: float) -> list[Entry]:
+def fault(
+    name: str, number: int, began: float, ended: float, strike: int | None = None
+) -> list[Entry]:
     return [
-        FaultBegan(at=began, fault=name, number=number),
+        FaultBegan(at=began, fault=name, number=number, strike=strike or number),
         FaultEnded(at=ended, number=number),
     ]
 
@@ -65,13 +67,27 @@ def test_events_belong_to_the_fault_that_began_last() -> None:
         *fault("kill", 2, 20.0, 21.0),
         *event("e4", 20.5),
     )
-    assert [(row.events, row.accepted, row.lost) for row in rows.values()] == [
-        (1, 1, 0),
-        (2, 1, 0),
-        (1, 1, 1),
-    ]
-    assert list(rows) == [NO_FAULT, "cut", "kill"]
-    assert [row.runs for row in rows.values()] == [0, 1, 1]
+    assert {row.fault: (row.runs, row.events, row.accepted, row.lost) for row in rows.values()} == {
+        NO_FAULT: (0, 1, 1, 0),
+        "cut": (1, 2, 1, 0),
+        "kill": (1, 1, 1, 1),
+        ALL: (2, 4, 3, 1),
+    }
+
+
+def test_faults_at_once_share_what_came_of_them_and_it_counts_once() -> None:
+    rows = of(
+        *fault("cut", 1, 10.0, 11.0, strike=1),
+        *fault("kill", 2, 10.1, 12.0, strike=1),
+        *event("e1", 10.5, 14.5),
+        *event("e2", 15.0),
+    )
+    assert {row.fault: (row.runs, row.events, row.lost) for row in rows.values()} == {
+        "cut": (1, 2, 1),
+        "kill": (1, 2, 1),
+        ALL: (1, 2, 1),
+    }
+    assert rows["cut"].recoveries == rows["kill"].recoveries == [pytest.approx(2.5)]
 
 
 def test_duplicates_belong_to_the_fault_that_explains_them() -> None:
