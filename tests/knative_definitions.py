@@ -81,13 +81,17 @@ def _reference(*required: str, **more: Schema) -> Schema:
 
 
 def _channel(release: Release) -> Schema:
-    """v0.6 names the durable by ``uid``; v0.5 has only the reference."""
+    """v0.6 names the durable by ``uid``; v0.5 has only the reference.
+
+    v0.5 took a provisioner of which only the name was given, for that is what Kyma wrote then.
+    """
     reference = _reference("namespace", "name", "uid", namespace=_TEXT, uid=_TEXT)
+    needed = ("apiVersion", "kind", "name") if release == "v0.6" else ("name",)
     entry: Schema = {"ref": reference, "subscriberURI": _TEXT, "replyURI": _TEXT}
     items = _object({**entry, "uid": _TEXT}, "uid") if release == "v0.6" else _object(entry)
     return _object(
         {
-            "provisioner": _reference("apiVersion", "kind", "name"),
+            "provisioner": _reference(*needed),
             "arguments": {"type": "object", **_PRESERVING},
             "subscribable": _object({"subscribers": {"type": "array", "items": items}}),
         }

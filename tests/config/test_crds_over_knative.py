@@ -1,15 +1,15 @@
 """Our definitions over Knative's own, with its objects in place: nothing is changed or lost."""
 
 import json
-import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import CONFIG
 from tests.knative_definitions import Release, definitions
-from tests.kubernetes import KUBECTL, Document, KubernetesServer, until
+from tests.kubernetes import Document, KubernetesServer, until
 
 API = "eventing.knative.dev/v1alpha1"
 GROUP = f"/apis/{API}"
@@ -98,7 +98,7 @@ def knative(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Kubernet
         server.create("/api/v1/namespaces", {"metadata": {"name": "kyma-system"}})
         for each in objects():
             path = PATHS[each["kind"]]
-            until(lambda path=path: server.get(path))
+            until(partial(server.get, path))
             write_status(server, server.create(path, each), STATUS)
         yield server
     finally:
@@ -128,8 +128,9 @@ def changed(server: KubernetesServer) -> None:
 
 def test_nothing_is_changed_or_lost(knative: KubernetesServer) -> None:
     before = stored(knative)
+    assert len(before) == 3
     uids = {each["metadata"]["uid"] for each in knative.get(DEFINITIONS)["items"]}
-    assert len(before) == len(uids) == 3
+    conflicts_are_told_and_nothing_is_done(knative)
     knative.kubectl("apply", "--server-side", "--force-conflicts", "-k", CONFIG / "crds")
     changed(knative)
     assert stored(knative) == before
@@ -138,36 +139,26 @@ def test_nothing_is_changed_or_lost(knative: KubernetesServer) -> None:
         assert definition["metadata"]["labels"]["eventing.knative.dev/release"]  # still Knative's
         conditions = {each["type"]: each["status"] for each in definition["status"]["conditions"]}
         assert conditions == {"NamesAccepted": "True", "Established": "True"}
-
-
-def test_objects_lose_nothing_when_they_are_written_again(knative: KubernetesServer) -> None:
-    before = stored(knative)
-    knative.kubectl("apply", "--server-side", "--force-conflicts", "-k", CONFIG / "crds")
-    changed(knative)
     for each in before:
-        path = f"{PATHS[each['kind']]}/{each['metadata']['name']}"
-        metadata = {**each["metadata"], "annotations": {"touched": "yes"}}
-        written = knative.request("PUT", path, {**each, "metadata": metadata})
-        status = {**STATUS, "observedGeneration": 2}
-        write_status(knative, written, status)
-        after = knative.get(path)
-        assert after["spec"] == each["spec"]
-        assert after["status"] == status
-        assert after["metadata"]["finalizers"] == each["metadata"]["finalizers"]
-        assert after["metadata"]["uid"] == each["metadata"]["uid"]
+        loses_nothing_when_it_is_written_again(knative, each)
 
 
-def test_without_force_a_conflict_is_told_and_nothing_is_done(knative: KubernetesServer) -> None:
-    before = knative.get(f"{DEFINITIONS}/channels.eventing.knative.dev")
-    environment = {"KUBECONFIG": str(knative.kubeconfig), "HOME": str(knative.directory)}
-    result = subprocess.run(
-        [KUBECTL, "apply", "--server-side", "-k", CONFIG / "crds"],
-        capture_output=True,
-        check=False,
-        text=True,
-        env=environment,
-    )
-    assert result.returncode == 1
-    assert "--force-conflicts" in result.stderr
-    after = knative.get(f"{DEFINITIONS}/channels.eventing.knative.dev")
+def conflicts_are_told_and_nothing_is_done(server: KubernetesServer) -> None:
+    before = server.get(DEFINITIONS)["items"]
+    with pytest.raises(AssertionError, match="--force-conflicts"):
+        server.kubectl("apply", "--server-side", "-k", CONFIG / "crds")
+    after = server.get(DEFINITIONS)["items"]
+    assert [each["spec"] for each in after] == [each["spec"] for each in before]
+
+
+def loses_nothing_when_it_is_written_again(server: KubernetesServer, before: Document) -> None:
+    path = f"{PATHS[before['kind']]}/{before['metadata']['name']}"
+    metadata = {**before["metadata"], "annotations": {"touched": "yes"}}
+    written = server.request("PUT", path, {**before, "metadata": metadata})
+    status = {**STATUS, "observedGeneration": 2}
+    write_status(server, written, status)
+    after = server.get(path)
     assert after["spec"] == before["spec"]
+    assert after["status"] == status
+    assert after["metadata"]["finalizers"] == before["metadata"]["finalizers"]
+    assert after["metadata"]["uid"] == before["metadata"]["uid"]

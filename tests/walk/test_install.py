@@ -1,0 +1,156 @@
+"""docs/install.md, but for the empty cluster, which is the walk: followed on the real API."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import go_installation
+from tests.conftest import CONFIG
+from tests.documents import examples, section
+from tests.go_installation import Deployed
+from tests.knative_definitions import definitions
+from tests.kubernetes import Document, KubernetesServer, until
+from tests.walk.node import Node
+from tests.walk.shell import Shell
+
+DOCUMENT = "docs/install.md"
+API = "eventing.knative.dev/v1alpha1"
+DEPLOYMENTS = "/apis/apps/v1/namespaces/knative-eventing/deployments"
+ROLES = "/apis/rbac.authorization.k8s.io/v1/clusterroles"
+CHANNELS = f"/apis/{API}/namespaces/kyma-system/channels"
+OURS = ("natss-controller", "natss-dispatcher")
+STATUS: Document = {
+    "address": {"hostname": "orders-channel-x7k2p.kyma-system.svc.cluster.local"},
+    "conditions": [{"type": "Ready", "status": "True"}],
+}
+
+
+@pytest.fixture(params=["kyma"])
+def deployed(request: pytest.FixtureRequest) -> Deployed:
+    """Who deployed the Go programs; a test may ask for another."""
+    name: Deployed = request.param
+    return name
+
+
+@pytest.fixture
+def cluster(deployed: Deployed, tmp_path: Path) -> Iterator[KubernetesServer]:
+    """A cluster with Knative's core, Go's natss and a channel."""
+    server = KubernetesServer(tmp_path / "kubernetes")
+    try:
+        server.start()
+        for name in ("knative-eventing", "kyma-system"):
+            server.create("/api/v1/namespaces", {"metadata": {"name": name}})
+        create(server, definitions("v0.6"))
+        server.kubectl("wait", "--for=condition=Established", "--timeout=20s", "crd", "--all")
+        until(lambda: server.get(CHANNELS))
+        create(server, go_installation.manifests(deployed))
+        provisioner = {"apiVersion": API, "kind": "ClusterChannelProvisioner", "name": "natss"}
+        channel = {
+            "apiVersion": API,
+            "kind": "Channel",
+            "metadata": {"name": "orders"},
+            "spec": {"provisioner": provisioner},
+        }
+        server.create(CHANNELS, channel)
+        server.patch(f"{CHANNELS}/orders/status", {"status": STATUS})
+        yield server
+    finally:
+        server.stop()
+
+
+def create(server: KubernetesServer, objects: list[Document]) -> None:
+    """As Helm does it, which takes no part in ``kubectl apply``."""
+    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
+    server.kubectl("create", "-f", "-", text=text)
+
+
+def images(server: KubernetesServer) -> set[str]:
+    return {
+        container["image"]
+        for each in server.get(DEPLOYMENTS)["items"]
+        for container in each["spec"]["template"]["spec"]["containers"]
+    }
+
+
+@pytest.mark.parametrize("deployed", ["knative"], indirect=True)
+def test_beside_knative(cluster: KubernetesServer, tmp_path: Path) -> None:
+    shell = Shell(cluster, tmp_path / "shell")
+    before = {each["metadata"]["uid"] for each in cluster.get(DEPLOYMENTS)["items"]}
+    channel = cluster.get(f"{CHANNELS}/orders")
+    with Node(cluster):
+        for script in examples("sh", section(DOCUMENT, "Beside Knative")):
+            shell.run(script)
+        assert images(cluster) == {"natss-channel:0.1.0"}
+        # Once the core is gone:
+        shell.run("kubectl apply --server-side --force-conflicts -k config/default")
+    after = {each["metadata"]["uid"] for each in cluster.get(DEPLOYMENTS)["items"]}
+    assert after == before
+    assert cluster.get(f"{CHANNELS}/orders") == channel
+
+
+def test_under_kyma_and_back(cluster: KubernetesServer, tmp_path: Path) -> None:
+    shell = Shell(cluster, tmp_path / "shell")
+    secret = {"metadata": {"name": "nats-user-eventbus"}, "stringData": {"username": "eventbus"}}
+    cluster.create("/api/v1/namespaces/knative-eventing/secrets", secret)
+    before = [cluster.get(f"{path}/{name}") for path in (DEPLOYMENTS, ROLES) for name in OURS]
+    keep, swap, check, back = examples("sh", section(DOCUMENT, "Under Kyma"))
+    with Node(cluster):
+        shell.run(f"{keep}\n{swap}\n{check}")
+        assert images(cluster) == {"natss-channel:0.1.0"}
+        the_check_finds_an_address_that_has_changed(shell, keep, check)
+        shell.run(back)
+    after = [cluster.get(f"{path}/{name}") for path in (DEPLOYMENTS, ROLES) for name in OURS]
+    for each, restored in zip(before, after, strict=True):
+        assert restored["metadata"]["uid"] == each["metadata"]["uid"]
+        assert restored.get("spec") == each.get("spec")
+        assert restored.get("rules") == each.get("rules")
+
+
+def the_check_finds_an_address_that_has_changed(shell: Shell, keep: str, check: str) -> None:
+    addresses, _, _ = keep.partition("\n")  # the variable that both use
+    before = (shell.folder / "before.txt").read_text()
+    assert STATUS["address"]["hostname"] in before
+    (shell.folder / "before.txt").write_text(before.replace("x7k2p", "other"))
+    with pytest.raises(AssertionError, match="< kyma-system orders orders-channel-other"):
+        shell.run(f"{addresses}\n{check}")
+
+
+@pytest.mark.parametrize("heading", ["The image", "Secure it"])
+def test_overlays_of_one_s_own(kubernetes: KubernetesServer, tmp_path: Path, heading: str) -> None:
+    (text,) = examples("yaml", section(DOCUMENT, heading))
+    default = os.path.relpath(CONFIG / "default", tmp_path)
+    (tmp_path / "kustomization.yaml").write_text(text.replace("../config/default", default))
+    apply = ["apply", "--server-side", "--force-conflicts", "--dry-run=server", "-o", "json"]
+    applied = json.loads(kubernetes.kubectl(*apply, "-k", tmp_path))["items"]
+    found = {
+        (each["kind"], each["metadata"]["name"]): each["spec"] for each in applied if "spec" in each
+    }
+    (container,) = found["Deployment", "natss-dispatcher"]["template"]["spec"]["containers"]
+    if heading == "The image":
+        assert container["image"] == "registry.example/natss-channel:0.1.0"
+        return
+    mounts = {each["mountPath"]: each["name"] for each in container["volumeMounts"]}
+    volumes = found["Deployment", "natss-dispatcher"]["template"]["spec"]["volumes"]
+    assert mounts["/etc/nats"] in {each["name"] for each in volumes}
+    variables = {each["name"]: each.get("value", "") for each in container["env"]}
+    files = {value for name, value in variables.items() if name.endswith("_FILE")}
+    assert files == {"/etc/nats/password", "/etc/nats/ca.crt"}
+    events = found["NetworkPolicy", "natss-dispatcher"]["ingress"][0]
+    assert events["ports"][0]["port"] == 8080
+    assert events["from"]
+
+
+def test_the_secret_has_the_keys_that_are_mounted(
+    kubernetes: KubernetesServer, tmp_path: Path
+) -> None:
+    shell = Shell(kubernetes, tmp_path / "shell")
+    for name in ("password", "ca.crt"):
+        (shell.folder / name).write_text("x")
+    (command,) = examples("sh", section(DOCUMENT, "Secure it"))
+    shell.run(command)
+    path = "/api/v1/namespaces/knative-eventing/secrets/nats-dispatcher"
+    assert kubernetes.get(path)["data"].keys() == {"password", "ca.crt"}
+    kubernetes.delete(path)
