@@ -21,6 +21,7 @@ _ROWS_AT_ONCE = 50
 _COLUMNS = {
     "subscription": "Subscription",
     "state": "State",
+    "delivers": "Delivers",
     "durableState": "Durable",
     "inFlight": "In flight",
     "waiting": "Waiting",
@@ -29,6 +30,7 @@ _COLUMNS = {
     "settled": "Settled",
     "redelivered": "Redelivered",
     "subscriber": "Subscriber",
+    "reason": "Reason",
     "lastError": "Last error",
     "lastErrorAt": "at",
 }
@@ -45,7 +47,7 @@ th { font-weight: 600; }
 .channel td { border-bottom: none; padding-top: .8em; font-weight: 600; }
 """
 
-_FINE = frozenset({"active", "open", "serving", "ready"})
+_FINE = frozenset({"active", "open", "serving", "ready", "yes"})
 
 
 def parts(status: Mapping[str, object], reasons: list[str]) -> Iterator[str]:
@@ -129,7 +131,7 @@ def _channel(channel: Mapping[object, object]) -> Iterator[str]:
 
 
 def _cell(key: str, value: object) -> str:
-    return _state(value) if key in ("state", "durableState") else _escaped(value)
+    return _state(value) if key in ("state", "durableState", "delivers") else _escaped(value)
 
 
 def _state(value: object) -> str:

@@ -1,0 +1,68 @@
+"""What ``/status`` says of the dispatcher and durables, for people with little time."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import nats_streaming as ns
+from contract.resources import Channel, DeliveryPolicy, ResourceName, Subscriber
+from dispatcher.admin import status
+from dispatcher.channels import Channels
+from dispatcher.durable import DurableName
+from dispatcher.member import MemberKey
+from dispatcher.reporting.observed import Observed
+from dispatcher.reporting.reports import Reports
+from dispatcher.reporting.verdicts import READY, UNKNOWN, Verdict
+from dispatcher.settings import NatsSettings
+from tests.data_plane import DataPlane
+from tests.servers import NatsStreamingServer
+
+ORDERS = ResourceName("shop", "orders")
+MAIL = ResourceName("shop", "mail")
+STUCK = Verdict(False, "SubscriberStuck", "no event has got through since then: status 500")
+
+
+@pytest.fixture
+async def observed(tmp_path: Path) -> Observed:
+    """Nothing of it is started."""
+    plane = DataPlane(NatsStreamingServer(tmp_path), "tests")
+    subscriber = Subscriber(MAIL, "u1", "http://mail/")
+    plane.fanout.apply({ORDERS: Channel(ORDERS, ("orders.shop",), (subscriber,), DeliveryPolicy())})
+    return Observed(plane.broker, plane.fanout, Channels(), plane.metrics)
+
+
+def described(observed: Observed, verdict: Verdict | None = None) -> Mapping[str, Any]:
+    known = {} if verdict is None else {MemberKey(ORDERS, MAIL): verdict}
+    return status.describe({}, observed, {}, (), known.get)
+
+
+async def test_it_says_which_dispatcher_it_is_and_hides_the_password(observed: Observed) -> None:
+    nats = NatsSettings(servers=("nats://me:hunter2@nats:4222",), client_id="dispatcher-1")
+    about = status.about(nats, Reports(observed, 60.0, None))
+    assert about["version"][0].isdigit()
+    assert about["natsStreaming"] == "nats://***@nats:4222"
+    assert (about["clusterId"], about["clientId"]) == ("knative-nats-streaming", "dispatcher-1")
+    assert "statusOfChannels" not in about
+
+
+@pytest.mark.parametrize(
+    ("verdict", "delivers"), [(READY, "yes"), (STUCK, "no"), (UNKNOWN, "unknown"), (None, None)]
+)
+async def test_it_says_whether_events_get_through(
+    observed: Observed, verdict: Verdict | None, delivers: str | None
+) -> None:
+    (channel,) = described(observed, verdict)["channels"]
+    (subscription,) = channel["subscriptions"]
+    assert subscription.get("delivers") == delivers
+    if verdict is STUCK:
+        assert subscription["reason"] == f"SubscriberStuck: {STUCK.message}"
+
+
+async def test_a_durable_that_was_not_opened_again_is_a_problem(observed: Observed) -> None:
+    name = DurableName("orders.shop", "u1")
+    observed.broker.delivering.not_restored[name] = str(ns.SubscriptionLimitReached("full"))
+    (problem,) = described(observed)["problems"]
+    assert "u1 of orders.shop" in problem
+    assert "full" in problem
