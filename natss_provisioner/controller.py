@@ -87,6 +87,11 @@ class Controller:
         """Whether ``on_subscription`` is to be called."""
         return self._dependents is not None
 
+    @property
+    def waiting(self) -> int:
+        """How many objects are being looked at, or are to be."""
+        return len(self._queue)
+
     async def run(self) -> None:
         """Reconcile until cancelled."""
         async with asyncio.TaskGroup() as group:

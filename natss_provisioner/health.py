@@ -1,6 +1,6 @@
 """Answers probes: whether the process lives, and whether it could do its work."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from aiohttp import web
 
@@ -16,12 +16,14 @@ class Health:
     ``/healthz`` answers as long as the process does: a restart would change nothing else.
 
     Args:
-        role: What this replica does, in a word or two.
+        status: What this replica does, for people; JSON can hold it.
         reasons: Why it could not do its work; empty if it can.
     """
 
-    def __init__(self, role: Callable[[], str], reasons: Callable[[], list[str]]) -> None:
-        self._role = role
+    def __init__(
+        self, status: Callable[[], Mapping[str, object]], reasons: Callable[[], list[str]]
+    ) -> None:
+        self._status = status
         self._reasons = reasons
         app = web.Application()
         app.router.add_get("/healthz", self._healthz)
@@ -46,5 +48,5 @@ class Health:
 
     async def _readyz(self, _: web.Request) -> web.Response:
         reasons = self._reasons()
-        document = {"ready": not reasons, "role": self._role(), "reasons": reasons}
+        document = {"ready": not reasons, **self._status(), "reasons": reasons}
         return web.json_response(document, status=503 if reasons else 200)

@@ -38,8 +38,9 @@ class Replica:
         if settings.leader_election:
             self._election = Election(self._client, settings.system_namespace, settings.instance)
         self._permissions = Permissions(self._client, needed(settings))
+        self._controller: Controller | None = None
         self._watches: Watches | None = None
-        self._health = Health(self._role, self._reasons_not_ready)
+        self._health = Health(self._status, self._reasons_not_ready)
 
     async def run(self) -> None:
         """Watch and reconcile, whenever it is this replica's turn, until cancelled.
@@ -64,17 +65,19 @@ class Replica:
         settings = self._settings
         events = EventRecorder(self._client, component=PROGRAM.name, instance=settings.instance)
         context = Context(self._client, events, settings.place, settings.create_provisioner)
-        controller = Controller(context, settings)
+        controller = self._controller = Controller(context, settings)
         self._watches = Watches(self._client, tuple(watches(controller)))
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(controller.run(), name="controller")
                 group.create_task(self._watches.run(), name="watches")
         finally:
-            self._watches = None
+            self._controller = self._watches = None
 
-    def _role(self) -> str:
-        return (self._election.role if self._election else Role.LEADING).value
+    def _status(self) -> dict[str, object]:
+        role = self._election.role if self._election else Role.LEADING
+        waiting = self._controller.waiting if self._controller else 0
+        return {"role": role.value, "waiting": waiting}
 
     def _reasons_not_ready(self) -> list[str]:
         reasons = [f"the service account may not {each}" for each in self._permissions.missing]

@@ -69,6 +69,10 @@ class WorkQueue(Generic[Key]):
         self._timers: dict[Key, asyncio.TimerHandle] = {}
         self._something = asyncio.Event()
 
+    def __len__(self) -> int:
+        """How many keys are worked on or wait for a worker; not those that wait for their time."""
+        return len(self._queued.keys() | self._active)
+
     def add(self, key: Key, *, urgent: bool = True) -> None:
         """Have a key worked on, even if it is waiting after a failure.
 

@@ -78,6 +78,10 @@ class KubernetesServer:
         return f"https://127.0.0.1:{self.port}"
 
     @property
+    def etcd_url(self) -> str:
+        return f"http://127.0.0.1:{self._etcd_ports[0]}"
+
+    @property
     def certificate_authority(self) -> Path:
         return self.directory / "ca.pem"
 

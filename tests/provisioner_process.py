@@ -1,14 +1,17 @@
 """The provisioner as users run it: a process with the service account of the manifests."""
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tests.kubernetes import KubernetesServer
 from tests.servers import ServerFailed, free_port
@@ -82,6 +85,20 @@ class ProvisionerProcess:
     def end_of_log(self, lines: int = 30) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
+    def readiness(self) -> dict[str, Any]:
+        """What ``/readyz`` tells; without an answer nothing."""
+        with contextlib.suppress(OSError):
+            try:
+                with urllib.request.urlopen(self._url("readyz"), timeout=5) as response:
+                    return dict(json.load(response))
+            except urllib.error.HTTPError as error:
+                with error:
+                    return dict(json.load(error))
+        return {}
+
+    def _url(self, probe: str) -> str:
+        return f"http://127.0.0.1:{self._health}/{probe}"
+
     def _end(self, number: int) -> int | None:
         process, self._process = self._process, None
         if process is None:
@@ -95,8 +112,6 @@ class ProvisionerProcess:
             raise
 
     def _is_healthy(self) -> bool:
-        with contextlib.suppress(OSError):
-            url = f"http://127.0.0.1:{self._health}/healthz"
-            with urllib.request.urlopen(url, timeout=2):
-                return True
+        with contextlib.suppress(OSError), urllib.request.urlopen(self._url("healthz"), timeout=2):
+            return True
         return False
