@@ -4,15 +4,33 @@ Pure. The same rules hold where requests are admitted, and are told in ``status`
 not.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from contract.resources import Problem
+from contract.fields import Refused
+from contract.names import channel_service_name, service_host
+from contract.reports import shown
+from contract.resources import Problem, ResourceName
+from natss_provisioner import channels, subscribers
 from natss_provisioner.conditions import SPEC_ACCEPTED, Condition, advice
+
+Document = dict[str, Any]
 
 _IMMUTABLE = frozenset({"spec.provisioner", "spec.channel"})
 
 _LONGEST = 1000
 """Characters of a message; what is left out is in Events and in the log of the dispatcher."""
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """What is to be said of a request to create or change an object."""
+
+    denied: tuple[Problem, ...] = ()
+    """Why it is not admitted; empty if it is."""
+
+    warnings: tuple[Problem, ...] = ()
 
 
 def told(problems: Sequence[Problem]) -> Condition | None:
@@ -28,3 +46,136 @@ def told(problems: Sequence[Problem]) -> Condition | None:
     if len(message) > _LONGEST:
         message = f"{message[:_LONGEST]}..."
     return advice(SPEC_ACCEPTED, reason, message)
+
+
+def review_channel(
+    new: Document,
+    old: Document | None,
+    hosts: Mapping[ResourceName, str],
+    cluster_domain: str,
+) -> Review:
+    """Whether a Channel may be created or become what it is to be.
+
+    Only what a request changes is looked at: what was wrong before must not keep anybody from
+    taking a finalizer off, or a subscriber away. Channels of other provisioners may be anything.
+
+    Args:
+        new: As it is to be.
+        old: As it is; None if it is to be created.
+        hosts: Of the Channels that are there, as publishers know them.
+        cluster_domain: The end of every DNS name in the cluster.
+    """
+    new = _named(new)
+    if old is not None and new.get("spec") == old.get("spec"):
+        return Review()
+    moved = _moved(new, old) if old is not None else None
+    if moved is not None:
+        return Review(denied=(moved,))
+    problems = channels.read(new, cluster_domain).problems
+    if not channels.is_for_us(new):
+        unclear = (each for each in problems if each.path.startswith("spec.provisioner"))
+        return Review(warnings=tuple(unclear))
+    if old is None:
+        return _sorted((*problems, *_clashes(new, hosts, cluster_domain)), ())
+    return _sorted(problems, channels.read(old, cluster_domain).problems)
+
+
+def review_subscription(new: Document, old: Document | None, cluster_domain: str) -> Review:
+    """Whether a Subscription may be created or become what it is to be; as of ``review_channel``.
+
+    Those to other kinds of channels may be anything.
+    """
+    new = _named(new)
+    if old is not None and new.get("spec") == old.get("spec"):
+        return Review()
+    try:
+        before = subscribers.read_channel_name(old) if old is not None else None
+    except Refused:
+        before = None
+    try:
+        after = subscribers.read_channel_name(new)
+        if after is None and before is None:
+            return Review()
+    except Refused:
+        after = None
+    if before is not None and after != before:
+        return Review(denied=(channel_changed(new, before),))
+    known = subscribers.problems_of(old, cluster_domain) if old is not None else ()
+    return _sorted(subscribers.problems_of(new, cluster_domain), known)
+
+
+def channel_changed(subscription: Document, former: ResourceName) -> Problem:
+    """That a Subscription names another Channel than the one that has its entry."""
+    return Problem(
+        resource=f"Subscription {subscribers.name_of(subscription)}",
+        path="spec.channel",
+        message=f"cannot be changed: it is {former.name}, and its events go on to this subscriber;"
+        " delete the Subscription and create it anew for another Channel",
+        refused=True,
+    )
+
+
+def channel_defaults(new: Document) -> Document | None:
+    """What is to be merged into a Channel that is being created; None if that is nothing.
+
+    As Knative's own webhook did where ``natss`` was the default.
+    """
+    spec = new.get("spec") or {}
+    if isinstance(spec, Mapping) and not spec.get("provisioner"):
+        return {"spec": {"provisioner": channels.default_provisioner()}}
+    return None
+
+
+def _sorted(problems: Sequence[Problem], known: Sequence[Problem]) -> Review:
+    """What is new among the problems, by what it means for a request."""
+    before = {(problem.path, problem.message) for problem in known}
+    new = [each for each in problems if (each.path, each.message) not in before]
+    return Review(
+        denied=tuple(each for each in new if each.refused),
+        warnings=tuple(each for each in new if not each.refused),
+    )
+
+
+def _named(document: Document) -> Document:
+    """With a name, if the API is to generate one, that is as long as it will be."""
+    metadata = document["metadata"]
+    if metadata.get("name"):
+        return document
+    name = f"{metadata.get('generateName', '')}00000"
+    return {**document, "metadata": {**metadata, "name": name, "generateName": None}}
+
+
+def _moved(new: Document, old: Document) -> Problem | None:
+    """That a channel of ours is to be somebody else's, or the other way round."""
+    if not channels.provisioner_of(old) or channels.provisioner_of(new) == channels.provisioner_of(
+        old
+    ):
+        return None
+    if not channels.is_for_us(old) and not channels.is_for_us(new):
+        return None
+    name = shown(channels.provisioner_of(old).get("name"))
+    return Problem(
+        resource=f"Channel {subscribers.name_of(new)}",
+        path="spec.provisioner",
+        message=f"cannot be changed: it is {name}; delete the channel and create it anew",
+        refused=True,
+    )
+
+
+def _clashes(
+    new: Document, hosts: Mapping[ResourceName, str], cluster_domain: str
+) -> Sequence[Problem]:
+    """That another channel has the host that this one is going to have."""
+    name = subscribers.name_of(new)
+    service = channel_service_name(name.namespace, name.name)
+    host = service_host(name.namespace, service, cluster_domain)
+    return [
+        Problem(
+            resource=f"Channel {name}",
+            path="metadata.name",
+            message=f"would give it the host {host}, which the Channel {other} has: choose another",
+            refused=True,
+        )
+        for other, theirs in hosts.items()
+        if theirs == host and other != name
+    ]

@@ -10,6 +10,7 @@ from typing import Any
 from contract.names import OLD_CHANNEL_LABEL, PROVISIONER
 from contract.resources import ResourceName
 from kube import Document, KubeError
+from natss_provisioner import channels
 from natss_provisioner.conditions import READY, is_true
 from natss_provisioner.dependents import Dependents
 from natss_provisioner.handlers import channel, provisioner, subscribers, subscription, targets
@@ -183,7 +184,7 @@ class Controller:
             self._context.claims.drop(name)
         else:
             self._context.claims.put(body)
-        if deleted or not channel.is_for_us(body):
+        if deleted or not channels.is_for_us(body):
             self._channels.discard(name)
         else:
             self._channels.add(name)
@@ -266,7 +267,7 @@ def _sight(channel_document: Document) -> tuple[object, ...]:
     return (
         metadata["uid"],
         bool(metadata.get("deletionTimestamp")),
-        channel.is_for_us(channel_document),
+        channels.is_for_us(channel_document),
         is_true(channel_document.get("status"), READY),
         targets.address_of(channel_document),
     )

@@ -18,6 +18,8 @@ class Seen:
 
     uid: str
     channel: ResourceName | None
+    """The one that has its entry, or is to have it."""
+
     concerned: frozenset[ResourceName]
     """All Channels that it names."""
 
@@ -43,9 +45,10 @@ class Dependents:
         name = subscribers.name_of(subscription)
         before = self.drop(name)
         try:
-            channel = subscribers.read_channel_name(subscription)
+            named = subscribers.read_channel_name(subscription)
         except Refused:
-            channel = None
+            named = None
+        channel = subscribers.held_by(subscription) or named
         physical = (subscription.get("status") or {}).get("physicalSubscription") or {}
         seen = Seen(
             uid=subscription["metadata"]["uid"],

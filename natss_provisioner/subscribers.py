@@ -15,13 +15,17 @@ from contract.metadata import API_VERSION
 from contract.metadata import Document as ReadDocument
 from contract.names import is_dns_name
 from contract.reports import Report, shown
-from contract.resources import ResourceName
+from contract.resources import Problem, ResourceName
 from contract.subscription_documents import channel_of
 
 Document = dict[str, Any]
 
 FINALIZER = "subscription-controller"
 """Of Knative's controller: whoever finds it on a Subscription removes the entry first."""
+
+HELD_BY = "channelName"
+"""In ``status``: the name of the Channel that has the entry. ``spec`` may have been changed while
+nobody looked."""
 
 _GROUP = API_VERSION.partition("/")[0]
 _KIND = "Subscription"
@@ -82,9 +86,25 @@ def read_wish(subscription: Document, cluster_domain: str) -> Wish:
     Raises:
         Refused: it cannot be read, or asks for nothing.
     """
+    return _wish(_read(subscription), cluster_domain)
+
+
+def problems_of(subscription: Document, cluster_domain: str) -> tuple[Problem, ...]:
+    """What is wrong with a Subscription to a Channel, and hints; never raises."""
     document = _read(subscription)
+    try:
+        channel_of(document)
+        _wish(document, cluster_domain)
+    except Refused as refused:
+        document.report.refuse(refused.path, refused.message)
+    return tuple(document.report.problems)
+
+
+def _wish(document: ReadDocument, cluster_domain: str) -> Wish:
     spec, namespace = document.root.nested("spec"), document.name.namespace
+    spec.tell_unknown(("channel", "subscriber", "reply", "generation"))
     reply = spec.nested("reply")
+    reply.tell_unknown(("channel",))
     wish = Wish(
         subscriber=_subscriber(spec.nested("subscriber"), namespace, cluster_domain),
         reply=_target(reply.nested("channel"), namespace) if reply.has("channel") else None,
@@ -99,10 +119,17 @@ def read_wish(subscription: Document, cluster_domain: str) -> Wish:
     return wish
 
 
+def held_by(subscription: Document) -> ResourceName | None:
+    """The Channel that the entry of a Subscription was written to last; None if there is none."""
+    name = (subscription.get("status") or {}).get(HELD_BY)
+    return ResourceName(subscription["metadata"]["namespace"], name) if name else None
+
+
 def channels_named(subscription: Document) -> frozenset[ResourceName]:
     """All Channels whose change may concern a Subscription, as far as it can be read."""
     names: set[ResourceName | None] = set()
     try:
+        names.add(held_by(subscription))
         names.add(read_channel_name(subscription))
         wish = read_wish(subscription, "cluster.local")
     except Refused:
@@ -225,6 +252,7 @@ def _read(subscription: Document) -> ReadDocument:
 
 
 def _subscriber(subscriber: Fields, namespace: str, cluster_domain: str) -> str | Target | None:
+    subscriber.tell_unknown(("uri", "dnsName", "ref"))
     for key in ("uri", "dnsName"):
         text = subscriber.text(key)
         if text is not None:

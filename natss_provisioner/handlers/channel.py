@@ -1,14 +1,9 @@
 """A Channel whose provisioner is ``natss``: its address and its conditions."""
 
-from contract.channel_documents import is_ours
-from contract.documents import desired_state
-from contract.fields import Refused, fields
-from contract.metadata import Document as ReadDocument
 from contract.names import PROVISIONER
-from contract.reports import Report
-from contract.resources import Defaults, Problem, ResourceName
+from contract.resources import Problem, ResourceName
 from kube import Document, EventType, NotFound
-from natss_provisioner import admission
+from natss_provisioner import admission, channels
 from natss_provisioner.conditions import (
     PROVISIONED,
     PROVISIONER_INSTALLED,
@@ -53,9 +48,12 @@ async def reconcile(context: Context, name: ResourceName) -> float | None:
         channel = await context.client.get(CHANNELS, name.name, name.namespace)
     except NotFound:
         return None
-    if channel["metadata"].get("deletionTimestamp") or not is_for_us(channel):
+    if channel["metadata"].get("deletionTimestamp") or not channels.is_for_us(channel):
         return None
-    problems, unusable = _read(channel, context.place.cluster_domain)
+    reading = channels.read(channel, context.place.cluster_domain)
+    # One that was ready is usable as it was: the dispatcher goes on with that.
+    is_usable = reading.usable or is_true(channel.get("status"), READY)
+    unusable = None if is_usable else reading.problems[-1]
     try:
         installed, provisioned = await _provisioned(context, unusable)
     except NotKnownYet:
@@ -63,40 +61,14 @@ async def reconcile(context: Context, name: ResourceName) -> float | None:
     found = await address.ensure(context, channel)
     if provisioned.is_true:
         provisioned = _served(channel, found.host, context.place.system_namespace)
-    told = admission.told(problems) if unusable is None else None
+    told = admission.told(reading.problems) if is_usable else None
     conditions = with_ready((installed, found.condition, provisioned, *([told] if told else [])))
-    await _write(context, channel, found.host, conditions, problems)
+    await _write(context, channel, found.host, conditions, reading.problems)
     if found.failure is not None:
         raise found.failure
     if not found.condition.is_true:
         return LOOK_AGAIN
     return await _await_dispatcher(context, channel, provisioned)
-
-
-def is_for_us(channel: Document) -> bool:
-    """Whether a Channel is of ``natss``, with or without kind and apiVersion; never raises.
-
-    Also if its name is one that we cannot use: then it is ours to say so.
-    """
-    metadata = channel["metadata"]
-    name = ResourceName(metadata["namespace"], metadata["name"])
-    root = fields(channel, "", Report(str(name)))
-    try:
-        return is_ours(ReadDocument(CHANNELS.kind, name, None, False, root))
-    except Refused:  # without provisioner, or one that cannot be read
-        return False
-
-
-def _read(channel: Document, cluster_domain: str) -> tuple[tuple[Problem, ...], Problem | None]:
-    """What is wrong with a channel, and the problem that makes it unusable, if there is one.
-
-    One that was ready is usable as it was: the dispatcher goes on with that.
-    """
-    state = desired_state([("", channel)], Defaults(cluster_domain=cluster_domain))
-    problems = tuple(each for each in state.problems if not each.path.startswith("status"))
-    if state.channels or not problems or is_true(channel.get("status"), READY):
-        return problems, None
-    return problems, problems[-1]
 
 
 async def _provisioned(context: Context, unusable: Problem | None) -> tuple[Condition, Condition]:

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from contract.fields import Refused
 from contract.resources import ResourceName
 from kube import Conflict, Document, EventType, NotFound
-from natss_provisioner import subscribers
-from natss_provisioner.handlers import channel as channels
+from natss_provisioner import channels, subscribers
 from natss_provisioner.handlers.context import Context
 from natss_provisioner.resources import CHANNELS, SUBSCRIPTIONS
 from natss_provisioner.subscribers import Physical
@@ -148,9 +147,10 @@ async def _is_left_over(context: Context, channel: Document, entry: Document) ->
         await context.client.list(SUBSCRIPTIONS, name.namespace)
         return True
     try:
-        return subscribers.read_channel_name(found) != subscribers.name_of(channel)
+        named = subscribers.read_channel_name(found)
     except Refused:
         return False
+    return subscribers.name_of(channel) not in {named, subscribers.held_by(found)}
 
 
 def _without(channel: Document, stale: set[str]) -> list[Document] | None:

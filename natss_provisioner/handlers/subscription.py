@@ -1,7 +1,7 @@
 """A Subscription to a Channel of ``natss``: its URIs, its entry in the Channel, its conditions.
 
-What cannot be resolved (any more) leaves the entry as it was: to remove a subscriber is to give up
-its events.
+What cannot be resolved (any more) leaves the entry as it was, and a Subscription that names another
+Channel by now stays with the first: to remove a subscriber is to give up its events.
 """
 
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 from contract.fields import Refused
 from contract.resources import ResourceName
 from kube import Document, EventType, NotFound
-from natss_provisioner import subscribers
+from natss_provisioner import admission, channels, subscribers
 from natss_provisioner.conditions import (
     CHANNEL_READY,
     READY,
@@ -22,12 +22,11 @@ from natss_provisioner.conditions import (
     true,
     with_ready,
 )
-from natss_provisioner.handlers import channel as channels
 from natss_provisioner.handlers import subscribers as entries
 from natss_provisioner.handlers import targets
 from natss_provisioner.handlers.context import LOOK_AGAIN, Context
 from natss_provisioner.resources import SUBSCRIPTIONS
-from natss_provisioner.subscribers import FINALIZER, Physical
+from natss_provisioner.subscribers import FINALIZER, HELD_BY, Physical
 
 _NO_CHANNEL = "ChannelNotFound"
 _NOT_READY = "ChannelNotReady"
@@ -61,9 +60,11 @@ async def _subscribe(context: Context, subscription: Document) -> float | None:
     except Refused as refused:
         resolved = false(RESOLVED, "Malformed", str(refused))
         unknown = false(CHANNEL_READY, _NO_CHANNEL, str(refused))
-        return await _write(context, subscription, (resolved, unknown), None)
+        return await _write(context, subscription, (resolved, unknown), {})
     if channel_name is None:
         return None
+    former = await _former_channel(context, subscription, channel_name)
+    channel_name = former or channel_name
     channel = await entries.get(context, channel_name)
     if channel is not None and not channels.is_for_us(channel):
         await _leave(context, subscription)
@@ -72,8 +73,39 @@ async def _subscribe(context: Context, subscription: Document) -> float | None:
     if channel is not None and physical is not None and not _is_deleted(channel):
         subscription = await _with_finalizer(context, subscription)
         await entries.add(context, channel, subscription, physical)
-    channel_ready = _channel_ready(channel_name, channel, subscribed=physical is not None)
-    return await _write(context, subscription, (resolved, channel_ready), physical)
+        fields = {"physicalSubscription": physical.fields, HELD_BY: channel_name.name}
+    elif physical is not None:
+        fields = {"physicalSubscription": physical.fields}
+    else:
+        fields = {}
+    if former is None:
+        channel_ready = _channel_ready(channel_name, channel, subscribed=physical is not None)
+    else:
+        changed = admission.channel_changed(subscription, former)
+        channel_ready = false(CHANNEL_READY, "Immutable", f"{changed.path}: {changed.message}")
+    hints = _hints(context, subscription)
+    return await _write(context, subscription, (resolved, channel_ready, *hints), fields)
+
+
+async def _former_channel(
+    context: Context, subscription: Document, named: ResourceName
+) -> ResourceName | None:
+    """The Channel that has the entry of a Subscription, if that names another one by now."""
+    name = subscribers.held_by(subscription)
+    if name is None or name == named:
+        return None
+    channel = await entries.get(context, name)
+    if channel is None or _is_deleted(channel) or not channels.is_for_us(channel):
+        return None
+    is_there = any(subscribers.is_of(each, subscription) for each in subscribers.entries(channel))
+    return name if is_there else None
+
+
+def _hints(context: Context, subscription: Document) -> tuple[Condition, ...]:
+    """What is ignored of a Subscription; what is wrong with it is told by ``Resolved``."""
+    problems = subscribers.problems_of(subscription, context.place.cluster_domain)
+    told = admission.told([problem for problem in problems if not problem.refused])
+    return (told,) if told else ()
 
 
 async def _resolve(context: Context, subscription: Document) -> tuple[Physical | None, Condition]:
@@ -123,12 +155,13 @@ async def _release(context: Context, subscription: Document) -> None:
     if FINALIZER not in finalizers:
         return
     try:
-        name = subscribers.read_channel_name(subscription)
+        named = subscribers.read_channel_name(subscription)
     except Refused:
-        name = None
-    channel = await entries.get(context, name) if name else None
-    if channel is not None:
-        await entries.remove(context, channel, subscription)
+        named = None
+    for name in {named, subscribers.held_by(subscription)}:
+        channel = await entries.get(context, name) if name else None
+        if channel is not None:
+            await entries.remove(context, channel, subscription)
     await _patch_finalizers(
         context, subscription, [each for each in finalizers if each != FINALIZER]
     )
@@ -159,13 +192,12 @@ async def _leave(context: Context, subscription: Document) -> None:
 async def _write(
     context: Context,
     subscription: Document,
-    found: tuple[Condition, Condition],
-    physical: Physical | None,
+    found: tuple[Condition, ...],
+    fields: dict[str, Any],
 ) -> float | None:
     conditions = with_ready(found)
     status = subscription.get("status")
     told = (is_true(status, READY), reason_of(status, READY))
-    fields = {} if physical is None else {"physicalSubscription": physical.fields}
     if await context.write_status(SUBSCRIPTIONS, subscription, conditions, fields):
         await _tell(context, subscription, told, conditions[-1])
     return None if found[0].is_true else _look_again(context, status)

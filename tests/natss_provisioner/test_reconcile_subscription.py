@@ -331,15 +331,59 @@ def test_a_subscription_follows_its_channel_through_deletion(shop: Shop) -> None
     until(lambda: _is_gone(shop, "mail"))
 
 
-def test_a_subscription_that_moves_to_another_channel_leaves_the_first(shop: Shop) -> None:
-    shop.create()
-    shop.create("other")
+def test_a_subscription_stays_with_its_channel(shop: Shop) -> None:
+    for name in ("orders", "other"):
+        shop.create(name)
     shop.subscribe()
     shop.subscribed()
-    change = {"spec": {"channel": reference("Channel", "other")}}
-    shop.kubernetes.patch(f"{shop.subscriptions}/mail", change)
-    until(lambda: len(shop.entries("other")) == 1)
-    until(lambda: shop.entries() == [])
+    move = {"spec": {"channel": reference("Channel", "other")}}
+    shop.kubernetes.patch(f"{shop.subscriptions}/mail", move)
+    until(lambda: shop.told()["Ready"] == "Immutable", 20.0)
+    assert shop.told()["Resolved"] == "True"
+    (message,) = until(lambda: shop.events("Immutable"), 20.0)
+    assert "spec.channel: cannot be changed: it is orders" in message
+    retarget = {"spec": {"subscriber": {"uri": "http://later/"}}}
+    shop.kubernetes.patch(f"{shop.subscriptions}/mail", retarget)
+    until(lambda: _goes_to(shop, "http://later/"), 20.0)
+    assert shop.entries("other") == []
+    back = {"spec": {"channel": reference("Channel", "orders")}}
+    shop.kubernetes.patch(f"{shop.subscriptions}/mail", back)
+    shop.subscribed()
+    assert len(shop.entries()) == 1
+
+
+def test_a_subscription_whose_channel_was_changed_leaves_no_entry(shop: Shop) -> None:
+    for name in ("orders", "other"):
+        shop.create(name)
+    shop.subscribe()
+    shop.subscribed()
+    move = {"spec": {"channel": reference("Channel", "other")}}
+    shop.kubernetes.patch(f"{shop.subscriptions}/mail", move)
+    until(lambda: shop.told()["Ready"] == "Immutable", 20.0)
+    shop.kubernetes.delete(f"{shop.subscriptions}/mail")
+    until(lambda: _is_gone(shop, "mail"), 20.0)
+    assert shop.entries() == shop.entries("other") == []
+
+
+def test_a_subscription_goes_to_another_channel_when_its_own_has_gone(shop: Shop) -> None:
+    for name in ("orders", "other"):
+        shop.create(name)
+    shop.subscribe()
+    shop.subscribed()
+    shop.kubernetes.delete(f"{shop.channels}/orders")
+    until(lambda: shop.told()["Ready"] == "ChannelNotFound", 20.0)
+    move = {"spec": {"channel": reference("Channel", "other")}}
+    shop.kubernetes.patch(f"{shop.subscriptions}/mail", move)
+    assert shop.subscribed()["status"]["channelName"] == "other"
+    assert len(shop.entries("other")) == 1
+
+
+def test_what_is_ignored_of_a_subscription_is_told(shop: Shop) -> None:
+    shop.create()
+    shop.subscribe(subscriber={"uri": "http://x/"}, replyy={})
+    until(lambda: shop.told() == {**READY, "SpecAccepted": "Ignored"}, 20.0)
+    shop.kubernetes.patch(f"{shop.subscriptions}/mail", {"spec": {"replyy": None}})
+    until(lambda: shop.told() == READY, 20.0)
 
 
 def test_channels_of_others_and_their_subscriptions_are_left_alone(

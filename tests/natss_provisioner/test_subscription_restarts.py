@@ -111,6 +111,22 @@ def test_a_durable_of_v05_keeps_its_name(shop: Shop, provisioner: ProvisionerPro
     assert after["subscriberURI"] == "http://new/"
 
 
+def test_a_channel_that_was_changed_meanwhile_is_not_followed(
+    shop: Shop, provisioner: ProvisionerProcess
+) -> None:
+    for name in ("orders", "other"):
+        shop.create(name)
+    shop.subscribe()
+    provisioner.start()
+    shop.subscribed()
+    provisioner.kill()
+    move = {"spec": {"channel": reference("Channel", "other")}}
+    shop.kubernetes.patch(f"{shop.subscriptions}/mail", move)
+    provisioner.start()
+    until(lambda: shop.told()["Ready"] == "Immutable", 20.0)
+    assert (len(shop.entries()), shop.entries("other")) == (1, [])
+
+
 def test_entries_that_were_left_over_are_removed(
     shop: Shop, provisioner: ProvisionerProcess
 ) -> None:

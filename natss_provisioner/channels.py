@@ -1,0 +1,66 @@
+"""What a Channel says of itself: whose it is, and what is wrong with it. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from contract.channel_documents import is_ours
+from contract.documents import desired_state
+from contract.fields import Refused, fields
+from contract.metadata import API_VERSION
+from contract.metadata import Document as ReadDocument
+from contract.names import PROVISIONER
+from contract.reports import Report
+from contract.resources import Defaults, Problem, ResourceName
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What came of reading a Channel."""
+
+    problems: tuple[Problem, ...]
+    """What is wrong, and hints."""
+
+    usable: bool
+    """Whether events can be stored for it; if not, the last problem says why."""
+
+
+def is_for_us(channel: Document) -> bool:
+    """Whether a Channel is of ``natss``, with or without kind and apiVersion; never raises.
+
+    Also if its name is one that we cannot use: then it is ours to say so.
+    """
+    metadata = channel["metadata"]
+    name = ResourceName(metadata["namespace"], metadata["name"])
+    root = fields(channel, "", Report(str(name)))
+    try:
+        return is_ours(ReadDocument("Channel", name, None, False, root))
+    except Refused:  # without provisioner, or one that cannot be read
+        return False
+
+
+def read(channel: Document, cluster_domain: str) -> Reading:
+    """Read a Channel of ``natss``; never raises. What its status says is no matter here."""
+    state = desired_state([("", channel)], Defaults(cluster_domain=cluster_domain))
+    problems = tuple(each for each in state.problems if not each.path.startswith("status"))
+    return Reading(problems, bool(state.channels) or not problems)
+
+
+def provisioner_of(channel: Document) -> Document:
+    """``spec.provisioner`` with what may be left out; empty if there is none."""
+    spec = channel.get("spec")
+    reference = spec.get("provisioner") if isinstance(spec, Mapping) else None
+    if not isinstance(reference, Mapping):
+        return {}
+    given = {key: value for key, value in reference.items() if value}
+    return {**_FULL_REFERENCE, **given} if given else {}
+
+
+def default_provisioner() -> Document:
+    """The reference to ``natss``, as Knative's own webhook filled it in."""
+    return {**_FULL_REFERENCE, "name": PROVISIONER}
+
+
+_FULL_REFERENCE = {"apiVersion": API_VERSION, "kind": "ClusterChannelProvisioner"}
