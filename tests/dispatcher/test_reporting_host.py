@@ -186,18 +186,25 @@ async def test_without_the_role_events_are_delivered_and_it_is_told_later(
 ) -> None:
     kubernetes = channels.kubernetes
     role = await asyncio.to_thread(kubernetes.get, ROLE)
-    rules = [rule for rule in role["rules"] if "channels/status" not in rule["resources"]]
+    rules = [rule for rule in role["rules"] if rule["resources"] == ["channels"]]
+    assert rules
     host = f"orders.{channels.namespace}.example"
     await channels.apply("orders")
     await give_address(channels, "orders", host)
+    for number in range(5):
+        wrong = channels.document(f"wrong{number}")
+        wrong["spec"]["arguments"] = {"ackWiat": "5s"}
+        await asyncio.to_thread(kubernetes.create, channels.path, wrong)
     await asyncio.to_thread(kubernetes.patch, ROLE, {"rules": rules})
     try:
         await dispatcher.start()
         await dispatcher.wait_for_log("the status of channels cannot be written")
+        await dispatcher.wait_for_log("the event Ignored could not be written")
         assert await dispatcher.post_to_host(host, "e1") == 202
         await asyncio.sleep(2)
     finally:
         await asyncio.to_thread(kubernetes.patch, ROLE, {"rules": role["rules"]})
     await wait_reported(channels, "orders", host)
-    told = [each["event"] for each in dispatcher.entries() if "status of channels" in each["event"]]
-    assert len(told) == 2, told
+    told = [each["event"] for each in dispatcher.entries()]
+    assert len([each for each in told if "status of channels" in each]) == 2, told
+    assert len([each for each in told if "could not be written" in each]) == 1, told

@@ -7,12 +7,14 @@ from aiohttp import web
 
 from contract.resources import DeliveryPolicy, ResourceName
 from dispatcher.channels import Channels
+from dispatcher.link import Link
 from dispatcher.member import MemberKey
 from dispatcher.reporting import observer, verdicts
 from dispatcher.reporting.observed import Observed
 from dispatcher.reporting.observer import Observer
 from dispatcher.reporting.occurrences import Occurrence
 from dispatcher.reporting.verdicts import Verdict
+from nats_streaming import ClientIdInUse
 from tests.conftest import StartServer
 from tests.data_plane import DataPlane, eventually, subscriber
 from tests.servers import NatsStreamingServer
@@ -158,4 +160,9 @@ async def test_who_stands_by_has_no_verdicts(
         await watched.until(lambda: True)
         assert watched.verdict() is None
     await watched.until(lambda: watched.verdict() == verdicts.READY)
+    with monkeypatch.context() as taken_over:
+        taken_over.setattr(Link, "is_open", False)
+        taken_over.setattr(second.broker.delivering, "failure", ClientIdInUse("taken"))
+        await watched.until(lambda: True)
+        assert watched.verdict() is None, "what it knew is for its successor to say"
     await second.close()
