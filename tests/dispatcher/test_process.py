@@ -333,7 +333,7 @@ async def test_a_subscriber_that_is_down_gets_everything_when_it_is_back(
     down, neighbour = await start_subscriber(), await start_subscriber()
     dispatcher = await start_dispatcher(
         file_server,
-        channel("orders", NO_WAITS),
+        channel("orders", {**NO_WAITS, "ackWait": "PT3S", "timeout": "PT2.9S"}),
         subscription("down", "orders", down.url),
         subscription("neighbour", "orders", neighbour.url),
     )
@@ -343,7 +343,7 @@ async def test_a_subscriber_that_is_down_gets_everything_when_it_is_back(
     found = await dispatcher.subscription("default/down")
     assert found["state"] == "failing"
     assert "refused" in found["lastError"]
-    await asyncio.sleep(3.0)  # three times the ack wait: an absence, not a wait for something
+    await asyncio.sleep(9.0)  # three times the ack wait: an absence, not a wait for something
     await down.start()
     await down.wait_for_events(100)
     assert neighbour.duplicates == 0
