@@ -15,7 +15,7 @@ LOCK := .tools/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-
 .PHONY: help
 help: ## this text
 	@echo "Usage: make TARGET [PYTHON=python3.x]   (Python >= 3.11)"
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: demo
 demo: server ## a real server, the dispatcher killed in the middle, nothing lost (a minute)
@@ -24,6 +24,10 @@ demo: server ## a real server, the dispatcher killed in the middle, nothing lost
 .PHONY: test
 test: venv-dev server kubernetes ## every test, many against the real server; ARGS="-k name" for some of them
 	@$(BIN)/pytest $(ARGS)
+
+.PHONY: e2e
+e2e: venv-dev server kubernetes ## end to end, in a whole cluster: one that is named, else one that is made for it
+	@$(BIN)/python -m tests.end_to_end $(ARGS)
 
 .PHONY: check lint types imports docs
 check: lint types imports docs ## lint, format, types, directions of imports, documents
