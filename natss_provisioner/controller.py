@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from contract.names import OLD_CHANNEL_LABEL, PROVISIONER
+from contract.names import OLD_CHANNEL_LABEL, PROVISIONER, channel_label_value
 from contract.resources import ResourceName
 from kube import Document, KubeError
 from natss_provisioner import channels
@@ -167,6 +167,12 @@ class Controller:
         }
         label = (metadata.get("labels") or {}).get(OLD_CHANNEL_LABEL)
         names.update([label] if label else [])
+        if label and ResourceName(namespace, label) not in self._channels:
+            names.update(  # of a long name the label has a digest
+                each.name
+                for each in self._channels
+                if each.namespace == namespace and channel_label_value(each.name) == label
+            )
         for name in names:
             if ResourceName(namespace, name) in self._channels:
                 self._queue.add(ChannelKey(ResourceName(namespace, name)))

@@ -149,6 +149,23 @@ async def test_a_name_at_the_limit_in_a_namespace_of_63_characters(
         shop.channel(too_long)
 
 
+async def test_a_service_of_a_long_name_that_lost_its_owner_is_put_right(
+    installation: Installation, shop: Shop
+) -> None:
+    """Its label cannot hold the name of the channel, which is then known by a digest only."""
+    name = long_name(100)
+    shop.create(name)
+    host = (await ready(shop, name))["status"]["address"]["hostname"]
+    path = f"{shop.services}/{host.partition('.')[0]}"
+    owners = shop.kubernetes.get(path)["metadata"]["ownerReferences"]
+    shop.kubernetes.patch(path, {"metadata": {"ownerReferences": None}})
+
+    async def is_right() -> bool:
+        return bool(shop.kubernetes.get(path)["metadata"].get("ownerReferences") == owners)
+
+    await eventually(is_right)
+
+
 async def test_utf8_in_annotations(
     installation: Installation, shop: Shop, sinks: list[Subscriber]
 ) -> None:
