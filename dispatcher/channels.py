@@ -51,6 +51,11 @@ class UnknownHost:
 
 
 @dataclass(frozen=True, slots=True)
+class NotLoaded:
+    """No table was there yet: whether a channel has the host is not known."""
+
+
+@dataclass(frozen=True, slots=True)
 class InvalidHost:
     """A Host header that cannot name anything (RFC 9110, 7.2)."""
 
@@ -60,7 +65,7 @@ class InvalidHost:
         return self.reason
 
 
-Destination = Route | HostConflict | UnknownHost | InvalidHost
+Destination = Route | HostConflict | UnknownHost | NotLoaded | InvalidHost
 
 ChannelMetricsOf = Callable[[ResourceName], ChannelMetrics]
 
@@ -108,11 +113,12 @@ def _problem(conflict: HostConflict, name: ResourceName) -> Problem:
 
 
 class Channels:
-    """The current routing table, asked for each request."""
+    """The current routing table, asked for each request; None as long as there was none."""
 
-    __slots__ = ("_spellings", "_table")
+    __slots__ = ("_is_loaded", "_spellings", "_table")
 
     def __init__(self, table: RoutingTable | None = None) -> None:
+        self._is_loaded = table is not None
         self._table = table or RoutingTable({})
         self._spellings: dict[bytes, Route | HostConflict] = {}
 
@@ -123,6 +129,7 @@ class Channels:
     def swap(self, table: RoutingTable) -> None:
         """Serve another table from the next request on."""
         self._table = table
+        self._is_loaded = True
         self._spellings = {}
 
     def lookup(self, host: bytes) -> Destination:
@@ -144,7 +151,7 @@ class Channels:
         name = normalise_host(host.decode("ascii"))
         found = self._table.hosts.get(name)
         if found is None:
-            return UnknownHost(name)
+            return UnknownHost(name) if self._is_loaded else NotLoaded()
         if len(self._spellings) >= _CACHED_SPELLINGS:
             self._spellings.clear()
         self._spellings[host] = found

@@ -11,7 +11,7 @@ import re
 import httptools
 import structlog
 
-from dispatcher.channels import HostConflict, Route, UnknownHost
+from dispatcher.channels import HostConflict, NotLoaded, Route, UnknownHost
 from dispatcher.ingress import responses
 from dispatcher.ingress.answers import Answers
 from dispatcher.ingress.context import IngressContext
@@ -275,6 +275,8 @@ class RequestReader:
             return responses.unknown_host(str(found))
         if type(found) is HostConflict:
             return responses.host_conflict(str(found))
+        if type(found) is NotLoaded:
+            return responses.STARTING
         return responses.invalid_host(str(found))
 
     def _too_large(self, request: Request) -> Refusal:

@@ -74,6 +74,11 @@ OVERLOADED = Refusal(
 STOPPING = Refusal(
     503, "this server is stopping: send the event again on a new connection", True, _RETRY_AFTER
 )
+STARTING = Refusal(
+    503,
+    "this server has just started and does not know the channels yet: send the event again",
+    headers=_RETRY_AFTER,
+)
 NOT_CONFIRMED = Refusal(
     503,
     "NATS Streaming did not confirm the event in time, it may be stored or not: send it again",

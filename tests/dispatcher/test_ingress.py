@@ -9,6 +9,7 @@ import pytest
 
 import nats_streaming
 from dispatcher.broker import EventTooLarge, NotStored
+from dispatcher.channels import Channels
 from tests.fakes import run_callbacks
 from tests.publishers import HOST, OTHER_HOST, Publisher, post, post_chunked, read_answers
 
@@ -68,6 +69,20 @@ async def test_an_unknown_host_is_404_and_says_so() -> None:
     assert publisher.publish.calls == []
     assert publisher.metrics.unknown_hosts == 1
     # Kyma repeats a 404 at once: the connection is as good as before.
+    assert [answer.status for answer in publisher.send(post(b"{}"))] == [202]
+
+
+async def test_before_the_channels_are_known_no_host_is_called_unknown() -> None:
+    """A publisher takes 404 for the last word; a dispatcher that has just started cannot say it."""
+    publisher = Publisher(instant=True)
+    table = publisher.context.channels.table
+    publisher.context.channels = Channels()
+    (answer,) = publisher.send(post(b"{}"))
+    assert answer.status == 503
+    assert answer.headers["retry-after"] == "1"
+    assert "just started" in answer.body
+    assert publisher.metrics.unknown_hosts == 0
+    publisher.context.channels.swap(table)
     assert [answer.status for answer in publisher.send(post(b"{}"))] == [202]
 
 
