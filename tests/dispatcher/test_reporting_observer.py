@@ -1,11 +1,12 @@
 """What is found out of real subscriptions on a real server."""
 
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 
 import pytest
 from aiohttp import web
 
-from contract.resources import DeliveryPolicy, ResourceName
+from contract.resources import BackoffPolicy, DeliveryPolicy, ResourceName
 from dispatcher.channels import Channels
 from dispatcher.link import Link
 from dispatcher.member import MemberKey
@@ -84,6 +85,21 @@ async def test_a_subscriber_that_fails_is_stuck_until_its_events_get_through(
         assert not in_metrics
         assert watched.reasons() == ["SubscriberStuck", "SubscriberRecovered"]
         assert all("default/mail" in each.message for each in watched.told if each.channel)
+
+
+async def test_a_first_round_of_attempts_that_takes_long_counts_as_well(
+    memory_server: NatsStreamingServer, unique_name: str, sink: Subscriber
+) -> None:
+    sink.answer = status(500)
+    policy = replace(QUICK, retry=1000, backoff_policy=BackoffPolicy.LINEAR, backoff_delay=0.01)
+    async with DataPlane(memory_server, unique_name) as plane:
+        watched = Watched(plane)
+        plane.subscribe(subscriber(sink.url), policy=policy)
+        await plane.publish("e1")
+        await watched.until(lambda: watched.reasons() == ["SubscriberStuck"])
+        verdict = watched.verdict()
+        assert verdict is not None
+        assert verdict.message.startswith("no event has got through since")
 
 
 async def test_one_event_that_never_gets_through_is_told_though_others_do(

@@ -110,13 +110,15 @@ async def test_a_refusal_of_one_holds_up_no_other(api: PlayedApi) -> None:
 
 @pytest.mark.parametrize("error", [Unreachable("away"), Forbidden(403, "Forbidden", "no role")])
 async def test_while_nothing_can_be_written_little_is_tried(
-    api: PlayedApi, error: KubeError
+    api: PlayedApi, error: KubeError, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    api.errors = [error] * 40
+    monkeypatch.setattr(channel_status, "_FIRST_WAIT", 3.0)
+    api.errors = [error] * 8
     async with reporting(api, *[f"c{number}" for number in range(50)]) as reports:
-        await api.until(lambda: api.requests >= 24)
+        await api.until(lambda: api.requests >= 8)
+        await asyncio.sleep(0.5)
+        assert api.requests == 8, "so many are under way at once, then there is a pause"
         assert reports.last_error == str(error)
-        assert api.requests <= 32, "eight at once, then a pause that grows"
         await api.until(lambda: len(api.written) == 50)
         assert reports.last_error is None
 

@@ -137,6 +137,8 @@ def test_what_was_told_before_stays_until_more_is_known() -> None:
     before = entry("m", "False", "told by a former process")
     assert wanted({MAIL: UNKNOWN}, before, uids="m") is None
     assert wanted({MAIL: READY}, before, uids="m") == [entry("m", "True")]
+    other = entry("b", "False", "told by a former process")
+    assert wanted({MAIL: READY}, before, other) == [entry("m", "True"), other]
 
 
 def test_a_subscriber_that_has_gone_is_not_told_of() -> None:
