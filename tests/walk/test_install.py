@@ -100,6 +100,7 @@ def test_under_kyma_and_back(cluster: KubernetesServer, tmp_path: Path) -> None:
     with Node(cluster):
         shell.run(f"{keep}\n{swap}\n{check}")
         assert images(cluster) == {"natss-channel:0.1.0"}
+        the_credentials_come_before_the_url(cluster)
         the_check_finds_an_address_that_has_changed(shell, keep, check)
         shell.run(back)
     after = [cluster.get(f"{path}/{name}") for path in (DEPLOYMENTS, ROLES) for name in OURS]
@@ -107,6 +108,14 @@ def test_under_kyma_and_back(cluster: KubernetesServer, tmp_path: Path) -> None:
         assert restored["metadata"]["uid"] == each["metadata"]["uid"]
         assert restored.get("spec") == each.get("spec")
         assert restored.get("rules") == each.get("rules")
+
+
+def the_credentials_come_before_the_url(server: KubernetesServer) -> None:
+    """Only what comes before it is put into a value, and lists of two writers were merged."""
+    spec = server.get(f"{DEPLOYMENTS}/natss-dispatcher")["spec"]["template"]["spec"]
+    names = [each["name"] for each in spec["containers"][0]["env"]]
+    assert len(names) == len(set(names))
+    assert names.index("EB_USER") < names.index("DEFAULT_NATSS_URL") > names.index("EB_PASS")
 
 
 def the_check_finds_an_address_that_has_changed(shell: Shell, keep: str, check: str) -> None:
