@@ -120,6 +120,9 @@ class Channel:
 
     subscribers: tuple[Subscriber, ...] = ()
     policy: DeliveryPolicy = field(default_factory=DeliveryPolicy)
+    subscribed_at: float | None = field(default=None, compare=False)
+    """When the latest of the subscribers were added at the latest (seconds since the epoch); None
+    for just now."""
 
     @property
     def subject(self) -> str:

@@ -82,6 +82,10 @@ def not_stored(error: BaseException) -> NotStored:
             return NotStored("error", f"{type(error).__name__}", retriable=True)
 
 
+def _nothing_to_do() -> None:
+    """For who does not care."""
+
+
 class Broker:
     """Owns both sessions and all durables.
 
@@ -89,14 +93,22 @@ class Broker:
         options: Of the delivering session; the publishing one has its own client id.
         metrics: Gets the states of the connections.
         publisher_id: Told apart from every other replica's and former process's.
+        on_session: Called whenever the client id of the durables was got.
     """
 
-    def __init__(self, options: ConnectionOptions, publisher_id: str, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        options: ConnectionOptions,
+        publisher_id: str,
+        metrics: Metrics,
+        on_session: Callable[[], None] = _nothing_to_do,
+    ) -> None:
         publishing = replace(options, client_id=f"{options.client_id}-{publisher_id}")
         self.publishing = Link("publish", publishing, _nothing_to_restore, metrics)
         self.delivering = Link("deliver", options, self._restore, metrics)
         self._durables: dict[DurableName, Durable] = {}
         self._gate = asyncio.Semaphore(_DURABLES_AT_ONCE)
+        self._on_session = on_session
 
     def start(self) -> None:
         """Take events. Durables are opened, and the client id is taken, by ``start_delivering``."""
@@ -202,6 +214,7 @@ class Broker:
         connection.lost.add_done_callback(lambda _: self._session_lost(connection.last_answer))
         for durable in self._durables.values():
             durable.connect(connection)
+        self._on_session()
 
     def _session_lost(self, alive_at: float) -> None:
         for durable in self._durables.values():

@@ -107,13 +107,13 @@ class Fanout:
 
     def _take_news(self, channel: Channel, given_up: set[str]) -> None:
         """Go on where another process ended: with what it has done, and with what it has not."""
-        for durable in given_up:
+        wanted = {subscriber.durable for subscriber in channel.subscribers}
+        for durable in given_up - wanted:
             if not self._broker.give_up(DurableName(channel.subject, durable)):
                 self._records.forget(channel.name, durable)
         for member in tuple(self._members.values()) if given_up else ():
             if member.grace is not None and all(each.is_leaving for each in member.durables):
                 self._end_now(member)
-        wanted = {subscriber.durable for subscriber in channel.subscribers}
         left: defaultdict[ResourceName, list[Record]] = defaultdict(list)
         for record in self._records.of(channel.name):
             name = DurableName(channel.subject, record.durable)
@@ -187,7 +187,10 @@ class Fanout:
                 self._add(key, channel, subscriber, plan, self._want(channel, subscriber))
 
     def _want(self, channel: Channel, subscriber: Subscriber) -> Record:
-        return self._records.want(channel.name, subscriber.ref, subscriber.durable, time.time())
+        since = time.time()
+        if channel.subscribed_at is not None:
+            since = min(since, channel.subscribed_at)
+        return self._records.want(channel.name, subscriber.ref, subscriber.durable, since)
 
     def _add(
         self, key: MemberKey, channel: Channel, subscriber: Subscriber, plan: Plan, *records: Record

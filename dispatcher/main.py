@@ -31,6 +31,7 @@ from dispatcher.sources import Source
 from dispatcher.sources.channel_table import ChannelTable
 from dispatcher.sources.files import FileSource
 from dispatcher.sources.kubernetes import KubernetesSource
+from dispatcher.sources.orphans import Orphans
 from dispatcher.state_folder import StateFolder
 from dispatcher.tasks import cancel
 from kube import KubeClient, connection_info
@@ -73,7 +74,9 @@ class Dispatcher:
         self._problems: list[Problem] = []
         self._is_loaded = asyncio.Event()
         self._is_serving = asyncio.Event()
-        self._broker = Broker(_broker_options(settings), secrets.token_hex(6), self._metrics)
+        self._broker = Broker(
+            _broker_options(settings), secrets.token_hex(6), self._metrics, records.note_session
+        )
         self._egress = Egress(settings.egress, subscriber_tls(settings.delivery))
         self._fanout = Fanout(
             self._broker,
@@ -209,13 +212,16 @@ async def serve(settings: Settings) -> None:
         SettingsError, OSError: it cannot start like this.
     """
     folder = StateFolder(settings.source.state_dir)
-    records = Records(folder, settings.delivery.removal_grace)
+    grace = settings.delivery.removal_grace
     source: Source
     if settings.source.kubernetes:
+        records = Records(StateFolder(None), grace)  # kept on the Channels
         client = KubeClient(connection_info, field_manager=PROGRAM.name)
         cluster = Cluster(client, ChannelTable(settings.defaults), PROGRAM.name)
-        source = KubernetesSource(client, cluster.channels, folder, records.released)
+        orphans = Orphans(client, settings.source.system_namespace, records, settings.defaults)
+        source = KubernetesSource(client, cluster.channels, folder, records, orphans)
     else:
+        records = Records(folder, grace)
         cluster = None
         source = FileSource(settings.source.channels, settings.defaults)
     dispatcher = Dispatcher(settings, source, records, cluster)

@@ -54,14 +54,13 @@ class Records:
     Args:
         folder: Where they are kept for the next process.
         grace: Seconds that the durable of a removed subscriber is kept.
-        patience: Seconds that a deleted Channel waits for its durables. Then it goes, if they are
-            recorded on disk; else it waits on.
     """
 
-    def __init__(self, folder: StateFolder, grace: float, *, patience: float = 5.0) -> None:
+    def __init__(self, folder: StateFolder, grace: float) -> None:
         self.grace = grace
+        self.sessions = 0
+        """How often this process has got the client id that the durables belong to."""
         self._folder = folder
-        self._patience = patience
         self._all: dict[ResourceName, dict[str, Record]] = {}
         for record in _read(folder):
             self._all.setdefault(record.channel, {})[record.durable] = record
@@ -95,7 +94,7 @@ class Records:
             durable: Its name.
             since: When it was first wanted, unless that is recorded.
         """
-        before = self.get(channel, durable) or Record(channel, ref, durable, since)
+        before = self.get(channel, durable) or Record(channel, ref, durable, round(since, 3))
         record = replace(before, ref=ref, due=None)
         self._put(record)
         return record
@@ -148,9 +147,23 @@ class Records:
             if mine is not None and mine.due is not None:
                 self._given_up.setdefault(channel, set()).add(durable)
 
-    def gone(self, channel: ResourceName) -> None:
-        """Nothing is told of the channel any more, for there is no place to record it."""
+    def adopt(self, record: Record) -> bool:
+        """Take a durable that another process could not unsubscribe; whether it was not known."""
+        is_new = self.get(record.channel, record.durable) is None
+        if is_new:
+            self._take(replace(record, due=time.time()))
+        return is_new
+
+    def gone(self, channel: ResourceName, *, in_order: bool) -> None:
+        """A channel has no place for records any more.
+
+        Args:
+            channel: What is known of its durables here stays on record until it is done.
+            in_order: Whether some process has seen to all of them.
+        """
         self._outdated -= {(channel, durable) for durable in self._told.pop(channel, {})}
+        if in_order and channel in self._all:
+            self._given_up.setdefault(channel, set()).update(self._all[channel])
 
     def take_news(self) -> Mapping[ResourceName, set[str]]:
         """The channels of which something was learnt since the last call; all known at first.
@@ -167,17 +180,25 @@ class Records:
         channels, self._changed_channels = self._changed_channels, set()
         return channels
 
-    async def released(self, channel: ResourceName) -> None:
-        """Wait until no durable of a deleted Channel is left, or all are safely recorded."""
-        try:
-            async with asyncio.timeout(self._patience):
-                while channel in self._all:
-                    await self._change()
-        except TimeoutError:
-            while channel in self._all and not (
-                self._folder.keeps and self._written == self._version
-            ):
-                await self._change()
+    async def emptied(self, channel: ResourceName) -> None:
+        """Wait until no durable of a channel is on record."""
+        while channel in self._all:
+            await self._change()
+
+    async def settled(self, channel: ResourceName, durable: str) -> None:
+        """Wait until a durable is not to be removed any more: it is, or it is wanted again."""
+        while (record := self.get(channel, durable)) is not None and record.due is not None:
+            await self._change()
+
+    def note_session(self) -> None:
+        """This process decides what is opened and unsubscribed from now on."""
+        self.sessions += 1
+        self._changed.set()
+
+    async def another_session(self, known: int) -> None:
+        """Wait until there are more sessions than ``known``."""
+        while self.sessions <= known:
+            await self._change()
 
     async def run(self) -> None:
         """Write what changes to the folder, until cancelled."""
@@ -195,9 +216,7 @@ class Records:
             and not await self._folder.write(_FILE, [_dump(record) for record in self])
         ):
             return False
-        if version != self._written:
-            self._written = version
-            self._changed.set()
+        self._written = version
         return True
 
     def _take(self, record: Record) -> None:

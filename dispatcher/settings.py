@@ -60,8 +60,8 @@ class SourceSettings:
     """The Kubernetes API says what Channels there are, and who subscribes to them."""
 
     state_dir: Path | None = None
-    """What is in it has to outlive the process, not the pod: without it a restart waits for the
-    Kubernetes API, and forgets which durables were still to be removed."""
+    """What is in it has to outlive the process, not the pod: without it a restart in a cluster
+    waits for the Kubernetes API, and one with files forgets which durables there are."""
 
     cluster_domain: str = DEFAULT_CLUSTER_DOMAIN
     """The end of every DNS name in the cluster."""

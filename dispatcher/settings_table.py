@@ -46,8 +46,8 @@ CHANNELS = Section(
             "source.state_dir",
             "--state-dir",
             PATH,
-            "folder for what a restart must not forget: the Channels that the API told last, and"
-            " durables that are still to be removed",
+            "folder for what a restart must not forget: the Channels that the API told last; with"
+            " --channels, which durables there are",
         ),
         Option(
             "source.cluster_domain",

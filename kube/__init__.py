@@ -27,9 +27,10 @@ from kube.errors import (
 from kube.following import Changed, Failed, follow
 from kube.login import connection_info
 from kube.recorder import EventRecorder, EventType
-from kube.resources import EVENTS, LEASES, SERVICES, Resource
+from kube.resources import CONFIG_MAPS, EVENTS, LEASES, SERVICES, Resource
 
 __all__ = [
+    "CONFIG_MAPS",
     "EVENTS",
     "LEASES",
     "SERVICES",

@@ -3,13 +3,17 @@
 import asyncio
 import json
 import os
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from contract.names import channel_host
+from dispatcher.sources.annotation import DURABLES
 from tests.kubernetes import Document, KubernetesServer
 from tests.observed_dispatcher import ObservedDispatcher
+from tests.proxy import Proxy
 from tests.servers import NatsStreamingServer
 
 NAMESPACE = "knative-eventing"
@@ -48,6 +52,20 @@ class ClusterDispatcher(ObservedDispatcher):
     @property
     def environ(self) -> Mapping[str, str]:
         return {**os.environ, "KUBECONFIG": str(self.kubeconfig)}
+
+    def forget_state(self) -> None:
+        """Be started in another pod the next time: nothing is in its folder."""
+        shutil.rmtree(self.state_dir, ignore_errors=True)
+
+    @asynccontextmanager
+    async def behind_proxy(self) -> AsyncIterator[Proxy]:
+        """Have it reach the API through a proxy that can be cut; to be entered before ``start``."""
+        async with Proxy(self.kubernetes.port) as proxy:
+            direct = self.kubeconfig.read_text()
+            self.kubeconfig = self.state_dir.with_name("proxied.kubeconfig")
+            url = f"https://127.0.0.1:{proxy.port}"
+            self.kubeconfig.write_text(direct.replace(self.kubernetes.url, url))
+            yield proxy
 
     async def post_to(self, namespace: str, channel: str, event_id: str) -> int:
         """Post one event by the channel's host; the status of the answer, 0 if there was none."""
@@ -112,6 +130,13 @@ class ChannelsOf:
         """Empty if there are none, or the Channel has gone."""
         channel = await self.get(name)
         return list(channel["metadata"].get("finalizers") or ()) if channel else []
+
+    async def recorded(self, name: str) -> dict[str, Any]:
+        """The durables on record of a Channel; empty if there is no record."""
+        channel = await self.get(name) or {"metadata": {}}
+        text = (channel["metadata"].get("annotations") or {}).get(DURABLES, "{}")
+        found: dict[str, Any] = json.loads(text)
+        return found
 
     async def is_gone(self, name: str) -> bool:
         return await self.get(name) is None

@@ -7,13 +7,19 @@ Pure. It decides what is believed when Channels are missing from a list; who lis
 import enum
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from contract.documents import desired_state
 from contract.metadata import API_VERSION
 from contract.names import DISPATCHER_FINALIZER
 from contract.resources import Channel, Defaults, DesiredState, Problem, ResourceName
+from dispatcher.records import Record
+from dispatcher.sources.annotation import DURABLES, list_changed_at, parse
+from kube import Resource
+
+_GROUP, _, _VERSION = API_VERSION.partition("/")
+CHANNELS = Resource(_GROUP, _VERSION, "channels", "Channel")
 
 DISPATCHER = "dispatcher"
 SUBSCRIBERS = "subscribableStatus"
@@ -44,6 +50,8 @@ class Entry:
     """None for a Channel of another provisioner, and for one that cannot be read."""
 
     problems: tuple[Problem, ...]
+    recorded: Mapping[str, Record] | None = None
+    """Its durables as all replicas have recorded them; None if none ever has."""
 
     @property
     def name(self) -> ResourceName:
@@ -61,6 +69,12 @@ class Entry:
     @property
     def finalizers(self) -> list[str]:
         return list(self.document["metadata"].get("finalizers") or ())
+
+    @property
+    def annotation(self) -> str | None:
+        """The text of ``recorded``."""
+        text = (self.document["metadata"].get("annotations") or {}).get(DURABLES)
+        return text if isinstance(text, str) else None
 
     @property
     def is_held(self) -> bool:
@@ -112,6 +126,7 @@ class Entry:
             and self.problems == other.problems
             and self.is_deleted == other.is_deleted
             and self.finalizers == other.finalizers
+            and self.recorded is other.recorded
         )
 
 
@@ -127,6 +142,9 @@ class ChannelTable:
         self._entries: dict[ResourceName, Entry] = {}
         self._served: set[ResourceName] = set()
         self._highest = 0
+        self._forgotten: dict[ResourceName, bool] = {}
+        self.blind_since: float | None = None
+        """Since when changes may have been missed (seconds since the epoch); None if none were."""
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -153,7 +171,10 @@ class ChannelTable:
                 if known is not None and new is not None and new < known:
                     return False
         self._note(_version(document))
-        entry = self._read(_trimmed(document), before)
+        changed_at = list_changed_at(document)
+        if changed_at is not None and self.blind_since is not None:
+            changed_at = min(changed_at, self.blind_since)
+        entry = self._read(_trimmed(document), before, changed_at)
         self._entries[name] = entry
         return before is None or not entry.means_the_same_as(before)
 
@@ -164,7 +185,7 @@ class ChannelTable:
         entry = self._entries.get(name)
         if entry is None or entry.uid != document["metadata"]["uid"]:
             return False
-        self._forget(name)
+        self._forget(name, in_order="deletionTimestamp" in document["metadata"])
         return True
 
     def is_behind(self, version: str) -> bool:
@@ -188,9 +209,14 @@ class ChannelTable:
         if missing and not listed and not empty_is_true:
             return Belief.EMPTY
         for name in missing:
-            self._forget(name)
+            self._forget(name, in_order=False)
         self._note(version)
         return Belief.TAKEN
+
+    def take_forgotten(self) -> Mapping[ResourceName, bool]:
+        """The Channels that went since the last call, and whether it was because of a deletion."""
+        forgotten, self._forgotten = self._forgotten, {}
+        return forgotten
 
     def serve(self, name: ResourceName) -> None:
         """Serve a Channel although it has no finalizer."""
@@ -234,7 +260,7 @@ class ChannelTable:
             yield
         self._note(str(dumped["version"]))
 
-    def _read(self, document: Document, before: Entry | None) -> Entry:
+    def _read(self, document: Document, before: Entry | None, changed_at: float | None) -> Entry:
         """A Channel that is equal to the one before is the same object, which is quick to see."""
         known = before.channel if before is not None else None
         metadata = {k: v for k, v in document["metadata"].items() if k != "deletionTimestamp"}
@@ -244,9 +270,17 @@ class ChannelTable:
             DesiredState({known.name: known} if known is not None else {}),
         )
         channel = next(iter(state.channels.values()), None)
-        return Entry(document, known if channel == known else channel, state.problems)
+        entry = Entry(document, channel, state.problems)
+        recorded = _recorded(entry, before)
+        if channel is not None and channel == known:
+            channel = known
+        elif channel is not None and recorded is not None:
+            # Of a Channel that nobody has served yet no event is owed to anybody.
+            channel = replace(channel, subscribed_at=changed_at)
+        return replace(entry, channel=channel, recorded=recorded)
 
-    def _forget(self, name: ResourceName) -> None:
+    def _forget(self, name: ResourceName, *, in_order: bool) -> None:
+        self._forgotten[name] = in_order or self._entries[name].is_deleted
         del self._entries[name]
         self._served.discard(name)
 
@@ -264,6 +298,14 @@ def _version(document: Mapping[str, Any]) -> str:
     return str(document["metadata"]["resourceVersion"])
 
 
+def _recorded(entry: Entry, before: Entry | None) -> Mapping[str, Record] | None:
+    """The same object as before if the text is the same, which is quick to see."""
+    text = entry.annotation
+    if before is not None and before.annotation == text and before.uid == entry.uid:
+        return before.recorded
+    return None if text is None else parse(entry.name, text)
+
+
 def _number(version: str) -> int | None:
     """Versions of one kind can be compared as numbers; those that are none cannot."""
     return int(version) if version.isascii() and version.isdigit() else None
@@ -274,12 +316,19 @@ def _trimmed(document: Mapping[str, Any]) -> Document:
     told = document.get("status")
     told = told if isinstance(told, Mapping) else {}
     status = {key: told[key] for key in _STATUS if told.get(key)}
-    metadata = document["metadata"]
     spec = document.get("spec")
+    metadata = {
+        key: document["metadata"][key]
+        for key in _METADATA
+        if document["metadata"].get(key) is not None
+    }
+    annotations = document["metadata"].get("annotations") or {}
+    if DURABLES in annotations:
+        metadata["annotations"] = {DURABLES: annotations[DURABLES]}
     return {
         "apiVersion": API_VERSION,
         "kind": "Channel",
-        "metadata": {key: metadata[key] for key in _METADATA if metadata.get(key) is not None},
+        "metadata": metadata,
         "spec": spec if isinstance(spec, Mapping) else {},
         **({"status": status} if status else {}),
     }

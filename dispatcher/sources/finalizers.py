@@ -1,19 +1,25 @@
-"""The finalizer that keeps a Channel from vanishing while there are durables of it.
+"""What the dispatcher writes into ``metadata`` of a Channel: its finalizer, its record of durables.
 
-It is added before a Channel is served and taken off when the durables of a deleted one are
-unsubscribed, or remembered to be. One task works on each Channel that needs it, until it is so.
+The finalizer keeps a Channel from vanishing while there are durables of it. It is added before a
+Channel is served and taken off when the durables of a deleted one are unsubscribed, or kept to be.
+One task works on each Channel that needs it, until it is so.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
 
 import structlog
 
 from contract.names import DISPATCHER_FINALIZER
 from contract.resources import ResourceName
-from dispatcher.sources.channel_table import ChannelTable, Entry
+from dispatcher.records import Record, Records
+from dispatcher.sources.annotation import DURABLES, parse, render
+from dispatcher.sources.channel_table import CHANNELS, ChannelTable, Entry
 from dispatcher.tasks import BackgroundTasks
-from kube import Forbidden, Invalid, KubeClient, KubeError, Resource
+from kube import Forbidden, Invalid, KubeClient, KubeError
 
 log = structlog.get_logger(__name__)
 
@@ -29,13 +35,18 @@ _REFUSED_FOR_GOOD = 2.0
 has just started and does not know its roles yet."""
 
 
+_RECORD_AFTER = 0.2
+"""Seconds until a new record is written. Mostly its durable is open by then, which need not be
+written again; and how long a subscriber is wanted, the API knows of the last one."""
+
+
 class Finalizers:
-    """Keeps the finalizers of the Channels in a table as they should be.
+    """Keeps the finalizers and records of the Channels in a table as they should be.
 
     Args:
         client: Writes them.
-        resource: The kind of Channels.
         table: What the Channels are now; gets the answers of the API.
+        records: The durables that this process knows.
         released: Returns when nothing of a deleted Channel needs to be waited for.
         changed: Called when a Channel may be served that could not be before.
     """
@@ -43,14 +54,14 @@ class Finalizers:
     def __init__(
         self,
         client: KubeClient,
-        resource: Resource,
         table: ChannelTable,
+        records: Records,
         released: Callable[[ResourceName], Awaitable[None]],
         changed: Callable[[], None],
     ) -> None:
         self._client = client
-        self._resource = resource
         self._table = table
+        self._records = records
         self._released = released
         self._changed = changed
         self._gate = asyncio.Semaphore(_REQUESTS_AT_ONCE)
@@ -59,25 +70,45 @@ class Finalizers:
 
     def look_at(self, entry: Entry) -> None:
         """Begin to work on a Channel that needs it; call it after ``apply`` for deleted ones."""
-        if entry.name not in self._working and (entry.wants_finalizer or entry.wants_release):
+        if entry.name not in self._working and self._needs_work(entry):
             self._working.add(entry.name)
             self._tasks.start(self._work(entry.name), f"finalizer of {entry.name}")
 
     async def close(self) -> None:
         await self._tasks.close()
 
+    def _needs_work(self, entry: Entry) -> bool:
+        return entry.wants_finalizer or entry.wants_release or bool(self._annotation(entry))
+
+    def _annotation(self, entry: Entry) -> dict[str, str]:
+        """The record of its durables, if it differs from the one that it has."""
+        if entry.channel is None or entry.is_deleted:
+            return {}
+        if entry.recorded is not None:
+            self._records.learn(entry.name, entry.recorded)
+        records = {record.durable: record for record in self._records.of(entry.name)}
+        for each in entry.channel.subscribers:
+            if each.durable not in records:  # it is not served yet
+                record = Record(entry.name, each.ref, each.durable, time.time())
+                records[each.durable] = (entry.recorded or {}).get(each.durable, record)
+        if entry.recorded == {key: replace(each, due=None) for key, each in records.items()}:
+            return {}
+        text = render(records.values())
+        return {} if entry.recorded == parse(entry.name, text) else {DURABLES: text}
+
     async def _work(self, name: ResourceName) -> None:
         try:
             wait = _FIRST_WAIT
-            while (entry := self._table.get(name)) is not None:
-                if entry.wants_release:
-                    await self._released(name)
-                elif not entry.wants_finalizer:
-                    return
+            while (entry := self._table.get(name)) is not None and self._needs_work(entry):
                 try:
-                    await self._write(name)
-                    if self._table.get(name) is entry:  # written, and yet nothing has changed
-                        await asyncio.sleep(_LONGEST_WAIT)
+                    if entry.wants_release:
+                        await self._released(name)
+                    elif not entry.wants_finalizer:
+                        await asyncio.sleep(_RECORD_AFTER)
+                    if await self._write(name, release=entry.wants_release) and (
+                        self._table.get(name) is entry
+                    ):
+                        await asyncio.sleep(_LONGEST_WAIT)  # written, and yet nothing has changed
                 except KubeError as error:
                     refused = isinstance(error, Forbidden | Invalid)
                     if refused and wait >= _REFUSED_FOR_GOOD:
@@ -88,29 +119,38 @@ class Finalizers:
         finally:
             self._working.discard(name)
 
-    async def _write(self, name: ResourceName) -> None:
-        """Write what is wanted now. Raises KubeError."""
+    async def _write(self, name: ResourceName, *, release: bool) -> bool:
+        """Write what is wanted now; whether that was anything. Raises KubeError.
+
+        Args:
+            name: Of the Channel.
+            release: Whether its durables were waited for; it may have been deleted just now.
+        """
         async with self._gate:
             entry = self._table.get(name)
-            if entry is None or not (entry.wants_release or entry.wants_finalizer):
-                return
-            others = [each for each in entry.finalizers if each != DISPATCHER_FINALIZER]
-            wanted = others if entry.wants_release else [*others, DISPATCHER_FINALIZER]
-            metadata = {"resourceVersion": entry.version, "finalizers": wanted}
-            document = await self._client.patch(
-                self._resource, name.name, {"metadata": metadata}, name.namespace
-            )
+            if entry is None or not self._needs_work(entry) or entry.wants_release != release:
+                return False
+            metadata: dict[str, Any] = {"resourceVersion": entry.version}
+            if entry.wants_release or entry.wants_finalizer:
+                others = [each for each in entry.finalizers if each != DISPATCHER_FINALIZER]
+                ours = [] if entry.wants_release else [DISPATCHER_FINALIZER]
+                metadata["finalizers"] = others + ours
+            if annotation := self._annotation(entry):
+                metadata["annotations"] = annotation
+            body = {"metadata": metadata}
+            document = await self._client.patch(CHANNELS, name.name, body, name.namespace)
         if entry.wants_release:
             log.info("channel released", channel=str(name))
-        if entry.wants_release and not wanted:
+        if entry.wants_release and not metadata["finalizers"]:
             self._table.discard(document)  # that was the last one, and so the Channel is gone
         else:
             self._table.put(document)
         self._changed()
+        return True
 
     def _refused(self, entry: Entry, error: KubeError) -> None:
         """A Channel whose events are lost unseen is worse than one that can vanish unseen."""
-        log.warning("finalizer cannot be written", channel=str(entry.name), reason=str(error))
+        log.warning("channel cannot be written", channel=str(entry.name), reason=str(error))
         if entry.wants_finalizer:
             self._table.serve(entry.name)
             self._changed()

@@ -7,15 +7,17 @@ from an old store or that shows nothing by fault takes no subscriber away.
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Callable
 from contextlib import aclosing
 
 import structlog
 
-from contract.metadata import API_VERSION
-from contract.resources import DesiredState, ResourceName
-from dispatcher.sources.channel_table import Belief, ChannelTable, name_of
+from contract.resources import DesiredState
+from dispatcher.records import Records
+from dispatcher.sources.channel_table import CHANNELS, Belief, ChannelTable, name_of
 from dispatcher.sources.finalizers import Finalizers
+from dispatcher.sources.orphans import Orphans
 from dispatcher.state_folder import StateFolder
 from kube import (
     Changed,
@@ -23,14 +25,12 @@ from kube import (
     KubeClient,
     KubeError,
     Listing,
-    Resource,
     follow,
 )
 
-log = structlog.get_logger(__name__)
+__all__ = ["CHANNELS", "KubernetesSource"]
 
-_GROUP, _, _VERSION = API_VERSION.partition("/")
-CHANNELS = Resource(_GROUP, _VERSION, "channels", "Channel")
+log = structlog.get_logger(__name__)
 
 _FILE = "channels.json"
 _AT_ONCE = 20
@@ -53,7 +53,8 @@ class KubernetesSource:
         client: Of the Kubernetes API.
         table: Is kept as the API tells the Channels.
         folder: Where the Channels are kept for a start without the API.
-        released: Returns when a deleted Channel needs to wait for nothing more.
+        records: The durables, which are recorded on the Channels.
+        orphans: Those that outlive their Channels.
         empty_is_true: Seconds after which a list that was suddenly empty is asked for again, and
             believed.
     """
@@ -63,7 +64,8 @@ class KubernetesSource:
         client: KubeClient,
         table: ChannelTable,
         folder: StateFolder,
-        released: Callable[[ResourceName], Awaitable[None]],
+        records: Records,
+        orphans: Orphans,
         *,
         empty_is_true: float = 60.0,
     ) -> None:
@@ -71,9 +73,9 @@ class KubernetesSource:
         self._folder = folder
         self._empty_is_true = empty_is_true
         self._table = table
-        self._finalizers = Finalizers(
-            self._client, CHANNELS, self._table, released, self._note_change
-        )
+        self._records = records
+        self._orphans = orphans
+        self._finalizers = Finalizers(client, table, records, orphans.released, self._note_change)
         self._changed = asyncio.Event()
         self._unkept = asyncio.Event()
         self._answered = asyncio.Event()
@@ -83,49 +85,65 @@ class KubernetesSource:
     async def run(self, apply: Callable[[DesiredState], None]) -> None:
         """``dispatcher.sources.Source.run``. Without the API and a kept state it waits."""
         try:
-            known = await self._load()
+            is_known = await self._load()
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._apply(apply, known), name="apply channels")
+                group.create_task(self._apply(apply, is_known=is_known), name="apply channels")
                 group.create_task(self._follow(), name="follow channels")
                 group.create_task(self._keep(), name="keep channels")
+                group.create_task(self._record(), name="record durables")
+                group.create_task(self._orphans.run(self._note_change), name="orphans")
         finally:
             await self._finalizers.close()
 
-    async def _load(self) -> DesiredState | None:
-        """What a former process knew; None if it left nothing."""
+    async def _load(self) -> bool:
+        """Take what a former process knew; whether it left anything."""
         value = self._folder.read(_FILE)
         if value is None:
-            return None
+            return False
         try:
             for number, _ in enumerate(self._table.load(value), start=1):
                 await _let_others_work(number)
         except (LookupError, TypeError, ValueError) as error:
             log.warning("channels that were kept cannot be read", reason=repr(error))
-        return self._table.state() if self._table else None
+        return bool(self._table)
 
-    async def _apply(
-        self, apply: Callable[[DesiredState], None], known: DesiredState | None
-    ) -> None:
-        """Apply what is wanted whenever it has changed.
+    async def _apply(self, apply: Callable[[DesiredState], None], *, is_known: bool) -> None:
+        """Apply what is wanted whenever it has changed, at first what a former process knew.
 
-        What a former process knew goes first, even if the API has answered since: what has gone
-        meanwhile is seen to go then, and its durables are removed as ever.
+        If the API answers at once, only what it says counts. What went while no process looked is
+        on record.
         """
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(None if known is None else _FIRST_ANSWER):
+            async with asyncio.timeout(_FIRST_ANSWER if is_known else None):
                 await self._answered.wait()
-        if known is not None:
-            if not self._answered.is_set() or self._last_error is not None:
-                log.warning("starting with the channels that were known last")
-            apply(known)
+        if is_known and (not self._answered.is_set() or self._last_error is not None):
+            log.warning("starting with the channels that were known last")
         while True:
             self._changed.clear()
+            self._learn()
             apply(self._table.state())
-            for entry in self._table:
+            for number, entry in enumerate(self._table, start=1):
                 self._finalizers.look_at(entry)
+                await _let_others_work(number)
             self._unkept.set()
             await self._changed.wait()
             await asyncio.sleep(_SETTLE)
+
+    def _learn(self) -> None:
+        """Know which durables there are before what is wanted is applied."""
+        for name, in_order in self._table.take_forgotten().items():
+            self._records.gone(name, in_order=in_order)
+        for entry in self._table:
+            if entry.recorded is not None:
+                self._records.learn(entry.name, entry.recorded)
+
+    async def _record(self) -> None:
+        """See to it that what this process does to durables is recorded."""
+        while True:
+            for name in await self._records.changed_here():
+                entry = self._table.get(name)
+                if entry is not None:
+                    self._finalizers.look_at(entry)
 
     async def _follow(self) -> None:
         while True:
@@ -151,6 +169,8 @@ class KubernetesSource:
                 if take(document):
                     self._note_change()
             case Failed(error):
+                if self._table.blind_since is None:
+                    self._table.blind_since = time.time()
                 self._tell(error)
                 if self._table:
                     self._answered.set()
@@ -162,6 +182,7 @@ class KubernetesSource:
             names.add(name_of(document))
             self._table.put(document, even_if_older=is_behind)
             await _let_others_work(number)
+        self._table.blind_since = None
         belief = self._table.drop_missing(
             names, listing.version, empty_is_true=self._doubts and not is_behind
         )

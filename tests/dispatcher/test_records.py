@@ -68,26 +68,27 @@ class TestKept:
         blocked.unlink()
         assert await records.write()
 
-    async def test_a_channel_is_released_when_its_durables_are_gone(self) -> None:
-        records = Records(StateFolder(None), 1.0, patience=0.01)
+    async def test_who_waits_for_the_durables_of_a_channel_is_told_when_none_is_left(self) -> None:
+        records = nothing_kept()
         wanted(records, "u1")
         records.want(OTHER, MAIL, "u2", 5.0)
-        released = asyncio.create_task(records.released(ORDERS))
-        await asyncio.sleep(0.03)  # longer than the patience
-        assert not released.done(), "nothing is recorded on disk, so it has to wait"
+        emptied = asyncio.create_task(records.emptied(ORDERS))
+        await asyncio.sleep(0)
+        assert not emptied.done()
         records.forget(ORDERS, "u1")
-        await asyncio.wait_for(released, 1)
+        await asyncio.wait_for(emptied, 1)
 
-    async def test_a_channel_is_released_when_its_durables_are_on_disk(
-        self, tmp_path: Path
-    ) -> None:
-        records = Records(StateFolder(tmp_path), 1.0, patience=0.01)
-        wanted(records, "u1")
-        released = asyncio.create_task(records.released(ORDERS))
-        await asyncio.sleep(0.03)  # longer than the patience
-        assert not released.done(), "not written yet"
-        await records.write()
-        await asyncio.wait_for(released, 1)
+    async def test_a_removal_is_settled_when_it_is_done_or_not_wanted_any_more(self) -> None:
+        records = nothing_kept()
+        wanted(records, "u1", "u2")
+        records.dismiss(ORDERS, "u1", 60.0)
+        records.dismiss(ORDERS, "u2", 60.0)
+        tasks = [asyncio.create_task(records.settled(ORDERS, name)) for name in ("u1", "u2")]
+        await asyncio.sleep(0)
+        assert not any(task.done() for task in tasks)
+        records.forget(ORDERS, "u1")
+        wanted(records, "u2")
+        await asyncio.wait_for(asyncio.gather(*tasks), 1)
 
 
 class TestLearnt:
@@ -157,6 +158,24 @@ class TestLearnt:
         records.learn(ORDERS, {"u1": record(since=9.0)})
         records.learn(ORDERS, {"u1": record()})
         assert records.get(ORDERS, "u1") == record(), "it is open by now"
+
+    def test_with_a_channel_that_was_deleted_all_is_given_up(self) -> None:
+        records = nothing_kept()
+        records.learn(ORDERS, {"u1": record()})
+        records.take_news()
+        records.gone(ORDERS, in_order=False)
+        assert records.take_news() == {}, "it may be back; what is known stays"
+        records.gone(ORDERS, in_order=True)
+        assert records.take_news() == {ORDERS: {"u1"}}
+
+    def test_an_orphan_is_adopted_unless_it_is_known(self) -> None:
+        records = nothing_kept()
+        wanted(records, "u1")
+        records.take_news()
+        assert not records.adopt(record())
+        assert records.adopt(record("u2"))
+        assert records.take_news() == {ORDERS: set()}
+        assert [each.durable for each in records if each.due is not None] == ["u2"]
 
     async def test_what_this_process_records_is_told_to_who_writes_it(self) -> None:
         records = nothing_kept()

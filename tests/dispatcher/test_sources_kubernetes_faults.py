@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from contract.resources import Defaults, DesiredState, ResourceName
+from dispatcher.records import Records
 from dispatcher.sources.channel_table import ChannelTable
 from dispatcher.sources.kubernetes import KubernetesSource
+from dispatcher.sources.orphans import Orphans
 from dispatcher.state_folder import StateFolder
 from kube import Forbidden, KubeClient, KubeError, Listing, Resource, Unreachable, connection_info
 
@@ -103,25 +105,20 @@ class Run:
         self._told.set()
 
 
-Release = Callable[[ResourceName], Awaitable[None]]
-
-
-async def nothing_to_wait_for(_: ResourceName) -> None:
-    """Every channel is released at once."""
-
-
 @asynccontextmanager
 async def running(
     api: PlayedApi,
     folder: Path | None = None,
     empty_is_true: float = 60.0,
-    released: Release = nothing_to_wait_for,
+    records: Records | None = None,
 ) -> AsyncIterator[Run]:
+    records = records or Records(StateFolder(None), 60.0)
     source = KubernetesSource(
         api,
         ChannelTable(Defaults()),
         StateFolder(folder),
-        released,
+        records,
+        Orphans(api, "natss", records, Defaults()),
         empty_is_true=empty_is_true,
     )
     run = Run(source)
@@ -197,18 +194,14 @@ async def test_a_deleted_channel_is_let_go_when_its_durables_are_and_not_before(
     deleted = document("orders", 5, finalizers=("a/b", "natss-dispatcher"))
     deleted["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     api = PlayedApi(deleted)
-    asked, released = asyncio.Event(), asyncio.Event()
-
-    async def release(name: ResourceName) -> None:
-        assert name == ORDERS
-        asked.set()
-        await released.wait()
-
-    async with running(api, released=release) as run:
-        await asyncio.wait_for(asked.wait(), 8)
+    records = Records(StateFolder(None), 60.0)
+    records.want(ORDERS, ORDERS, "orders", 0.0)
+    async with running(api, records=records) as run:
+        await run.until(lambda: bool(run.states))
         assert set(run.states[0].deleted) == {ORDERS}, "who is asked knows what is to be removed"
+        await asyncio.sleep(0.2)  # an absence, not a wait for something
         assert api.patches == []
-        released.set()
+        records.forget(ORDERS, "orders")
         await run.until(lambda: bool(api.patches))
     metadata = {"resourceVersion": "5", "finalizers": ["a/b"]}
     assert api.patches == [{"metadata": metadata}]

@@ -1,0 +1,85 @@
+"""The record of a Channel's durables, as an annotation on the Channel. Pure.
+
+It is on the Channel because that outlives every pod, is seen by every replica, and goes when the
+durables have no more meaning. In ``metadata`` and not in ``status``, because a backup keeps it.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from contract.resources import ResourceName
+from dispatcher.records import Record
+
+DURABLES = "natss-dispatcher/durables"
+"""``{"<durable>": {"subscription": "<name>", "since": "<time>"}}``; ``since`` is when it was first
+wanted, and is left out once it has been open. A Subscription of another namespace than the
+Channel's is ``<namespace>/<name>``."""
+
+MAX_BYTES = 192 * 1024
+"""The API takes 256 KiB of annotations; some 2,000 subscribers have room here."""
+
+
+def parse(channel: ResourceName, text: str) -> dict[str, Record] | None:
+    """The records; None if the text is nothing that ``render`` gave.
+
+    It is written anew then, with what is known here.
+    """
+    try:
+        return {
+            durable: Record(
+                channel,
+                _ref(channel, entry["subscription"]),
+                durable,
+                datetime.fromisoformat(entry["since"]).timestamp() if "since" in entry else None,
+            )
+            for durable, entry in json.loads(text).items()
+        }
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return None
+
+
+def render(records: Iterable[Record]) -> str:
+    """The text for a Channel; the same for the same records.
+
+    If there are too many, some of those that were open are left out: the server knows them.
+    """
+    entries = [(record.durable, _entry(record)) for record in records]
+    while len(text := json.dumps(dict(entries), separators=(",", ":"))) > MAX_BYTES:
+        entries.sort(key=lambda entry: "since" not in entry[1])
+        entries = entries[: len(entries) * 7 // 8]
+    return text
+
+
+def _entry(record: Record) -> dict[str, str]:
+    ref = record.ref
+    name = ref.name if ref.namespace == record.channel.namespace else str(ref)
+    if record.since is None:
+        return {"subscription": name}
+    since = datetime.fromtimestamp(record.since, UTC).isoformat(timespec="milliseconds")
+    return {"subscription": name, "since": since.replace("+00:00", "Z")}
+
+
+def _ref(channel: ResourceName, text: str) -> ResourceName:
+    namespace, _, name = text.rpartition("/")
+    return ResourceName(namespace or channel.namespace, name)
+
+
+def list_changed_at(document: Mapping[str, Any]) -> float | None:
+    """When whoever keeps a Channel's list of subscribers changed it last (epoch seconds).
+
+    None if the API does not tell. That is the time at which a subscriber was added, or later: it
+    never has an event delivered that was there before the subscriber.
+    """
+    latest: float | None = None
+    for entry in document["metadata"].get("managedFields") or ():
+        try:
+            spec = entry["fieldsV1"]["f:spec"]
+            if entry.get("subresource") or "f:subscribable" not in spec:
+                continue
+            at = datetime.fromisoformat(entry["time"]).timestamp()
+        except (ValueError, LookupError, TypeError, AttributeError):
+            continue
+        latest = at if latest is None else max(latest, at)
+    return latest

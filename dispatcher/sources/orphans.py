@@ -1,0 +1,189 @@
+"""Durables of Channels that went while NATS Streaming was away, kept in a ConfigMap.
+
+A deleted Channel must not wait for NATS Streaming, and takes the record of its durables with it.
+So they are written into a ConfigMap beside the dispatcher before the Channel is let go, and whoever
+gets the client id next unsubscribes them, in this pod or in any other. Each has an entry of its
+own, so that replicas never overwrite what another one wrote.
+"""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+
+import structlog
+
+from contract.resources import Defaults, ResourceName
+from dispatcher.records import Record, Records
+from dispatcher.sources.channel_table import CHANNELS, ChannelTable
+from dispatcher.tasks import BackgroundTasks
+from kube import CONFIG_MAPS, AlreadyExists, KubeClient, KubeError, NotFound
+
+log = structlog.get_logger(__name__)
+
+CONFIG_MAP = "natss-dispatcher-orphans"
+
+_FIRST_WAIT = 0.5
+_LONGEST_WAIT = 30.0
+"""Seconds between two tries: doubled from the first to the longest."""
+
+
+class Orphans:
+    """Durables that outlive their Channels.
+
+    Args:
+        client: May get, create and patch the ConfigMap, and list Channels.
+        namespace: Of the ConfigMap.
+        records: The durables of this process.
+        defaults: What documents of Channels leave open.
+        patience: Seconds that a deleted Channel waits for its durables to be unsubscribed.
+    """
+
+    def __init__(
+        self,
+        client: KubeClient,
+        namespace: str,
+        records: Records,
+        defaults: Defaults,
+        *,
+        patience: float = 5.0,
+    ) -> None:
+        self._client = client
+        self._namespace = namespace
+        self._records = records
+        self._defaults = defaults
+        self._patience = patience
+        self._last_error: str | None = None
+        self._tasks = BackgroundTasks()
+
+    async def released(self, channel: ResourceName) -> None:
+        """Wait until no durable of a deleted Channel is left, or all are kept for later.
+
+        Raises:
+            KubeError: they cannot be kept now.
+        """
+        try:
+            async with asyncio.timeout(self._patience):
+                await self._records.emptied(channel)
+        except TimeoutError:
+            records = self._records.of(channel)
+            await self._write({_key(record): _value(record) for record in records})
+            log.info("durables are unsubscribed later", channel=str(channel), durables=len(records))
+
+    async def run(self, adopted: Callable[[], None]) -> None:
+        """Take care of what is kept whenever this process has got the client id, until cancelled.
+
+        Args:
+            adopted: Called when there are durables to be unsubscribed.
+        """
+        sessions = 0
+        try:
+            while True:
+                await self._records.another_session(sessions)
+                sessions = self._records.sessions
+                await self._insist(lambda: self._sweep(adopted))
+        finally:
+            await self._tasks.close()
+
+    async def _sweep(self, adopted: Callable[[], None]) -> None:
+        """Adopt what is kept, but for durables that a Channel made anew wants. Raises KubeError."""
+        kept = await self._read()
+        if not kept:
+            return
+        wanted = await self._wanted({record.channel.namespace for record in kept.values()})
+        for key, record in kept.items():
+            name = record.channel, record.durable
+            if name not in wanted and self._records.adopt(record):
+                log.info("durable of a channel that is gone", durable=record.durable)
+            self._tasks.start(self._drop(key, record), f"orphan {record.durable}")
+        adopted()
+
+    async def _drop(self, key: str, record: Record) -> None:
+        """Take a durable out of the ConfigMap when it is unsubscribed, or wanted again."""
+        await self._records.settled(record.channel, record.durable)
+        await self._insist(lambda: self._write({key: None}))
+
+    async def _wanted(self, namespaces: Iterable[str]) -> set[tuple[ResourceName, str]]:
+        """The durables that Channels have now, as the API says and not as it was watched."""
+        wanted = set()
+        for namespace in namespaces:
+            channels = ChannelTable(self._defaults)
+            for document in await self._client.list(CHANNELS, namespace):
+                channels.put(document)
+            for entry in channels:
+                subscribers = entry.channel.subscribers if entry.channel is not None else ()
+                wanted |= {(entry.name, each.durable) for each in subscribers}
+        return wanted
+
+    async def _read(self) -> Mapping[str, Record]:
+        try:
+            document = await self._client.get(CONFIG_MAPS, CONFIG_MAP, self._namespace)
+        except NotFound:
+            return {}
+        data = document.get("data") or {}
+        records = {key: _record(value) for key, value in data.items()}
+        return {key: record for key, record in records.items() if record is not None}
+
+    async def _write(self, data: Mapping[str, str | None]) -> None:
+        """Write these entries, and leave the others alone. Raises KubeError."""
+        body = {"data": dict(data)}
+        try:
+            await self._client.patch(CONFIG_MAPS, CONFIG_MAP, body, self._namespace)
+        except NotFound:
+            if not any(data.values()):
+                return
+            metadata = {
+                "name": CONFIG_MAP,
+                "labels": {"app.kubernetes.io/part-of": "natss-channel"},
+            }
+            document = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, **body}
+            try:
+                await self._client.create(CONFIG_MAPS, document, self._namespace)
+            except AlreadyExists:
+                await self._client.patch(CONFIG_MAPS, CONFIG_MAP, body, self._namespace)
+
+    async def _insist(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do it as soon as the API lets it be done."""
+        wait = _FIRST_WAIT
+        while True:
+            try:
+                await work()
+            except KubeError as error:
+                if str(error) != self._last_error:
+                    log.warning("orphaned durables wait, trying on", reason=str(error))
+                self._last_error = str(error)
+                await asyncio.sleep(wait)
+                wait = min(2 * wait, _LONGEST_WAIT)
+            else:
+                self._last_error = None
+                return
+
+
+def _key(record: Record) -> str:
+    """A key that a ConfigMap takes, the same in each replica."""
+    text = f"{record.channel}/{record.durable}"
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _value(record: Record) -> str:
+    return json.dumps(
+        {
+            "channel": str(record.channel),
+            "subscription": str(record.ref),
+            "durable": record.durable,
+        }
+    )
+
+
+def _record(value: object) -> Record | None:
+    """None for what somebody else has written."""
+    try:
+        entry = json.loads(str(value))
+        return Record(_name(entry["channel"]), _name(entry["subscription"]), str(entry["durable"]))
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return None
+
+
+def _name(text: str) -> ResourceName:
+    namespace, name = text.split("/")
+    return ResourceName(namespace, name)
