@@ -96,17 +96,29 @@ async def test_endpoints_change_again_and_again(
 
 
 async def test_an_endpoint_that_was_down_gets_its_events_at_its_new_place(
-    bus: EventBus, order_created: EventType, start_subscriber: StartSubscriber
+    bus: EventBus,
+    order_created: EventType,
+    streaming: NatsStreamingServer,
+    start_subscriber: StartSubscriber,
 ) -> None:
-    """Moved because it was broken: its backlog is not given up with the old Subscription."""
+    """Moved because it was broken, and the new place is not up yet: its backlog moves with it."""
     broken, repaired = await start_subscriber(), await start_subscriber()
     mail = subscription(order_created, broken.url)
     await bus.activate(mail)
     await bus.delivers(mail)
     await broken.stop()
+    await repaired.stop()
     ids = [f"e{number}" for number in range(30)]
     outcomes = await asyncio.gather(*(bus.publish(order_created, each) for each in ids))
     assert set(outcomes) == {Outcome.PUBLISHED}
-    await bus.move(mail, repaired.url)
+    moved = await bus.move(mail, repaired.url)
+    uid = (await bus.delivers(moved))["metadata"]["uid"]
+    subject = f"{order_created.channel}.{bus.namespace}"
+
+    async def is_the_only_one() -> bool:
+        return set(await durables(streaming, subject)) == {uid}
+
+    await eventually(is_the_only_one, 30.0)
+    await repaired.start()
     await repaired.wait_for_events(len(ids), timeout=30.0)
     assert repaired.duplicates == 0
