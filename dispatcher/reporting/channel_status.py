@@ -39,9 +39,11 @@ _PACE_OF_CHANGES = 2.0
 """Seconds between two writes to one Channel, whatever they say, unless it is about its host: for
 that publishers wait."""
 
-_PACE_AFTER_CONFLICT = 0.2
 _PACE_AFTER_REFUSAL = 60.0
-"""The same after a failure that concerns this Channel alone."""
+"""The same after a refusal that concerns this Channel alone."""
+
+_DEFERENCE = 1.0
+"""Seconds that a replica that stands by leaves to the one that delivers, which serves the same."""
 
 _FIRST_WAIT = 0.5
 _LONGEST_WAIT = 30.0
@@ -61,6 +63,10 @@ class _Write:
     again_at: float
     """When the same may be written again."""
 
+    version: str | None = None
+    """Of the Channel as it was known, if it is another one by now: to write before that one is
+    known would be in vain again."""
+
 
 class ChannelStatus:
     """Writes what differs.
@@ -69,16 +75,25 @@ class ChannelStatus:
         client: May patch ``channels/status``.
         table: The Channels as the API told them; gets its answers.
         wanted: What is to be written on a Channel.
+        is_first: Whether to write at once, and not only what no other replica writes.
     """
 
-    def __init__(self, client: KubeClient, table: ChannelTable, wanted: Wanted) -> None:
+    def __init__(
+        self,
+        client: KubeClient,
+        table: ChannelTable,
+        wanted: Wanted,
+        is_first: Callable[[], bool],
+    ) -> None:
         self._client = client
         self._table = table
         self._wanted = wanted
+        self._is_first = is_first
         self._changed = asyncio.Event()
         self._queue: asyncio.Queue[ResourceName] = asyncio.Queue()
         self._queued: set[ResourceName] = set()
         self._written: dict[str, _Write] = {}  # by uid
+        self._differ_since: dict[str, float] = {}  # by uid
         self._failures = 0
         self._silent_until = 0.0
         self._tasks = BackgroundTasks()
@@ -104,7 +119,7 @@ class ChannelStatus:
 
     async def _look(self) -> float:
         """Have written what is to be; the seconds until the next look."""
-        differ = False
+        differ: dict[str, float] = {}
         for number, entry in enumerate(self._table, start=1):
             try:
                 wanted = None if entry.is_deleted else self._wanted(entry)
@@ -112,20 +127,28 @@ class ChannelStatus:
                 self._broke(error)
                 return _LOOK_AGAIN
             if wanted is not None:
-                differ = True
-                if entry.name not in self._queued and self._may_write(entry, wanted):
+                differ[entry.uid] = self._differ_since.get(entry.uid, time.monotonic())
+                if entry.name not in self._queued and self._is_due(
+                    entry, wanted, differ[entry.uid]
+                ):
                     self._queued.add(entry.name)
                     self._queue.put_nowait(entry.name)
             if number % _AT_ONCE == 0:
                 await asyncio.sleep(0)
         for uid in self._written.keys() - {entry.uid for entry in self._table}:
             del self._written[uid]
+        self._differ_since = differ
         return _LOOK_AGAIN if differ else _LOOK_ANYWAY
+
+    def _is_due(self, entry: Entry, wanted: Mapping[str, Any], since: float) -> bool:
+        if not self._is_first() and time.monotonic() - since < _DEFERENCE:
+            return False
+        return self._may_write(entry, wanted)
 
     def _may_write(self, entry: Entry, wanted: Mapping[str, Any]) -> bool:
         """Whether the last write to the Channel was long enough ago for this one."""
         before = self._written.get(entry.uid)
-        if before is None:
+        if before is None or before.version not in {None, entry.version}:
             return True
         if wanted == before.status:
             return time.monotonic() >= before.again_at
@@ -150,13 +173,13 @@ class ChannelStatus:
     async def _write(self, entry: Entry, status: Mapping[str, Any]) -> None:
         name = entry.name
         body = {"metadata": {"resourceVersion": entry.version}, "status": dict(status)}
-        pace = _PACE
+        pace, version = _PACE, None
         try:
             document = await self._client.patch_status(CHANNELS, name.name, body, name.namespace)
             self._table.put(document)
             self._succeeded()
         except Conflict:
-            pace = _PACE_AFTER_CONFLICT
+            version = entry.version
         except (NotFound, Invalid) as error:
             pace = _PACE_AFTER_REFUSAL
             log.info("the status of a channel was refused", channel=str(name), reason=str(error))
@@ -164,7 +187,7 @@ class ChannelStatus:
             pace = 0.0
             self._failed(error)
         now = time.monotonic()
-        self._written[entry.uid] = _Write(status, now, now + pace)
+        self._written[entry.uid] = _Write(status, now, now + pace, version)
 
     def _failed(self, error: KubeError) -> None:
         if time.monotonic() >= self._silent_until:

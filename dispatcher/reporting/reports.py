@@ -56,6 +56,7 @@ class Reports:
                 cluster.client,
                 cluster.channels,
                 WantedStatus(observed.routes, self._observer.verdict),
+                lambda: observed.broker.delivering.is_open,
             )
         )
 

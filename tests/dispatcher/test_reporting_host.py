@@ -130,7 +130,7 @@ async def test_two_replicas_and_their_restarts_write_it_once(
         await replica.start()
         await asyncio.sleep(2)  # it looks every second
     assert [await channels.get(name) for name in names] == stored
-    assert len(writes(channels)) <= 2 * len(names)
+    assert len(writes(channels)) <= 1.5 * len(names), "both write only when one is slow"
 
 
 async def test_neither_an_outage_nor_an_end_takes_it_back(

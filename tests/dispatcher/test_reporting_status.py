@@ -76,7 +76,7 @@ async def reporting(
     def missing(entry: Entry) -> Status | None:
         return None if entry.document.get("status") == status else status
 
-    reports = ChannelStatus(api, table, missing)
+    reports = ChannelStatus(api, table, missing, lambda: True)
     task = asyncio.create_task(reports.run(), name="reports")
     try:
         yield reports
@@ -92,11 +92,19 @@ async def test_each_difference_is_written_once(api: PlayedApi) -> None:
     assert sorted(api.written) == [(name, SERVED) for name in "abcdefghijklmnop"]
 
 
-async def test_a_conflict_is_tried_again_soon(api: PlayedApi) -> None:
+async def test_after_a_conflict_it_waits_for_the_channel_as_it_is_now(api: PlayedApi) -> None:
     api.errors = [Conflict(409, "Conflict", "changed")]
-    async with reporting(api, "a"):
-        await api.until(lambda: bool(api.written))
-    assert api.requests == 2
+    table = ChannelTable(Defaults())
+    table.put(document("a"))
+    reports = ChannelStatus(api, table, lambda _: SERVED, lambda: True)
+    task = asyncio.create_task(reports.run(), name="reports")
+    await api.until(lambda: api.requests == 1)
+    await asyncio.sleep(0.2)
+    assert api.requests == 1
+    table.put(document("a", version=2))
+    await api.until(lambda: bool(api.written))
+    task.cancel()
+    await asyncio.wait([task])
 
 
 async def test_a_refusal_of_one_holds_up_no_other(api: PlayedApi) -> None:
@@ -128,7 +136,7 @@ async def test_who_undoes_it_is_no_reason_to_flood_the_api(api: PlayedApi) -> No
     never = {"dispatcher": {"host": "b.example"}}
     table = ChannelTable(Defaults())
     table.put(document("a"))
-    reports = ChannelStatus(api, table, lambda _: never)
+    reports = ChannelStatus(api, table, lambda _: never, lambda: True)
     task = asyncio.create_task(reports.run(), name="reports")
     await api.until(lambda: bool(api.written))
     await asyncio.sleep(0.3)
@@ -148,7 +156,7 @@ async def test_what_changes_all_the_time_is_written_now_and_then_a_host_at_once(
     def restless(_: Entry) -> Status:
         return {"subscribableStatus": {"subscribers": [next(counter)]}, **host}
 
-    reports = ChannelStatus(api, table, restless)
+    reports = ChannelStatus(api, table, restless, lambda: True)
     task = asyncio.create_task(reports.run(), name="reports")
     await api.until(lambda: api.requests == 1)
     await asyncio.sleep(0.3)
@@ -160,13 +168,35 @@ async def test_what_changes_all_the_time_is_written_now_and_then_a_host_at_once(
     await asyncio.wait([task])
 
 
+async def test_who_stands_by_leaves_it_to_the_other_at_first(
+    api: PlayedApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(channel_status, "_DEFERENCE", 0.5)
+    table = ChannelTable(Defaults())
+    for name in ("told", "forgotten"):
+        table.put(document(name))
+
+    def missing(entry: Entry) -> Status | None:
+        return SERVED if "status" not in entry.document else None
+
+    reports = ChannelStatus(api, table, missing, lambda: False)
+    task = asyncio.create_task(reports.run(), name="reports")
+    await asyncio.sleep(0.1)
+    table.put({**document("told", version=2), "status": SERVED})
+    await api.until(lambda: bool(api.written))
+    await asyncio.sleep(0.1)
+    task.cancel()
+    await asyncio.wait([task])
+    assert api.written == [("forgotten", SERVED)]
+
+
 async def test_a_channel_that_is_deleted_is_left_alone(api: PlayedApi) -> None:
     table = ChannelTable(Defaults())
     gone = document("gone")
     gone["metadata"]["deletionTimestamp"] = "2024-05-01T12:00:00Z"
     table.put(gone)
     table.put(document("here"))
-    reports = ChannelStatus(api, table, lambda _: SERVED)
+    reports = ChannelStatus(api, table, lambda _: SERVED, lambda: True)
     task = asyncio.create_task(reports.run(), name="reports")
     await api.until(lambda: bool(api.written))
     await asyncio.sleep(0.1)
@@ -185,7 +215,7 @@ async def test_a_fault_of_ours_ends_no_report(api: PlayedApi) -> None:
             raise fault
         return SERVED
 
-    reports = ChannelStatus(api, table, broken)
+    reports = ChannelStatus(api, table, broken, lambda: True)
     task = asyncio.create_task(reports.run(), name="reports")
     await api.until(lambda: bool(api.written))
     task.cancel()
