@@ -11,6 +11,7 @@ from tests.cluster_dispatcher import ACCOUNT, NAMESPACE, ChannelsOf, ClusterDisp
 from tests.conftest import StartServer
 from tests.data_plane import DataPlane, eventually
 from tests.kubernetes import KubernetesServer
+from tests.provisioner_process import ProvisionerProcess
 from tests.servers import NatsStreamingServer
 from tests.subscriber import Subscriber, status
 
@@ -254,3 +255,31 @@ async def test_what_is_wrong_with_a_channel_is_told_on_it(
     events = channels.kubernetes.get(f"/api/v1/namespaces/{channels.namespace}/events")["items"]
     assert {each["reason"] for each in events} == {"Ignored"}
     assert not any("hunter2" in each["message"] for each in events)
+
+
+async def test_both_programs_together_call_a_channel_ready_and_tell_a_mistake_once(
+    dispatcher: Start, memory_server: NatsStreamingServer, channels: ChannelsOf, tmp_path: Path
+) -> None:
+    """The controller knows by the host that is told; and both read ``spec.arguments``."""
+    kubernetes = channels.kubernetes
+    controller = ProvisionerProcess(kubernetes, tmp_path / "controller.log")
+    await dispatcher(memory_server)
+    try:
+        await asyncio.to_thread(controller.start)
+        document = channels.document("orders")
+        document["spec"]["arguments"] = {"ackWiat": "5s"}
+        kubernetes.create(channels.path, document)
+        events = f"/api/v1/namespaces/{channels.namespace}/events"
+        told: list[dict[str, Any]] = []
+
+        async def is_told() -> bool:
+            items = (await asyncio.to_thread(kubernetes.get, events))["items"]
+            told[:] = [each for each in items if each["reason"] in {"Ignored", "Ready"}]
+            return {each["reason"]: each["count"] for each in told} == {"Ignored": 2, "Ready": 1}
+
+        await eventually(is_told, 25)
+        assert len(told) == 2
+        conditions = ((await channels.get("orders")) or {})["status"]["conditions"]
+        assert {each["status"] for each in conditions if each["type"] == "Ready"} == {"True"}
+    finally:
+        await asyncio.to_thread(controller.stop)
