@@ -4,6 +4,8 @@ Pure. The same rules hold where requests are admitted, and are told in ``status`
 not.
 """
 
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -127,13 +129,25 @@ def channel_defaults(new: Document) -> Document | None:
 
 
 def _sorted(problems: Sequence[Problem], known: Sequence[Problem]) -> Review:
-    """What is new among the problems, by what it means for a request."""
-    before = {(problem.path, problem.message) for problem in known}
-    new = [each for each in problems if (each.path, each.message) not in before]
+    """What is new among the problems, by what it means for a request.
+
+    Items of a list may have moved: to take one away must not show another one as new.
+    """
+    before = Counter(map(_without_place, known))
+    new = []
+    for each in problems:
+        if before[_without_place(each)] > 0:
+            before[_without_place(each)] -= 1
+        else:
+            new.append(each)
     return Review(
         denied=tuple(each for each in new if each.refused),
         warnings=tuple(each for each in new if not each.refused),
     )
+
+
+def _without_place(problem: Problem) -> tuple[str, str]:
+    return re.sub(r"\[[0-9]+\]", "[]", problem.path), problem.message
 
 
 def _named(document: Document) -> Document:

@@ -16,6 +16,7 @@ from natss_provisioner.permissions import Permissions, needed
 from natss_provisioner.resources import CHANNELS, PROVISIONERS, SUBSCRIPTIONS
 from natss_provisioner.settings import PROGRAM, Settings, SettingsError
 from natss_provisioner.watches import Watch, Watches
+from natss_provisioner.webhook import Webhook
 from process import logs
 from process.logs import LogLevel, LogSettings
 from process.settings import exit_with
@@ -40,18 +41,21 @@ class Replica:
         self._permissions = Permissions(self._client, needed(settings))
         self._controller: Controller | None = None
         self._watches: Watches | None = None
+        self._webhook = Webhook(self._client, settings) if settings.admission else None
         self._health = Health(self._status, self._reasons_not_ready)
 
     async def run(self) -> None:
         """Watch and reconcile, whenever it is this replica's turn, until cancelled.
 
         Raises:
-            OSError: the address for probes cannot be listened on.
+            OSError, ExceptionGroup: an address cannot be listened on.
         """
         try:
             await self._health.start(self._settings.health_listen)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._permissions.run(), name="permissions")
+                if self._webhook is not None:
+                    group.create_task(self._webhook.run(), name="webhook")
                 if self._election is None:
                     group.create_task(self._lead(), name="lead")
                 else:
@@ -85,6 +89,8 @@ class Replica:
             reasons.append(self._election.failure)
         if self._watches is not None:
             reasons += self._watches.failures
+        if self._webhook is not None and self._webhook.failure is not None:
+            reasons.append(self._webhook.failure)
         return reasons
 
 
@@ -116,7 +122,7 @@ def watches(controller: Controller) -> Iterator[Watch]:
 
 def quiet_libraries(settings: LogSettings) -> tuple[str, ...]:
     """Loggers of libraries of which nothing below WARNING is logged."""
-    quiet = ("asyncio",)
+    quiet = ("asyncio", "aiohttp.access")
     return quiet if settings.level is LogLevel.DEBUG else ("kopf", *quiet)
 
 
@@ -124,7 +130,7 @@ async def run(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT.
 
     Raises:
-        OSError: it cannot start like this.
+        OSError, ExceptionGroup: it cannot start like this.
     """
     working = asyncio.create_task(Replica(settings).run(), name="replica")
     on_termination(working.cancel)
@@ -142,11 +148,16 @@ def main() -> None:
         exit_with(PROGRAM, error)
     logs.configure(settings.log, quiet=quiet_libraries(settings.log))
     _log.info("starting; channels lead to the dispatcher in %s", settings.system_namespace)
+    failure: BaseException | None = None
     try:
         asyncio.run(run(settings))
-    except OSError as error:
-        _log.error("cannot start: %s", error)
-        raise SystemExit(1) from error
+    except* OSError as group:
+        failure = group
+    while isinstance(failure, BaseExceptionGroup):
+        failure = failure.exceptions[0]
+    if failure is not None:
+        _log.error("cannot start: %s", failure)
+        raise SystemExit(1)
     _log.info("stopped")
 
 

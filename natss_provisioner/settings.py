@@ -44,6 +44,7 @@ PROGRAM = Program(
 )
 
 _HEALTH = Address("0.0.0.0", 8081)  # noqa: S104  the kubelet calls it from outside the pod
+_ADMISSION = Address("0.0.0.0", 8443)  # noqa: S104  and so does the API server
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +81,12 @@ class Settings:
 
     health_listen: Address = _HEALTH
     """Where ``/healthz`` is."""
+
+    admission: bool = False
+    """Whether the API server may ask what is to be admitted; it needs ``config/admission``."""
+
+    admission_listen: Address = _ADMISSION
+    """Where it asks, by HTTPS."""
 
     log: LogSettings = field(default_factory=LogSettings)
 
@@ -157,6 +164,18 @@ OPTIONS = (
     ),
     Option("workers", "--workers", whole(1, 100), "how many objects are reconciled at once"),
     Option("health_listen", "--health-listen", ADDRESS, "where /healthz answers, for probes"),
+    Option(
+        "admission",
+        "--admission",
+        SWITCH,
+        "whether to review requests to the API before they are admitted; needs config/admission",
+    ),
+    Option(
+        "admission_listen",
+        "--admission-listen",
+        ADDRESS,
+        "where the API server asks for that, by HTTPS",
+    ),
     Option(
         "log.format",
         "--log-format",

@@ -135,6 +135,13 @@ def test_also_not_once_the_dispatcher_holds_it() -> None:
 
 
 BROKEN: Document = {"retry": -1, "rety": 1}
+BAD = {"uid": "u2"}
+
+
+def listing(*entries: Document) -> Document:
+    """A channel with entries, each with a uid of its own."""
+    numbered = [{**each, "uid": f"{each['uid']}-{i}"} for i, each in enumerate(entries)]
+    return channel(subscribable={"subscribers": numbered})
 
 
 @pytest.mark.parametrize(
@@ -155,6 +162,10 @@ BROKEN: Document = {"retry": -1, "rety": 1}
         ),
         (channel("x" * 250), channel("x" * 250, arguments={"retry": 1}), ADMITTED),
         (channel(subscribable={"subscribers": [{}]}), channel(), ADMITTED),
+        (listing(ENTRY, BAD, BAD), listing(BAD, BAD), ADMITTED),
+        (listing(BAD), listing(BAD, ENTRY), ADMITTED),
+        (listing(ENTRY), listing(ENTRY, BAD), (["spec.subscribable.subscribers[1]"], [])),
+        (listing(BAD), listing(BAD, BAD), (["spec.subscribable.subscribers[1]"], [])),
     ],
 )
 def test_only_what_a_change_makes_worse_is_told(

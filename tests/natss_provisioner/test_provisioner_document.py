@@ -1,10 +1,8 @@
 """What ``docs/provisioner.md`` says, held against the code and the API."""
 
 import re
-import shlex
 from pathlib import Path
 
-import pytest
 import yaml
 
 from natss_provisioner.settings import reference
@@ -35,17 +33,6 @@ def test_every_reason_of_the_code_is_explained() -> None:
     words = set(re.findall(r'"([A-Z][a-z]+(?:[A-Z][a-z]+)*)"', source))
     assert len(words) > 8
     assert {word for word in words if f"`{word}`" not in TEXT} == set()
-
-
-def test_the_commands_install_it(
-    kubernetes: KubernetesServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(ROOT)
-    commands = [shlex.split(line) for line in block("sh").splitlines()]
-    assert len(commands) == 3
-    for program, *arguments in commands:
-        assert program == "kubectl"
-        kubernetes.kubectl(*arguments)
 
 
 def test_the_channel_of_the_example_becomes_ready(

@@ -1,0 +1,108 @@
+"""The certificate of the admission webhook: made, judged, and put into a Secret and out of it.
+
+Pure, but for randomness. Each certificate signs itself, so that there is no key of an authority
+that somebody could steal.
+"""
+
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Self
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+LIFETIME = timedelta(days=365)
+RENEWAL = timedelta(days=120)
+"""So long before its end a certificate is replaced: in this time every replica notices."""
+
+_CLOCK_SKEW = timedelta(hours=1)
+
+_CERTIFICATE, _KEY, _TRUSTED = "tls.crt", "tls.key", "ca.crt"
+"""As in Secrets of the type ``kubernetes.io/tls``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """What a webhook server needs, and what the API server is to trust. All in PEM."""
+
+    certificate: bytes
+    key: bytes
+    trusted: bytes
+    """This certificate, and the one before it, which another replica may still have."""
+
+    @classmethod
+    def make(cls, hosts: Sequence[str], now: datetime, former: "Certificate | None" = None) -> Self:
+        """A new one for these DNS names; the former one stays trusted."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        serial = x509.random_serial_number()
+        # A name of its own, by which it is found among those that are trusted.
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"natss-admission {serial:x}")])
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(name)
+            .public_key(key.public_key())
+            .serial_number(serial)
+            .not_valid_before(now - _CLOCK_SKEW)
+            .not_valid_after(now + LIFETIME)
+            .add_extension(x509.SubjectAlternativeName([x509.DNSName(h) for h in hosts]), False)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), True)
+            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False)
+            .sign(key, hashes.SHA256())
+        )
+        pem = certificate.public_bytes(serialization.Encoding.PEM)
+        return cls(
+            certificate=pem,
+            key=key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            ),
+            trusted=pem + (former.certificate if former else b""),
+        )
+
+    @classmethod
+    def of_secret(cls, data: Mapping[str, str] | None) -> Self | None:
+        """That in ``data`` of a Secret; None if there is none, or it is broken."""
+        try:
+            values = [
+                base64.b64decode((data or {})[key], validate=True)
+                for key in (_CERTIFICATE, _KEY, _TRUSTED)
+            ]
+        except (KeyError, TypeError, binascii.Error):
+            return None
+        found = cls(*values)
+        return found if found._is_whole() else None
+
+    def secret_data(self) -> dict[str, str]:
+        """``data`` of a Secret."""
+        values = {_CERTIFICATE: self.certificate, _KEY: self.key, _TRUSTED: self.trusted}
+        return {key: base64.b64encode(value).decode() for key, value in values.items()}
+
+    def is_good(self, hosts: Sequence[str], now: datetime) -> bool:
+        """Whether it is for these DNS names, and for long enough yet."""
+        certificate = x509.load_pem_x509_certificate(self.certificate)
+        try:
+            names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+        except x509.ExtensionNotFound:
+            return False
+        return (
+            set(hosts) <= set(names.value.get_values_for_type(x509.DNSName))
+            and certificate.not_valid_before_utc <= now < certificate.not_valid_after_utc - RENEWAL
+        )
+
+    def _is_whole(self) -> bool:
+        """Whether certificate and key are readable, and of each other."""
+        try:
+            certificate = x509.load_pem_x509_certificate(self.certificate)
+            key = serialization.load_pem_private_key(self.key, None)
+            x509.load_pem_x509_certificates(self.trusted)
+        except (ValueError, TypeError, UnsupportedAlgorithm):
+            return False
+        return bool(key.public_key() == certificate.public_key())

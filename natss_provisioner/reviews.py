@@ -1,0 +1,120 @@
+"""Admission reviews of the Kubernetes API (``admission.k8s.io/v1``): a request in, its answer out.
+
+Pure. What is admitted is said in ``admission.py``.
+"""
+
+import base64
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from contract.resources import ResourceName
+from natss_provisioner.admission import (
+    Review,
+    channel_defaults,
+    review_channel,
+    review_subscription,
+)
+
+Document = dict[str, Any]
+
+VALIDATE, MUTATE = "validate", "mutate"
+"""The ends of the URL's path; as in ``config/admission``."""
+
+
+class Malformed(Exception):
+    """It is no request for a review, or for one of something else."""
+
+
+def namespace_of_new_channel(review: Mapping[str, Any]) -> str | None:
+    """Whose other channels ``answer`` needs to know for a request; None if it needs to know none.
+
+    Raises:
+        Malformed: it is no such request.
+    """
+    request = _request(review)
+    if _kind(request) == "Channel" and request.get("operation") == "CREATE":
+        return str(request.get("namespace") or "")
+    return None
+
+
+def answer(
+    review: Mapping[str, Any], path: str, hosts: Mapping[ResourceName, str], cluster_domain: str
+) -> Document:
+    """The answer to a request.
+
+    Args:
+        review: The ``AdmissionReview`` with it.
+        path: ``VALIDATE`` or ``MUTATE``.
+        hosts: As of ``admission.review_channel``.
+        cluster_domain: The end of every DNS name in the cluster.
+
+    Raises:
+        Malformed: it is no request for a review of ours.
+    """
+    request = _request(review)
+    kind, new, old = _kind(request), _object(request, "object"), _object(request, "oldObject")
+    if new is None:
+        raise Malformed("request.object is missing")
+    if path == MUTATE:
+        patch = channel_defaults(new) if kind == "Channel" and old is None else None
+        return _answered(request, _patched(new, patch) if patch else {"allowed": True})
+    if path != VALIDATE:
+        raise Malformed(f"the path ends neither with {VALIDATE} nor with {MUTATE}")
+    if kind == "Channel":
+        verdict = review_channel(new, old, hosts, cluster_domain)
+    else:
+        verdict = review_subscription(new, old, cluster_domain)
+    return _answered(request, _told(verdict))
+
+
+def _request(review: Mapping[str, Any]) -> Mapping[str, Any]:
+    request = review.get("request") if isinstance(review, Mapping) else None
+    if not isinstance(request, Mapping) or not isinstance(request.get("uid"), str):
+        raise Malformed("there is no request with a uid")
+    return request
+
+
+def _kind(request: Mapping[str, Any]) -> str:
+    kind = request.get("kind")
+    name = kind.get("kind") if isinstance(kind, Mapping) else None
+    if name not in {"Channel", "Subscription"}:
+        raise Malformed("the request is for another kind of object")
+    return str(name)
+
+
+def _object(request: Mapping[str, Any], key: str) -> Document | None:
+    """One of the objects; in a namespace, even if only the request says so yet."""
+    found = request.get(key)
+    if found is None:
+        return None
+    if not isinstance(found, dict) or not isinstance(found.get("metadata"), dict):
+        raise Malformed(f"request.{key} is no object of the API")
+    namespace = request.get("namespace") or "default"
+    return {**found, "metadata": {"namespace": namespace, **found["metadata"]}}
+
+
+def _told(verdict: Review) -> Document:
+    response: Document = {"allowed": not verdict.denied}
+    if verdict.denied:
+        words = "; ".join(f"{each.path}: {each.message}" for each in verdict.denied)
+        response["status"] = {"code": 422, "reason": "Invalid", "message": words}
+    if verdict.warnings:
+        response["warnings"] = [f"{each.path}: {each.message}" for each in verdict.warnings]
+    return response
+
+
+def _patched(new: Document, patch: Mapping[str, Any]) -> Document:
+    """What is to be filled in, as the JSON patch that the API asks for."""
+    value = {**(new.get("spec") or {}), **patch["spec"]}
+    operations = [{"op": "add", "path": "/spec", "value": value}]
+    encoded = base64.b64encode(json.dumps(operations).encode()).decode()
+    return {"allowed": True, "patchType": "JSONPatch", "patch": encoded}
+
+
+def _answered(request: Mapping[str, Any], response: Document) -> Document:
+    return {
+        "apiVersion": "admission.k8s.io/v1",
+        "kind": "AdmissionReview",
+        "response": {"uid": request["uid"], **response},
+    }

@@ -1,0 +1,183 @@
+"""Serves admission reviews to the API server, in every replica, whichever leads.
+
+kopf's server does the HTTP. Its certificate lies in a Secret that all replicas share, and in the
+webhook configurations as what the API server is to trust; both are put right when they are not.
+The configurations themselves are manifests (``config/admission``). Those that kopf can make have no
+other timeout than 30 s and name no Service, and it empties them when any replica ends.
+"""
+
+import asyncio
+import logging
+import tempfile
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+import kopf
+from aiohttp import web
+
+from contract.resources import ResourceName
+from kube import Conflict, Document, KubeClient, KubeError, NotFound, Resource
+from natss_provisioner import reviews
+from natss_provisioner.certificates import Certificate
+from natss_provisioner.handlers.targets import address_of
+from natss_provisioner.resources import CHANNELS
+from natss_provisioner.settings import Settings
+from natss_provisioner.subscribers import name_of
+
+_log = logging.getLogger(__name__)
+
+NAME = "natss-admission"
+"""Of the Service, the Secret and the configurations."""
+
+_SECRETS = Resource("", "v1", "secrets", "Secret")
+_CONFIGURATIONS = [
+    Resource("admissionregistration.k8s.io", "v1", f"{kind.lower()}s", kind, namespaced=False)
+    for kind in ("ValidatingWebhookConfiguration", "MutatingWebhookConfiguration")
+]
+
+_TRY_AGAIN = 2.0
+_FILES_CHECKED = 2.0
+"""Seconds until a new certificate is served."""
+
+_HOSTS_TIMEOUT = 2.0
+"""Seconds that the other channels may take to be listed, of those that the API server waits."""
+
+
+class Webhook:
+    """Answers reviews.
+
+    Args:
+        client: May get and patch the Secret and the configurations, and list Channels.
+        settings: Of the process.
+        look_again: Seconds between two looks at the Secret and the configurations.
+    """
+
+    def __init__(self, client: KubeClient, settings: Settings, *, look_again: float = 60.0) -> None:
+        self._client = client
+        self._look_again = look_again
+        self._listen = settings.admission_listen
+        self._namespace = settings.system_namespace
+        self._cluster_domain = settings.cluster_domain
+        self._hosts = (f"{NAME}.{settings.system_namespace}.svc",)
+        self._told: str | None = None
+        self.failure: str | None = "the webhook has no certificate yet"
+        """Why requests were never reviewed so far; None once they are."""
+
+    async def run(self) -> None:
+        """Serve until cancelled, once there is a certificate.
+
+        Raises:
+            ExceptionGroup: of OSError; it cannot listen, or no file can be written.
+        """
+        with tempfile.TemporaryDirectory(prefix=f"{NAME}-") as folder:
+            files = Path(folder)
+            is_there = asyncio.Event()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._keep(files, is_there), name="webhook certificate")
+                await is_there.wait()
+                group.create_task(self._serve(files), name="webhook server")
+
+    async def _serve(self, files: Path) -> None:
+        server = kopf.WebhookServer(
+            addr=self._listen.host,
+            port=self._listen.port,
+            certfile=files / "tls.crt",
+            pkeyfile=files / "tls.key",
+            file_check_interval=_FILES_CHECKED,
+        )
+        async for _ in server(cast("kopf.WebhookFn", self._review)):
+            _log.info("reviewing requests on %s", self._listen)
+
+    async def _keep(self, files: Path, is_there: asyncio.Event) -> None:
+        while True:
+            is_right = await self._put_right(files)
+            if is_right:
+                is_there.set()
+                self.failure = None
+            await asyncio.sleep(self._look_again if is_right else _TRY_AGAIN)
+
+    async def _put_right(self, files: Path) -> bool:
+        """Have the certificate in the files and trusted; whether that is so now."""
+        try:
+            certificate = await self._agree()
+            _write(files, certificate)
+            for configuration in _CONFIGURATIONS:
+                await self._trust(configuration, certificate.secret_data()["ca.crt"])
+        except Conflict:  # another replica was faster: look at what it has written
+            return False
+        except KubeError as error:
+            self._tell(str(error))
+            return False
+        self._told = None
+        return True
+
+    async def _agree(self) -> Certificate:
+        """The certificate in the Secret, which is filled if that is needed. Raises KubeError."""
+        secret = await self._client.get(_SECRETS, NAME, self._namespace)
+        now = datetime.now(UTC)
+        found = Certificate.of_secret(secret.get("data"))
+        if found is not None and found.is_good(self._hosts, now):
+            return found
+        made = Certificate.make(self._hosts, now, found)
+        version = {"resourceVersion": secret["metadata"]["resourceVersion"]}
+        body = {"metadata": version, "data": made.secret_data()}
+        await self._client.patch(_SECRETS, NAME, body, self._namespace)
+        _log.info("made a certificate for the webhook; it is in the Secret %s", NAME)
+        return made
+
+    async def _trust(self, resource: Resource, bundle: str) -> None:
+        """Have a configuration trust the certificate, if there is one. Raises KubeError."""
+        try:
+            configuration = await self._client.get(resource, NAME)
+        except NotFound:  # to leave one of them out is to have its part switched off
+            return
+        webhooks = configuration.get("webhooks") or []
+        if all(each["clientConfig"].get("caBundle") == bundle for each in webhooks):
+            return
+        wanted = [
+            {**each, "clientConfig": {**each["clientConfig"], "caBundle": bundle}}
+            for each in webhooks
+        ]
+        version = {"resourceVersion": configuration["metadata"]["resourceVersion"]}
+        await self._client.patch(resource, NAME, {"metadata": version, "webhooks": wanted})
+
+    def _tell(self, failure: str) -> None:
+        """Log why the certificate cannot be seen to, once for each reason."""
+        if failure != self._told:
+            _log.warning("the webhook's certificate: %s; is config/admission applied?", failure)
+        self._told = failure
+        if self.failure is not None:
+            self.failure = f"the webhook has no certificate yet: {failure}"
+
+    async def _review(
+        self, review: Mapping[str, Any], *, webhook: str | None = None, **_: object
+    ) -> Document:
+        """One request; called by the server. An error is answered, and then it is admitted."""
+        try:
+            namespace = reviews.namespace_of_new_channel(review)
+            hosts = await self._hosts_of_channels(namespace) if namespace else {}
+            return reviews.answer(review, webhook or "", hosts, self._cluster_domain)
+        except reviews.Malformed as error:
+            raise web.HTTPBadRequest(reason=str(error)) from error
+
+    async def _hosts_of_channels(self, namespace: str) -> dict[ResourceName, str]:
+        """Of the channels that are there; none if that cannot be found out in time."""
+        try:
+            async with asyncio.timeout(_HOSTS_TIMEOUT):
+                listed = await self._client.list(CHANNELS, namespace)
+        except (KubeError, TimeoutError) as error:
+            _log.info("hosts of other channels are not looked at: %s", error)
+            return {}
+        hosts = {name_of(document): address_of(document) for document in listed}
+        return {name: host for name, host in hosts.items() if host is not None}
+
+
+def _write(files: Path, certificate: Certificate) -> None:
+    """Replace the files if they are other ones; the server reads them again when they change."""
+    wanted = {"tls.crt": certificate.certificate, "tls.key": certificate.key}
+    for name, content in wanted.items():
+        file = files / name
+        if not file.exists() or file.read_bytes() != content:
+            file.write_bytes(content)
