@@ -12,6 +12,9 @@ HERE = Path(__file__).resolve().parent
 SYSTEM = "knative-eventing"
 BROKER = "natss"
 LOAD = "natss-e2e"
+SUBSCRIBERS = {"quick": "", "flaky": "", "closed": "", "audit": "answer-"}
+"""Pods, and what stands before the id of an event when it comes there."""
+
 NAMESPACES = (LOAD, SYSTEM, BROKER)
 DEPLOYMENTS = ("natss-controller", "natss-dispatcher")
 _MARK = "natss-channel.test/end-to-end"
@@ -56,7 +59,7 @@ class Installation:
         cluster.await_rollout(BROKER, "statefulset/nats-streaming")
         cluster.await_rollout(SYSTEM, *(f"deployment/{name}" for name in DEPLOYMENTS))
         where = [f"--namespace={LOAD}", f"--timeout={SECONDS:.0f}s"]
-        ready = ["--for=condition=Ready", "pod", "publisher", "quick", "flaky", "audit"]
+        ready = ["--for=condition=Ready", "pod", "publisher", *SUBSCRIBERS]
         cluster.kubectl("wait", *where, *ready, seconds=SECONDS + 30)
 
     def uninstall(self) -> None:

@@ -2,8 +2,11 @@
 
 ``python subscriber.py quick`` answers each with an event of its own, ``answer-<id>``;
 ``python subscriber.py flaky`` takes a while, and refuses every fourth when it comes first;
-``python subscriber.py audit`` just takes them. ``GET /received?run=NAME`` on port 9000 tells the
-number of times by id, for the ids that have the name of the run in them.
+``python subscriber.py audit`` just takes them;
+``python subscriber.py closed`` refuses all until it is told to take them.
+
+On port 9000 ``GET /received?run=NAME`` tells the number of times by id, for the ids that have the
+name of the run in them, and ``POST /open`` and ``POST /close`` whether events are taken.
 """
 
 import asyncio
@@ -22,9 +25,20 @@ class Subscriber:
         self._kind = kind
         self._received: Counter[str] = Counter()
         self._count = 0
+        self._is_open = kind != "closed"
+
+    async def open(self, _: web.Request) -> web.Response:
+        self._is_open = True
+        return web.json_response({})
+
+    async def close(self, _: web.Request) -> web.Response:
+        self._is_open = False
+        return web.json_response({})
 
     async def take(self, request: web.Request) -> web.Response:
         await request.read()
+        if not self._is_open:
+            return web.Response(status=503)
         event = request.headers["Ce-Id"]
         self._count += 1
         if self._kind == "flaky":
@@ -43,12 +57,14 @@ class Subscriber:
 
 async def serve(kind: str) -> None:
     subscriber = Subscriber(kind)
-    for port, route in (
-        (8080, web.post("/", subscriber.take)),
-        (9000, web.get("/received", subscriber.tell)),
-    ):
+    of_tests = [
+        web.get("/received", subscriber.tell),
+        web.post("/open", subscriber.open),
+        web.post("/close", subscriber.close),
+    ]
+    for port, routes in ((8080, [web.post("/", subscriber.take)]), (9000, of_tests)):
         application = web.Application()
-        application.router.add_routes([route])
+        application.router.add_routes(routes)
         runner = web.AppRunner(application)
         await runner.setup()
         await web.TCPSite(runner, port=port).start()
