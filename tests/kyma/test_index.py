@@ -25,6 +25,7 @@
 17. Orphaned Services are adopted, never doubled; what is refused is tried again:
     natss_provisioner/test_provisioner_restarts.py,
     test_a_service_restored_from_a_backup_is_adopted
+    natss_provisioner/test_work.py, test_what_fails_is_tried_until_it_succeeds
 18. What is wrong is told by event, metric and reason, and leaves channels ready.
 19. Metrics of publishing, delivery, what is pending, connections.
 20. A short run at Kyma's rate, for the hour of it is too long here; a slow subscriber with a
