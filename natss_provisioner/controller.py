@@ -12,9 +12,10 @@ from contract.resources import ResourceName
 from kube import Document, KubeError
 from natss_provisioner import channels
 from natss_provisioner.conditions import READY, is_true
-from natss_provisioner.dependents import Dependents
+from natss_provisioner.dependents import Dependents, ObjectName
 from natss_provisioner.handlers import channel, provisioner, subscribers, subscription, targets
 from natss_provisioner.handlers.context import Context
+from natss_provisioner.references import References
 from natss_provisioner.resources import CHANNELS, SUBSCRIPTIONS
 from natss_provisioner.settings import Settings
 from natss_provisioner.subscribers import name_of
@@ -80,6 +81,7 @@ class Controller:
         self._channels: set[ResourceName] = set()  # ours
         self._ready: bool | None = None
         self._dependents = Dependents() if settings.subscription_controller else None
+        self._references = References(context.client, self._on_moved)
         self._sights: dict[ResourceName, tuple[object, ...]] = {}
         self._queue: WorkQueue[Key] = WorkQueue(self._reconcile, workers=settings.workers)
 
@@ -98,6 +100,7 @@ class Controller:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._queue.run(), name="work queue")
             group.create_task(self._look_again(), name="resync")
+            group.create_task(self._references.run(), name="references")
 
     def on_provisioner(self, body: Mapping[str, Any], *, deleted: bool) -> None:
         """A ClusterChannelProvisioner; if it is ours, all channels depend on its ``Ready``."""
@@ -220,12 +223,19 @@ class Controller:
             return
         name = name_of(body)
         before = self._dependents.drop(name) if deleted else self._dependents.put(body)
+        self._references.want(self._dependents.kinds())
         if before is not None and before.channel is not None:
             left = deleted or self._dependents.channel_of.get(before.uid) != before.channel
             if left:
                 yield SubscribersKey(before.channel)
         if not deleted:
             yield SubscriptionKey(name)
+
+    def _on_moved(self, named: ObjectName) -> None:
+        """An object has another address, or an address at last."""
+        if self._dependents is not None:
+            for name in self._dependents.naming(named):
+                self._queue.add(SubscriptionKey(name))
 
     def _look_later(self, keys: Iterable[Key]) -> None:
         """Have many keys reconciled, none of which is known to have changed."""
@@ -248,8 +258,7 @@ class Controller:
         while True:
             await asyncio.sleep(self._resync)
             try:
-                channels = await self._context.client.list(CHANNELS)
-                self.on_all_channels(channels)
+                self.on_all_channels(await self._context.client.list(CHANNELS))
                 if self.has_subscriptions:
                     self.on_all_subscriptions(await self._context.client.list(SUBSCRIPTIONS))
             except KubeError as error:

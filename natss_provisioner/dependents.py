@@ -3,13 +3,33 @@
 Pure, and only a hint of what to look at: what is true is asked of the API.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from contract.fields import Refused
 from contract.resources import ResourceName
 from natss_provisioner import subscribers
 from natss_provisioner.subscribers import Document
+
+_Key = TypeVar("_Key")
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """Of objects that Subscriptions name."""
+
+    api_version: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectName:
+    """One of them."""
+
+    kind: Kind
+    name: ResourceName
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +46,9 @@ class Seen:
     uris: tuple[object, object]
     """What its status says of subscriber and reply."""
 
+    named: ObjectName | None
+    """What it names as subscriber, if that is neither a Channel nor a Service."""
+
 
 class Dependents:
     """All Subscriptions that were seen, by name and by Channel."""
@@ -34,6 +57,8 @@ class Dependents:
         self._seen: dict[ResourceName, Seen] = {}
         self._by_channel: dict[ResourceName, set[ResourceName]] = {}
         self._channel_of: dict[str, ResourceName] = {}
+        self._by_object: dict[ObjectName, set[ResourceName]] = {}
+        self._kinds: Counter[Kind] = Counter()  # of the objects
 
     @property
     def channel_of(self) -> Mapping[str, ResourceName]:
@@ -55,12 +80,17 @@ class Dependents:
             channel=channel,
             concerned=subscribers.channels_named(subscription),
             uris=_uris(physical),
+            named=_object_of(subscription),
         )
         self._seen[name] = seen
         for each in seen.concerned:
             self._by_channel.setdefault(each, set()).add(name)
         if channel is not None:
             self._channel_of[seen.uid] = channel
+        if seen.named is not None:
+            if seen.named not in self._by_object:
+                self._kinds[seen.named.kind] += 1
+            self._by_object.setdefault(seen.named, set()).add(name)
         return before
 
     def drop(self, name: ResourceName) -> Seen | None:
@@ -70,10 +100,12 @@ class Dependents:
             return None
         self._channel_of.pop(seen.uid, None)
         for each in seen.concerned:
-            names = self._by_channel[each]
-            names.discard(name)
-            if not names:
-                del self._by_channel[each]
+            _discard(self._by_channel, each, name)
+        if seen.named is not None:
+            _discard(self._by_object, seen.named, name)
+            if seen.named not in self._by_object:
+                self._kinds[seen.named.kind] -= 1
+                self._kinds += Counter()  # drops what is at 0
         return seen
 
     def names(self) -> tuple[ResourceName, ...]:
@@ -82,6 +114,14 @@ class Dependents:
     def on(self, channel: ResourceName) -> tuple[ResourceName, ...]:
         """The Subscriptions that name a Channel, for whatever."""
         return tuple(self._by_channel.get(channel, ()))
+
+    def naming(self, named: ObjectName) -> tuple[ResourceName, ...]:
+        """The Subscriptions that name an object as their subscriber."""
+        return tuple(self._by_object.get(named, ()))
+
+    def kinds(self) -> set[Kind]:
+        """Of all objects that Subscriptions name, but for Channels and Services."""
+        return set(self._kinds)
 
     def unlike(self, channel: Document) -> Iterator[ResourceName]:
         """The Subscriptions to a Channel whose entry in it is not what their status says."""
@@ -100,6 +140,22 @@ class Dependents:
             and self._channel_of.get(subscribers.uid_of(entry) or "") != name
             for entry in subscribers.entries(channel)
         )
+
+
+def _object_of(subscription: Document) -> ObjectName | None:
+    target = subscribers.object_named(subscription)
+    if target is None:
+        return None
+    namespace = subscription["metadata"]["namespace"]
+    kind = Kind(target.api_version, target.kind)
+    return ObjectName(kind, ResourceName(namespace, target.name))
+
+
+def _discard(index: dict[_Key, set[ResourceName]], key: _Key, name: ResourceName) -> None:
+    names = index[key]
+    names.discard(name)
+    if not names:
+        del index[key]
 
 
 def _uris(fields: Mapping[str, object]) -> tuple[object, object]:

@@ -143,6 +143,18 @@ def channels_named(subscription: Document) -> frozenset[ResourceName]:
     return frozenset(name for name in names if name)
 
 
+def object_named(subscription: Document) -> Target | None:
+    """What a Subscription names as its subscriber; None for a URI, a Channel and a Service."""
+    try:
+        subscriber = read_wish(subscription, "cluster.local").subscriber
+    except Refused:
+        return None
+    if not isinstance(subscriber, Target):
+        return None
+    kind = (subscriber.api_version, subscriber.kind)
+    return None if kind in {(API_VERSION, "Channel"), ("v1", "Service")} else subscriber
+
+
 def entries(channel: Mapping[str, Any]) -> list[Document]:
     """The list of subscribers of a Channel."""
     subscribable = (channel.get("spec") or {}).get("subscribable")

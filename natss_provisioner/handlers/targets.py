@@ -37,7 +37,8 @@ async def resolve(context: Context, wish: Wish, namespace: str) -> Physical:
 
 async def _uri(context: Context, target: Target, namespace: str) -> str:
     try:
-        document = await context.client.get(resource_of(target), target.name, namespace)
+        resource = resource_of(target.api_version, target.kind)
+        document = await context.client.get(resource, target.name, namespace)
     except NotFound as error:
         message = f"there is no {target.kind} {namespace}/{target.name} of {target.api_version}"
         raise Unresolved(target, message) from error
@@ -66,14 +67,14 @@ def address_of(document: Document) -> str | None:
     return host if isinstance(host, str) and is_dns_name(host.lower()) else None
 
 
-def resource_of(target: Target) -> Resource:
+def resource_of(api_version: str, kind: str) -> Resource:
     """Where the API serves a kind, by the rule that Kubernetes' own guess goes by."""
-    group, _, version = target.api_version.rpartition("/")
-    singular = target.kind.lower()
+    group, _, version = api_version.rpartition("/")
+    singular = kind.lower()
     if singular.endswith("s"):
         plural = f"{singular}es"
     elif singular.endswith("y"):
         plural = f"{singular[:-1]}ies"
     else:
         plural = f"{singular}s"
-    return Resource(group, version, plural, target.kind)
+    return Resource(group, version, plural, kind)

@@ -207,7 +207,7 @@ def test_a_list_that_is_none_is_empty(spec: object) -> None:
     ],
 )
 def test_where_a_kind_is_served(api_version: str, kind: str, path: str) -> None:
-    assert resource_of(Target("", api_version, kind, "x")).path() == path
+    assert resource_of(api_version, kind).path() == path
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,125 @@
+"""What Subscriptions name is followed, as the service account of the manifests."""
+
+from functools import partial
+
+import pytest
+
+from contract.resources import ResourceName
+from natss_provisioner.dependents import Dependents, Kind, ObjectName
+from tests.kubernetes import ApiAnswer, Document, KubernetesServer, until
+from tests.natss_provisioner.conftest import Shop
+from tests.provisioner_process import ProvisionerProcess
+
+CLUSTER_ROLES = "/apis/rbac.authorization.k8s.io/v1/clusterroles"
+ROLE = f"{CLUSTER_ROLES}/natss-addressable-resolver"
+API = "eventing.knative.dev/v1alpha1"
+FAIRY, ELF = Kind("tales/v1", "Fairy"), Kind("tales/v1", "Elf")
+
+
+def subscription(name: str, subscriber: Document) -> Document:
+    return {
+        "metadata": {"namespace": "shop", "name": name, "uid": f"uid-{name}"},
+        "spec": {
+            "channel": {"apiVersion": API, "kind": "Channel", "name": "orders"},
+            "subscriber": subscriber,
+        },
+    }
+
+
+def naming(name: str, kind: Kind, target: str = "sink") -> Document:
+    ref = {"apiVersion": kind.api_version, "kind": kind.kind, "name": target}
+    return subscription(name, {"ref": ref})
+
+
+def test_which_objects_are_named() -> None:
+    seen = Dependents()
+    seen.put(naming("a", FAIRY))
+    seen.put(naming("b", FAIRY))
+    seen.put(naming("c", ELF))
+    seen.put(naming("d", Kind("v1", "Service")))
+    seen.put(naming("e", Kind(API, "Channel")))
+    seen.put(subscription("f", {"uri": "http://x/"}))
+    seen.put(subscription("g", {"ref": {"kind": "Fairy"}}))
+    sink = ObjectName(FAIRY, ResourceName("shop", "sink"))
+    assert sorted(each.name for each in seen.naming(sink)) == ["a", "b"]
+    assert seen.naming(ObjectName(FAIRY, ResourceName("other", "sink"))) == ()
+    assert seen.kinds() == {FAIRY, ELF}
+    seen.put(naming("c", FAIRY, "another"))
+    assert seen.kinds() == {FAIRY}
+    for name in "abc":
+        seen.drop(ResourceName("shop", name))
+    assert seen.kinds() == set()
+
+
+@pytest.fixture
+def group(kubernetes: KubernetesServer, unique_name: str) -> str:
+    """The group of a kind of objects with an address that the provisioner may read."""
+    group = f"{unique_name}.example.org"
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    version = {"name": "v1", "served": True, "storage": True}
+    kubernetes.create(
+        "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+        {
+            "metadata": {"name": f"fairies.{group}"},
+            "spec": {
+                "group": group,
+                "scope": "Namespaced",
+                "names": {"kind": "Fairy", "plural": "fairies"},
+                "versions": [{**version, "schema": {"openAPIV3Schema": schema}}],
+            },
+        },
+    )
+    # What kube-controller-manager makes of a ClusterRole with the label for Addressables.
+    rules = [{"apiGroups": [group], "resources": ["fairies"], "verbs": ["get", "list", "watch"]}]
+    kubernetes.patch(ROLE, {"rules": rules})
+    return group
+
+
+def test_a_new_address_is_taken_at_once(
+    kubernetes: KubernetesServer, shop: Shop, group: str, provisioner: ProvisionerProcess
+) -> None:
+    sinks = f"/apis/{group}/v1/namespaces/{shop.namespace}/fairies"
+    shop.create()
+    body: Document = {
+        "apiVersion": f"{group}/v1",
+        "kind": "Fairy",
+        "metadata": {"name": "sink"},
+        "status": {"address": {"hostname": "first.example"}},
+    }
+    until(partial(_created, kubernetes, sinks, body), 20.0)
+    shop.subscribe(subscriber={"ref": {**body, "name": "sink"}})
+    until(lambda: _goes_to(shop, "http://first.example/"), 20.0)
+    for host in ("second.example", "third.example"):
+        # Nothing else tells it so soon: what is resolved is looked at again after ten minutes.
+        kubernetes.patch(f"{sinks}/sink", {"status": {"address": {"hostname": host}}})
+        until(partial(_goes_to, shop, f"http://{host}/"), 20.0)
+    kubernetes.delete(f"{sinks}/sink")
+    until(lambda: shop.told()["Resolved"] == "SubscriberResolveFailed", 20.0)
+    assert shop.entries()[0]["subscriberURI"] == "http://third.example/", "nobody is unsubscribed"
+
+
+def _goes_to(shop: Shop, uri: str) -> bool:
+    return bool(shop.entries()[0]["subscriberURI"] == uri)
+
+
+def _created(kubernetes: KubernetesServer, path: str, body: Document) -> bool:
+    """Whether it is there; the API serves a new kind a moment later."""
+    try:
+        kubernetes.create(path, body)
+    except ApiAnswer as answer:
+        return answer.code == 409
+    return True
+
+
+def test_a_kind_that_may_not_be_followed_harms_nothing(
+    shop: Shop, provisioner: ProvisionerProcess
+) -> None:
+    shop.create()
+    for name, kind in (("secret", "Secret"), ("node", "Node"), ("nothing", "Nothing")):
+        ref = {"apiVersion": "v1", "kind": kind, "name": "x"}
+        shop.subscribe(name, subscriber={"ref": ref})
+    for name in ("secret", "node", "nothing"):
+        until(lambda name=name: shop.told(name)["Resolved"] == "SubscriberResolveFailed", 20.0)  # type: ignore[misc]  # binds the name of this round
+    until(lambda: "Secret of v1 is not followed: 403" in provisioner.end_of_log(200), 20.0)
+    shop.subscribe("good")
+    shop.subscribed("good")
