@@ -48,7 +48,10 @@ def test_the_names_of_knative_are_understood(kubernetes: KubernetesServer) -> No
     [
         ("channel.spec.arguments", "maxRedeliveries"),
         ("channel.spec.subscribable.subscribers.uid", "durable"),
+        ("channel.status.dispatcher.host", "stays so while the dispatcher"),
+        ("channel.status.subscribableStatus.subscribers.ready", "events are delivered"),
         ("subscription.spec.subscriber.dnsName", "older name of uri"),
+        ("subscription.status.channelName", "named first"),
         ("clusterchannelprovisioner.status.conditions.reason", "why"),
     ],
 )
