@@ -26,7 +26,7 @@ test: venv-dev server kubernetes ## every test, many against the real server; AR
 	@$(BIN)/pytest $(ARGS)
 
 .PHONY: e2e
-e2e: venv-dev server kubernetes ## end to end, in a whole cluster: one that is named, else one that is made for it
+e2e: venv-dev server ## end to end, in a whole cluster: one that is named, else one that is made for it
 	@$(BIN)/python -m tests.end_to_end $(ARGS)
 
 .PHONY: check lint types imports docs

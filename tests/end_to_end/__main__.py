@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tests.end_to_end.made_clusters import ClusterOfPrograms, KindCluster, MadeCluster
+from tests.end_to_end.made_clusters import ClusterOfPrograms, KindCluster, MadeCluster, provide
 from tools import image
 from tools.cache import ToolError, locked
 from tools.provide import BIN, ROOT
@@ -27,12 +27,14 @@ def main(arguments: Sequence[str]) -> int:
     """The status is that of pytest, or 1 if there could be no cluster."""
     # So that a cluster is removed also when this process is told to end.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    lock = Path(tempfile.gettempdir()) / f".lock-natss-e2e-{os.getuid()}"
     try:
+        provide("kubectl")
         if os.environ.get("NATSS_E2E_KUBECONFIG"):
             return run_tests(arguments, {})
         with tempfile.TemporaryDirectory(prefix="natss-e2e-") as folder:
             cluster = choose(os.environ, Path(folder))
-            with locked(Path(tempfile.gettempdir()) / ".lock-natss-e2e", "a cluster for tests"):
+            with locked(lock, "a cluster for tests"):
                 return run_in(cluster, arguments, Path(folder))
     except ToolError as error:
         print(f"end to end: {error}", file=sys.stderr)
