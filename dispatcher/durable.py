@@ -91,6 +91,8 @@ class Durable:
         self._options = options
         self._receive = receive
         self._removal = False
+        self.is_given_up = False
+        """Whether another process has unsubscribed it."""
         self._reopenings = 0  # asked for
         self._reopened = 0  # of these, done
         self._connection: Connection | None = None
@@ -146,7 +148,7 @@ class Durable:
 
     def give_up(self) -> None:
         """Be removed without more ado: another process has unsubscribed it."""
-        self._removal = True
+        self._removal = self.is_given_up = True
         if self.state is DurableState.CLOSED:
             self._set_state(DurableState.REMOVED)
 
@@ -162,7 +164,7 @@ class Durable:
         receive: Callable[[StoredMessage], None],
     ) -> None:
         """Be wanted after ``remove``: with its position, if the server still knows it."""
-        self._removal = False
+        self._removal = self.is_given_up = False
         self._beginning = beginning
         self._alive_at = self.opened_at = None
         self._options = options

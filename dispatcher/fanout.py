@@ -304,7 +304,8 @@ class Fanout:
         for durable in member.durables:
             if await self._broker.removed(durable):
                 self._records.forget(member.key.channel, durable.name.durable)
-                log.info("durable unsubscribed", durable=str(durable.name))
+                if not durable.is_given_up:
+                    log.info("durable unsubscribed", durable=str(durable.name))
 
     async def drain(self) -> None:
         """Let what is being attempted end; nothing new begins. Cancel this to leave the rest."""

@@ -126,6 +126,10 @@ class DispatcherProcess:
     def resume(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
 
+    async def is_ready(self) -> bool:
+        """What its readiness probe tells."""
+        return await self._answers("/readyz")
+
     async def status(self) -> dict[str, Any]:
         """What ``/status`` says."""
         answer = json.loads(await asyncio.to_thread(self._get, "/status"))

@@ -123,7 +123,8 @@ class KubernetesSource:
             self._learn()
             apply(self._table.state())
             for number, entry in enumerate(self._table, start=1):
-                self._finalizers.look_at(entry)
+                if self._table.get(entry.name) is entry:  # or it has changed meanwhile
+                    self._finalizers.look_at(entry)
                 await _let_others_work(number)
             self._unkept.set()
             await self._changed.wait()
