@@ -25,7 +25,7 @@ from tests.faults.network_faults import NETWORK_FAULTS
 from tests.faults.process_faults import PROCESS_FAULTS
 from tests.faults.rival_faults import RIVAL_FAULTS
 from tests.faults.store_faults import STORE_FAULTS
-from tests.faults.strikes import dealt
+from tests.faults.strikes import until
 from tests.faults.subscriber_faults import SUBSCRIBER_FAULTS
 from tests.faults.system import NotApplied, Setup
 from tests.servers import ServerFailed
@@ -39,6 +39,8 @@ FAULTS: tuple[Fault, ...] = (
     *RIVAL_FAULTS,
 )
 EPISODE_MINUTES = 4.0
+PAIRS = 0.3
+"""Share of strikes with two faults."""
 SHOWN = 20
 """Violations of an episode that are printed."""
 
@@ -57,7 +59,7 @@ async def run_episode(seed: str, minutes: float, rows: dict[str, Figures]) -> bo
     faults = (*FAULTS, *CLOCK_FAULTS) if clocks else FAULTS
     tell(f"episode {seed}: {setup.dispatchers} dispatcher(s){', clocks' * clocks}")
     try:
-        run = await play(setup, dealt(faults, chance, time.monotonic() + 60 * minutes))
+        run = await play(setup, until(time.monotonic() + 60 * minutes, faults, chance, PAIRS))
     except (NotApplied, ProcessFailed, ServerFailed, TimeoutError) as error:
         tell(f"  broken off, see {folder}: {error!r}")
         return False

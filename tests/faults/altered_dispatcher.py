@@ -16,7 +16,7 @@ from typing import Any
 
 from dispatcher import main as dispatcher
 from dispatcher.broker import Broker
-from dispatcher.subscription import StoredMessage, Subscription
+from dispatcher.subscription import StoredMessage, Subscription, SubscriptionState
 from dispatcher.window import Receipt, Window
 from nats_streaming import Connection
 from nats_streaming.publisher import Publisher
@@ -94,7 +94,19 @@ def deliver_copies() -> None:
 
 
 def go_on_after_removal() -> None:
-    _replace(Subscription, "pause", lambda _: None)
+    """It says that it has stopped, and delivers on."""
+    receive = Subscription.receive
+
+    def receive_anyway(self: Subscription, message: StoredMessage) -> None:
+        said, self.state = self.state, SubscriptionState.ACTIVE
+        receive(self, message)
+        self.state = said
+
+    def say_that_it_is_paused(self: Subscription) -> None:
+        self.state = SubscriptionState.PAUSED
+
+    _replace(Subscription, "receive", receive_anyway)
+    _replace(Subscription, "pause", say_that_it_is_paused)
 
 
 ALTERATIONS: dict[str, Callable[[], None]] = {

@@ -85,7 +85,7 @@ def crossed(run: Happenings) -> Iterator[Violation]:
 
 
 def unexplained_duplicates(run: Happenings) -> Iterator[Violation]:
-    """Taken more than once though nothing was broken from the first time to the last."""
+    """Taken more than once, and nothing was broken between that would excuse it."""
     for subscription, duplicate, fault in duplicates(run):
         if fault is None:
             text = f"taken again by {subscription}, and no fault explains it"
@@ -103,7 +103,8 @@ def check(run: Happenings) -> list[Violation]:
 def duplicates(run: Happenings) -> Iterator[tuple[str, Received, Fault | None]]:
     """What was taken more than once: by which subscription, and the fault that explains it.
 
-    That is the last one that was on, or had just ended, between the time before and this one.
+    That is the last one which may double and was on, or had just ended, between the time before and
+    this one.
     """
     for subscription in run.subscriptions.values():
         for id_ in subscription.receipts:
@@ -114,6 +115,8 @@ def duplicates(run: Happenings) -> Iterator[tuple[str, Received, Fault | None]]:
 
 def _explanation(run: Happenings, before: Received, again: Received) -> Fault | None:
     for fault in reversed(run.faults):
+        if not fault.may_double:
+            continue
         if fault.began_at <= again.at and fault.ended_at + AFTERMATH >= before.at:
             return fault
     return None

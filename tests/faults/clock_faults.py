@@ -8,7 +8,7 @@ import asyncio
 from random import Random
 
 from tests.faults.altered_dispatcher import set_shift
-from tests.faults.nemesis import Fault, Part
+from tests.faults.nemesis import Doubles, Fault, Part
 from tests.faults.process_faults import kill_dispatcher
 from tests.faults.store_faults import wipe
 from tests.faults.system import System
@@ -44,7 +44,14 @@ def _move(system: System, chance: Random) -> None:
 
 CLOCK_FAULTS = (
     Fault("clock: jumps there and back", Part.CLOCK, jump),
-    Fault("clock: jumps, dispatcher killed", Part.CLOCK | Part.DISPATCHER, jump_and_kill),
-    Fault("clock: jumps, store wiped", Part.CLOCK | Part.SERVER, jump_and_wipe),
+    Fault(
+        "clock: jumps, dispatcher killed",
+        Part.CLOCK | Part.DISPATCHER,
+        jump_and_kill,
+        Doubles.ALWAYS,
+    ),
+    Fault(
+        "clock: jumps, store wiped", Part.CLOCK | Part.SERVER, jump_and_wipe, Doubles.IF_TAKEN_OVER
+    ),
 )
 """For runs whose ``clocks`` can be moved."""

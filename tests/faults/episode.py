@@ -12,21 +12,18 @@ from tests.faults import system
 from tests.faults.happenings import Happenings
 from tests.faults.history import History, Stored
 from tests.faults.load import Load
-from tests.faults.nemesis import Fault, Nemesis
+from tests.faults.nemesis import Nemesis
+from tests.faults.strikes import Strike
 from tests.faults.system import CHANNELS, Setup, System
 from tests.servers import NatsStreamingServer
 
 _CALM = 1.0
 """Seconds without a fault before the first, and after recovery from each."""
 
-_LAST_DELIVERIES = 90.0
 _READING_SECONDS = 60.0
 
-Strikes = Iterable[tuple[Fault, ...]]
-"""What is broken, one after the other; those of a tuple at once."""
 
-
-async def play(setup: Setup, strikes: Strikes) -> Happenings:
+async def play(setup: Setup, strikes: Iterable[Strike]) -> Happenings:
     """Strike, and give everything time to arrive; what happened is for the checker."""
     chance = random.Random(setup.seed)
     with History(setup.folder / "history.jsonl") as history:
@@ -42,7 +39,7 @@ async def play(setup: Setup, strikes: Strikes) -> Happenings:
                     await asyncio.sleep(_CALM)
             finally:
                 await load.stop()
-            await nemesis.settle(_LAST_DELIVERIES)
+            await nemesis.settle()
             await _note_stored(running)
         return Happenings.of(history.entries)
 

@@ -17,7 +17,7 @@ GOOD_SECOND = 1.0
 
 NO_FAULT = "(before the first)"
 ALL = "**all**"
-_NONE = Fault(NO_FAULT, 0, 0, 0.0)
+_NONE = Fault(NO_FAULT, 0, 0, may_double=False, began_at=0.0)
 
 
 @dataclass(slots=True)

@@ -77,6 +77,8 @@ class Fault:
     number: int
     strike: int
     """Those at once have the same."""
+    may_double: bool
+    """Whether it excuses that subscribers get events twice."""
     began_at: float
     ended_at: float = inf
 
@@ -133,7 +135,9 @@ class Happenings:
             case Wiped():
                 self.wiped_at = entry.at
             case FaultBegan():
-                self.faults.append(Fault(entry.fault, entry.number, entry.strike, entry.at))
+                self.faults.append(
+                    Fault(entry.fault, entry.number, entry.strike, entry.may_double, entry.at)
+                )
             case FaultEnded():
                 fault = next(each for each in self.faults if each.number == entry.number)
                 fault.ended_at = entry.at

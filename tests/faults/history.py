@@ -102,6 +102,8 @@ class FaultBegan(Entry):
     number: int
     strike: int
     """Faults that are begun together have the same."""
+    may_double: bool
+    """Whether it excuses that subscribers get events twice."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

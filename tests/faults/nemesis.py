@@ -10,7 +10,7 @@ import enum
 import random
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tests.faults.debts import Debts
 from tests.faults.history import FaultBegan, FaultEnded
@@ -20,8 +20,8 @@ _ON_TIME = 1.5
 """Seconds after which an accepted event has arrived everywhere when all is well, and for which none
 was refused."""
 
-RECOVERY_SECONDS = 45.0
-"""After so long without recovery the run goes on; what is lost shows at its end."""
+_LATEST = 3.0
+"""Seconds after the first that the second fault of a strike begins, at most."""
 
 
 class Part(enum.Flag):
@@ -35,6 +35,21 @@ class Part(enum.Flag):
     CLOCK = enum.auto()
 
 
+class Doubles(enum.Enum):
+    """Whether a fault excuses that subscribers get events twice.
+
+    A dispatcher knows what it has delivered, whatever server and connection do. Its successor does
+    not.
+    """
+
+    NEVER = enum.auto()
+    IF_TAKEN_OVER = enum.auto()  # by another dispatcher, if there is one
+    UNLESS_ALONE = (
+        enum.auto()
+    )  # it tells its successor by way of the server, if that can be reached
+    ALWAYS = enum.auto()
+
+
 @dataclass(frozen=True)
 class Fault:
     """One way to break something.
@@ -43,11 +58,23 @@ class Fault:
         name: As in the table of figures.
         touches: What it breaks; two faults at once touch different things.
         run: Breaks it, and returns when the cause is gone.
+        doubles: Whether it excuses duplicates.
     """
 
     name: str
     touches: Part
     run: Callable[[System, random.Random], Awaitable[None]]
+    doubles: Doubles = Doubles.NEVER
+
+    def may_double(self, dispatchers: int, at_once: int) -> bool:
+        """Whether it excuses duplicates, with so many dispatchers and faults at once."""
+        match self.doubles:
+            case Doubles.IF_TAKEN_OVER:
+                return dispatchers > 1
+            case Doubles.UNLESS_ALONE:
+                return at_once > 1
+            case _:
+                return self.doubles is Doubles.ALWAYS
 
 
 class Nemesis:
@@ -72,39 +99,47 @@ class Nemesis:
             NotApplied, ProcessFailed, ServerFailed: it does not, or was not impressed.
         """
         self._strikes += 1
+        dispatchers = self._system.setup.dispatchers
         running = []
-        for fault in faults:
+        for place, fault in enumerate(faults):
             self._number += 1
-            running.append(self._run(fault, self._number))
+            began = FaultBegan(
+                at=0.0,
+                fault=fault.name,
+                number=self._number,
+                strike=self._strikes,
+                may_double=fault.may_double(dispatchers, len(faults)),
+            )
+            running.append(self._run(fault, began, place))
         for outcome in await asyncio.gather(*running, return_exceptions=True):
             if outcome is not None:
                 raise outcome
         await self._system.ready()
 
     async def recover(self) -> None:
-        """Wait until events are accepted again, and have arrived that should have by now."""
+        """Wait until events are accepted again, and have arrived that should have by now.
+
+        Not for ever: what never comes shows at the end of the run.
+        """
         now = time.monotonic()
-        await _wait(
-            lambda: self._debts.is_accepting(now, _ON_TIME) and self._debts.are_settled(_ON_TIME),
-            RECOVERY_SECONDS,
+        await self._wait(
+            lambda: self._debts.is_accepting(now, _ON_TIME) and self._debts.are_settled(_ON_TIME)
         )
 
-    async def settle(self, seconds: float) -> None:
+    async def settle(self) -> None:
         """Wait until every accepted event has arrived, but not for ever."""
-        await _wait(lambda: self._debts.are_settled(0.0), seconds)
+        await self._wait(lambda: self._debts.are_settled(0.0))
 
-    async def _run(self, fault: Fault, number: int) -> None:
+    async def _run(self, fault: Fault, began: FaultBegan, place: int) -> None:
         history = self._system.history
-        chance = random.Random(f"{self._seed} {number} {fault.name}")
-        history.add(
-            FaultBegan(at=time.monotonic(), fault=fault.name, number=number, strike=self._strikes)
-        )
+        chance = random.Random(f"{self._seed} {began.number} {fault.name}")
+        await asyncio.sleep(place * chance.uniform(0.0, _LATEST))
+        history.add(replace(began, at=time.monotonic()))
         await fault.run(self._system, chance)
-        history.add(FaultEnded(at=time.monotonic(), number=number))
+        history.add(FaultEnded(at=time.monotonic(), number=began.number))
 
-
-async def _wait(holds: Callable[[], bool], seconds: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            while not holds():  # noqa: ASYNC110  it is read from what is noted
-                await asyncio.sleep(0.25)
+    async def _wait(self, holds: Callable[[], bool]) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._system.setup.patience):
+                while not holds():  # noqa: ASYNC110  it is read from what is noted
+                    await asyncio.sleep(0.25)

@@ -3,7 +3,7 @@
 import asyncio
 from random import Random
 
-from tests.faults.nemesis import Fault, Part
+from tests.faults.nemesis import Doubles, Fault, Part
 from tests.faults.system import System
 
 _SHORT = (0.5, 3.0)
@@ -76,13 +76,28 @@ async def slow_down(system: System, chance: Random) -> None:
 
 
 NETWORK_FAULTS = (
-    Fault("connection: cut", Part.CONNECTION, cut),
-    Fault("connection: refused", Part.CONNECTION, refuse),
-    Fault("connection: held", Part.CONNECTION, hold),
-    Fault("connection: held until the client record has expired", Part.CONNECTION, expire),
-    Fault("connection: half-open, nothing to the dispatcher", Part.CONNECTION, drop_to_dispatcher),
-    Fault("connection: half-open, nothing to the server", Part.CONNECTION, drop_to_server),
-    Fault("connection: half-open for good", Part.CONNECTION, strand),
-    Fault("connection: delayed", Part.CONNECTION, delay),
-    Fault("connection: slow", Part.CONNECTION, slow_down),
+    Fault("connection: cut", Part.CONNECTION, cut, Doubles.IF_TAKEN_OVER),
+    Fault("connection: refused", Part.CONNECTION, refuse, Doubles.IF_TAKEN_OVER),
+    Fault("connection: held", Part.CONNECTION, hold, Doubles.IF_TAKEN_OVER),
+    Fault(
+        "connection: held until the client record has expired",
+        Part.CONNECTION,
+        expire,
+        Doubles.IF_TAKEN_OVER,
+    ),
+    Fault(
+        "connection: half-open, nothing to the dispatcher",
+        Part.CONNECTION,
+        drop_to_dispatcher,
+        Doubles.IF_TAKEN_OVER,
+    ),
+    Fault(
+        "connection: half-open, nothing to the server",
+        Part.CONNECTION,
+        drop_to_server,
+        Doubles.IF_TAKEN_OVER,
+    ),
+    Fault("connection: half-open for good", Part.CONNECTION, strand, Doubles.IF_TAKEN_OVER),
+    Fault("connection: delayed", Part.CONNECTION, delay, Doubles.IF_TAKEN_OVER),
+    Fault("connection: slow", Part.CONNECTION, slow_down, Doubles.IF_TAKEN_OVER),
 )

@@ -3,7 +3,7 @@
 import asyncio
 from random import Random
 
-from tests.faults.nemesis import Fault, Part
+from tests.faults.nemesis import Doubles, Fault, Part
 from tests.faults.system import System
 
 _AWAY = (0.0, 3.0)
@@ -54,10 +54,10 @@ async def freeze_server(system: System, chance: Random) -> None:
 
 
 PROCESS_FAULTS = (
-    Fault("dispatcher: SIGKILL", Part.DISPATCHER, kill_dispatcher),
-    Fault("dispatcher: SIGTERM", Part.DISPATCHER, stop_dispatcher),
-    Fault("dispatcher: SIGSTOP, SIGCONT", Part.DISPATCHER, freeze_dispatcher),
-    Fault("server: SIGKILL", Part.SERVER, kill_server),
-    Fault("server: SIGTERM", Part.SERVER, restart_server),
-    Fault("server: SIGSTOP, SIGCONT", Part.SERVER, freeze_server),
+    Fault("dispatcher: SIGKILL", Part.DISPATCHER, kill_dispatcher, Doubles.ALWAYS),
+    Fault("dispatcher: SIGTERM", Part.DISPATCHER, stop_dispatcher, Doubles.UNLESS_ALONE),
+    Fault("dispatcher: SIGSTOP, SIGCONT", Part.DISPATCHER, freeze_dispatcher, Doubles.ALWAYS),
+    Fault("server: SIGKILL", Part.SERVER, kill_server, Doubles.IF_TAKEN_OVER),
+    Fault("server: SIGTERM", Part.SERVER, restart_server, Doubles.IF_TAKEN_OVER),
+    Fault("server: SIGSTOP, SIGCONT", Part.SERVER, freeze_server, Doubles.IF_TAKEN_OVER),
 )

@@ -3,7 +3,7 @@
 import asyncio
 from random import Random
 
-from tests.faults.nemesis import Fault, Part
+from tests.faults.nemesis import Doubles, Fault, Part
 from tests.faults.system import System
 
 
@@ -35,6 +35,6 @@ async def fight(system: System, chance: Random) -> None:
 
 
 RIVAL_FAULTS = (
-    Fault("dispatchers: a second one takes over", Part.DISPATCHER, take_over),
-    Fault("dispatchers: two fight for the client id", Part.DISPATCHER, fight),
+    Fault("dispatchers: a second one takes over", Part.DISPATCHER, take_over, Doubles.ALWAYS),
+    Fault("dispatchers: two fight for the client id", Part.DISPATCHER, fight, Doubles.ALWAYS),
 )

@@ -7,7 +7,7 @@ import time
 from random import Random
 
 from tests.faults.history import Wiped
-from tests.faults.nemesis import Fault, Part
+from tests.faults.nemesis import Doubles, Fault, Part
 from tests.faults.system import System
 
 _FULL_SECONDS = 15.0
@@ -42,7 +42,11 @@ async def fill_disk(system: System, chance: Random) -> None:
 
 
 STORE_FAULTS = (
-    Fault("server: SIGKILL, store wiped", Part.SERVER, wipe),
-    *((Fault("server: disk full", Part.SERVER, fill_disk),) if sys.platform == "linux" else ()),
+    Fault("server: SIGKILL, store wiped", Part.SERVER, wipe, Doubles.IF_TAKEN_OVER),
+    *(
+        (Fault("server: disk full", Part.SERVER, fill_disk, Doubles.IF_TAKEN_OVER),)
+        if sys.platform == "linux"
+        else ()
+    ),
 )
 """Only Linux can limit a process that runs already, so that elsewhere no disk is full."""

@@ -6,26 +6,33 @@ from random import Random
 
 from tests.faults.nemesis import Fault
 
-_AT_ONCE = 0.3
-"""Share of strikes with two faults."""
+Strike = tuple[Fault, ...]
+"""Faults at once, which touch different parts."""
 
 
-def dealt(faults: Sequence[Fault], chance: Random, end: float) -> Iterator[tuple[Fault, ...]]:
-    """Like cards: every fault once, in any order, then all of them again.
+def once_each(faults: Sequence[Fault], chance: Random, pairs: float) -> Iterator[Strike]:
+    """Like a pack of cards: every fault once, in any order.
 
     Args:
-        faults: There are more than one.
-        chance: Decides on the order, and on pairs; a pair touches different parts.
-        end: When the last strike may begin (monotonic seconds).
+        faults: What can be broken.
+        chance: Decides on the order, and on pairs.
+        pairs: How often two are taken at once, if there are two that go together: from 0 to 1.
     """
-    deck: list[Fault] = []
-    while time.monotonic() < end:
-        if not deck:
-            deck = chance.sample(faults, len(faults))
-        fault = deck.pop()
-        partners = [each for each in deck if not each.touches & fault.touches]
-        if partners and chance.random() < _AT_ONCE:
-            deck.remove(partners[0])
-            yield fault, partners[0]
+    pack = chance.sample(faults, len(faults))
+    while pack:
+        fault = pack.pop()
+        partner = next((each for each in pack if not each.touches & fault.touches), None)
+        if partner is not None and chance.random() < pairs:
+            pack.remove(partner)
+            yield fault, partner
         else:
             yield (fault,)
+
+
+def until(end: float, faults: Sequence[Fault], chance: Random, pairs: float) -> Iterator[Strike]:
+    """Pack after pack, until a time (monotonic seconds)."""
+    while True:
+        for strike in once_each(faults, chance, pairs):
+            if time.monotonic() >= end:
+                return
+            yield strike

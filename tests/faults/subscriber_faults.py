@@ -3,7 +3,7 @@
 import asyncio
 from random import Random
 
-from tests.faults.nemesis import Fault, Part
+from tests.faults.nemesis import Doubles, Fault, Part
 from tests.faults.subscribers import Endpoint, Trouble
 from tests.faults.system import System
 
@@ -40,6 +40,6 @@ async def _have(endpoint: Endpoint, trouble: Trouble, chance: Random) -> None:
 
 SUBSCRIBER_FAULTS = (
     Fault("subscriber: killed", Part.SUBSCRIBER, kill_subscriber),
-    Fault("subscriber: hung", Part.SUBSCRIBER, hang_subscriber),
+    Fault("subscriber: hung", Part.SUBSCRIBER, hang_subscriber, Doubles.ALWAYS),
     Fault("subscriber: answers 503", Part.SUBSCRIBER, refuse),
 )

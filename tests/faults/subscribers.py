@@ -4,6 +4,7 @@ import asyncio
 import enum
 import random
 import time
+from typing import cast
 
 from aiohttp import web
 
@@ -54,6 +55,7 @@ class Endpoint:
         self._trouble = Trouble.NONE
         self._is_well = asyncio.Event()
         self._is_well.set()
+        self._handling: set[asyncio.Task[None]] = set()
         self._runner: web.AppRunner | None = None
 
     def url(self, subscription: str) -> str:
@@ -78,6 +80,10 @@ class Endpoint:
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
+        for task in tuple(self._handling):  # of connections that the other side has left
+            task.cancel()
+        if self._handling:
+            await asyncio.wait(self._handling)
         self.be(Trouble.NONE)
 
     def be(self, trouble: Trouble) -> None:
@@ -92,9 +98,12 @@ class Endpoint:
         body = await request.read()
         at = time.monotonic()
         status = NO_ANSWER
+        task = cast("asyncio.Task[None]", asyncio.current_task())
+        self._handling.add(task)
         try:
             status = await self._status()
         finally:
+            self._handling.discard(task)
             subscription = request.match_info["subscription"]
             self._history.add(
                 Received(

@@ -19,7 +19,7 @@ from tests.dispatcher_process import DispatcherProcess
 from tests.faults import altered_dispatcher
 from tests.faults.history import History, Removed, Subscribed, Unwanted, Wanted
 from tests.faults.load import Pace
-from tests.faults.subscribers import Endpoint, Nature, Trouble
+from tests.faults.subscribers import Endpoint, Nature
 from tests.proxy import Proxy
 from tests.servers import NatsStreamingServer
 
@@ -245,21 +245,8 @@ class System:
         self._note_removed(old)
 
     async def ready(self) -> None:
-        """Wait until every process runs and one dispatcher delivers."""
+        """Wait until every dispatcher is, by its own account."""
         await asyncio.gather(*(each.wait_ready() for each in tuple(self.dispatchers)))
-
-        def delivers(found: Mapping[str, Any]) -> bool:
-            return all(_is_open(found, each) for each in self.subscriptions.values())
-
-        async with self._patience("waiting for a dispatcher that delivers"):
-            while not any(delivers(found) for found in await self._described()):  # noqa: ASYNC110  polled
-                await asyncio.sleep(0.1)
-
-    def mend(self) -> None:
-        """End what may be wrong with connections and subscribers."""
-        self.proxy.release()
-        for endpoint in self.endpoints.values():
-            endpoint.be(Trouble.NONE)
 
     def _note_unwanted(self, subscription: Subscription, *, is_owed: bool) -> None:
         self.history.add(
@@ -338,6 +325,7 @@ class Setup:
         pace: How much is posted.
         clocks: Whether the dispatchers' wall clocks can be moved.
         alteration: A mechanism that is switched off, of ``tests.faults.altered_dispatcher``.
+        patience: Seconds that recovery may take, and the last deliveries.
     """
 
     folder: Path
@@ -346,6 +334,7 @@ class Setup:
     pace: Pace = field(default_factory=Pace)
     clocks: bool = False
     alteration: str | None = None
+    patience: float = 60.0
 
     @property
     def clock(self) -> Path:

@@ -53,8 +53,11 @@ def received(at: float = POSTED_AT + 0.2, status: int = 200, name: str = "mail")
     )
 
 
-def fault(began: float, ended: float) -> list[Entry]:
-    return [FaultBegan(at=began, fault="cut", number=1, strike=1), FaultEnded(at=ended, number=1)]
+def fault(began: float, ended: float, *, may_double: bool = True) -> list[Entry]:
+    return [
+        FaultBegan(at=began, fault="kill", number=1, strike=1, may_double=may_double),
+        FaultEnded(at=ended, number=1),
+    ]
 
 
 def violations(*entries: Entry) -> list[Violation]:
@@ -183,6 +186,11 @@ def test_a_duplicate_without_a_fault_is_told() -> None:
 
 def test_a_duplicate_with_a_fault_between_is_explained() -> None:
     assert rules(*twice(12.0), *fault(11.5, 11.8)) == []
+
+
+def test_a_fault_that_does_not_excuse_duplicates_explains_none() -> None:
+    harmless = fault(11.5, 11.8, may_double=False)
+    assert rules(*twice(12.0), *harmless) == ["unexplained duplicate"]
 
 
 def test_a_fault_that_has_just_ended_explains_a_duplicate() -> None:

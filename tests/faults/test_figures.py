@@ -49,7 +49,7 @@ def fault(
     name: str, number: int, began: float, ended: float, strike: int | None = None
 ) -> list[Entry]:
     return [
-        FaultBegan(at=began, fault=name, number=number, strike=strike or number),
+        FaultBegan(at=began, fault=name, number=number, strike=strike or number, may_double=True),
         FaultEnded(at=ended, number=number),
     ]
 

@@ -39,7 +39,7 @@ ONE_OF_EACH: list[Entry] = [
     Subscribed(at=0.5, subscription="mail"),
     Unwanted(at=3.0, subscription="mail", address="a/mail", is_owed=False),
     Removed(at=3.5, subscription="mail", address="a/mail"),
-    FaultBegan(at=4.0, fault="server killed", number=1, strike=1),
+    FaultBegan(at=4.0, fault="server killed", number=1, strike=1, may_double=True),
     FaultEnded(at=5.0, number=1),
     Wiped(at=4.5),
     Stored(at=9.0, event="p1-1", channel="orders"),
