@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 import urllib.request
 from collections import deque
 from pathlib import Path
@@ -47,6 +48,14 @@ def free_port() -> int:
             except OSError:
                 continue
             return port
+
+
+def _is_stopped(thread: Path) -> bool:
+    """Whether a thread stands still, by the state that Linux tells of it (proc(5))."""
+    try:
+        return (thread / "stat").read_text().rpartition(")")[2].split()[0] == "T"
+    except OSError:  # it has just ended
+        return True
 
 
 class NatsStreamingServer:
@@ -128,8 +137,14 @@ class NatsStreamingServer:
         await self.start()
 
     def pause(self) -> None:
-        """SIGSTOP: connections stay open, nothing answers."""
+        """SIGSTOP: connections stay open, nothing answers; returns when no thread of it runs."""
         os.kill(self.pid, signal.SIGSTOP)
+        deadline = time.monotonic() + STOP_SECONDS
+        threads = Path(f"/proc/{self.pid}/task")
+        while any(not _is_stopped(each) for each in threads.iterdir()):
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{self} does not stand still")
+            time.sleep(0.001)
 
     def resume(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
