@@ -116,7 +116,8 @@ async def test_item_18_the_limit_of_channels(
         await published(bus, order_created)
         assert await bus.publish(ORDER_DELETED, "e1") is Outcome.FAILED
         await has_event(bus, ORDER_DELETED, "ChannelLimitReached")
-        labels = (f'channel="{ORDER_DELETED.channel}"', 'result="channel_limit"')
+        channel = f'namespace="{bus.namespace}",channel="{ORDER_DELETED.channel}"'
+        labels = (channel, 'result="channel_limit"')
         assert await figure(bus, "natss_channel_events_total", *labels) >= 1
         await published(bus, order_created)
         assert history.falls() == []
