@@ -29,6 +29,11 @@ test: venv-dev server kubernetes ## every test, many against the real server; AR
 e2e: venv-dev server ## end to end, in a whole cluster: one that is named, else one that is made for it
 	@$(BIN)/python -m tests.end_to_end $(ARGS)
 
+.PHONY: chaos
+MINUTES ?= 60
+chaos: venv-dev server ## break everything again and again, print what it cost; MINUTES=60 SEED=any
+	@$(BIN)/python -m tests.faults --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
 .PHONY: check lint types imports docs
 check: lint types imports docs ## lint, format, types, directions of imports, documents
 
