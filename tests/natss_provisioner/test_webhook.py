@@ -184,6 +184,14 @@ class TestReviews:
         }
         shop.ready()
 
+    def test_a_name_may_be_generated(self, shop: Shop) -> None:
+        metadata = {"generateName": "orders-"}
+        created = shop.kubernetes.create(shop.channels, {**channel(), "metadata": metadata})
+        shop.ready(created["metadata"]["name"])
+        bad = {**channel(arguments={"retry": -1}), "metadata": metadata}
+        with pytest.raises(ApiAnswer, match=r"spec\.arguments\.retry"):
+            shop.kubernetes.create(shop.channels, bad)
+
     def test_other_provisioners_are_let_alone(self, shop: Shop) -> None:
         spec: Document = {"provisioner": {"name": "in-memory"}, "arguments": {"retry": "any"}}
         created = shop.create(**spec)
