@@ -8,9 +8,11 @@ is kept if a rule was broken.
 import argparse
 import asyncio
 import shutil
+import signal
 import sys
 import tempfile
 import time
+from collections.abc import Coroutine
 from pathlib import Path
 from random import Random, SystemRandom
 
@@ -61,8 +63,11 @@ async def run_episode(seed: str, minutes: float, rows: dict[str, Figures]) -> bo
     try:
         run = await play(setup, until(time.monotonic() + 60 * minutes, faults, chance, PAIRS))
     except (NotApplied, ProcessFailed, ServerFailed, TimeoutError) as error:
-        tell(f"  broken off, see {folder}: {error!r}")
+        tell(f"  broken off, see {folder}: {type(error).__name__}: {error}")
         return False
+    except BaseException:
+        shutil.rmtree(folder)
+        raise
     for name, found in figures(run).items():
         rows.setdefault(name, Figures(name)).add(found)
     violations = check(run)
@@ -78,30 +83,43 @@ async def run_episode(seed: str, minutes: float, rows: dict[str, Figures]) -> bo
 
 
 async def run_all(minutes: float, seed: str) -> bool:
+    """Episode after episode; the table is printed even if it is interrupted."""
     end = time.monotonic() + 60 * minutes
     rows: dict[str, Figures] = {}
     number, is_kept = 0, True
-    while (left := (end - time.monotonic()) / 60) > 0:
-        is_kept &= await run_episode(f"{seed}-{number}", min(left, EPISODE_MINUTES), rows)
-        number += 1
-    tell(f"\nSeed {seed}, {number} episodes:\n\n{table(rows.values())}")
+    try:
+        while (left := (end - time.monotonic()) / 60) > 0:
+            is_kept &= await run_episode(f"{seed}-{number}", min(left, EPISODE_MINUTES), rows)
+            number += 1
+    finally:
+        tell(f"\nSeed {seed}, {number} episodes:\n\n{table(rows.values())}")
     return is_kept
+
+
+async def interruptible(work: Coroutine[None, None, bool]) -> bool:
+    """Ended by SIGTERM as tidily as by Ctrl-C."""
+    task = asyncio.create_task(work, name="chaos")
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await task
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--minutes", type=float, default=60.0)
-    parser.add_argument("--seed", default=None, help="of all that is left to chance")
+    parser.add_argument("--seed", help="of all that is left to chance (default: any)")
     parser.add_argument("--episode", metavar="SEED", help="repeat only this one")
     options = parser.parse_args()
     if options.episode is not None:
-        rows: dict[str, Figures] = {}
         minutes = min(options.minutes, EPISODE_MINUTES)
-        is_kept = asyncio.run(run_episode(options.episode, minutes, rows))
-        tell(table(rows.values()))
-        return 0 if is_kept else 1
-    seed = options.seed or str(SystemRandom().randrange(10**6))
-    return 0 if asyncio.run(run_all(options.minutes, seed)) else 1
+        work = run_episode(options.episode, minutes, {})
+    else:
+        seed = options.seed or str(SystemRandom().randrange(10**6))
+        work = run_all(options.minutes, seed)
+    try:
+        return 0 if asyncio.run(interruptible(work)) else 1
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        tell("Interrupted; every process is ended.")
+        return 130
 
 
 if __name__ == "__main__":
