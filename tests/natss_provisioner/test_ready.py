@@ -206,6 +206,29 @@ async def test_with_a_dispatcher_it_is_ready_at_once_and_never_falls(
         assert history.falls() == []
 
 
+@pytest.mark.timeout(120)
+async def test_a_channel_stays_with_natss_until_it_is_deleted(
+    kubernetes: KubernetesServer, shop: Shop, file_server: NatsStreamingServer, tmp_path: Path
+) -> None:
+    async with (
+        Installation(kubernetes, file_server, tmp_path / "both") as installed,
+        ObjectHistory(kubernetes, shop.channels) as history,
+    ):
+        await asyncio.to_thread(shop.create)
+        address = (await asyncio.to_thread(shop.ready))["status"]["address"]["hostname"]
+        other: Document = {"spec": {"provisioner": {"name": "in-memory"}}}
+        await asyncio.to_thread(kubernetes.patch, f"{shop.channels}/orders", other)
+        await asyncio.to_thread(
+            until, lambda: shop.condition("SpecAccepted")["reason"] == "Immutable", 20.0
+        )
+        await installed.dispatcher.stop()
+        await installed.dispatcher.start()
+        assert await installed.dispatcher.post_to_host(address, "1") == 202
+        assert history.falls() == []
+        await asyncio.to_thread(kubernetes.delete, f"{shop.channels}/orders")
+        await history.wait_until(lambda: history.states[-1][0] == "DELETED")
+
+
 def _is_ready(states: list[Document]) -> bool:
     conditions = (states[-1].get("status") or {}).get("conditions") if states else None
     return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions or ())
