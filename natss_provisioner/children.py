@@ -25,7 +25,7 @@ Document = dict[str, Any]
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGER = "natss-provisioner"
-"""Of this program alone: the Services with this label are the ones that it watches."""
+"""Of this program alone; for people, who should not have to wonder who makes a Service."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def dispatcher_service(provisioner: Document, place: Place) -> Document:
     ExternalName Service.
     """
     name = provisioner["metadata"]["name"]
-    labels = {"clusterChannelProvisioner": name, "role": "dispatcher"}
+    labels = dispatcher_labels(name)
     return {
         "apiVersion": "v1",
         "kind": "Service",
@@ -81,6 +81,11 @@ def dispatcher_service(provisioner: Document, place: Place) -> Document:
             "ports": [{"port": 80, "targetPort": 8080, "protocol": "TCP"}],
         },
     }
+
+
+def dispatcher_labels(provisioner: str) -> dict[str, str]:
+    """Of a dispatcher's Service and of the pods that it leads to."""
+    return {"clusterChannelProvisioner": provisioner, "role": "dispatcher"}
 
 
 def channel_service(channel: Document, place: Place) -> Document:

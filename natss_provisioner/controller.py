@@ -159,8 +159,12 @@ class Controller:
             with _left_aside_if_unreadable(body):
                 self._look_later(self._concerned_by_subscription(body, deleted=False))
 
-    def on_service(self, body: Document) -> None:
+    def on_service(self, body: Document, *, deleted: bool) -> None:
         """Have the owner of a Service of ours see to it, even if the Service lost its owner."""
+        if deleted:
+            self._context.services.drop(body)
+        else:
+            self._context.services.put(body)
         metadata = body["metadata"]
         namespace = metadata["namespace"]
         names = {
@@ -179,13 +183,19 @@ class Controller:
         for name in names:
             if ResourceName(namespace, name) in self._channels:
                 self._queue.add(ChannelKey(ResourceName(namespace, name)))
-        if not names:
-            self._queue.add(ProvisionerKey(PROVISIONER))
 
-    def on_all_services(self) -> None:
-        """Any of our Services may have changed or gone."""
-        self._queue.add(ProvisionerKey(PROVISIONER))
+    def on_all_services(self, bodies: Sequence[Document]) -> None:
+        """All Services of channels; each channel is looked at, for some may have gone."""
+        self._context.services.put_all(bodies)
         self._look_later(ChannelKey(each) for each in self._channels)
+
+    def on_services_unseen(self) -> None:
+        """Services of channels may come and go without anybody noticing."""
+        self._context.services.forget()
+
+    def on_dispatcher_service(self) -> None:
+        """The Service of the dispatcher may have changed or gone."""
+        self._queue.add(ProvisionerKey(PROVISIONER))
 
     def _concerned_by_channel(self, body: Document, *, deleted: bool) -> Iterator[Key]:
         name = name_of(body)

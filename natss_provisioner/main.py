@@ -6,8 +6,10 @@ import os
 import sys
 from collections.abc import Iterator
 
+from contract.names import PROVISIONER
 from kube import SERVICES, EventRecorder, KubeClient, LoginFailed, connection_info
-from natss_provisioner.children import MANAGED_BY, MANAGER
+from natss_provisioner import seen_services
+from natss_provisioner.children import dispatcher_labels
 from natss_provisioner.controller import Controller
 from natss_provisioner.handlers.context import Context
 from natss_provisioner.health import Health
@@ -73,8 +75,10 @@ class Replica:
         self._watches = Watches(self._client, tuple(watches(controller)))
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(controller.run(), name="controller")
                 group.create_task(self._watches.run(), name="watches")
+                # What one object needs to know of others need not be asked for one by one then.
+                await self._watches.are_told.wait()
+                group.create_task(controller.run(), name="controller")
         finally:
             self._controller = self._watches = None
 
@@ -114,9 +118,16 @@ def watches(controller: Controller) -> Iterator[Watch]:
         )
     yield Watch(
         SERVICES,
-        lambda _: controller.on_all_services(),
-        lambda body, _: controller.on_service(body),
-        {MANAGED_BY: MANAGER},
+        controller.on_all_services,
+        lambda body, deleted: controller.on_service(body, deleted=deleted),
+        seen_services.LABELS,
+        controller.on_services_unseen,
+    )
+    yield Watch(
+        SERVICES,
+        lambda _: controller.on_dispatcher_service(),
+        lambda *_: controller.on_dispatcher_service(),
+        dispatcher_labels(PROVISIONER),
     )
 
 

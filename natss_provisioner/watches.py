@@ -25,6 +25,9 @@ class Watch:
     labels: Mapping[str, str] = field(default_factory=dict)
     """Only objects that have them."""
 
+    on_failure: Callable[[], None] = lambda: None
+    """Changes are missed from now on, until all objects are told again."""
+
 
 class Watches:
     """Watches that go on by themselves, whatever the API does."""
@@ -32,32 +35,43 @@ class Watches:
     def __init__(self, client: KubeClient, watches: Sequence[Watch]) -> None:
         self._client = client
         self._watches = watches
-        self._failures = dict.fromkeys(
-            (watch.resource.plural for watch in watches), "not listed yet"
-        )
+        self._failures = dict.fromkeys(map(_name, watches), "not listed yet")
+        self._untold = set(map(_name, watches))
+        self.are_told = asyncio.Event()
+        """Set once all objects of each kind were told, or why they could not be."""
 
     @property
     def failures(self) -> list[str]:
         """Why some objects are not known, or not as they are now; empty if all is well."""
-        return [f"{plural}: {failure}" for plural, failure in self._failures.items()]
+        return [f"{name}: {failure}" for name, failure in self._failures.items()]
 
     async def run(self) -> None:
         """Follow them until cancelled."""
         async with asyncio.TaskGroup() as group:
             for watch in self._watches:
-                group.create_task(self._follow(watch), name=f"follow {watch.resource.plural}")
+                group.create_task(self._follow(watch), name=f"follow {_name(watch)}")
 
     async def _follow(self, watch: Watch) -> None:
-        plural = watch.resource.plural
+        name = _name(watch)
         async with aclosing(follow(self._client, watch.resource, labels=watch.labels)) as news:
             async for each in news:
+                self._untold.discard(name)
                 match each:
                     case Listing(documents):
-                        self._failures.pop(plural, None)
+                        self._failures.pop(name, None)
                         watch.on_all(documents)
                     case Changed(document, deleted):
                         watch.on_change(document, deleted)
                     case Failed(error):
-                        if self._failures.get(plural) != str(error):
-                            _log.warning("%s cannot be followed: %s", plural, error)
-                        self._failures[plural] = str(error)
+                        if self._failures.get(name) != str(error):
+                            _log.warning("%s cannot be followed: %s", name, error)
+                        self._failures[name] = str(error)
+                        watch.on_failure()
+                if not self._untold:
+                    self.are_told.set()
+
+
+def _name(watch: Watch) -> str:
+    """For people."""
+    labels = [f"{key}={value}" for key, value in watch.labels.items()]
+    return " ".join([watch.resource.plural, *labels])

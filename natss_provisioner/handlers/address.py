@@ -8,6 +8,7 @@ from natss_provisioner import children
 from natss_provisioner.conditions import ADDRESSABLE, Condition, false, true
 from natss_provisioner.handlers import services
 from natss_provisioner.handlers.context import Context
+from natss_provisioner.subscribers import name_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +60,11 @@ async def _candidates(context: Context, channel: Document, wanted: Document) -> 
     None that is the address of another channel.
     """
     namespace = channel["metadata"]["namespace"]
-    labels = children.channel_selector(channel)
-    labelled = [
-        service
-        for service in await context.client.list(SERVICES, namespace, labels)
-        if context.claims.rival(channel, service) is None
-    ]
+    found = context.services.of(name_of(channel))
+    if found is None:
+        labels = children.channel_selector(channel)
+        found = await context.client.list(SERVICES, namespace, labels)
+    labelled = [each for each in found if context.claims.rival(channel, each) is None]
     known = children.known_service(channel)
     if known is None or children.find(channel, labelled).service is not None:
         return labelled

@@ -12,6 +12,7 @@ from kube import Document, EventRecorder, KubeClient, NotFound, Resource
 from natss_provisioner.children import Place
 from natss_provisioner.claims import Claims
 from natss_provisioner.conditions import Condition, written
+from natss_provisioner.seen_services import SeenServices
 
 LOOK_AGAIN = 2.0
 """Seconds after which to look whether somebody else's Service, which is not watched, is gone."""
@@ -47,6 +48,9 @@ class Context:
 
     claims: Claims = field(default_factory=Claims)
     """The addresses of all Channels, as they were seen last."""
+
+    services: SeenServices = field(default_factory=SeenServices)
+    """Those of channels."""
 
     async def write_status(
         self,

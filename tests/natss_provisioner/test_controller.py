@@ -143,9 +143,7 @@ OWNER = {"kind": "Channel", "name": "a"}
         ({"labels": {"channel": "a"}}, ["shop/a"]),
         ({"labels": {"channel": "b"}, "ownerReferences": [OWNER]}, ["shop/a", "shop/b"]),
         ({"labels": {"channel": "unknown"}}, []),
-        ({"ownerReferences": [{"kind": "ClusterChannelProvisioner", "name": "natss"}]}, ["natss"]),
-        ({"labels": {"role": "dispatcher"}}, ["natss"]),
-        ({}, ["natss"]),
+        ({}, []),
     ],
 )
 async def test_who_sees_to_a_service(start: Any, metadata: Document, expected: list[str]) -> None:
@@ -153,7 +151,8 @@ async def test_who_sees_to_a_service(start: Any, metadata: Document, expected: l
     for name in "ab":
         running.controller.on_channel(document(name), deleted=False)
     await running.called()
-    running.controller.on_service({"metadata": {"namespace": "shop", "name": "s", **metadata}})
+    service = {"metadata": {"namespace": "shop", "name": "s", **metadata}}
+    running.controller.on_service(service, deleted=False)
     assert await running.called() == expected
 
 
@@ -165,7 +164,7 @@ async def test_channels_that_are_gone_or_no_longer_ours_are_forgotten(start: Any
     running.controller.on_channel(document("b", "other"), deleted=False)
     await running.called()
     for name in "ab":
-        running.controller.on_service(service_of(name))
+        running.controller.on_service(service_of(name), deleted=True)
     assert await running.called() == []
 
 
@@ -177,7 +176,7 @@ async def test_everything_is_looked_at_again_after_a_while_even_if_the_api_was_a
     running.client.lists = [Unreachable("away"), [document("a"), document("b", "other")]]
     await running.client.listed.wait()
     assert {"natss", "shop/a"} <= set(await running.called())
-    running.controller.on_service(service_of("gone"))
+    running.controller.on_service(service_of("gone"), deleted=True)
     assert "shop/gone" not in await running.called()
 
 
@@ -271,8 +270,10 @@ async def test_what_is_missing_in_a_list_has_gone(start: Any) -> None:
     assert await running.called() == ["subscribers shop/a", "subscription shop/t"]
     controller.on_all_provisioners([the_provisioner("True", "other")])
     assert await running.called() == ["natss", "shop/b"]
-    controller.on_all_services()  # any of which may be missing
-    assert await running.called() == ["natss", "shop/b"]
+    controller.on_all_services([])
+    assert await running.called() == ["shop/b"]
+    controller.on_dispatcher_service()
+    assert await running.called() == ["natss"]
 
 
 async def test_an_object_that_no_schema_has_checked_harms_only_itself(start: Any) -> None:

@@ -20,12 +20,16 @@ class Seen:
 
     def __init__(self, label: str) -> None:
         self.names: set[str] = set()
-        self.lists = 0
-        self.watch = Watch(CONFIG_MAPS, self._take_all, self._take, {"of": label})
+        self.lists = self.failures = 0
+        labels = {"of": label}
+        self.watch = Watch(CONFIG_MAPS, self._take_all, self._take, labels, self._note_failure)
 
     def _take_all(self, documents: Sequence[Document]) -> None:
         self.lists += 1
         self.names = {each["metadata"]["name"] for each in documents}
+
+    def _note_failure(self) -> None:
+        self.failures += 1
 
     def _take(self, document: Document, deleted: bool) -> None:
         change = self.names.discard if deleted else self.names.add
@@ -62,17 +66,20 @@ async def test_it_goes_on_after_a_failure_which_it_tells(
     await asyncio.to_thread(create, "one")
     seen = Seen(namespace)
     watches = Watches(client, [seen.watch])
-    assert watches.failures == ["configmaps: not listed yet"]
+    assert watches.failures == [f"configmaps of={namespace}: not listed yet"]
     running = asyncio.create_task(watches.run())
     try:
         await asyncio.to_thread(until, lambda: seen.names == {"one"}, 20.0)
         assert watches.failures == []
+        assert watches.are_told.is_set()
         await asyncio.to_thread(create, "two")
         await asyncio.to_thread(until, lambda: seen.names == {"one", "two"}, 20.0)
         assert seen.lists == 1
+        assert seen.failures == 0
         proxy.refuse()
         await asyncio.to_thread(until, lambda: watches.failures, 20.0)
         assert "no answer" in watches.failures[0]
+        assert seen.failures
         await asyncio.to_thread(kubernetes.delete, f"{path}/one")
         proxy.release()
         await asyncio.to_thread(until, lambda: seen.names == {"two"}, 20.0)
@@ -92,6 +99,7 @@ async def test_what_is_not_there_keeps_nothing_else_from_being_followed(
     try:
         await asyncio.to_thread(until, lambda: seen.lists, 20.0)
         await asyncio.to_thread(until, lambda: "404" in watches.failures[0], 20.0)
+        await asyncio.to_thread(until, watches.are_told.is_set, 20.0)
         await asyncio.sleep(0.5)  # for some more attempts
         assert len(watches.failures) == 1
         assert len([each for each in caplog.records if "parrots" in each.message]) == 1

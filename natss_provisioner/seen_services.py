@@ -1,0 +1,70 @@
+"""The Services of channels as they were seen last, so that nobody has to list them for a channel.
+
+To list those of one label the API server reads all of the namespace: with 1,000 channels in it that
+would be a million Services after every start. What was seen may be late; a write on that ground is
+refused by the API, and tried again.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from contract.names import (
+    OLD_CHANNEL_LABEL,
+    OLD_PROVISIONER_LABEL,
+    PROVISIONER,
+    channel_label_value,
+)
+from contract.resources import ResourceName
+
+Document = dict[str, Any]
+_Place = tuple[str, str]
+"""Namespace, and value of the label."""
+
+LABELS = {OLD_PROVISIONER_LABEL: PROVISIONER}
+"""Which Services are to be watched; those that Go made have them too."""
+
+
+class SeenServices:
+    """Services by the channel in their label."""
+
+    def __init__(self) -> None:
+        self._are_all = False
+        self._by_place: dict[_Place, dict[str, Document]] = {}
+        self._place_of: dict[ResourceName, _Place] = {}
+
+    def put_all(self, services: Sequence[Document]) -> None:
+        """Note that there are these Services, and no others."""
+        self.forget()
+        for service in services:
+            self.put(service)
+        self._are_all = True
+
+    def put(self, service: Document) -> None:
+        """Note a Service that was created or changed."""
+        self.drop(service)
+        metadata = service["metadata"]
+        place = metadata["namespace"], (metadata.get("labels") or {}).get(OLD_CHANNEL_LABEL, "")
+        self._by_place.setdefault(place, {})[metadata["name"]] = service
+        self._place_of[ResourceName(metadata["namespace"], metadata["name"])] = place
+
+    def drop(self, service: Document) -> None:
+        """Note that a Service has gone, or has lost its label."""
+        metadata = service["metadata"]
+        place = self._place_of.pop(ResourceName(metadata["namespace"], metadata["name"]), None)
+        if place is not None:
+            del self._by_place[place][metadata["name"]]
+            if not self._by_place[place]:
+                del self._by_place[place]
+
+    def forget(self) -> None:
+        """Note that nobody watches."""
+        self._are_all = False
+        self._by_place.clear()
+        self._place_of.clear()
+
+    def of(self, channel: ResourceName) -> list[Document] | None:
+        """Those with the labels of a channel; None if it is not known which there are."""
+        if not self._are_all:
+            return None
+        place = channel.namespace, channel_label_value(channel.name)
+        return list(self._by_place.get(place, {}).values())
