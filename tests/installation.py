@@ -21,6 +21,7 @@ class Installation:
         server: Where events are stored.
         folder: For logs, credentials and state.
         dispatcher_flags: More of them, as for the command.
+        provisioner_flags: The same.
     """
 
     def __init__(
@@ -29,11 +30,13 @@ class Installation:
         server: NatsStreamingServer,
         folder: Path,
         dispatcher_flags: Sequence[str] = (),
+        provisioner_flags: Sequence[str] = (),
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.kubernetes = kubernetes
         self.server = server
-        self.provisioner = ProvisionerProcess(kubernetes, folder / "provisioner.log")
+        log = folder / "provisioner.log"
+        self.provisioner = ProvisionerProcess(kubernetes, log, provisioner_flags)
         self.dispatcher = ClusterDispatcher(kubernetes, server, folder, dispatcher_flags)
 
     async def __aenter__(self) -> Self:

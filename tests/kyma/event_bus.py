@@ -105,6 +105,8 @@ class EventBus:
         self.provisioner = provisioner
         self.patience = 30.0
         """Seconds until a channel must be ready. Kyma waits for 10; machines may be slow."""
+        self.durables_have_uids = True
+        """Before v0.6 of Knative they had the name of the Subscription."""
         self._kubernetes = installation.kubernetes
         self._channels = _PATH.format(namespace, "channels")
         self._subscriptions = _PATH.format(namespace, "subscriptions")
@@ -155,7 +157,8 @@ class EventBus:
         path = f"{self._subscriptions}/{subscription.knative_name}"
         document = await self._ready(path)
         name = f"{self.namespace}/{subscription.knative_name}"
-        await self.installation.delivers_to(name, document["metadata"]["uid"])
+        uid = document["metadata"]["uid"] if self.durables_have_uids else None
+        await self.installation.delivers_to(name, uid)
         return document
 
     async def ensure_channel(self, events: EventType) -> Document:
