@@ -69,7 +69,9 @@ class Connection:
         self._link: Link | None = None
         self._max_payload = 0
         self._publisher = Publisher(session, options, self._lose, self._suspect_restart)
-        self._subscriptions = Subscriptions(session, options, self._lose, self._tell_restored)
+        self._subscriptions = Subscriptions(
+            session, options, self._lose, self._tell_restored, self._ask_now
+        )
         self._keeper = LinkKeeper(options, session.conn_id, self)
         self._liveness = Liveness(options.ping_interval, self._ping, self._take_verdict, self._lose)
         self._unanswered = 0
@@ -260,9 +262,12 @@ class Connection:
         if link is None:
             raise NotConnected("no link to ping over")
         link.check()
-        self._subscriptions.doubt_acks()
+        self._subscriptions.ping_begins()
         await requests.ping(link, self.session, self.options.request_timeout)
-        self._subscriptions.confirm_acks()
+        self._subscriptions.ping_answered()
+
+    def _ask_now(self) -> None:
+        self._liveness.ask_now()
 
     def _take_verdict(self, verdict: Verdict) -> None:
         if verdict is Verdict.UNANSWERED:

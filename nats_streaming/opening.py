@@ -192,7 +192,7 @@ class Opener:
             if link is not self._link:
                 raise self._make_error()
         except BaseException as error:
-            del self._by_token[token]
+            self._by_token.pop(token, None)  # the connection may have dropped it meanwhile
             subscription.set_stale()
             if not isinstance(error, (RequestRefused, NoResponders, SessionLost)):
                 self._lost_answers.remember(key_of(subscription.subject, options), inbox)

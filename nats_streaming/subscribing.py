@@ -39,6 +39,7 @@ class Subscriptions:
         on_lost: is told when the server says that it does not know the session.
         on_restored: is told of a durable that is not open, with the error, and with None when it
             could be opened again.
+        on_doubt: is told when it should be asked whether the session lives.
     """
 
     def __init__(
@@ -47,13 +48,17 @@ class Subscriptions:
         options: ConnectionOptions,
         on_lost: Callable[[SessionLost], None],
         on_restored: Callable[[Subscription, NatsStreamingError | None], None],
+        on_doubt: Callable[[], None],
     ) -> None:
         self._opener = Opener(session, options, on_lost)
         self._concurrency = options.restore_concurrency
         self._on_restored = on_restored
+        self._on_doubt = on_doubt
         self._probe_inbox = session.inboxes.probes.encode()
         self._all: dict[Subscription, None] = {}
         self._retries: dict[Subscription, asyncio.Task[None]] = {}
+        self._dead: dict[Subscription, None] = {}
+        self._dead_before_ping: dict[Subscription, None] = {}
         self.receive = self._opener.receive
 
     def attach(self, link: Link) -> None:
@@ -64,6 +69,8 @@ class Subscriptions:
         """There is no link: requests fail with such an error, acks are held."""
         self._opener.detach(make_error)
         self._cancel_retries()
+        self._dead.clear()
+        self._dead_before_ping.clear()
         for subscription in self._all:
             subscription.set_stale()
 
@@ -81,15 +88,21 @@ class Subscriptions:
         await asyncio.gather(*(subscription.finish(timeout, caller) for subscription in self._all))
         await asyncio.gather(*self._retries.values(), return_exceptions=True)
 
-    def doubt_acks(self) -> None:
+    def ping_begins(self) -> None:
         """A ping is about to be sent."""
         for subscription in self._all:
             subscription.doubt_acks()
+        self._dead_before_ping |= self._dead
+        self._dead.clear()
 
-    def confirm_acks(self) -> None:
-        """It was answered: what was sent before has arrived."""
+    def ping_answered(self) -> None:
+        """The session lives: what was acked before has arrived, what is dead is opened again."""
         for subscription in self._all:
             subscription.confirm_acks()
+        for subscription in self._dead_before_ping:
+            if subscription.is_open:
+                self._revive(subscription)
+        self._dead_before_ping.clear()
 
     def mute(self) -> None:
         """Drops what arrives from now on; acks are still sent."""
@@ -187,7 +200,12 @@ class Subscriptions:
     def receive_probe(
         self, subject: bytes, _reply: bytes, _data: bytes, headers: bytes | None
     ) -> None:
-        """Takes what NATS answers to ``probe``: somebody's acks go nowhere."""
+        """Takes what NATS answers to ``probe``: somebody's acks go nowhere.
+
+        Either the server has forgotten a durable, or another client has the session's id by now.
+        Then it must not be opened again: the server would take it away from its new owner, who has
+        no way to get it back in that session. So the session is asked after first.
+        """
         subscription = self._opener.find(subject[len(self._probe_inbox) + 1 :])
         if (
             subscription is not None
@@ -195,11 +213,15 @@ class Subscriptions:
             and headers is not None
             and headers.startswith(NO_RESPONDERS)
         ):
-            error = UnknownSubscription("nobody takes its acks")
-            if subscription.options.durable is None:
-                self._on_restored(subscription, error)
-            else:
-                self._retry_later(subscription, error, first_wait=0.0)
+            self._dead[subscription] = None
+            self._on_doubt()
+
+    def _revive(self, subscription: Subscription) -> None:
+        error = UnknownSubscription("nobody takes its acks")
+        if subscription.options.durable is None:
+            self._on_restored(subscription, error)
+        else:
+            self._retry_later(subscription, error, first_wait=0.0)
 
     async def _restore_one(self, subscription: Subscription) -> None:
         try:

@@ -85,6 +85,19 @@ async def test_lost_subscribe_answer_and_a_cut(
         await received.until(1)
 
 
+async def test_a_session_that_is_lost_while_subscribing_says_so(
+    memory_server: NatsStreamingServer, connect: Connect, unique_name: str
+) -> None:
+    async with Proxy(memory_server.port) as proxy:
+        connection, _ = await connect(proxy.url, ping_interval=60, client_id=unique_name)
+        proxy.hold()
+        subscribing = asyncio.create_task(connection.subscribe(unique_name, Received(), DURABLE))
+        await connect(memory_server.url, client_id=unique_name)
+        await connection.abandon()
+        with pytest.raises(ns.NatsStreamingError):
+            await subscribing
+
+
 async def test_late_server_that_still_has_the_durable(
     memory_server: NatsStreamingServer, connect: Connect
 ) -> None:

@@ -214,6 +214,24 @@ async def test_durable_that_died_on_the_server_is_noticed(
     assert ConnectionState.DISCONNECTED not in watched.states
 
 
+async def test_who_was_replaced_takes_nothing_from_the_new_owner(
+    memory_server: NatsStreamingServer, connect: Connect, unique_name: str
+) -> None:
+    """Its durables look dead, and the server would open them for it under the common client id.
+
+    The new owner was refused as a duplicate then, for as long as its session lived.
+    """
+    async with Proxy(memory_server.port) as proxy:
+        quiet = {"ping_interval": 60, "probe_interval": 0.2, "client_id": unique_name}
+        replaced, watched = await connect(proxy.url, **quiet)
+        await replaced.subscribe(unique_name, Received(), DURABLE)
+        proxy.hold()
+        owner, _ = await connect(memory_server.url, client_id=unique_name)
+        proxy.release()
+        await watched.until_true(replaced.lost.done)
+        await owner.subscribe(unique_name, Received(), DURABLE)
+
+
 async def test_probing_harms_nothing(
     memory_server: NatsStreamingServer, connect: Connect, unique_name: str
 ) -> None:
