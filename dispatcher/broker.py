@@ -8,6 +8,7 @@ replica has it.
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Protocol
 
 import nats_streaming
 from dispatcher.beginning import Beginning
@@ -82,7 +83,13 @@ def not_stored(error: BaseException) -> NotStored:
             return NotStored("error", f"{type(error).__name__}", retriable=True)
 
 
-def _nothing_to_do() -> None:
+class OnSession(Protocol):
+    """Who wants to know whether this process has the client id of the durables."""
+
+    def __call__(self, *, is_open: bool) -> None: ...
+
+
+def _nothing_to_do(*, is_open: bool) -> None:
     """For who does not care."""
 
 
@@ -93,7 +100,7 @@ class Broker:
         options: Of the delivering session; the publishing one has its own client id.
         metrics: Gets the states of the connections.
         publisher_id: Told apart from every other replica's and former process's.
-        on_session: Called whenever the client id of the durables was got.
+        on_session: Called with ``is_open`` whenever the client id of the durables was got or lost.
     """
 
     def __init__(
@@ -101,7 +108,7 @@ class Broker:
         options: ConnectionOptions,
         publisher_id: str,
         metrics: Metrics,
-        on_session: Callable[[], None] = _nothing_to_do,
+        on_session: OnSession = _nothing_to_do,
     ) -> None:
         publishing = replace(options, client_id=f"{options.client_id}-{publisher_id}")
         self.publishing = Link("publish", publishing, _nothing_to_restore, metrics)
@@ -214,9 +221,10 @@ class Broker:
         connection.lost.add_done_callback(lambda _: self._session_lost(connection.last_answer))
         for durable in self._durables.values():
             durable.connect(connection)
-        self._on_session()
+        self._on_session(is_open=True)
 
     def _session_lost(self, alive_at: float) -> None:
+        self._on_session(is_open=False)
         for durable in self._durables.values():
             durable.disconnect(alive_at)
 

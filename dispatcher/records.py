@@ -60,6 +60,8 @@ class Records:
         self.grace = grace
         self.sessions = 0
         """How often this process has got the client id that the durables belong to."""
+        self.has_session = False
+        """Whether it has it now: then it decides what is opened and unsubscribed."""
         self._folder = folder
         self._all: dict[ResourceName, dict[str, Record]] = {}
         for record in _read(folder):
@@ -148,10 +150,14 @@ class Records:
                 self._given_up.setdefault(channel, set()).add(durable)
 
     def adopt(self, record: Record) -> bool:
-        """Take a durable that another process could not unsubscribe; whether it was not known."""
+        """Take a durable of a former channel, to be removed; whether it was not known.
+
+        Nobody inherits its backlog, whatever has the name of its Subscription now.
+        """
         is_new = self.get(record.channel, record.durable) is None
         if is_new:
-            self._take(replace(record, due=time.time()))
+            nobody = ResourceName(record.ref.namespace, record.durable)
+            self._take(replace(record, ref=nobody, due=time.time()))
         return is_new
 
     def gone(self, channel: ResourceName, *, in_order: bool) -> None:
@@ -190,9 +196,10 @@ class Records:
         while (record := self.get(channel, durable)) is not None and record.due is not None:
             await self._change()
 
-    def note_session(self) -> None:
-        """This process decides what is opened and unsubscribed from now on."""
-        self.sessions += 1
+    def note_session(self, *, is_open: bool) -> None:
+        """This process has got the client id, or has lost it."""
+        self.has_session = is_open
+        self.sessions += is_open
         self._changed.set()
 
     async def another_session(self, known: int) -> None:

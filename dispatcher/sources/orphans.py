@@ -54,6 +54,7 @@ class Orphans:
         self._defaults = defaults
         self._patience = patience
         self._last_error: str | None = None
+        self._followed: set[str] = set()
         self._tasks = BackgroundTasks()
 
     async def released(self, channel: ResourceName) -> None:
@@ -66,9 +67,12 @@ class Orphans:
             async with asyncio.timeout(self._patience):
                 await self._records.emptied(channel)
         except TimeoutError:
-            records = self._records.of(channel)
-            await self._write({_key(record): _value(record) for record in records})
+            records = {_key(record): record for record in self._records.of(channel)}
+            if records:
+                await self._write({key: _value(record) for key, record in records.items()})
             log.info("durables are unsubscribed later", channel=str(channel), durables=len(records))
+            for key, record in records.items():
+                self._follow(key, record)
 
     async def run(self, adopted: Callable[[], None]) -> None:
         """Take care of what is kept whenever this process has got the client id, until cancelled.
@@ -95,13 +99,25 @@ class Orphans:
             name = record.channel, record.durable
             if name not in wanted and self._records.adopt(record):
                 log.info("durable of a channel that is gone", durable=record.durable)
-            self._tasks.start(self._drop(key, record), f"orphan {record.durable}")
+            self._follow(key, record)
         adopted()
 
+    def _follow(self, key: str, record: Record) -> None:
+        if key not in self._followed:
+            self._followed.add(key)
+            self._tasks.start(self._drop(key, record), f"orphan {record.durable}")
+
     async def _drop(self, key: str, record: Record) -> None:
-        """Take a durable out of the ConfigMap when it is unsubscribed, or wanted again."""
-        await self._records.settled(record.channel, record.durable)
-        await self._insist(lambda: self._write({key: None}))
+        """Take a durable out of the ConfigMap when this process is done with it.
+
+        Without a session it has only left it to the next one that has.
+        """
+        try:
+            await self._records.settled(record.channel, record.durable)
+            if self._records.has_session:
+                await self._insist(lambda: self._write({key: None}))
+        finally:
+            self._followed.discard(key)
 
     async def _wanted(self, namespaces: Iterable[str]) -> set[tuple[ResourceName, str]]:
         """The durables that Channels have now, as the API says and not as it was watched."""

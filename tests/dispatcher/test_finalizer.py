@@ -63,6 +63,13 @@ def has(
     return are_these
 
 
+def kept_durables(channels: ChannelsOf) -> list[str]:
+    """Of Channels of the test's namespace that are gone."""
+    path = f"/api/v1/namespaces/{NAMESPACE}/configmaps/{CONFIG_MAP}"
+    data = channels.kubernetes.get(path).get("data") or {}
+    return [text for text in data.values() if channels.namespace in text]
+
+
 async def test_a_channel_that_is_served_has_it(
     dispatcher: ClusterDispatcher, channels: ChannelsOf, sink: Subscriber
 ) -> None:
@@ -133,11 +140,13 @@ async def test_a_channel_deleted_while_nobody_looked(
     assert await durables(file_server, channels.subject("orders")) == {}
 
 
+@pytest.mark.parametrize("another_pod", [True, False])
 async def test_nats_streaming_being_away_holds_no_channel(
     dispatcher: ClusterDispatcher,
     channels: ChannelsOf,
     sink: Subscriber,
     file_server: NatsStreamingServer,
+    another_pod: bool,
 ) -> None:
     """Its durable is kept on record, also for another pod, and goes later."""
     await dispatcher.start()
@@ -147,16 +156,17 @@ async def test_nats_streaming_being_away_holds_no_channel(
     await file_server.kill()
     await channels.delete("orders")
     await eventually(lambda: channels.is_gone("orders"))
-    await dispatcher.kill()
-    dispatcher.forget_state()
-    await dispatcher.start(until="/healthz")
+    assert await asyncio.to_thread(kept_durables, channels)
+    if another_pod:
+        await dispatcher.kill()
+        dispatcher.forget_state()
+        await dispatcher.start(until="/healthz")
     await file_server.restart()
     await dispatcher.wait_for_log("durable unsubscribed")
     assert await durables(file_server, channels.subject("orders")) == {}
 
     async def nothing_is_kept() -> bool:
-        path = f"/api/v1/namespaces/{NAMESPACE}/configmaps/{CONFIG_MAP}"
-        return not (await asyncio.to_thread(channels.kubernetes.get, path)).get("data")
+        return not await asyncio.to_thread(kept_durables, channels)
 
     await eventually(nothing_is_kept)
 

@@ -151,6 +151,33 @@ async def test_a_subscription_made_again_while_a_pod_was_lost_has_its_backlog(
     await recorded_open(channels, "new")
 
 
+async def test_a_channel_made_again_inherits_nothing_from_the_one_that_went(
+    dispatcher: ClusterDispatcher,
+    channels: ChannelsOf,
+    sink: Subscriber,
+    file_server: NatsStreamingServer,
+) -> None:
+    """Although what is left of that one is a durable of a Subscription of the same name."""
+    sink.answer = status(503)
+    await dispatcher.start()
+    await channels.apply("orders", channels.entry("mail", sink.url, "old"))
+    await taken(dispatcher, channels, "e1")
+    await recorded_open(channels, "old")
+    await file_server.kill()
+    await channels.delete("orders")
+    await eventually(lambda: channels.is_gone("orders"))
+    await lose_pod(dispatcher)
+    await asyncio.sleep(MARGIN)
+    sink.answer = status(200)
+    await channels.apply("orders", channels.entry("mail", sink.url, "new"))
+    await file_server.start()
+    await dispatcher.start()
+    await durables_are(file_server, channels.subject("orders"), "new")
+    await taken(dispatcher, channels, "e2")
+    await sink.wait_for_events(1)
+    assert set(sink.counts) == {"e2"}
+
+
 async def test_what_was_taken_before_a_durable_was_ever_open_is_delivered(
     dispatcher: ClusterDispatcher,
     channels: ChannelsOf,
