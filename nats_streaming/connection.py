@@ -279,6 +279,8 @@ class Connection:
                 self._set_state(ConnectionState.RESTORING, "the server answers again")
                 self._cancel(self._restoring)
                 self._restoring = self._spawn(self._restore(self._link), "restore")
+            else:
+                self._subscriptions.revive()
             self._unanswered = 0
 
     async def _probe_subscriptions(self) -> None:

@@ -187,10 +187,11 @@ class SubscriptionLimitReached(SubscribeRefused):
 
 
 class DuplicateDurable(SubscribeRefused):
-    """The durable is active in this session already.
+    """The durable is active under this client id already.
 
-    If the program has no such subscription, an earlier answer was lost and the server is older
-    than 0.21: then only a new session helps.
+    If the connection has no such subscription, a former owner of the client id has it; or an
+    earlier answer was lost, and the server is older than 0.21. Only a new session helps then: after
+    the third refusal in a row the connection is lost.
     """
 
 

@@ -5,12 +5,14 @@ dead on the server is found out here: a durable can be, while pings and publishe
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from nats_streaming import names
 from nats_streaming.errors import (
+    DuplicateDurable,
     InvalidOptions,
     NatsStreamingError,
     NotConnected,
@@ -20,6 +22,7 @@ from nats_streaming.errors import (
 )
 from nats_streaming.handling import Handler
 from nats_streaming.link import NO_RESPONDERS, Link
+from nats_streaming.lost_answers import Key, key_of
 from nats_streaming.opening import Opener
 from nats_streaming.options import ConnectionOptions, SubscriptionOptions
 from nats_streaming.session import Session
@@ -28,6 +31,10 @@ from nats_streaming.subscription import Subscription, SubscriptionState
 RETRY_FIRST = 0.5
 RETRY_LAST = 30.0
 """How long, in seconds, a durable waits that could not be restored, doubling from first to last."""
+
+DUPLICATES_BEFORE_LOSS = 3
+"""So many refusals in a row, and a durable that is not open here is not about to be closed by the
+server either: a former owner of the client id has it."""
 
 
 class Subscriptions:
@@ -52,11 +59,13 @@ class Subscriptions:
     ) -> None:
         self._opener = Opener(session, options, on_lost)
         self._concurrency = options.restore_concurrency
+        self._on_lost = on_lost
         self._on_restored = on_restored
         self._on_doubt = on_doubt
         self._probe_inbox = session.inboxes.probes.encode()
         self._all: dict[Subscription, None] = {}
         self._retries: dict[Subscription, asyncio.Task[None]] = {}
+        self._duplicates: Counter[Key] = Counter()
         self._dead: dict[Subscription, None] = {}
         self._dead_before_ping: dict[Subscription, None] = {}
         self.receive = self._opener.receive
@@ -96,9 +105,12 @@ class Subscriptions:
         self._dead.clear()
 
     def ping_answered(self) -> None:
-        """The session lives: what was acked before has arrived, what is dead is opened again."""
+        """It was answered: what was acked before has arrived."""
         for subscription in self._all:
             subscription.confirm_acks()
+
+    def revive(self) -> None:
+        """The session lives: open again what was found to be dead before the last ping."""
         for subscription in self._dead_before_ping:
             if subscription.is_open:
                 self._revive(subscription)
@@ -120,10 +132,12 @@ class Subscriptions:
         try:
             async with subscription.changing:
                 await self._opener.open(subscription, options)
-        except BaseException:
+        except BaseException as error:
             subscription.set_closed()
             self._all.pop(subscription, None)
+            self._look_for_former_owner(subscription, error)
             raise
+        self._duplicates.pop(key_of(subject, options), None)
         return subscription
 
     async def end(self, subscription: Subscription, *, forget: bool) -> None:
@@ -166,6 +180,7 @@ class Subscriptions:
         Returns when each was tried; what the server refused is tried again and again.
         """
         self._cancel_retries()
+        self._dead_before_ping.clear()
         durables = []
         for subscription in self._all:
             if subscription.options.durable is None:
@@ -253,9 +268,28 @@ class Subscriptions:
                 return
             except NatsStreamingError as error:
                 self._on_restored(subscription, error)
+                self._look_for_former_owner(subscription, error)
             else:
+                self._duplicates.pop(key_of(subscription.subject, subscription.options), None)
                 self._on_restored(subscription, None)
                 return
+
+    def _look_for_former_owner(self, subscription: Subscription, error: BaseException) -> None:
+        """Give up a session that cannot have a durable, for a replaced one has opened it.
+
+        Requests to subscribe carry only the client id, so the server obeys who was replaced and
+        does not know it yet. It closes what it has under the id when a new session is opened.
+        """
+        key = key_of(subscription.subject, subscription.options)
+        if not isinstance(error, DuplicateDurable) or any(
+            key_of(each.subject, each.options) == key
+            for each in self._all
+            if each is not subscription
+        ):
+            return
+        self._duplicates[key] += 1
+        if self._duplicates[key] >= DUPLICATES_BEFORE_LOSS:
+            self._on_lost(SessionLost(f"a former owner of the client id has {subscription}"))
 
     def _cancel_retries(self) -> None:
         for task in self._retries.values():

@@ -9,6 +9,7 @@ import pytest
 import nats_streaming as ns
 from nats_streaming import ConnectionState, StartAt, SubscriptionOptions
 from tests.conftest import StartServer
+from tests.former_owner import open_for_nobody
 from tests.nats_streaming.fake_streaming import FakeStreaming
 from tests.nats_streaming.watching import Connect, Received, eventually
 from tests.proxy import Proxy
@@ -200,10 +201,10 @@ async def test_durable_that_died_on_the_server_is_noticed(
     await streaming.kill()
     await streaming.start()
     await watched.until_true(
-        lambda: any(isinstance(event, ns.NotRestored) for event in watched.events)
-    )
-    await watched.until_true(
-        lambda: any(isinstance(event, ns.Restored) for event in watched.events)
+        lambda: (
+            any(isinstance(event, ns.Restored) for event in watched.events)
+            or watched.states[-2:] == [ConnectionState.RESTORING, ConnectionState.OPEN]
+        )
     )
     await connection.publish("a", b"2")
 
@@ -230,6 +231,32 @@ async def test_who_was_replaced_takes_nothing_from_the_new_owner(
         proxy.release()
         await watched.until_true(replaced.lost.done)
         await owner.subscribe(unique_name, Received(), DURABLE)
+
+
+async def test_a_durable_that_a_former_owner_has_costs_the_session(
+    memory_server: NatsStreamingServer, connect: Connect, unique_name: str
+) -> None:
+    """No other request closes it: the server refuses a duplicate as long as the session lives."""
+    connection, _ = await connect(memory_server.url, client_id=unique_name)
+    await open_for_nobody(memory_server, unique_name, unique_name, "d")
+    for _ in range(3):
+        assert not connection.lost.done()
+        with pytest.raises(ns.DuplicateDurable):
+            await connection.subscribe(unique_name, Received(), DURABLE)
+    assert "former owner" in (await connection.lost).reason
+    connection, _ = await connect(memory_server.url, client_id=unique_name)
+    await connection.subscribe(unique_name, Received(), DURABLE)
+
+
+async def test_a_durable_that_is_open_here_costs_nothing(
+    memory_server: NatsStreamingServer, connect: Connect, unique_name: str
+) -> None:
+    connection, _ = await connect(memory_server.url)
+    await connection.subscribe(unique_name, Received(), DURABLE)
+    for _ in range(5):
+        with pytest.raises(ns.DuplicateDurable):
+            await connection.subscribe(unique_name, Received(), DURABLE)
+    assert not connection.lost.done()
 
 
 async def test_probing_harms_nothing(
