@@ -4,16 +4,20 @@ What was stored since a subscriber is wanted is owed to it, however long its dur
 opened, and whichever process opens it in the end.
 """
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from contract.resources import Start, StartKind
-from nats_streaming import StartAt
+from nats_streaming import Connection, Message, StartAt, SubscriptionOptions
 
 _MARGIN = 2.5
 """Seconds that a start by time looks further back: longer than a request may be on its way, since
 an event that is stored meanwhile must not be missed. A few older ones do no harm."""
+
+_COMES_WITHIN = 1.0
+"""Seconds until the first event of a subscription has come, if there is one."""
 
 
 def _nobody_cares() -> None:
@@ -48,6 +52,28 @@ class Beginning:
         """
         return replace(self, start=None) if self.was_open else self
 
+    async def start_on(
+        self, connection: Connection, subject: str, alive_at: float | None
+    ) -> StartAt:
+        """``start_at``; but the server is asked for what was the last event when it was wanted.
+
+        "The last" for the server is that of now: what came between would be missed.
+
+        Raises:
+            NatsStreamingError: it could not be asked.
+        """
+        kind = None if self.start is None else self.start.kind
+        if kind is not StartKind.LAST or self.was_open or alive_at is not None:
+            return self.start_at(alive_at)
+        since = _since(self.wanted_since)
+        newest = await _first_of(connection, subject, StartAt.last_received())
+        if newest is None:
+            return since
+        if newest.timestamp < 1e9 * (since.epoch or 0.0):
+            return StartAt.sequence(newest.sequence)
+        first = await _first_of(connection, subject, since)
+        return since if first is None else StartAt.sequence(max(1, first.sequence - 1))
+
     def start_at(self, alive_at: float | None) -> StartAt:
         """Where to start if the server does not know the durable, as of now.
 
@@ -61,12 +87,10 @@ class Beginning:
         if self.start is None:
             return StartAt.new_only()
         match self.start.kind:
-            case StartKind.NEW:
+            case StartKind.NEW | StartKind.LAST:
                 return _since(self.wanted_since)
             case StartKind.FIRST:
                 return StartAt.first()
-            case StartKind.LAST:
-                return StartAt.last_received()
             case StartKind.SEQUENCE:
                 return StartAt.sequence(int(self.start.value))
             case StartKind.TIME:
@@ -79,3 +103,22 @@ def _since(monotonic: float) -> StartAt:
     """From a moment on; how long ago that is, is computed when the request is sent."""
     ago = time.monotonic() - monotonic
     return StartAt.time(max(0.0, time.time() - ago - _MARGIN))
+
+
+async def _first_of(connection: Connection, subject: str, start: StartAt) -> Message | None:
+    """The event that a subscription would begin with; None if there is none, as far as is known."""
+    found: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+
+    def take(message: Message) -> None:
+        if not found.done():
+            found.set_result(message)
+
+    options = SubscriptionOptions(start=start, max_inflight=1, manual_ack=True)
+    subscription = await connection.subscribe(subject, take, options)
+    try:
+        async with asyncio.timeout(_COMES_WITHIN):
+            return await found
+    except TimeoutError:
+        return None
+    finally:
+        await subscription.unsubscribe()

@@ -18,7 +18,7 @@ from contract.resources import DeliveryPolicy
 from dispatcher.beginning import Beginning
 from dispatcher.subscription import Acknowledger, StoredMessage, concurrency
 from dispatcher.tasks import BackgroundTasks
-from nats_streaming import Connection, NatsStreamingError, SubscriptionOptions
+from nats_streaming import Connection, NatsStreamingError, StartAt, SubscriptionOptions
 
 log = structlog.get_logger(__name__)
 
@@ -261,8 +261,10 @@ class Durable:
         subscription = self._subscription
         reopenings = self._reopenings
         if subscription is None:
+            subject = self.name.subject
+            start = await self._beginning.start_on(connection, subject, self._alive_at)
             opened = await connection.subscribe(
-                self.name.subject, self._receive_message, self._subscription_options()
+                subject, self._receive_message, self._subscription_options(start)
             )
             if connection is self._connection:
                 self._subscription = self._acknowledger = opened
@@ -295,10 +297,10 @@ class Durable:
             self._beginning.on_open()
         self._set_state(DurableState.OPEN)
 
-    def _subscription_options(self) -> SubscriptionOptions:
+    def _subscription_options(self, start: StartAt) -> SubscriptionOptions:
         return SubscriptionOptions(
             durable=self.name.durable,
-            start=self._beginning.start_at(self._alive_at),
+            start=start,
             max_inflight=self._options.max_inflight,
             ack_wait=self._options.ack_wait,
             manual_ack=True,
