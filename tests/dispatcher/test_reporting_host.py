@@ -205,6 +205,7 @@ async def test_without_the_role_events_are_delivered_and_it_is_told_later(
     finally:
         await asyncio.to_thread(kubernetes.patch, ROLE, {"rules": role["rules"]})
     await wait_reported(channels, "orders", host)
+    await dispatcher.wait_for_log("the status of channels is written again")
     told = [each["event"] for each in dispatcher.entries()]
     assert len([each for each in told if "status of channels" in each]) == 2, told
     assert len([each for each in told if "could not be written" in each]) == 1, told

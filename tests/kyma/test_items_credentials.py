@@ -65,9 +65,12 @@ async def test_item_15_credentials_in_the_url_are_tried_until_they_are_right(
     try:
         await installation.start(until="/healthz")
         dispatcher = installation.dispatcher
-        code, text = await dispatcher.admin("/readyz")
-        assert code == 503
-        assert "uthori" in text, "that it is for the credentials"
+
+        async def is_unready_for_the_credentials() -> bool:
+            code, text = await dispatcher.admin("/readyz")
+            return code == 503 and "uthori" in text
+
+        await eventually(is_unready_for_the_credentials)
         await streaming.stop()
         streaming.nats = authorization(PASSWORD)
         await streaming.start()

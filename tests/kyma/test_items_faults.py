@@ -244,10 +244,12 @@ async def test_item_17_an_orphaned_service_is_adopted_and_never_doubled(
     assert await bus.publish(order_created, "e1") is Outcome.PUBLISHED
 
 
+@pytest.mark.timeout(120)
 async def test_item_17_a_refusal_of_the_api_is_tried_again(
     bus: EventBus, kubernetes: KubernetesServer, order_created: EventType
 ) -> None:
-    """A quota that is used up refuses the Service, until somebody removes it."""
+    """A quota that is used up refuses the Service; it is tried again within 36 s."""
+    bus.patience = 60.0
     quotas = f"/api/v1/namespaces/{bus.namespace}/resourcequotas"
     hard = {"services": "0"}
     kubernetes.create(quotas, {"metadata": {"name": "none"}, "spec": {"hard": hard}})
