@@ -12,8 +12,11 @@ import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+from contract.resources import DeliveryPolicy
+from dispatcher import durable, subscription
 from dispatcher import main as dispatcher
 from dispatcher.broker import Broker
 from dispatcher.subscription import StoredMessage, Subscription, SubscriptionState
@@ -109,6 +112,14 @@ def go_on_after_removal() -> None:
     _replace(Subscription, "pause", say_that_it_is_paused)
 
 
+def take_no_heed_of_order() -> None:
+    def several(policy: DeliveryPolicy) -> int:
+        return policy.max_inflight
+
+    _replace(subscription, "concurrency", several)
+    _replace(durable, "concurrency", several)
+
+
 ALTERATIONS: dict[str, Callable[[], None]] = {
     alteration.__name__: alteration
     for alteration in (
@@ -117,11 +128,12 @@ ALTERATIONS: dict[str, Callable[[], None]] = {
         ignore_errors_in_pubacks,
         deliver_copies,
         go_on_after_removal,
+        take_no_heed_of_order,
     )
 }
 
 
-def _replace(owner: type, name: str, function: Callable[..., Any]) -> None:
+def _replace(owner: type | ModuleType, name: str, function: Callable[..., Any]) -> None:
     if not hasattr(owner, name):
         raise AttributeError(f"{owner.__name__} has no {name} to be altered")
     setattr(owner, name, function)

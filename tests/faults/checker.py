@@ -92,7 +92,31 @@ def unexplained_duplicates(run: Happenings) -> Iterator[Violation]:
             yield Violation("unexplained duplicate", duplicate.event, duplicate.at, text)
 
 
-RULES: tuple[Rule, ...] = (lost, not_stored, after_removal, crossed, unexplained_duplicates)
+def out_of_order(run: Happenings) -> Iterator[Violation]:
+    """Taken for the first time after an event that is stored later, in a channel with order."""
+    for subscription in run.subscriptions.values():
+        if not subscription.is_in_order:
+            continue
+        firsts = [taken[0] for id_ in subscription.receipts if (taken := subscription.taken(id_))]
+        places = [
+            (run.stored[subscription.channel, receipt.event], receipt)
+            for receipt in sorted(firsts, key=lambda receipt: receipt.at)
+            if (subscription.channel, receipt.event) in run.stored
+        ]
+        for (place, earlier), (next_place, later) in itertools.pairwise(places):
+            if next_place < place:
+                text = f"taken by {subscription.name} after {earlier.event}, which is stored later"
+                yield Violation("out of order", later.event, later.at, text)
+
+
+RULES: tuple[Rule, ...] = (
+    lost,
+    not_stored,
+    after_removal,
+    crossed,
+    unexplained_duplicates,
+    out_of_order,
+)
 
 
 def check(run: Happenings) -> list[Violation]:

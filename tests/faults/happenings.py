@@ -53,6 +53,7 @@ class Subscription:
     name: str
     channel: str
     is_punctual: bool
+    is_in_order: bool
     owed_from: float = inf
     """What is posted from then on has to arrive."""
     wanted: defaultdict[str, list[Period]] = field(default_factory=lambda: defaultdict(list))
@@ -91,8 +92,8 @@ class Happenings:
     subscriptions: dict[str, Subscription] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     """In the order in which they began."""
-    stored: set[tuple[str, str]] = field(default_factory=set)
-    """Channel and event."""
+    stored: dict[tuple[str, str], int] = field(default_factory=dict)
+    """Channel and event, and the place of the event in the store."""
     wiped_at: float = -inf
     """What was posted before was lost with the store, and nobody promised otherwise."""
 
@@ -131,7 +132,7 @@ class Happenings:
                 subscription = self.subscriptions[entry.subscription]
                 subscription.receipts[entry.event].append(entry)
             case Stored():
-                self.stored.add((entry.channel, entry.event))
+                self.stored.setdefault((entry.channel, entry.event), len(self.stored))
             case Wiped():
                 self.wiped_at = entry.at
             case FaultBegan():
@@ -149,7 +150,7 @@ class Happenings:
             case Wanted():
                 subscription = self.subscriptions.setdefault(
                     entry.subscription,
-                    Subscription(entry.subscription, entry.channel, entry.punctual),
+                    Subscription(entry.subscription, entry.channel, entry.punctual, entry.in_order),
                 )
                 subscription.wanted[entry.address].append(Period(entry.at))
             case Subscribed():

@@ -66,6 +66,8 @@ class Wanted(Entry):
     address: str
     punctual: bool
     """Whether its subscriber answers at once unless it is broken by a fault."""
+    in_order: bool
+    """Whether its channel promises the order of events."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,6 +51,7 @@ SUBSCRIBERS = (
     ("bills-quick", "bills", Nature.QUICK),
     ("bills-flaky", "bills", Nature.FLAKY),
     ("trips-quick", "trips", Nature.QUICK),
+    ("trips-flaky", "trips", Nature.FLAKY),
 )
 
 
@@ -203,6 +204,7 @@ class System:
                     channel=each.channel,
                     address=each.address,
                     punctual=each.endpoint.nature is Nature.QUICK,
+                    in_order="order" in CHANNELS[each.channel],
                 )
             )
 

@@ -53,12 +53,21 @@ async def remove_and_wait(system: System, _: Random) -> None:
     await asyncio.sleep(UNDER_WAY + 1.0)
 
 
+async def refuse_for_a_moment(system: System, _: Random) -> None:
+    """Events fail one after the other, and each waits for its own time."""
+    endpoint = system.subscriptions["trips-flaky"].endpoint
+    endpoint.be(Trouble.REFUSING)
+    await asyncio.sleep(1.5)
+    endpoint.be(Trouble.NONE)
+
+
 CAUGHT = {
     altered.ack_before_it_is_settled: (kill_while_subscribers_hang, "lost"),
     altered.do_not_subscribe_again: (wipe, "lost"),
     altered.ignore_errors_in_pubacks: (lower_the_limit_of_channels, "not stored"),
     altered.deliver_copies: (cut, "unexplained duplicate"),
     altered.go_on_after_removal: (remove_and_wait, "after removal"),
+    altered.take_no_heed_of_order: (refuse_for_a_moment, "out of order"),
 }
 """By what is missing: a strike that shows it, and the rule that is broken."""
 

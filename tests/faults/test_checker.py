@@ -26,11 +26,19 @@ from tests.faults.history import (
 POSTED_AT = 10.0
 
 
+def wanted(name: str = "mail", channel: str = "orders", at: float = 1.0) -> Wanted:
+    return Wanted(
+        at=at,
+        subscription=name,
+        channel=channel,
+        address=f"a/{name}",
+        punctual=True,
+        in_order=False,
+    )
+
+
 def subscribed(name: str = "mail", channel: str = "orders", at: float = 1.0) -> list[Entry]:
-    return [
-        Wanted(at=at, subscription=name, channel=channel, address=f"a/{name}", punctual=True),
-        Subscribed(at=at + 1.0, subscription=name),
-    ]
+    return [wanted(name, channel, at), Subscribed(at=at + 1.0, subscription=name)]
 
 
 def posted(status: int = 202, at: float = POSTED_AT, *, store: bool = True) -> list[Entry]:
@@ -204,3 +212,29 @@ def test_a_fault_that_begins_later_explains_nothing() -> None:
 
 def test_an_attempt_that_failed_is_no_duplicate() -> None:
     assert rules(*subscribed(), *posted(), received(status=503), received(at=12.0)) == []
+
+
+def test_an_event_that_was_overtaken_is_told_where_order_is_promised() -> None:
+    run: list[Entry] = [Subscribed(at=2.0, subscription="mail")]
+    for place, (event, at) in enumerate([("e1", 10.2), ("e2", 12.0), ("e3", 11.0)]):
+        run += [
+            Posted(at=10.0, event=event, channel="orders", dispatcher=0),
+            Answered(at=10.1, event=event, status=202),
+            Stored(at=99.0 + place, event=event, channel="orders"),
+            replace(received(at=at), event=event),
+        ]
+    assert rules(wanted(), *run) == []
+    (overtaken,) = violations(replace(wanted(), in_order=True), *run)
+    assert str(overtaken) == "out of order: event e2: taken by mail after e3, which is stored later"
+
+
+def test_a_copy_that_comes_late_is_not_out_of_order() -> None:
+    run: list[Entry] = [Subscribed(at=2.0, subscription="mail"), *fault(10.5, 13.0)]
+    for place, (event, at) in enumerate([("e1", 10.2), ("e2", 11.0), ("e1", 12.0)]):
+        run += [
+            Posted(at=10.0, event=event, channel="orders", dispatcher=0),
+            Answered(at=10.1, event=event, status=202),
+            Stored(at=99.0 + place % 2, event=event, channel="orders"),
+            replace(received(at=at), event=event),
+        ]
+    assert rules(replace(wanted(), in_order=True), *run) == []

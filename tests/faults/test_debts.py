@@ -23,7 +23,14 @@ def test_an_accepted_event_is_owed_until_it_is_taken(tmp_path: Path) -> None:
     with History(tmp_path / "history.jsonl") as history:
         debts = Debts(history)
         history.add(
-            Wanted(at=0.0, subscription="mail", channel="orders", address="a/mail", punctual=True)
+            Wanted(
+                at=0.0,
+                subscription="mail",
+                channel="orders",
+                address="a/mail",
+                punctual=True,
+                in_order=False,
+            )
         )
         history.add(Subscribed(at=1.0, subscription="mail"))
         history.add(Posted(at=2.0, event="e1", channel="orders", dispatcher=0))
@@ -43,7 +50,14 @@ def test_an_event_that_comes_before_its_answer_is_not_owed(tmp_path: Path) -> No
     with History(tmp_path / "history.jsonl") as history:
         debts = Debts(history)
         history.add(
-            Wanted(at=0.0, subscription="mail", channel="orders", address="a/mail", punctual=True)
+            Wanted(
+                at=0.0,
+                subscription="mail",
+                channel="orders",
+                address="a/mail",
+                punctual=True,
+                in_order=False,
+            )
         )
         history.add(Subscribed(at=1.0, subscription="mail"))
         history.add(Posted(at=2.0, event="e1", channel="orders", dispatcher=0))

@@ -19,7 +19,14 @@ from tests.faults.history import (
 
 def subscribed(name: str = "mail", *, punctual: bool = True) -> list[Entry]:
     return [
-        Wanted(at=0.0, subscription=name, channel="orders", address=f"a/{name}", punctual=punctual),
+        Wanted(
+            at=0.0,
+            subscription=name,
+            channel="orders",
+            address=f"a/{name}",
+            punctual=punctual,
+            in_order=False,
+        ),
         Subscribed(at=0.5, subscription=name),
     ]
 
