@@ -253,7 +253,9 @@ class Fanout:
         """Move the position to the durable of the present uid, until there is no other."""
         channel = member.key.channel
         while not member.is_handed_over:
+            ref = member.subscriber.ref
             name = DurableName(member.durable.name.subject, member.subscriber.durable)
+            self._records.want(channel, ref, name.durable, time.time())
             olds = [durable for durable in member.durables if durable.name != name]
             for old in olds:
                 self._records.dismiss(channel, old.name.durable, self._records.grace)
@@ -264,6 +266,15 @@ class Fanout:
             log.info(
                 "durable handed over", subscription=member.subscription.name, durable=name.durable
             )
+        self._forget_passed_over(member)
+
+    def _forget_passed_over(self, member: Member) -> None:
+        """Nothing is owed to a uid that came and went before its turn: another has the position."""
+        subject = member.durable.name.subject
+        for record in self._records.of(member.key.channel):
+            is_there = self._broker.has(DurableName(subject, record.durable))
+            if record.ref == member.subscriber.ref and not is_there:
+                self._records.forget(record.channel, record.durable)
 
     def _begin_grace(self, member: Member, grace: float) -> None:
         """Keep the durable for so many seconds more."""
@@ -306,6 +317,7 @@ class Fanout:
                 self._records.forget(member.key.channel, durable.name.durable)
                 if not durable.is_given_up:
                     log.info("durable unsubscribed", durable=str(durable.name))
+        self._forget_passed_over(member)
 
     async def drain(self) -> None:
         """Let what is being attempted end; nothing new begins. Cancel this to leave the rest."""

@@ -288,6 +288,28 @@ async def test_a_uid_that_changes_there_and_back_loses_nothing(
     await plane.publish("last")
     await sink.wait_for_events(10)
     assert sink.duplicates == 0
+    assert [(each.durable, each.since, each.due) for each in plane.records] == [("a", None, None)]
+
+
+async def test_uids_that_come_and_go_before_their_turn_leave_nothing(
+    memory_server: NatsStreamingServer, unique_name: str, sink: Subscriber
+) -> None:
+    async with DataPlane(memory_server, unique_name, grace=0.05) as plane:
+        plane.subscribe(subscriber(sink.url, uid="a"), policy=QUICK)
+        await plane.open()
+        for uid in ("b", "c"):
+            plane.subscribe(subscriber(sink.url, uid=uid), policy=QUICK)
+        member = next(iter(plane.fanout.members.values()))
+        assert member.handover is not None
+        await member.handover
+        assert [each.durable for each in plane.records] == ["c"]
+        plane.subscribe(subscriber(sink.url, uid="d"), policy=QUICK)
+        plane.subscribe()
+
+        async def nothing_is_left() -> bool:
+            return not list(plane.records) and not await durables(memory_server, plane.subject)
+
+        await eventually(nothing_is_left)
 
 
 async def test_another_name_with_the_same_uid_goes_on_where_the_former_was(
