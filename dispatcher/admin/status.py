@@ -10,6 +10,7 @@ from dispatcher.member import Member, MemberKey
 from dispatcher.metrics import Metrics
 from dispatcher.reporting.observed import Observed
 from dispatcher.reporting.reports import Reports
+from dispatcher.reporting.sessions import SessionState, state_of
 from dispatcher.reporting.verdicts import Verdict
 from dispatcher.settings import PROGRAM, NatsSettings
 
@@ -87,7 +88,13 @@ def _published(metrics: Metrics, name: ResourceName) -> dict[str, int]:
 
 
 def _describe_link(link: Link) -> str:
-    return "open" if link.is_open else f"closed: {link.last_error or 'just connecting'}"
+    match state_of(link):
+        case SessionState.OPEN:
+            return "open"
+        case SessionState.STANDBY:
+            return "standing by: another dispatcher has the client id"
+        case _:
+            return f"closed: {link.last_error or 'just connecting'}"
 
 
 def _describe_member(key: MemberKey, member: Member, verdict: Verdict | None) -> dict[str, object]:

@@ -4,6 +4,7 @@ import gc
 import re
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -259,9 +260,20 @@ def test_the_document_explains_every_label() -> None:
     assert explained | {"version", "python"} == {label for of in FAMILIES for label in of.labels}
 
 
-def test_alerts_use_metrics_and_labels_that_exist() -> None:
+def _alerts() -> list[dict[str, Any]]:
     rules = yaml.safe_load(_DOCUMENT.partition("```yaml")[2].partition("```")[0])
-    alerts = rules["groups"][0]["rules"]
+    alerts: list[dict[str, Any]] = rules["groups"][0]["rules"]
+    return alerts
+
+
+def test_no_alert_is_about_a_replica_that_stands_by_as_it_should() -> None:
+    """One replica has the client id, so that of two one has no connection to deliver with."""
+    of_connections = [each["expr"] for each in _alerts() if "connection_up" in each["expr"]]
+    assert of_connections == ["max by (role) (natss_connection_up) == 0"]
+
+
+def test_alerts_use_metrics_and_labels_that_exist() -> None:
+    alerts = _alerts()
     assert len(alerts) >= 6
     names = {of.name for of in FAMILIES} | {
         of.name + "_bucket" for of in FAMILIES if of.kind == "histogram"

@@ -8,7 +8,7 @@ import pytest
 
 import nats_streaming as ns
 from contract.resources import Channel, DeliveryPolicy, ResourceName, Subscriber
-from dispatcher.admin import status
+from dispatcher.admin import page, status
 from dispatcher.channels import Channels
 from dispatcher.durable import DurableName
 from dispatcher.member import MemberKey
@@ -58,6 +58,16 @@ async def test_it_says_whether_events_get_through(
     assert subscription.get("delivers") == delivers
     if verdict is STUCK:
         assert subscription["reason"] == f"SubscriberStuck: {STUCK.message}"
+
+
+async def test_to_stand_by_is_nothing_bad(observed: Observed) -> None:
+    link = observed.broker.delivering
+    link.failure, link.last_error = ns.ClientIdInUse("taken"), "another client has the client id"
+    document = described(observed)
+    standing_by = "standing by: another dispatcher has the client id"
+    assert document["connections"]["deliver"] == standing_by
+    assert f"<td>{standing_by}</td>" in (shown := "".join(page.parts(document, [])))
+    assert '<td class="bad">closed: ' in shown, "the other connection"
 
 
 async def test_a_durable_that_was_not_opened_again_is_a_problem(observed: Observed) -> None:
