@@ -9,14 +9,14 @@ from typing import Any
 
 from contract.names import OLD_CHANNEL_LABEL, PROVISIONER, channel_label_value
 from contract.resources import ResourceName
-from kube import Document, KubeError
+from kube import Document
 from natss_provisioner import channels
 from natss_provisioner.conditions import READY, is_true
 from natss_provisioner.dependents import Dependents, ObjectName
 from natss_provisioner.handlers import channel, provisioner, subscribers, subscription, targets
 from natss_provisioner.handlers.context import Context
 from natss_provisioner.references import References
-from natss_provisioner.resources import CHANNELS, SUBSCRIPTIONS
+from natss_provisioner.resources import CHANNELS
 from natss_provisioner.settings import Settings
 from natss_provisioner.subscribers import name_of
 from natss_provisioner.work import WorkQueue
@@ -264,16 +264,16 @@ class Controller:
         return await channel.reconcile(self._context, key.name)
 
     async def _look_again(self) -> None:
-        """For what is not watched, as the objects that Subscriptions name."""
+        """For what is not watched, as the objects that Subscriptions name.
+
+        Which objects there are, is for the watches alone to say: a list of now is old when it
+        comes, and would undo what they have told meanwhile.
+        """
         while True:
             await asyncio.sleep(self._resync)
-            try:
-                self.on_all_channels(await self._context.client.list(CHANNELS))
-                if self.has_subscriptions:
-                    self.on_all_subscriptions(await self._context.client.list(SUBSCRIPTIONS))
-            except KubeError as error:
-                _log.info("not all could be listed: %s", error)
-                continue
+            self._look_later(map(ChannelKey, self._channels))
+            if self._dependents is not None:
+                self._look_later(map(SubscriptionKey, self._dependents.names()))
             self._queue.add(ProvisionerKey(PROVISIONER))
 
 

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Iterable
 from contextlib import aclosing
 
-from kube import Changed, Document, Failed, Forbidden, KubeClient, Listing, NotFound, follow
+from kube import Changed, Document, Failed, KubeClient, KubeError, Listing, follow
 from natss_provisioner.dependents import Kind, ObjectName
 from natss_provisioner.handlers.targets import address_of, resource_of
 from natss_provisioner.subscribers import name_of
@@ -20,7 +20,8 @@ _MOST_KINDS = 20
 """Each takes a connection, and anybody may write a Subscription."""
 
 _ASK_AGAIN = 60.0
-"""Seconds until a kind that may not be followed, or that is not there, is asked for again."""
+"""Seconds until a kind that may not be followed, or that is not there, is asked for again; until
+then it leaves its place to another."""
 
 
 class References:
@@ -28,13 +29,17 @@ class References:
 
     Args:
         client: May follow some kinds, and others not.
-        moved: Called with an object whose address is another one than it was, or new.
+        moved: Called with an object whose address is another one than it was, or new, or gone.
     """
 
     def __init__(self, client: KubeClient, moved: Callable[[ObjectName], None]) -> None:
         self._client = client
         self._moved = moved
         self._wanted: set[Kind] = set()
+        self._following: dict[Kind, asyncio.Task[None]] = {}
+        self._waiting: set[Kind] = set()  # that were refused
+        self._refusals: dict[Kind, str] = {}  # that were logged
+        self._addresses: dict[Kind, dict[ObjectName, str]] = {}
         self._changed = asyncio.Event()
 
     def want(self, kinds: Iterable[Kind]) -> None:
@@ -46,44 +51,75 @@ class References:
 
     async def run(self) -> None:
         """Follow what is wanted, until cancelled."""
-        following: dict[Kind, asyncio.Task[None]] = {}
         async with asyncio.TaskGroup() as group:
             while True:
                 self._changed.clear()
-                for kind in following.keys() - self._wanted:
-                    following.pop(kind).cancel()
-                for kind in self._wanted - following.keys():
-                    if len(following) < _MOST_KINDS:
+                self._forget_unwanted()
+                for kind in self._wanted - self._following.keys() - self._waiting:
+                    if len(self._following) < _MOST_KINDS:
                         name = f"follow {kind.kind} of {kind.api_version}"
-                        following[kind] = group.create_task(self._follow(kind), name=name)
+                        self._following[kind] = group.create_task(self._follow(kind), name=name)
                 await self._changed.wait()
 
+    def _forget_unwanted(self) -> None:
+        for kind in self._following.keys() - self._wanted:
+            self._following.pop(kind).cancel()
+        for kind in self._addresses.keys() - self._wanted:
+            del self._addresses[kind]
+        for kind in self._refusals.keys() - self._wanted:
+            del self._refusals[kind]
+
     async def _follow(self, kind: Kind) -> None:
-        while True:
-            refusal = await self._follow_while_allowed(kind)
+        """Follow a kind until that is refused, and give its place up."""
+        refusal = str(await self._follow_while_allowed(kind))
+        if self._refusals.get(kind) != refusal:
             _log.info("%s of %s is not followed: %s", kind.kind, kind.api_version, refusal)
-            await asyncio.sleep(_ASK_AGAIN)
+        self._refusals[kind] = refusal
+        del self._following[kind]
+        self._waiting.add(kind)
+        asyncio.get_running_loop().call_later(_ASK_AGAIN, self._has_waited, kind)
+        self._changed.set()
 
-    async def _follow_while_allowed(self, kind: Kind) -> Forbidden | NotFound:
-        addresses: dict[ObjectName, str | None] = {}
+    def _has_waited(self, kind: Kind) -> None:
+        self._waiting.discard(kind)
+        self._changed.set()
 
-        def look(document: Document) -> None:
-            if not document["metadata"].get("namespace"):  # nobody can name it
-                return
-            name, address = ObjectName(kind, name_of(document)), address_of(document)
-            if addresses.get(name) != address:
-                addresses[name] = address
-                self._moved(name)
-
+    async def _follow_while_allowed(self, kind: Kind) -> KubeError:
         resource = resource_of(kind.api_version, kind.kind)
         async with aclosing(follow(self._client, resource)) as news:
             async for each in news:
                 match each:
                     case Listing(documents):
-                        for document in documents:
-                            look(document)
+                        self._note_all(kind, documents)
                     case Changed(document, deleted):
-                        look(document if not deleted else {**document, "status": None})
-                    case Failed(Forbidden() | NotFound() as refusal):
-                        return refusal
+                        if _can_be_named(document):
+                            address = None if deleted else address_of(document)
+                            self._note(ObjectName(kind, name_of(document)), address)
+                    case Failed(error) if not error.retriable:
+                        return error
         raise AssertionError("to follow has no end")
+
+    def _note_all(self, kind: Kind, documents: Iterable[Document]) -> None:
+        """All objects of a kind; one that is missing went while nobody looked."""
+        found = {
+            ObjectName(kind, name_of(document)): address_of(document)
+            for document in documents
+            if _can_be_named(document)
+        }
+        gone = self._addresses.get(kind, {}).keys() - found.keys()
+        for name, address in (dict.fromkeys(gone) | found).items():
+            self._note(name, address)
+
+    def _note(self, name: ObjectName, address: str | None) -> None:
+        addresses = self._addresses.setdefault(name.kind, {})
+        if addresses.get(name) == address:
+            return
+        if address is None:
+            del addresses[name]
+        else:
+            addresses[name] = address
+        self._moved(name)
+
+
+def _can_be_named(document: Document) -> bool:
+    return bool(document["metadata"].get("namespace"))

@@ -7,48 +7,37 @@ from typing import Any, cast
 import pytest
 
 from contract.resources import ResourceName
-from kube import Document, EventRecorder, KubeClient, Resource, Unreachable
+from kube import Document, EventRecorder, KubeClient
 from natss_provisioner.children import Place
 from natss_provisioner.controller import Controller
 from natss_provisioner.handlers import channel, provisioner, subscribers, subscription
 from natss_provisioner.handlers.context import Context
-from natss_provisioner.resources import CHANNELS, SUBSCRIPTIONS
 from natss_provisioner.settings import Settings
-
-
-class FakeClient:
-    """Lists what it is told to; anything else is a mistake of the test."""
-
-    def __init__(self) -> None:
-        self.lists: list[list[Document] | Unreachable] = []
-        self.subscriptions: list[Document] = []
-        self.listed = asyncio.Event()
-
-    async def list(self, resource: Resource) -> list[Document]:
-        if resource is SUBSCRIPTIONS:
-            return self.subscriptions
-        assert resource is CHANNELS
-        answer = self.lists.pop(0) if self.lists else []
-        if not self.lists:
-            self.listed.set()
-        if isinstance(answer, Unreachable):
-            raise answer
-        return answer
 
 
 class Running:
     """A controller at work and what it called."""
 
     def __init__(self, resync: float, *, subscriptions: bool) -> None:
-        self.client = FakeClient()
-        client = cast("KubeClient", self.client)
+        client = cast("KubeClient", None)  # what is to be looked at, nobody asks the API
         events = EventRecorder(client, component="tests", instance="one")
         context = Context(client, events, Place("system", "cluster.local"))
         self.controller = Controller(
             context, Settings(resync=resync, subscription_controller=subscriptions)
         )
         self.calls: list[str] = []
+        self._called = asyncio.Event()
         self.task = asyncio.create_task(self.controller.run())
+
+    def note(self, call: str) -> None:
+        self.calls.append(call)
+        self._called.set()
+
+    async def until_called(self, *calls: str) -> None:
+        async with asyncio.timeout(20.0):
+            while not set(calls) <= set(self.calls):
+                self._called.clear()
+                await self._called.wait()
 
     async def called(self) -> list[str]:
         """What was called since the last time, once all is done."""
@@ -63,16 +52,16 @@ async def start(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Any]:
     started: list[Running] = []
 
     async def note_provisioner(_: Context, name: str) -> None:
-        started[0].calls.append(name)
+        started[0].note(name)
 
     async def note_channel(_: Context, name: ResourceName) -> None:
-        started[0].calls.append(str(name))
+        started[0].note(str(name))
 
     async def note_subscription(_: Context, name: ResourceName) -> None:
-        started[0].calls.append(f"subscription {name}")
+        started[0].note(f"subscription {name}")
 
     async def note_subscribers(_: Context, name: ResourceName, __: object) -> None:
-        started[0].calls.append(f"subscribers {name}")
+        started[0].note(f"subscribers {name}")
 
     monkeypatch.setattr(subscription, "reconcile", note_subscription)
     monkeypatch.setattr(subscribers, "reconcile", note_subscribers)
@@ -168,16 +157,28 @@ async def test_channels_that_are_gone_or_no_longer_ours_are_forgotten(start: Any
     assert await running.called() == []
 
 
-async def test_everything_is_looked_at_again_after_a_while_even_if_the_api_was_away(
-    start: Any,
-) -> None:
-    running = start(resync=0.001)
+@pytest.mark.parametrize("subscriptions", [True, False])
+async def test_everything_is_looked_at_again_after_a_while(start: Any, subscriptions: bool) -> None:
+    running = start(resync=0.001, subscriptions=subscriptions)
+    running.controller.on_channel(document("a"), deleted=False)
+    running.controller.on_channel(document("b", "other"), deleted=False)
     running.controller.on_channel(document("gone"), deleted=False)
-    running.client.lists = [Unreachable("away"), [document("a"), document("b", "other")]]
-    await running.client.listed.wait()
-    assert {"natss", "shop/a"} <= set(await running.called())
-    running.controller.on_service(service_of("gone"), deleted=True)
-    assert "shop/gone" not in await running.called()
+    running.controller.on_subscription(subscription_document("s"), deleted=False)
+    running.controller.on_channel(document("gone"), deleted=True)
+    expected = {"natss", "shop/a"} | ({"subscription shop/s"} if subscriptions else set())
+    await running.called()
+    for _ in range(3):
+        await running.until_called(*expected)
+        assert set(await running.called()) == expected
+
+
+async def test_what_was_told_last_outlives_the_look_at_everything(start: Any) -> None:
+    """No list that was asked for before undoes it."""
+    running = start(resync=0.001)
+    running.controller.on_channel(document("a"), deleted=False)
+    await running.until_called("natss")
+    running.controller.on_service(service_of("a"), deleted=True)
+    assert "shop/a" in await running.called()
 
 
 def subscription_document(name: str, channel: str = "a", uid: str = "") -> Document:
@@ -236,16 +237,6 @@ async def test_a_channel_is_looked_through_when_a_subscription_leaves_it(start: 
     for body, deleted, expected in steps:
         running.controller.on_subscription(body, deleted=deleted)
         assert await running.called() == expected
-
-
-async def test_a_deletion_that_was_missed_is_found_later(start: Any) -> None:
-    running = start(resync=0.001)
-    running.controller.on_subscription(subscription_document("gone"), deleted=False)
-    running.client.subscriptions = [subscription_document("s")]
-    running.client.lists = [[], []]
-    await running.client.listed.wait()
-    called = await running.called()
-    assert {"subscribers shop/a", "subscription shop/s"} <= set(called)
 
 
 async def test_without_subscriptions_only_channels_are_reconciled(start: Any) -> None:

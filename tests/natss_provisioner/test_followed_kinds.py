@@ -1,0 +1,150 @@
+"""Which kinds of objects are followed and what is told of them, with an API that is played."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from itertools import cycle
+from typing import Any
+
+import pytest
+
+from contract.resources import ResourceName
+from kube import (
+    Document,
+    Forbidden,
+    Invalid,
+    KubeClient,
+    KubeError,
+    Listing,
+    NotFound,
+    Resource,
+    Unreachable,
+    connection_info,
+)
+from natss_provisioner import references
+from natss_provisioner.dependents import Kind, ObjectName
+from natss_provisioner.references import References
+
+FAIRY = Kind("tales/v1", "Fairy")
+PLACES = 20
+
+
+class PlayedApi(KubeClient):
+    """Serves a kind, refuses all others, and tells in watches what the test says."""
+
+    def __init__(self) -> None:
+        super().__init__(connection_info, field_manager="tests")
+        self.listing: list[Document] = []
+        self.refusal: KubeError | None = None
+        self.asked: asyncio.Queue[str] = asyncio.Queue()
+        self._refusals = cycle(
+            (Forbidden(403, "", "no"), NotFound(404, "", "no"), Invalid(405, "", "no"))
+        )
+        self.watching = asyncio.Event()
+        self.events: asyncio.Queue[Document | KubeError] = asyncio.Queue()
+
+    async def list_all(self, resource: Resource, *_: Any, **__: Any) -> Listing:
+        self.asked.put_nowait(resource.kind)
+        if resource.kind != FAIRY.kind:
+            raise next(self._refusals)
+        if self.refusal is not None:
+            raise self.refusal
+        return Listing(self.listing, "1")
+
+    async def watch(self, *_: Any, **__: Any) -> AsyncGenerator[Document]:
+        self.watching.set()
+        while True:
+            event = await self.events.get()
+            if isinstance(event, KubeError):
+                raise event
+            yield event
+
+
+class Following:
+    """References at work and what they told."""
+
+    def __init__(self) -> None:
+        self.api = PlayedApi()
+        self.moved: asyncio.Queue[ObjectName] = asyncio.Queue()
+        self.references = References(self.api, self.moved.put_nowait)
+        self.task = asyncio.create_task(self.references.run())
+
+    async def told(self) -> str:
+        """The next one that moved."""
+        return (await asyncio.wait_for(self.moved.get(), 20.0)).name.name
+
+    async def asked(self, count: int) -> None:
+        """Kinds were asked for so often, since the last time."""
+        async with asyncio.timeout(20.0):
+            for _ in range(count):
+                await self.api.asked.get()
+
+
+@pytest.fixture
+async def following() -> AsyncIterator[Following]:
+    running = Following()
+    yield running
+    running.task.cancel()
+    await asyncio.wait([running.task])
+
+
+def fairy(name: str, host: str | None = None) -> Document:
+    status = {"address": {"hostname": host}} if host else {}
+    metadata = {"namespace": "shop", "name": name, "resourceVersion": "2"}
+    return {"kind": "Fairy", "metadata": metadata, "status": status}
+
+
+def refused(count: int) -> set[Kind]:
+    return {Kind("tales/v1", f"Secret{number}") for number in range(count)}
+
+
+async def test_who_is_refused_keeps_no_place(following: Following) -> None:
+    following.references.want(refused(PLACES))
+    await following.asked(PLACES)
+    following.references.want(refused(PLACES) | {FAIRY})
+    await asyncio.wait_for(following.api.watching.wait(), 20.0)
+    assert following.api.asked.get_nowait() == FAIRY.kind
+    assert following.api.asked.empty(), "the others wait"
+
+
+async def test_who_was_refused_is_asked_for_again(
+    following: Following, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr(references, "_ASK_AGAIN", 0.01)
+    following.api.refusal = Forbidden(403, "Forbidden", "not yet")
+    following.references.want({FAIRY})
+    await following.asked(3)
+    assert len([each for each in caplog.messages if "not yet" in each]) == 1
+    following.api.refusal = None
+    await asyncio.wait_for(following.api.watching.wait(), 20.0)
+
+
+async def test_an_object_that_is_gone_is_told_and_forgotten(following: Following) -> None:
+    following.api.listing = [fairy("a", "one.example"), fairy("b", "two.example"), fairy("c")]
+    following.references.want({FAIRY})
+    assert {await following.told(), await following.told()} == {"a", "b"}
+    following.api.events.put_nowait({"type": "DELETED", "object": fairy("a", "one.example")})
+    assert await following.told() == "a"
+    following.api.listing = [fairy("c")]
+    following.api.events.put_nowait(Unreachable("the watch broke"))
+    assert await following.told() == "b"
+    following.api.events.put_nowait({"type": "ADDED", "object": fairy("c", "three.example")})
+    assert await following.told() == "c"
+    known = following.references._addresses[FAIRY]
+    assert known == {ObjectName(FAIRY, ResourceName("shop", "c")): "three.example"}
+    following.references.want(())
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not following.references._addresses
+
+
+async def test_an_object_that_went_while_its_kind_was_refused_is_told(
+    following: Following, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(references, "_ASK_AGAIN", 0.01)
+    following.api.listing = [fairy("a", "one.example")]
+    following.references.want({FAIRY})
+    assert await following.told() == "a"
+    following.api.listing = []
+    following.api.events.put_nowait(Forbidden(403, "Forbidden", "for a moment"))
+    assert await following.told() == "a"
