@@ -1,6 +1,8 @@
 """A Channel whose provisioner is ``natss``: its address and its conditions."""
 
-from contract.names import PROVISIONER
+from datetime import datetime
+
+from contract.names import DISPATCHER_FINALIZER, PROVISIONER
 from contract.resources import Problem, ResourceName
 from kube import Document, EventType, NotFound
 from natss_provisioner import admission, channels
@@ -48,8 +50,10 @@ async def reconcile(context: Context, name: ResourceName) -> float | None:
         channel = await context.client.get(CHANNELS, name.name, name.namespace)
     except NotFound:
         return None
-    if channel["metadata"].get("deletionTimestamp") or not channels.is_for_us(channel):
+    if not channels.is_for_us(channel):
         return None
+    if channel["metadata"].get("deletionTimestamp"):
+        return await _await_release(context, channel)
     reading = channels.read(channel, context.place.cluster_domain)
     # One that was ready is usable as it was: the dispatcher goes on with that.
     is_usable = reading.usable or is_true(channel.get("status"), READY)
@@ -105,11 +109,12 @@ def _served(channel: Document, host: str | None, system_namespace: str) -> Condi
     served = (status.get("dispatcher") or {}).get("host")
     if (host is not None and served == host) or is_true(status, READY):
         return true(PROVISIONED)
-    message = (
-        f"The dispatcher does not take events for {host or 'the channel'} yet: look at the pods"
-        f" with the label role=dispatcher in the namespace {system_namespace}"
-    )
-    return false(PROVISIONED, _WAITS_FOR_DISPATCHER, message)
+    message = f"The dispatcher does not take events for {host or 'the channel'} yet"
+    return false(PROVISIONED, _WAITS_FOR_DISPATCHER, message + _where_to_look(system_namespace))
+
+
+def _where_to_look(system_namespace: str) -> str:
+    return f": look at the pods with the label role=dispatcher in the namespace {system_namespace}"
 
 
 async def _write(
@@ -149,4 +154,24 @@ async def _await_dispatcher(
     if waited < _PATIENCE:
         return _PATIENCE - waited
     await context.events.record(channel, EventType.WARNING, provisioned.reason, provisioned.message)
+    return None
+
+
+async def _await_release(context: Context, channel: Document) -> float | None:
+    """When the dispatcher should have released a deleted channel by; then, record that it has not.
+
+    Nobody else tells whoever deletes a channel, and waits, that there is no dispatcher.
+    """
+    metadata = channel["metadata"]
+    if DISPATCHER_FINALIZER not in metadata.get("finalizers", ()):
+        return None
+    deleted, now = map(datetime.fromisoformat, (metadata["deletionTimestamp"], context.now()))
+    waited = max(0.0, (now - deleted).total_seconds())
+    if waited < _PATIENCE:
+        return _PATIENCE - waited
+    message = (
+        "The channel waits to be deleted until the dispatcher has released its durables"
+        + _where_to_look(context.place.system_namespace)
+    )
+    await context.events.record(channel, EventType.WARNING, _WAITS_FOR_DISPATCHER, message)
     return None

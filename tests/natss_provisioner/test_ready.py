@@ -6,11 +6,13 @@ On an API of its own, so that nobody else serves what these tests create.
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from contract.names import DISPATCHER_FINALIZER
 from contract.resources import ResourceName
 from kube import EventRecorder, KubeClient, connection_info
 from natss_provisioner.children import Place
@@ -232,3 +234,29 @@ async def test_a_channel_stays_with_natss_until_it_is_deleted(
 def _is_ready(states: list[Document]) -> bool:
     conditions = (states[-1].get("status") or {}).get("conditions") if states else None
     return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions or ())
+
+
+async def test_that_no_dispatcher_releases_a_deleted_channel_is_told(
+    shop: Shop, context: Context
+) -> None:
+    def deleted() -> Document:
+        shop.create()
+        finalizers: Document = {"metadata": {"finalizers": [DISPATCHER_FINALIZER, "some.body/x"]}}
+        shop.kubernetes.patch(f"{shop.channels}/orders", finalizers)
+        shop.kubernetes.delete(f"{shop.channels}/orders")
+        return shop.channel()
+
+    def look() -> list[str]:
+        return shop.events("DispatcherNotReady")
+
+    at: str = (await asyncio.to_thread(deleted))["metadata"]["deletionTimestamp"]
+    name = ResourceName(shop.namespace, "orders")
+    assert await channel.reconcile(replace(context, now=lambda: at), name) == 10.0
+    assert await asyncio.to_thread(look) == [], "the dispatcher needs a moment"
+    assert await channel.reconcile(context, name) is None
+    (message,) = await asyncio.to_thread(look)
+    assert "The channel waits to be deleted" in message
+    assert "look at the pods with the label role=dispatcher" in message
+    others: Document = {"metadata": {"finalizers": ["some.body/x"]}}
+    await asyncio.to_thread(shop.kubernetes.patch, f"{shop.channels}/orders", others)
+    assert await channel.reconcile(replace(context, now=lambda: at), name) is None
