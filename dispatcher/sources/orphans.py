@@ -17,7 +17,7 @@ from contract.resources import Defaults, ResourceName
 from dispatcher.records import Record, Records
 from dispatcher.sources.channel_table import CHANNELS, ChannelTable
 from dispatcher.tasks import BackgroundTasks
-from kube import CONFIG_MAPS, AlreadyExists, KubeClient, KubeError, NotFound
+from kube import CONFIG_MAPS, AlreadyExists, Invalid, KubeClient, KubeError, NotFound
 
 log = structlog.get_logger(__name__)
 
@@ -54,6 +54,7 @@ class Orphans:
         self._defaults = defaults
         self._patience = patience
         self._last_error: str | None = None
+        self._is_full = False
         self._followed: set[str] = set()
         self._tasks = BackgroundTasks()
 
@@ -69,7 +70,7 @@ class Orphans:
         except TimeoutError:
             records = {_key(record): record for record in self._records.of(channel)}
             if records:
-                await self._write({key: _value(record) for key, record in records.items()})
+                await self._keep({key: _value(record) for key, record in records.items()})
             log.info("durables are unsubscribed later", channel=str(channel), durables=len(records))
             for key, record in records.items():
                 self._follow(key, record)
@@ -139,6 +140,25 @@ class Orphans:
         data = document.get("data") or {}
         records = {key: _record(value) for key, value in data.items()}
         return {key: record for key, record in records.items() if record is not None}
+
+    async def _keep(self, data: Mapping[str, str]) -> None:
+        """Write these entries; that they are refused, is told once. Raises KubeError.
+
+        The API takes 1 MiB in a ConfigMap, which is thousands of durables.
+        """
+        try:
+            await self._write(data)
+        except Invalid as error:
+            if not self._is_full:
+                log.error(
+                    "the ConfigMap takes no more orphaned durables:"
+                    " deleted channels wait until NATS Streaming is back",
+                    config_map=f"{self._namespace}/{CONFIG_MAP}",
+                    reason=str(error),
+                )
+            self._is_full = True
+            raise
+        self._is_full = False
 
     async def _write(self, data: Mapping[str, str | None]) -> None:
         """Write these entries, and leave the others alone. Raises KubeError."""

@@ -1,0 +1,111 @@
+"""The ConfigMap of durables whose Channels went: when it is full, and that each goes out once."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import kopf
+import pytest
+from structlog.testing import capture_logs
+
+from contract.resources import Defaults, ResourceName
+from dispatcher.records import Record, Records
+from dispatcher.sources.orphans import CONFIG_MAP, Orphans, _key, _value
+from dispatcher.state_folder import StateFolder
+from kube import Invalid, KubeClient, connection_info
+from tests.cluster_dispatcher import ACCOUNT, NAMESPACE
+from tests.kubernetes import KubernetesServer
+
+ORDERS = ResourceName("shop", "orders")
+CONFIG_MAPS = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
+
+
+@pytest.fixture
+def records() -> Records:
+    """With a durable of a Channel that is being deleted."""
+    records = Records(StateFolder(None), 60.0)
+    records.want(ORDERS, ORDERS, "mail", 0.0)
+    records.dismiss(ORDERS, "mail", 0.0)
+    return records
+
+
+@pytest.fixture
+async def client(kubernetes: KubernetesServer) -> AsyncIterator[KubeClient]:
+    """As the dispatcher."""
+    info = kopf.ConnectionInfo(
+        server=kubernetes.url,
+        ca_path=str(kubernetes.certificate_authority),
+        token=kubernetes.token_of(NAMESPACE, ACCOUNT),
+    )
+    client = KubeClient(lambda: info, field_manager="natss-dispatcher")
+    yield client
+    await client.close()
+
+
+@pytest.fixture
+async def full(kubernetes: KubernetesServer) -> AsyncIterator[str]:
+    """The path of the ConfigMap, which takes nothing more."""
+    path = f"{CONFIG_MAPS}/{CONFIG_MAP}"
+    body = {"metadata": {"name": CONFIG_MAP}, "data": {"others": "x" * 2**20}}
+    await asyncio.to_thread(kubernetes.create, CONFIG_MAPS, body)
+    yield path
+    await asyncio.to_thread(kubernetes.delete, path)
+
+
+async def test_that_the_config_map_is_full_is_told_once(
+    kubernetes: KubernetesServer, client: KubeClient, full: str, records: Records
+) -> None:
+    orphans = Orphans(client, NAMESPACE, records, Defaults(), patience=0.01)
+    with capture_logs() as logged:
+        for _ in range(2):
+            with pytest.raises(Invalid, match="Too long"):
+                await orphans.released(ORDERS)
+    (told,) = [each for each in logged if each["log_level"] == "error"]
+    assert told["event"].startswith("the ConfigMap takes no more orphaned durables")
+    assert told["config_map"] == f"{NAMESPACE}/{CONFIG_MAP}"
+    await asyncio.to_thread(kubernetes.patch, full, {"data": {"others": None}})
+    await orphans.released(ORDERS)
+    kept = (await asyncio.to_thread(kubernetes.get, full))["data"]
+    assert len(kept) == 1
+    assert "mail" in next(iter(kept.values()))
+
+
+class PlayedApi(KubeClient):
+    """Has one durable in the ConfigMap and no Channels."""
+
+    def __init__(self, record: Record) -> None:
+        super().__init__(connection_info, field_manager="tests")
+        self.record = record
+        self.patches: list[Any] = []
+        self.patched = asyncio.Event()
+
+    async def get(self, *_: Any) -> Any:
+        return {"data": {_key(self.record): _value(self.record)}}
+
+    async def list(self, *_: Any, **__: Any) -> Any:
+        return []
+
+    async def patch(self, *arguments: Any, **_: Any) -> Any:
+        self.patches.append(arguments[2])
+        self.patched.set()
+
+
+async def test_a_durable_is_taken_out_once_however_many_sessions_there_were(
+    records: Records,
+) -> None:
+    (record,) = records.of(ORDERS)
+    api = PlayedApi(record)
+    orphans = Orphans(api, NAMESPACE, records, Defaults())
+    adopted: asyncio.Queue[None] = asyncio.Queue()
+    task = asyncio.create_task(orphans.run(lambda: adopted.put_nowait(None)))
+    async with asyncio.timeout(20.0):
+        for _ in range(3):
+            records.note_session(is_open=True)
+            await adopted.get()
+        records.forget(ORDERS, "mail")
+        await api.patched.wait()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert api.patches == [{"data": {_key(record): None}}]
+    task.cancel()
+    await asyncio.wait([task])
