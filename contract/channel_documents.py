@@ -17,9 +17,10 @@ from contract.names import (
     channel_subject,
     is_dns_label,
     is_dns_name,
+    is_resource_name,
     normalise_host,
 )
-from contract.reports import did_you_mean, shown
+from contract.reports import Report, did_you_mean, shown
 from contract.resources import Channel, Defaults, DeliveryPolicy, ResourceName, Subscriber
 from contract.uris import complete_uri
 
@@ -34,25 +35,28 @@ OBJECT_REFERENCE = (
 )
 
 
-def is_ours(document: Document) -> bool:
+def is_ours(root: Fields) -> bool:
     """Whether the channel is for NATS Streaming.
 
     The provisioner of a channel cannot be changed: one that the dispatcher has put its finalizer on
     stays ours until it is deleted, for it has subscribers, and events that wait for them. That its
     provisioner says something else by now is reported.
 
+    Args:
+        root: The Channel's document; nothing is read of its name.
+
     Raises:
         Refused: that cannot be told.
     """
     try:
-        if _names_natss(document):
+        if _names_natss(root):
             return True
     except Refused:
-        if not _has_been_ours(document):
+        if not _has_been_ours(root):
             raise
-    if not _has_been_ours(document):
+    if not _has_been_ours(root):
         return False
-    document.report.refuse(
+    root.report.refuse(
         "spec.provisioner",
         f"is not {PROVISIONER} any more, and cannot be changed: write name: {PROVISIONER} again, or"
         " delete the channel and create it anew",
@@ -61,13 +65,21 @@ def is_ours(document: Document) -> bool:
     return True
 
 
-def _has_been_ours(document: Document) -> bool:
-    finalizers = document.root.nested("metadata").value.get("finalizers")
+def is_foreign(root: Fields) -> bool:
+    """Whether the channel certainly is another provisioner's; reports nothing, never raises."""
+    try:
+        return not is_ours(fields(root.value, "", Report("")))
+    except Refused:
+        return False
+
+
+def _has_been_ours(root: Fields) -> bool:
+    finalizers = root.nested("metadata").value.get("finalizers")
     return isinstance(finalizers, list | tuple) and DISPATCHER_FINALIZER in finalizers
 
 
-def _names_natss(document: Document) -> bool:
-    spec = document.root.nested("spec")
+def _names_natss(root: Fields) -> bool:
+    spec = root.nested("spec")
     if not spec.has("provisioner"):
         raise Refused(
             "spec.provisioner",
@@ -188,7 +200,7 @@ def _ref(ref: Fields, uid: str | None, channel: ResourceName) -> ResourceName:
         if uid is None:
             raise Refused(ref.path, "is missing, and uid too: one of them has to name the durable")
         return ResourceName(namespace, uid)
-    if not is_dns_name(name):
+    if not is_resource_name(name):
         raise Refused(ref.path_of("name"), f"{shown(name)}; must be the name of a Subscription")
     if not is_dns_label(namespace):
         raise Refused(ref.path_of("namespace"), f"{shown(namespace)}; must be a namespace")

@@ -12,7 +12,7 @@ Where documents come from is the business of ``dispatcher.sources``.
 from collections.abc import Iterable
 from dataclasses import replace
 
-from contract.channel_documents import address, is_ours, read_channel
+from contract.channel_documents import address, is_foreign, is_ours, read_channel
 from contract.fields import Refused
 from contract.metadata import KINDS, Document, Unusable, flatten, identify
 from contract.reports import Report, did_you_mean, shown
@@ -71,6 +71,10 @@ class _Reading:
         """Keep documents by kind and name; of two with one name, the first."""
         if document is None:
             return
+        if isinstance(document, Unusable) and document.channel and is_foreign(document.channel):
+            if document.written is not None:
+                self._foreign.add(document.written)
+            return
         self._reports.append(document.report)
         if isinstance(document, Unusable):
             self._nameless |= document.ours and document.name is None
@@ -87,7 +91,7 @@ class _Reading:
     def read_channels(self) -> None:
         for document in self._of_kind("Channel"):
             try:
-                if not is_ours(document):
+                if not is_ours(document.root):
                     self._foreign.add(document.name)
                     continue
                 before = self._previous.channels.get(document.name)

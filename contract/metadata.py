@@ -3,11 +3,12 @@
 Pure. ``documents.py`` reads Channels and Subscriptions behind it.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from contract.fields import Fields, Refused, fields
-from contract.names import is_dns_label, is_dns_name
+from contract.names import MAX_LABEL, MAX_NAME, is_dns_label, is_dns_name
 from contract.reports import Report, did_you_mean, shown
 from contract.resources import ResourceName
 
@@ -49,6 +50,12 @@ class Unusable:
 
     ours: bool
     """Whether it certainly is a Channel or a Subscription."""
+
+    written: ResourceName | None = None
+    """The name as it stands there, which may be one that cannot be used."""
+
+    channel: Fields | None = None
+    """A Channel of which no more is wrong than its metadata: it may be another provisioner's."""
 
 
 def flatten(documents: Iterable[tuple[str, object]]) -> Iterator[tuple[str, object]]:
@@ -92,11 +99,12 @@ def identify(origin: str, value: object) -> Document | Unusable | None:
     if ours:
         report.resource = str(kind)
         root.tell_unknown(_TOP_LEVEL)
-    name, uid, deleted = None, None, False
+    name, written, uid, deleted = None, None, None, False
     try:
         metadata = root.nested("metadata")
+        if (written := _written_name(metadata)) is not None:
+            report.resource = f"{report.resource} {written}"
         name = _name(metadata)
-        report.resource = f"{report.resource} {name}"
         metadata.tell_unknown(_METADATA)
         uid, deleted = _uid(metadata), metadata.has("deletionTimestamp")
     except Refused as refused:
@@ -104,7 +112,9 @@ def identify(origin: str, value: object) -> Document | Unusable | None:
     if mistake is not None or name is None:
         mistake = mistake or Refused("metadata.name", "is missing")
         report.refuse(mistake.path, mistake.message)
-        return Unusable(report, name, ours=ours)
+        is_channel = kind == "Channel" and mistake.path.startswith("metadata")
+        channel = root if is_channel else None
+        return Unusable(report, name, ours=ours, written=written, channel=channel)
     return Document(str(kind), name, uid, deleted, root)
 
 
@@ -145,10 +155,26 @@ def is_uid(text: str) -> bool:
     return len(text) <= 253 and text.isascii() and text.isprintable() and " " not in text
 
 
+def _written_name(metadata: Fields) -> ResourceName | None:
+    """The name as a person would look for it, whether it can be used or not; None if it is none."""
+    namespace, name = metadata.text("namespace") or "default", metadata.text("name") or ""
+    is_one = _NAME.fullmatch(namespace) and _NAME.fullmatch(name)
+    return ResourceName(namespace, name) if is_one else None
+
+
+_NAME = re.compile(rf"[A-Za-z0-9.-]{{1,{MAX_NAME}}}")
+
+
 def _name(metadata: Fields) -> ResourceName:
     if metadata.has("generateName") and not metadata.has("name"):
         raise Refused("metadata.name", "is missing; generateName is not enough here")
     name = metadata.required_text("name")
+    if len(name) > MAX_NAME:
+        raise Refused("metadata.name", f"{shown(name)} {_too_long(name, MAX_NAME)}")
+    for label in name.split("."):
+        if len(label) > MAX_LABEL:
+            what = f"{shown(label)} {_too_long(label, MAX_LABEL)} between two dots"
+            raise Refused("metadata.name", what)
     if not is_dns_name(name):
         raise Refused(
             "metadata.name",
@@ -159,8 +185,15 @@ def _name(metadata: Fields) -> ResourceName:
 
 def _namespace(metadata: Fields) -> str:
     namespace = metadata.text("namespace") or "default"
+    if len(namespace) > MAX_LABEL:
+        what = f"{shown(namespace)} {_too_long(namespace, MAX_LABEL)}"
+        raise Refused("metadata.namespace", what)
     if not is_dns_label(namespace):
         raise Refused(
             "metadata.namespace", f"{shown(namespace)}; must be small letters, digits and '-'"
         )
     return namespace
+
+
+def _too_long(text: str, longest: int) -> str:
+    return f"has {len(text)} characters; at most {longest}"

@@ -62,7 +62,14 @@ def normalise_host(host: str) -> str:
     return host.partition(":")[0].rstrip(".")
 
 
-_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+MAX_LABEL = 63
+"""Characters between two dots of a DNS name."""
+
+MAX_NAME = 253
+"""Characters of a DNS name, and of a name in Kubernetes."""
+
+_LABEL = re.compile(rf"[a-z0-9](?:[a-z0-9-]{{0,{MAX_LABEL - 2}}}[a-z0-9])?")
+_RESOURCE_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
 
 MAX_SUBJECT = 255
 """The FILE store keeps each channel in a folder of its name; file systems allow 255 bytes."""
@@ -82,7 +89,12 @@ def is_dns_name(text: str) -> bool:
     What passes has none of the characters that NATS Streaming refuses in a channel (``*``, ``>``,
     ``/``, blanks, empty tokens).
     """
-    return len(text) <= 253 and all(_LABEL.fullmatch(label) for label in text.split("."))
+    return len(text) <= MAX_NAME and all(_LABEL.fullmatch(label) for label in text.split("."))
+
+
+def is_resource_name(text: str) -> bool:
+    """Whether Kubernetes takes it as a name: a DNS name but for the length of its labels."""
+    return len(text) <= MAX_NAME and all(map(_RESOURCE_LABEL.fullmatch, text.split(".")))
 
 
 def service_host(namespace: str, service: str, cluster_domain: str) -> str:

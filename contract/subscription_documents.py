@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from contract.channel_documents import OBJECT_REFERENCE, completed
 from contract.fields import Fields, Refused
 from contract.metadata import API_VERSION, Document
-from contract.names import is_dns_name
+from contract.names import is_resource_name
 from contract.reports import did_you_mean, shown
 from contract.resources import ResourceName, Subscriber
 
@@ -141,6 +141,6 @@ def _own_namespace(reference: Fields, namespace: str) -> None:
 
 def _name(reference: Fields) -> str:
     name = reference.required_text("name")
-    if not is_dns_name(name):
+    if not is_resource_name(name):
         raise Refused(reference.path_of("name"), f"{shown(name)}; must be a DNS name")
     return name

@@ -8,10 +8,9 @@ from contract.channel_documents import is_ours
 from contract.documents import desired_state
 from contract.fields import Refused, fields
 from contract.metadata import API_VERSION
-from contract.metadata import Document as ReadDocument
 from contract.names import PROVISIONER
 from contract.reports import Report
-from contract.resources import Defaults, Problem, ResourceName
+from contract.resources import Defaults, Problem
 
 Document = dict[str, Any]
 
@@ -32,11 +31,8 @@ def is_for_us(channel: Document) -> bool:
 
     Also if its name is one that we cannot use: then it is ours to say so.
     """
-    metadata = channel["metadata"]
-    name = ResourceName(metadata["namespace"], metadata["name"])
-    root = fields(channel, "", Report(str(name)))
     try:
-        return is_ours(ReadDocument("Channel", name, None, False, root))
+        return is_ours(fields(channel, "", Report("Channel")))
     except Refused:  # without provisioner, or one that cannot be read
         return False
 

@@ -13,9 +13,9 @@ import structlog
 
 from contract.metadata import API_VERSION
 from contract.names import PROVISIONER
-from dispatcher.reporting.occurrences import Occurrence
+from dispatcher.reporting.occurrences import Occurrence, log_only
 from dispatcher.sources.channel_table import ChannelTable
-from kube import Document, EventRecorder, EventType, KubeClient, KubeError, Resource
+from kube import Document, EventRecorder, EventType, KubeClient, KubeError, NotFound, Resource
 
 log = structlog.get_logger(__name__)
 
@@ -61,13 +61,18 @@ class Events:
                 self._failure = None
             except KubeError as error:
                 if type(error) is not self._failure:
-                    log.warning("events cannot be written", reason=str(error))
+                    message = "Kubernetes Events cannot be written (delivery goes on)"
+                    log.warning(message, reason=str(error))
                 self._failure = type(error)
             except Exception:  # a fault of ours must not end all Events
                 log.exception("an event broke", reason=occurrence.reason)
 
     async def _write(self, occurrence: Occurrence) -> None:
-        about = await self._about(occurrence)
+        try:
+            about = await self._about(occurrence)
+        except NotFound:  # at the first installation the provisioner may come last
+            log_only(occurrence)
+            return
         if about is None:
             return
         kind = EventType.WARNING if occurrence.is_warning else EventType.NORMAL
@@ -77,7 +82,12 @@ class Events:
         await self._recorder.record(about, kind, occurrence.reason, message)
 
     async def _about(self, occurrence: Occurrence) -> Document | None:
-        """The object that it is told of; None if it has gone. Raises KubeError."""
+        """The object that it is told of; None if it is a Channel that has gone.
+
+        Raises:
+            NotFound: there is no provisioner.
+            KubeError: that cannot be found out.
+        """
         if occurrence.channel is None:
             return await self._client.get(PROVISIONERS, PROVISIONER)
         entry = self._table.get(occurrence.channel)

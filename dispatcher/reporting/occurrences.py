@@ -1,9 +1,13 @@
-"""What happened that a person should be told of, as values. Who is told, and how, is not said."""
+"""What happened that a person should be told of, as values, and how the log tells it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import structlog
+
 from contract.resources import ResourceName
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,3 +34,10 @@ def warning(channel: ResourceName | None, reason: str, message: str) -> Occurren
 
 def news(channel: ResourceName | None, reason: str, message: str) -> Occurrence:
     return Occurrence(channel, False, reason, message)
+
+
+def log_only(occurrence: Occurrence) -> None:
+    """Tell it in the log, as is done where there is no object that an Event could be written on."""
+    whom = f"Channel {occurrence.channel}" if occurrence.channel else "Dispatcher"
+    level = log.warning if occurrence.is_warning else log.info
+    level(f"{whom}: {occurrence.reason}: {occurrence.message}")

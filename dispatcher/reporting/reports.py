@@ -16,7 +16,7 @@ from dispatcher.reporting.channel_status import ChannelStatus
 from dispatcher.reporting.events import Events
 from dispatcher.reporting.observed import Observed
 from dispatcher.reporting.observer import Observer
-from dispatcher.reporting.occurrences import Occurrence, warning
+from dispatcher.reporting.occurrences import Occurrence, log_only, warning
 from dispatcher.reporting.verdicts import Verdict
 from dispatcher.reporting.wanted_status import WantedStatus
 from dispatcher.sources.channel_table import ChannelTable
@@ -48,6 +48,7 @@ class Reports:
         self._events = (
             None if cluster is None else Events(cluster.client, cluster.channels, cluster.program)
         )
+        self._is_broken = False
         self._observer = Observer(observed, patience, self._tell, self._look)
         self._status = (
             None
@@ -70,12 +71,27 @@ class Reports:
         return None if self._status is None else self._status.last_error
 
     def applied(self, channels: Mapping[ResourceName, Channel], new: Sequence[Problem]) -> None:
-        """Other channels are served now; ``new`` problems with them were found."""
+        """Other channels are served now; ``new`` problems with them were found.
+
+        Never fails: the caller serves events.
+        """
+        try:
+            self._tell_problems(channels, new)
+            self._look()
+        except Exception:
+            if not self._is_broken:
+                log.exception("problems cannot be reported (delivery goes on)")
+            self._is_broken = True
+        else:
+            self._is_broken = False
+
+    def _tell_problems(
+        self, channels: Mapping[ResourceName, Channel], new: Sequence[Problem]
+    ) -> None:
         if self._events is not None and new:
             for problem, channel in _concerned(new, channels):
                 message = f"{problem.path}: {problem.message}"
                 self._events.tell(warning(channel, "Ignored", message))
-        self._look()
 
     async def run(self, serving: asyncio.Event) -> None:
         """Report until cancelled.
@@ -99,9 +115,7 @@ class Reports:
         if self._events is not None:
             self._events.tell(occurrence)  # which logs it, too
             return
-        whom = f"Channel {occurrence.channel}" if occurrence.channel else "Dispatcher"
-        level = log.warning if occurrence.is_warning else log.info
-        level(f"{whom}: {occurrence.reason}: {occurrence.message}")
+        log_only(occurrence)
 
 
 def _concerned(
@@ -114,7 +128,7 @@ def _concerned(
             subscribed[str(subscriber.ref)].add(name)
     for problem in problems:
         kind, _, text = problem.resource.partition(" ")
-        if kind == "Channel":
+        if kind == "Channel" and "/" in text:  # else not even its name could be read
             yield problem, ResourceName(*text.split("/", 1))
         elif kind == "Subscription":
             for name in subscribed.get(text, ()):

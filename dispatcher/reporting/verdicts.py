@@ -91,7 +91,9 @@ def judge(facts: Facts, patience: float, now: float) -> Verdict | None:
     if failing is not None and failing >= patience:
         return _stuck("no event has got through", now - failing, facts)
     if one is not None and one >= patience:
-        return _stuck("an event has not got through, others may", now - one, facts)
+        return _stuck(
+            "at least one event has not got through", now - one, facts, " (others may have)"
+        )
     if failing is not None or one is not None or (facts.waits and not facts.has_settled):
         return None
     return READY
@@ -103,5 +105,6 @@ def _refused(refusal: NatsStreamingError | str) -> Verdict:
     return Verdict(False, "DurableRefused", f"NATS Streaming refuses its durable: {refusal}")
 
 
-def _stuck(what: str, since: float, facts: Facts) -> Verdict:
-    return Verdict(False, "SubscriberStuck", f"{what} since {rfc3339(since)}: {facts.last_failure}")
+def _stuck(what: str, since: float, facts: Facts, but: str = "") -> Verdict:
+    message = f"{what} since {rfc3339(since)}{but}: {facts.last_failure}"
+    return Verdict(False, "SubscriberStuck", message)

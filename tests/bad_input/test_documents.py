@@ -119,7 +119,15 @@ def listed(*entries: object) -> dict[str, Any]:
         (named(channel(), name="orders..v1"), "must be small letters"),
         (named(channel(), name="orders.*"), "must be small letters"),
         (named(channel(), name=">"), "must be small letters"),
-        (named(channel(), name="a" * 64), "must be small letters"),
+        (
+            named(channel(), name=f"orders.{'a' * 64}"),
+            "aaa...' has 64 characters; at most 63 between two dots",
+        ),
+        (named(channel(), name="a." * 127), "has 254 characters; at most 253"),
+        (
+            named(channel(), namespace="a" * 64),
+            f"metadata.namespace: the text '{'a' * 60}...' has 64 characters; at most 63",
+        ),
         (named(channel(), namespace="My.Shop"), "metadata.namespace: the text 'My.Shop'; must be"),
         (
             named(channel(), name="a." * 125 + "a", namespace="shop"),
@@ -269,6 +277,29 @@ def test_a_mistake_in_a_subscription(document: object, told: str) -> None:
     assert problem.resource.startswith("Subscription")
     assert problem.origin == "f.yaml, line 2"
     assert told in str(problem)
+
+
+@pytest.mark.parametrize("length", [64, 70, 253])
+class TestNamesThatKubernetesAllows:
+    """Up to 253 characters without a dot; such a channel could have no host."""
+
+    def test_a_channel_is_told_by_its_name(self, length: int) -> None:
+        problem = only_problem(channel("a" * length))
+        assert problem.resource == f"Channel shop/{'a' * length}"
+        assert f"has {length} characters; at most 63 between two dots" in problem.message
+
+    def test_one_of_another_provisioner_is_passed_over(self, length: int) -> None:
+        before = read(channel())
+        theirs = channel("a" * length, provisioner={"name": "kafka"})
+        subscribed = subscription(channel={"name": "a" * length})
+        state = desired_state([("", theirs), ("", subscribed)], previous=before)
+        assert state == DesiredState({}), "nor does it keep what has gone"
+
+    def test_a_subscriber_in_the_list_may_have_one(self, length: int) -> None:
+        entry = {"uid": "u1", "ref": {"name": "a" * length}, "subscriberURI": "http://mail/"}
+        state = read(listed(entry))
+        assert state.problems == ()
+        assert state.channels[ORDERS].subscribers[0].ref.name == "a" * length
 
 
 def test_two_channels_of_one_name_the_first_is_used() -> None:

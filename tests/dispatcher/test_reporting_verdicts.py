@@ -1,6 +1,7 @@
 """When a subscriber is told to be stuck, and what ``status`` of its Channel should say. Pure."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -77,6 +78,12 @@ def test_a_verdict_says_since_when_and_why() -> None:
     verdict = judge(facts, PATIENCE, NOW)
     assert verdict is not None
     assert verdict.message == "no event has got through since 2027-01-15T07:00:00Z: status 503"
+    verdict = judge(replace(facts, failing_for=None, failed_event_for=3600), PATIENCE, NOW)
+    assert verdict is not None
+    assert verdict.message == (
+        "at least one event has not got through since 2027-01-15T07:00:00Z"
+        " (others may have): status 503"
+    )
 
 
 # --- status ---------------------------------------------------------------------------------------
