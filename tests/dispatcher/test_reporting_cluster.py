@@ -257,6 +257,39 @@ async def test_what_is_wrong_with_a_channel_is_told_on_it(
     assert not any("hunter2" in each["message"] for each in events)
 
 
+@pytest.mark.parametrize("length", [64, 253])
+async def test_a_channel_with_too_long_a_name_harms_no_other(
+    dispatcher: Start,
+    memory_server: NatsStreamingServer,
+    channels: ChannelsOf,
+    sink: Subscriber,
+    length: int,
+) -> None:
+    """Of natss it is told on the channel; of another provisioner it is nobody's business."""
+    process = await dispatcher(memory_server)
+    ours, theirs = channels.document("a" * length), channels.document("b" * length)
+    theirs["spec"]["provisioner"] = {"name": "kafka"}
+    for document in (ours, theirs):
+        channels.kubernetes.create(channels.path, document)
+    events = f"/api/v1/namespaces/{channels.namespace}/events"
+    told: list[dict[str, Any]] = []
+
+    async def is_told() -> bool:
+        told[:] = (await asyncio.to_thread(channels.kubernetes.get, events))["items"]
+        return bool(told)
+
+    await eventually(is_told, 20)
+    await channels.apply("orders", channels.entry("mail", sink.url, "u1"))
+    await wait_delivery(channels, u1="True")
+    await post(process, channels, "e1")
+    await sink.wait_for_events(1)
+    assert [(each["involvedObject"]["name"], each["reason"]) for each in told] == [
+        ("a" * length, "Ignored")
+    ]
+    assert f"has {length} characters; at most 63 between two dots" in told[0]["message"]
+    assert process.is_running
+
+
 async def test_both_programs_together_call_a_channel_ready_and_tell_a_mistake_once(
     dispatcher: Start, memory_server: NatsStreamingServer, channels: ChannelsOf, tmp_path: Path
 ) -> None:
