@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import subprocess
 import urllib.error
 import urllib.request
@@ -12,8 +13,16 @@ from typing import Any
 import pytest
 
 from dispatcher.settings import Settings
-from nats_streaming import ConnectionOptions, NatsOptions, NatsStreamingError, connect
+from nats_streaming import (
+    AuthenticationFailed,
+    ConnectionOptions,
+    NatsOptions,
+    NatsStreamingError,
+    connect,
+)
+from tests.conftest import CONFIG
 from tests.data_plane import eventually
+from tests.documents import examples, section
 from tests.manifests import Manifest, manifest, manifests
 from tests.servers import BINARY, free_port
 
@@ -116,6 +125,39 @@ async def pods(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
     finally:
         for pod in started:
             pod.kill()
+
+
+@pytest.fixture
+def with_users(tmp_path: Path) -> str:
+    """An installation of one's own, as the document says."""
+    secured = section("docs/install.md", "Secure it")
+    (users,) = examples("conf", secured)
+    own = tmp_path / "own"
+    own.mkdir()
+    standard = os.path.relpath(CONFIG / "nats-streaming", own)
+    kustomization = examples("yaml", secured)[-1].replace("../config/nats-streaming", standard)
+    (own / "kustomization.yaml").write_text(kustomization)
+    before, end, _ = users.partition("  # and what is there already")
+    assert end
+    text = configuration("nats-streaming").replace("streaming {", before, 1)
+    (own / "nats-streaming.conf").write_text(text)
+    return str(own)
+
+
+async def test_it_starts_with_users_as_the_document_says(with_users: str, tmp_path: Path) -> None:
+    pod = Pod(with_users, 0, tmp_path)
+    assert container(with_users)["image"].startswith("registry.example/nats-streaming:")
+
+    async def is_ready() -> bool:
+        return await pod.probes() == {200}
+
+    pod.start([pod])
+    try:
+        await eventually(is_ready, 30.0)
+        with pytest.raises(AuthenticationFailed):
+            await connect(options(pod))
+    finally:
+        pod.kill()
 
 
 def options(*pods: Pod) -> ConnectionOptions:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from contract.names import DISPATCHER_FINALIZER
 from tests import go_installation
 from tests.conftest import CONFIG
 from tests.documents import examples, section
@@ -129,7 +130,7 @@ def the_check_finds_an_address_that_has_changed(shell: Shell, keep: str, check: 
 
 @pytest.mark.parametrize("heading", ["The image", "Secure it"])
 def test_overlays_of_one_s_own(kubernetes: KubernetesServer, tmp_path: Path, heading: str) -> None:
-    (text,) = examples("yaml", section(DOCUMENT, heading))
+    text, *_ = examples("yaml", section(DOCUMENT, heading))
     default = os.path.relpath(CONFIG / "default", tmp_path)
     (tmp_path / "kustomization.yaml").write_text(text.replace("../config/default", default))
     apply = ["apply", "--server-side", "--force-conflicts", "--dry-run=server", "-o", "json"]
@@ -163,3 +164,21 @@ def test_the_secret_has_the_keys_that_are_mounted(
     path = "/api/v1/namespaces/knative-eventing/secrets/nats-dispatcher"
     assert kubernetes.get(path)["data"].keys() == {"password", "ca.crt"}
     kubernetes.delete(path)
+
+
+def test_a_channel_goes_without_a_dispatcher(
+    kubernetes: KubernetesServer, namespace: str, tmp_path: Path
+) -> None:
+    path = f"/apis/{API}/namespaces/{namespace}/channels"
+    finalizers = [DISPATCHER_FINALIZER]
+    kubernetes.create(path, {
+        "apiVersion": API, "kind": "Channel",
+        "metadata": {"name": "orders", "finalizers": finalizers},
+        "spec": {"provisioner": {"name": "natss"}},
+    })  # fmt: skip
+    kubernetes.delete(f"{path}/orders")
+    assert kubernetes.get(path)["items"]
+    heading = "Remove it when the dispatcher is gone already"
+    (command,) = examples("sh", section(DOCUMENT, heading))
+    Shell(kubernetes, tmp_path / "shell").run(command.replace("-n shop", f"-n {namespace}"))
+    until(lambda: not kubernetes.get(path)["items"])
