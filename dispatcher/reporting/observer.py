@@ -35,6 +35,10 @@ class _Seen:
     """What is known of one subscription. Times are of a clock that does not jump."""
 
     verdict: Verdict | None = None
+    is_current: bool = False
+    """Whether the verdict is of the session that is open. One of a session before only tells
+    whether a subscriber has recovered: others may have delivered since."""
+
     undecided_since: float | None = None
     refused_since: float | None = None
 
@@ -66,10 +70,15 @@ class Observer:
         self._seen: dict[Member, _Seen] = {}
 
     def verdict(self, key: MemberKey) -> Verdict | None:
-        """Of a subscription that this process delivers to; None if it has nothing to say."""
+        """Of a subscription that this process delivers to; None if it has nothing to say.
+
+        Without a session it has not: another replica may deliver by now, and know better.
+        """
         member = self._observed.fanout.members.get(key)
-        seen = self._seen.get(member) if member is not None else None
-        return seen.verdict if seen is not None else None
+        if member is None or not self._observed.broker.delivering.is_open:
+            return None
+        seen = self._seen.get(member)
+        return seen.verdict if seen is not None and seen.is_current else None
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -98,6 +107,7 @@ class Observer:
         seen: dict[Member, _Seen] = {}
         for number, member in enumerate([*self._observed.fanout.members.values()], start=1):
             seen[member] = before.get(member) or _Seen()
+            seen[member].is_current &= delivering.is_open
             if delivering.is_open and member.subscription.state is SubscriptionState.ACTIVE:
                 self._judge(member, seen[member], now)
             else:
@@ -108,7 +118,7 @@ class Observer:
 
     def _judge(self, member: Member, seen: _Seen, now: float) -> None:
         before = seen.verdict
-        if before is READY and is_fine(member, self._not_restored):
+        if before is READY and seen.is_current and is_fine(member, self._not_restored):
             return
         refusal = refusal_of(member, self._not_restored)
         seen.refused_since = (seen.refused_since or now) if refusal is not None else None
@@ -116,6 +126,8 @@ class Observer:
             facts_of(member, now), refusal=refusal, refused_for=now - (seen.refused_since or now)
         )
         verdict = judge(facts, self._patience, time.time())
+        is_news = verdict is not None and not seen.is_current
+        seen.is_current |= is_news
         if verdict is None and before is None:
             seen.undecided_since = seen.undecided_since or now
             verdict = UNKNOWN if now - seen.undecided_since >= _UNDECIDED else None
@@ -123,9 +135,10 @@ class Observer:
             verdict = before  # its message stays: it says since when
         member.subscription.metrics.stuck = verdict is not None and verdict.is_bad
         if verdict is not before and verdict is not None:
-            seen.verdict = verdict
-            self._changed()
+            seen.verdict, seen.is_current, is_news = verdict, True, True
             self._tell_change(member.key, before, verdict)
+        if is_news:
+            self._changed()
 
     def _tell_change(self, key: MemberKey, before: Verdict | None, verdict: Verdict) -> None:
         if verdict.is_bad:

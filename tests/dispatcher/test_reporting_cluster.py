@@ -12,6 +12,7 @@ from tests.conftest import StartServer
 from tests.data_plane import DataPlane, eventually
 from tests.kubernetes import KubernetesServer
 from tests.provisioner_process import ProvisionerProcess
+from tests.proxy import Proxy
 from tests.servers import NatsStreamingServer
 from tests.subscriber import Subscriber, status
 
@@ -162,6 +163,34 @@ async def test_one_replica_reports_and_its_successor_writes_nothing_that_is_ther
     sink.answer = status(200)
     await wait_delivery(channels, u1="True")
     assert reports(channels) <= before + 2
+
+
+async def test_who_is_cut_off_from_nats_leaves_the_status_to_who_has_taken_over(
+    dispatcher: Start, file_server: NatsStreamingServer, channels: ChannelsOf, sink: Subscriber
+) -> None:
+    """It still reaches the API, and what it knew is old."""
+    async with Proxy(file_server.port) as proxy:
+        first = await dispatcher(file_server, f"--natss-url={proxy.url}")
+        sink.answer = status(503)
+        await channels.apply("orders", channels.entry("mail", sink.url, "u1"))
+        await post(first, channels, "e1")
+        await wait_delivery(channels, u1="False")
+        second = await dispatcher(file_server)
+        await second.wait_for_log("cannot connect, trying on", where="standing by")
+        proxy.refuse()
+        await second.wait_for_log("delivering")
+        sink.answer = status(200)
+        await wait_delivery(channels, u1="True")
+        before = reports(channels)
+        await channels.apply("bills", channels.entry("bills", sink.url, "u2"))
+
+        async def is_told() -> bool:  # by then both have looked at all channels again
+            return bool(await delivery(channels, "bills"))
+
+        await eventually(is_told, 20)
+        await asyncio.sleep(3)
+        assert [each["ready"] for each in await delivery(channels, "orders")] == ["True"]
+        assert reports(channels) <= before + 3, "two of bills: its host, and its subscriber"
 
 
 async def test_subscribers_that_come_and_go(

@@ -154,6 +154,42 @@ async def test_a_durable_that_the_server_has_no_room_for(
         await watched.until(lambda: watched.reasons() == ["DurableRefused"])
 
 
+async def test_without_a_session_nothing_is_said_and_recovery_is_told_later(
+    memory_server: NatsStreamingServer,
+    unique_name: str,
+    sink: Subscriber,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Another replica may have taken over; this one does not know as long as it is cut off."""
+    sink.answer = status(500)
+    async with DataPlane(memory_server, unique_name) as plane:
+        watched = Watched(plane)
+        plane.subscribe(subscriber(sink.url), policy=QUICK)
+        await plane.publish("e1")
+        await watched.until(lambda: watched.reasons() == ["SubscriberStuck"])
+        stuck = watched.verdict()
+        assert stuck is not None
+        with monkeypatch.context() as outage:
+            outage.setattr(Link, "is_open", False)
+            assert watched.verdict() is None, "even before the next look"
+            await watched.until(lambda: True)
+        assert watched.verdict() is None, "what was so before is not known to be so still"
+        await watched.until(lambda: watched.verdict() == stuck)
+        assert watched.reasons() == ["SubscriberStuck"], "it is told once"
+        with monkeypatch.context() as outage:
+            outage.setattr(Link, "is_open", False)
+            await watched.until(lambda: True)
+            sink.answer = status(200)
+            await sink.wait_for_events(1)
+        await watched.until(lambda: watched.verdict() == verdicts.READY)
+        assert watched.reasons() == ["SubscriberStuck", "SubscriberRecovered"]
+        with monkeypatch.context() as outage:
+            outage.setattr(Link, "is_open", False)
+            await watched.until(lambda: True)
+        assert watched.verdict() is None
+        await watched.until(lambda: watched.verdict() == verdicts.READY)
+
+
 async def test_who_stands_by_has_no_verdicts(
     memory_server: NatsStreamingServer,
     unique_name: str,
