@@ -24,7 +24,7 @@ from contract.resources import (
     Start,
     StartKind,
 )
-from contract.uris import complete_uri, redact
+from contract.uris import complete_uri, redact_value
 
 MAX_INFLIGHT = 10_000
 """Every event in flight is held in memory, and may be 1 MiB."""
@@ -173,7 +173,7 @@ def _shown_choice(choice: enum.Enum) -> str:
 
 
 def _shown_uri(uri: str | None) -> str:
-    return redact(uri) if uri else "none"
+    return redact_value(uri) if uri else "none"
 
 
 def _whole(lowest: int, highest: int) -> Callable[[object, Place], int]:

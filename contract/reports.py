@@ -8,7 +8,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 
 from contract.resources import Problem
-from contract.uris import redact
+from contract.uris import redact_value
 
 _SHOWN = 60
 _NAMES: Mapping[type, str] = {
@@ -48,7 +48,7 @@ class Report:
 def shown(value: object) -> str:
     """A wrong value as it is told to a person: its type, and short ones themselves."""
     if isinstance(value, str):
-        text = redact(value)
+        text = redact_value(value)
         return f"the text {(text if len(text) <= _SHOWN else text[:_SHOWN] + '...')!a}"
     if isinstance(value, bool):
         return "true" if value else "false"

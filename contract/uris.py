@@ -12,7 +12,14 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _UNSAFE = re.compile(r"[^\x21-\x7e]")
 _LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 
-_USERINFO = re.compile(r"://(?:(?!://)[^\s\"'<>])*@")
+_URL = re.compile(
+    r"""
+    ://
+    ( (?: (?!://) [^\s\x00-\x1f"'<>?] )* )
+    ( \? (?: \\[^\s\x00-\x1f]? | [^\s\x00-\x1f"'<>\\] )* )?  # a pair is an escape of JSON
+    """,
+    re.VERBOSE,
+)
 
 
 def complete_uri(text: str, namespace: str, cluster_domain: str) -> str:
@@ -77,9 +84,24 @@ def _is_host(host: str, *, in_brackets: bool) -> bool:
 
 
 def redact(text: str) -> str:
-    """Replace user, password or token in every URL of a text by ``***``.
+    """Replace user, password or token, and the query, in every URL of a text by ``***``.
 
-    Everything between ``://`` and the last ``@`` before a blank or quote counts as such: a password
-    may hold any character unescaped, and to hide too much is the lesser evil.
+    A URL ends at a blank or quote. Everything between ``://`` and the last ``@`` counts as user and
+    password: these may hold any character unescaped, and to hide too much is the lesser evil.
     """
-    return _USERINFO.sub("://***@", text) if "@" in text else text
+    return _URL.sub(lambda url: f"://{_hidden(url[1], url[2] or '')}", text)
+
+
+def redact_value(text: str) -> str:
+    """The same for a text that may itself be a URI, also without a scheme, or a broken one."""
+    scheme = _SCHEME.match(text)
+    start = scheme.end() if scheme else 0
+    rest, mark, query = text[start:].partition("?")
+    return text[:start] + _hidden(rest, mark + query)
+
+
+def _hidden(rest: str, query: str) -> str:
+    if "@" in query:  # what is before it may be a password, and what is after it a token
+        return "***"
+    _, at, shown = rest.rpartition("@")
+    return f"{'***@' if at else ''}{shown}{'?***' if query else ''}"

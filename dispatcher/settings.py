@@ -19,7 +19,7 @@ from contract.names import (
     default_natss_url,
 )
 from contract.resources import Defaults, DeliveryPolicy
-from contract.uris import complete_uri, redact
+from contract.uris import complete_uri, redact_value
 from dispatcher.egress.denied import LOOPBACK
 from dispatcher.limits import MIB, EgressLimits, IngressLimits
 from dispatcher.settings_table import SECTIONS
@@ -99,7 +99,7 @@ class NatsSettings:
     @property
     def shown_servers(self) -> str:
         """The servers without secrets, for logs and status."""
-        return ",".join(redact(server) for server in self.servers)
+        return ",".join(redact_value(server) for server in self.servers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

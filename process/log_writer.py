@@ -16,7 +16,7 @@ _END = None
 
 
 class LineWriter(logging.Handler):
-    """Writes each record as a line, without users and passwords in URLs.
+    """Writes each record as a line, without users, passwords and queries in URLs.
 
     Args:
         stream: Where to.

@@ -3,8 +3,10 @@
 from collections.abc import Callable, Iterable, Mapping
 
 from contract.resources import Channel, Problem, ResourceName
+from contract.uris import redact_value
 from dispatcher.broker import Broker
 from dispatcher.durable import DurableState
+from dispatcher.egress.target import Target
 from dispatcher.link import Link
 from dispatcher.member import Member, MemberKey
 from dispatcher.metrics import Metrics
@@ -119,5 +121,5 @@ def _describe_member(key: MemberKey, member: Member, verdict: Verdict | None) ->
     return description
 
 
-def _shown(target: object) -> str | None:
-    return None if target is None else str(target)
+def _shown(target: Target | None) -> str | None:
+    return None if target is None else redact_value(str(target))

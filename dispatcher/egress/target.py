@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import Self
 from urllib.parse import unquote_to_bytes
 
+from contract.uris import redact_value
+
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 # RFC 3986, 3.2.2 allows more in a registered name; DNS, and what Kubernetes makes of it, does not.
@@ -23,7 +25,7 @@ _SHOWN = 200
 
 
 class InvalidTarget(ValueError):
-    """A URL to which no event can be sent. The text says why, and never shows its userinfo."""
+    """A URL to which no event can be sent. The text says why, without userinfo and query."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,10 +145,7 @@ def _basic(userinfo: str) -> str:
 
 
 def _invalid(url: str, reason: str) -> InvalidTarget:
-    """Cut off all up to the last @: in a broken URL userinfo may stand anywhere before it."""
-    hidden, at, rest = url.rpartition("@")
-    scheme = _SCHEME.match(hidden)
-    shown = f"{scheme[0] if scheme else ''}***@{rest}" if at else url
+    shown = redact_value(url)
     if len(shown) > _SHOWN:
         shown = shown[:_SHOWN] + "..."
     return InvalidTarget(f"{shown!a} cannot be used as a URL of a subscriber: {reason}")

@@ -266,9 +266,27 @@ def test_defaults_are_those_of_the_process() -> None:
     assert problem.consequence == "first is used instead"
 
 
-def test_a_password_is_not_shown() -> None:
-    _, (problem,) = parse({"deadLetterURI": "ftp://user:secret@host/"})
-    assert "secret" not in str(problem)
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "ftp://user:secret@host/",
+        "user:secret@host:99999/",
+        "ftp://host/?token=secret",
+        "host:99999/?token='secret",
+        "http://host/?token=se cret",
+    ],
+)
+def test_a_secret_is_not_shown(uri: str) -> None:
+    _, (problem,) = parse({"deadLetterURI": uri})
+    assert "cret" not in str(problem)
+
+
+def test_the_query_of_what_is_used_instead_is_not_shown() -> None:
+    former, _ = parse({"deadLetterURI": "http://host/?token=secret"})
+    _, (problem,) = parse_arguments(
+        {"deadLetterURI": "ftp://x/"}, "Channel shop/orders", "shop", Defaults(), former
+    )
+    assert "http://host/?*** is used instead" in str(problem)
 
 
 JSON = st.recursive(

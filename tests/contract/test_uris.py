@@ -1,10 +1,12 @@
 """URIs of subscribers: completed as Knative did, refused with a reason, shown without secrets."""
 
+import json
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from contract.uris import complete_uri, redact
+from contract.uris import complete_uri, redact, redact_value
 
 drawn = settings(derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """The same values each time, however busy the machine."""
@@ -95,13 +97,46 @@ def test_any_text_is_completed_or_refused(text: str) -> None:
         ("http://host/path", "http://host/path"),
         ("me@example.com", "me@example.com"),
         ("", ""),
+        ("http://host/in?token=abc", "http://host/in?***"),
+        ("http://user:s@host?token=abc", "http://***@host?***"),
+        ("'http://h/?t=abc'; must be", "'http://h/?***'; must be"),
+        ("from http://h/?t=abc to https://i/?t=def !", "from http://h/?*** to https://i/?*** !"),
+        ("http://h/?to=http://u:s@i/&t=abc", "http://***"),
+        ("http://h/?to=http://i/&t=abc", "http://h/?***"),
+        ("http://h/?t=abc@def", "http://***"),
+        ("http://h/?t=abc\x1b[0m", "http://h/?***\x1b[0m"),
+        ("who? me", "who? me"),
     ],
 )
-def test_userinfo_is_never_shown(text: str, redacted: str) -> None:
+def test_neither_userinfo_nor_query_is_shown(text: str, redacted: str) -> None:
     assert redact(text) == redacted
+    assert redact(redacted) == redacted
+
+
+@pytest.mark.parametrize("query", ["abc", 'a"bc', "a\\bc", 'a\\"bc"', "a'bc", "abc\n"])
+def test_json_stays_json(query: str) -> None:
+    line = redact(json.dumps({"url": f"http://host/?{query}", "port": 1}))
+    assert json.loads(line)["port"] == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "redacted"),
+    [
+        ("http://host/in", "http://host/in"),
+        ("http://user:s@host:99999/?token=abc", "http://***@host:99999/?***"),
+        ("http://host/?token='a\"b<c d", "http://host/?***"),
+        ("user:s@host:99999/?token=abc", "***@host:99999/?***"),
+        ("host:99999?token=abc", "host:99999?***"),
+        ("host?token=abc@def", "***"),
+    ],
+)
+def test_a_value_is_redacted_to_its_end(value: str, redacted: str) -> None:
+    assert redact_value(value) == redacted
+    assert redact_value(redacted) == redacted
 
 
 @drawn
 @given(st.text(st.characters(exclude_characters=" \"'<>\t\r\n", exclude_categories=("Z", "C"))))
 def test_no_password_survives(password: str) -> None:
-    assert redact(f"nats://user:{password}@host") == "nats://***@host" or "://" in password
+    shown = redact(f"nats://user:{password}@host")
+    assert shown == ("nats://***" if "?" in password else "nats://***@host") or "://" in password

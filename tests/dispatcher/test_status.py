@@ -28,7 +28,7 @@ STUCK = Verdict(False, "SubscriberStuck", "no event has got through since then: 
 async def observed(tmp_path: Path) -> Observed:
     """Nothing of it is started."""
     plane = DataPlane(NatsStreamingServer(tmp_path), "tests")
-    subscriber = Subscriber(MAIL, "u1", "http://mail/")
+    subscriber = Subscriber(MAIL, "u1", "http://mail/?token=abc")
     plane.fanout.apply({ORDERS: Channel(ORDERS, ("orders.shop",), (subscriber,), DeliveryPolicy())})
     return Observed(plane.broker, plane.fanout, Channels(), plane.metrics)
 
@@ -56,6 +56,7 @@ async def test_it_says_whether_events_get_through(
     (channel,) = described(observed, verdict)["channels"]
     (subscription,) = channel["subscriptions"]
     assert subscription.get("delivers") == delivers
+    assert subscription["subscriber"] == "http://mail/?***"
     if verdict is STUCK:
         assert subscription["reason"] == f"SubscriberStuck: {STUCK.message}"
 

@@ -145,9 +145,11 @@ def test_what_is_wrong_is_said(url: str, reason: str) -> None:
         "http://user:secret?x@orders/",
         "http://user:secret@orders:x/",
         "http://user:secret@@orders:x/",
+        "http://orders:x/?token=secret",
+        "orders?token=secret",
     ],
 )
-def test_errors_do_not_show_userinfo(url: str) -> None:
+def test_errors_show_neither_userinfo_nor_query(url: str) -> None:
     with pytest.raises(InvalidTarget) as caught:
         Target.parse(url)
     assert "secret" not in str(caught.value)
