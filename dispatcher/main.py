@@ -5,7 +5,6 @@ import gc
 import os
 import resource
 import secrets
-import signal
 import sys
 from dataclasses import replace
 
@@ -38,6 +37,7 @@ from kube import KubeClient, connection_info
 from nats_streaming import ConnectionOptions
 from process import logs
 from process.settings import exit_with
+from process.signals import on_termination
 
 log = structlog.get_logger(__name__)
 
@@ -226,21 +226,12 @@ async def serve(settings: Settings) -> None:
         source = FileSource(settings.source.channels, settings.defaults)
     dispatcher = Dispatcher(settings, source, records, cluster)
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, _on_signal, stop, number)
+    on_termination(stop.set)
     try:
         await dispatcher.run(stop)
     finally:
         if cluster is not None:
             await cluster.client.close()
-
-
-def _on_signal(stop: asyncio.Event, number: signal.Signals) -> None:
-    if stop.is_set():
-        signal.signal(number, signal.SIG_DFL)
-        os.kill(os.getpid(), number)
-    stop.set()
 
 
 def main() -> None:

@@ -36,11 +36,6 @@ class Ingress:
         """How many are open now."""
         return len(self._context.connections)
 
-    @property
-    def buffered_bytes(self) -> int:
-        """Bytes of requests in memory that are not complete or wait for their turn."""
-        return self._context.budget.used
-
     async def start(self, host: str, port: int) -> int:
         """Listen on an address; an empty host means all of them.
 
