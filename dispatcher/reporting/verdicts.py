@@ -10,7 +10,8 @@ from dispatcher.subscription import rfc3339
 from nats_streaming import ChannelLimitReached, NatsStreamingError
 
 SETTLE = 5.0
-"""Seconds that a refusal of NATS Streaming must last: one that starts refuses at first."""
+"""Seconds that a refusal must last, of NATS Streaming or of a subscriber that took nothing yet:
+one that starts refuses at first."""
 
 CHANNEL_LIMIT = (
     "NATS Streaming has reached its limit of channels (max_channels): raise it there, or delete"
@@ -40,6 +41,8 @@ _NO_TARGET = Verdict(
     False, "NoUsableURI", "its URI cannot be used; its events are kept until that is put right"
 )
 UNKNOWN = Verdict(None, "NotKnownYet", "nothing has been delivered to it yet")
+UNPROVEN = Verdict(None, "NotKnownYet", "attempts fail, and nothing has been delivered to it yet")
+"""Of one that was called ready while nothing had to be delivered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +97,8 @@ def judge(facts: Facts, patience: float, now: float) -> Verdict | None:
         return _stuck(
             "at least one event has not got through", now - one, facts, " (others may have)"
         )
+    if failing is not None and failing >= SETTLE and not facts.has_settled:
+        return UNPROVEN
     if failing is not None or one is not None or (facts.waits and not facts.has_settled):
         return None
     return READY

@@ -7,7 +7,7 @@ from contract.names import normalise_host
 from contract.resources import Channel
 from dispatcher.channels import Channels, Route
 from dispatcher.member import MemberKey
-from dispatcher.reporting.verdicts import Verdict
+from dispatcher.reporting.verdicts import UNPROVEN, Verdict
 from dispatcher.sources.channel_table import DISPATCHER, SUBSCRIBERS, Entry
 
 _READY = {True: "True", False: "False", None: "Unknown"}
@@ -60,13 +60,20 @@ class WantedStatus:
         for subscriber in channel.subscribers:
             verdict = self._verdict(MemberKey(channel.name, subscriber.ref))
             before = told.get(subscriber.durable)
-            if verdict is not None and (verdict.ready is not None or before is None):
+            if verdict is not None and _is_better(verdict, before):
                 wanted.append(_entry(subscriber.durable, verdict))
             elif before is not None:
                 wanted.append(before)
             else:
                 return None
         return wanted
+
+
+def _is_better(verdict: Verdict, before: Mapping[str, Any] | None) -> bool:
+    """Whether it says more than what was told before."""
+    if verdict is UNPROVEN and before is not None:
+        return before.get("ready") == "True"
+    return verdict.ready is not None or before is None
 
 
 def _entry(uid: str, verdict: Verdict) -> dict[str, str]:

@@ -13,7 +13,7 @@ from dispatcher.metrics import Metrics
 from dispatcher.reporting.losses import Losses
 from dispatcher.reporting.occurrences import Occurrence
 from dispatcher.reporting.sessions import SessionState, SessionWatch, state_of
-from dispatcher.reporting.verdicts import READY, UNKNOWN, Facts, Verdict, judge
+from dispatcher.reporting.verdicts import READY, UNKNOWN, UNPROVEN, Facts, Verdict, judge
 from dispatcher.reporting.wanted_status import WantedStatus
 from dispatcher.sources.channel_table import ChannelTable
 from nats_streaming import (
@@ -62,7 +62,8 @@ def test_what_lasts_is_told(facts: Facts, reason: str) -> None:
 @pytest.mark.parametrize(
     "facts",
     [
-        Facts(failing_for=59, waits=True),
+        Facts(failing_for=4.9, waits=True),
+        Facts(failing_for=59, waits=True, has_settled=True),
         Facts(failed_event_for=59, waits=True, has_settled=True),
         Facts(waits=True),  # its first event is on the way
         Facts(is_open=False),
@@ -71,6 +72,21 @@ def test_what_lasts_is_told(facts: Facts, reason: str) -> None:
 )
 def test_what_may_pass_changes_no_verdict(facts: Facts) -> None:
     assert judge(facts, PATIENCE, NOW) is None
+
+
+def test_a_subscriber_that_never_took_an_event_and_fails_is_not_called_ready() -> None:
+    """It was called ready while nothing was there to be delivered."""
+    facts = Facts(failing_for=5, waits=True)
+    assert judge(facts, PATIENCE, NOW) is UNPROVEN
+    assert judge(replace(facts, failing_for=60), PATIENCE, NOW) not in {UNPROVEN, None}
+    assert judge(replace(facts, has_settled=True), PATIENCE, NOW) is None
+    assert wanted({MAIL: UNPROVEN}, entry("m", "True"), uids="m") == [
+        entry("m", "Unknown", UNPROVEN.message)
+    ]
+    stuck = entry("m", "False", "told by a former process")
+    assert wanted({MAIL: UNPROVEN}, stuck, uids="m") is None
+    unknown = entry("m", "Unknown", UNKNOWN.message)
+    assert wanted({MAIL: UNPROVEN}, unknown, uids="m") is None, "no write for another word"
 
 
 def test_a_verdict_says_since_when_and_why() -> None:
