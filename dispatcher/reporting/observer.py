@@ -51,11 +51,18 @@ class Observer:
         patience: Seconds of failure after which a subscriber is stuck.
         tell: Gets what has happened.
         changed: Called when a verdict has changed.
+        was_bad: Whether another process has told that a subscriber gets no events.
     """
 
     def __init__(
-        self, observed: Observed, patience: float, tell: Tell, changed: Callable[[], None]
+        self,
+        observed: Observed,
+        patience: float,
+        tell: Tell,
+        changed: Callable[[], None],
+        was_bad: Callable[[Member], bool],
     ) -> None:
+        self._was_bad = was_bad
         self._observed = observed
         self._patience = patience
         self._tell = tell
@@ -136,14 +143,15 @@ class Observer:
         member.subscription.metrics.stuck = verdict is not None and verdict.is_bad
         if verdict is not before and verdict is not None:
             seen.verdict, seen.is_current, is_news = verdict, True, True
-            self._tell_change(member.key, before, verdict)
+            self._tell_change(member, before, verdict)
         if is_news:
             self._changed()
 
-    def _tell_change(self, key: MemberKey, before: Verdict | None, verdict: Verdict) -> None:
+    def _tell_change(self, member: Member, before: Verdict | None, verdict: Verdict) -> None:
+        key = member.key
         if verdict.is_bad:
             message = f"Subscription {key.ref}: {verdict.message}"
             self._tell(warning(key.channel, verdict.reason, message))
-        elif verdict is READY and before is not None and before.is_bad:
+        elif verdict is READY and ((before is not None and before.is_bad) or self._was_bad(member)):
             message = f"Subscription {key.ref}: events get through again"
             self._tell(news(key.channel, "SubscriberRecovered", message))

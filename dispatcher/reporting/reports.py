@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import structlog
 
 from contract.resources import Channel, Problem, ResourceName
-from dispatcher.member import MemberKey
+from dispatcher.member import Member, MemberKey
 from dispatcher.reporting.channel_status import ChannelStatus
 from dispatcher.reporting.events import Events
 from dispatcher.reporting.observed import Observed
@@ -49,7 +49,13 @@ class Reports:
             None if cluster is None else Events(cluster.client, cluster.channels, cluster.program)
         )
         self._is_broken = False
-        self._observer = Observer(observed, patience, self._tell, self._look)
+        self._observer = Observer(
+            observed,
+            patience,
+            self._tell,
+            self._look,
+            lambda member: cluster is not None and _was_bad(member, cluster.channels),
+        )
         self._status = (
             None
             if cluster is None
@@ -116,6 +122,15 @@ class Reports:
             self._events.tell(occurrence)  # which logs it, too
             return
         log_only(occurrence)
+
+
+def _was_bad(member: Member, table: ChannelTable) -> bool:
+    """Whether the status of its Channel says that it gets no events."""
+    entry, uid = table.get(member.key.channel), member.subscriber.durable
+    return entry is not None and any(
+        each.get("uid") == uid and each.get("ready") == "False"
+        for each in entry.reported_subscribers
+    )
 
 
 def _concerned(

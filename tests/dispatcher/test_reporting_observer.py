@@ -43,7 +43,14 @@ class Watched:
         self.plane = plane
         self.told: list[Occurrence] = []
         observed = Observed(plane.broker, plane.fanout, Channels(), plane.metrics)
-        self._observer = Observer(observed, 0.5, self.told.append, lambda: None)
+        self.told_before: set[MemberKey] = set()
+        self._observer = Observer(
+            observed,
+            0.5,
+            self.told.append,
+            lambda: None,
+            lambda member: member.key in self.told_before,
+        )
 
     def verdict(self, name: str = "mail") -> Verdict | None:
         key = MemberKey(self.plane.channel, ResourceName("default", name))
@@ -85,6 +92,19 @@ async def test_a_subscriber_that_fails_is_stuck_until_its_events_get_through(
         assert not in_metrics
         assert watched.reasons() == ["SubscriberStuck", "SubscriberRecovered"]
         assert all("default/mail" in each.message for each in watched.told if each.channel)
+
+
+async def test_who_takes_over_tells_that_what_its_predecessor_called_stuck_has_recovered(
+    memory_server: NatsStreamingServer, unique_name: str, sink: Subscriber
+) -> None:
+    async with DataPlane(memory_server, unique_name) as plane:
+        watched = Watched(plane)
+        mail, bills = (subscriber(sink.url, each, f"uid-{each}") for each in ("mail", "bills"))
+        plane.subscribe(mail, bills)
+        watched.told_before.add(MemberKey(plane.channel, ResourceName("default", "mail")))
+        for name in ("mail", "bills"):
+            await watched.until(lambda name=name: watched.verdict(name) == verdicts.READY)
+        assert watched.reasons() == ["SubscriberRecovered"]
 
 
 async def test_a_first_round_of_attempts_that_takes_long_counts_as_well(
