@@ -102,8 +102,8 @@ async def test_who_takes_over_tells_that_what_its_predecessor_called_stuck_has_r
         mail, bills = (subscriber(sink.url, each, f"uid-{each}") for each in ("mail", "bills"))
         plane.subscribe(mail, bills)
         watched.told_before.add(MemberKey(plane.channel, ResourceName("default", "mail")))
-        for name in ("mail", "bills"):
-            await watched.until(lambda name=name: watched.verdict(name) == verdicts.READY)
+        await watched.until(lambda: watched.verdict("mail") == verdicts.READY)
+        await watched.until(lambda: watched.verdict("bills") == verdicts.READY)
         assert watched.reasons() == ["SubscriberRecovered"]
 
 
