@@ -108,11 +108,15 @@ class Fanout:
     def _take_news(self, channel: Channel, given_up: set[str]) -> None:
         """Go on where another process ended: with what it has done, and with what it has not."""
         wanted = {subscriber.durable for subscriber in channel.subscribers}
-        for durable in given_up - wanted:
+        keys = {MemberKey(channel.name, subscriber.ref) for subscriber in channel.subscribers}
+        for durable in given_up - wanted - self._heirs(keys) if given_up else ():
             if not self._broker.give_up(DurableName(channel.subject, durable)):
                 self._records.forget(channel.name, durable)
         for member in tuple(self._members.values()) if given_up else ():
-            if member.grace is not None and all(each.is_leaving for each in member.durables):
+            is_wanted = member.key in keys or member.key.channel != channel.name
+            if member.grace is None and is_wanted:
+                continue
+            if all(each.is_leaving for each in member.durables):
                 self._end_now(member)
         left: defaultdict[ResourceName, list[Record]] = defaultdict(list)
         for record in self._records.of(channel.name):
@@ -123,6 +127,19 @@ class Fanout:
                 left[record.ref].append(record)
         for ref, records in left.items():
             self._keep_left(channel, ref, records)
+
+    def _heirs(self, keys: set[MemberKey]) -> set[str]:
+        """The durables that handovers wait for: they are opened before they are succeeded."""
+        return {
+            durable.name.durable
+            for key in keys
+            if (member := self._members.get(key)) is not None
+            and member.handover is not None
+            and not member.handover.done()
+            for durable in member.durables
+            if (record := self._records.get(key.channel, durable.name.durable)) is not None
+            and record.due is None
+        }
 
     def _keep_left(self, channel: Channel, ref: ResourceName, records: list[Record]) -> None:
         """Keep what is left of a Subscription, for it may come back and inherit the backlog.
@@ -256,12 +273,11 @@ class Fanout:
             ref = member.subscriber.ref
             name = DurableName(member.durable.name.subject, member.subscriber.durable)
             self._records.want(channel, ref, name.durable, time.time())
-            olds = [durable for durable in member.durables if durable.name != name]
-            for old in olds:
-                self._records.dismiss(channel, old.name.durable, self._records.grace)
+            for old in member.durables:
+                if old.name != name:
+                    self._records.dismiss(channel, old.name.durable, self._records.grace)
             note_open = partial(self._records.note_open, channel, name.durable)
-            await hand_over(self._broker, member, name, note_open)
-            for old in olds:
+            for old in await hand_over(self._broker, member, name, note_open):
                 self._records.forget(channel, old.name.durable)
             log.info(
                 "durable handed over", subscription=member.subscription.name, durable=name.durable

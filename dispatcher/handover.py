@@ -35,8 +35,10 @@ class Successive(Protocol):
 
 async def hand_over(
     broker: Broker, owner: Successive, name: DurableName, on_open: Callable[[], None]
-) -> None:
+) -> list[Durable]:
     """Open the durable ``name`` at the position of those of ``owner``, and remove these.
+
+    Those that were removed are returned: one that somebody wants meanwhile is not.
 
     There are several if a former handover was cut short. Events go on to be delivered meanwhile.
     When this is cancelled both the old and the new may exist, as ``owner.durables``.
@@ -65,8 +67,9 @@ async def hand_over(
     owner.use(new, *olds)
     for old in olds:
         old.remove()
-    await asyncio.gather(*(broker.removed(old) for old in olds))
+    are_removed = await asyncio.gather(*(broker.removed(old) for old in olds))
     owner.use(new)
+    return [old for old, is_removed in zip(olds, are_removed, strict=True) if is_removed]
 
 
 async def _opened(durables: tuple[Durable, ...]) -> list[float | None]:

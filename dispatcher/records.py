@@ -124,11 +124,17 @@ class Records:
                 self._outdated.add((channel, durable))
             self._note(channel)
 
-    def learn(self, channel: ResourceName, told: Mapping[str, Record]) -> None:
+    def learn(
+        self, channel: ResourceName, told: Mapping[str, Record], *, is_complete: bool = True
+    ) -> None:
         """Take what is recorded by all processes; it may be older than what is known here.
 
-        What was recorded and is no more has been unsubscribed by another process, unless it is
-        wanted here.
+        What was recorded and is no more has been unsubscribed by another process.
+
+        Args:
+            channel: That it is of.
+            told: The same object as before is not looked at again.
+            is_complete: False if some may be left out that are still there.
         """
         before = self._told.get(channel, {})
         if told is before:
@@ -145,8 +151,7 @@ class Records:
                 self._take(replace(mine, since=record.since))
         for durable in before.keys() - told.keys():
             self._outdated.discard((channel, durable))
-            mine = self.get(channel, durable)
-            if mine is not None and mine.due is not None:
+            if is_complete and self.get(channel, durable) is not None:
                 self._given_up.setdefault(channel, set()).add(durable)
 
     def adopt(self, record: Record) -> bool:
@@ -174,7 +179,8 @@ class Records:
     def take_news(self) -> Mapping[ResourceName, set[str]]:
         """The channels of which something was learnt since the last call; all known at first.
 
-        With the durables that another process has unsubscribed; they are recorded still.
+        With the durables that another process has unsubscribed. They are recorded still, for some
+        may be wanted again.
         """
         news, self._given_up = self._given_up, {}
         return news
@@ -200,6 +206,9 @@ class Records:
         """This process has got the client id, or has lost it."""
         self.has_session = is_open
         self.sessions += is_open
+        if is_open:  # what others have not recorded is recorded by who can remove it
+            left = {record.channel for record in self if record.due is not None}
+            self._changed_channels |= left
         self._changed.set()
 
     async def another_session(self, known: int) -> None:

@@ -7,6 +7,7 @@ durables have no more meaning. In ``metadata`` and not in ``status``, because a 
 import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from itertools import accumulate
 from typing import Any
 
 from contract.resources import ResourceName
@@ -19,6 +20,9 @@ Channel's is ``<namespace>/<name>``."""
 
 MAX_BYTES = 192 * 1024
 """The API takes 256 KiB of annotations; some 2,000 subscribers have room here."""
+
+_LONGEST_ENTRY = 2 * 1024
+"""Names and a uid as the API takes them, and a time, are shorter."""
 
 
 def parse(channel: ResourceName, text: str) -> dict[str, Record] | None:
@@ -41,15 +45,26 @@ def parse(channel: ResourceName, text: str) -> dict[str, Record] | None:
 
 
 def render(records: Iterable[Record]) -> str:
-    """The text for a Channel; the same for the same records.
+    """The text for a Channel; the same for the same records, in any order if there are too many.
 
-    If there are too many, some of those that were open are left out: the server knows them.
+    Some of those that were open are left out then: the server knows them.
     """
     entries = [(record.durable, _entry(record)) for record in records]
-    while len(text := json.dumps(dict(entries), separators=(",", ":"))) > MAX_BYTES:
-        entries.sort(key=lambda entry: "since" not in entry[1])
-        entries = entries[: len(entries) * 7 // 8]
-    return text
+    text = _text(entries)
+    if len(text) <= MAX_BYTES:
+        return text
+    entries.sort(key=lambda entry: ("since" not in entry[1], entry[0]))
+    ends = accumulate(len(_text([entry])) - 1 for entry in entries)  # a comma, but no braces
+    return _text(entries[: sum(end < MAX_BYTES for end in ends)])
+
+
+def is_complete(text: str) -> bool:
+    """Whether surely nothing was left out of a text of ``render``: there is room for more."""
+    return len(text) <= MAX_BYTES - _LONGEST_ENTRY
+
+
+def _text(entries: Iterable[tuple[str, dict[str, str]]]) -> str:
+    return json.dumps(dict(entries), separators=(",", ":"))
 
 
 def _entry(record: Record) -> dict[str, str]:

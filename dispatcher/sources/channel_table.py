@@ -15,7 +15,7 @@ from contract.metadata import API_VERSION
 from contract.names import DISPATCHER_FINALIZER
 from contract.resources import Channel, Defaults, DesiredState, Problem, ResourceName
 from dispatcher.records import Record
-from dispatcher.sources.annotation import DURABLES, list_changed_at, parse
+from dispatcher.sources.annotation import DURABLES, is_complete, list_changed_at, parse
 from kube import Resource
 
 _GROUP, _, _VERSION = API_VERSION.partition("/")
@@ -75,6 +75,11 @@ class Entry:
         """The text of ``recorded``."""
         text = (self.document["metadata"].get("annotations") or {}).get(DURABLES)
         return text if isinstance(text, str) else None
+
+    @property
+    def is_record_complete(self) -> bool:
+        """Whether there is no durable that ``recorded`` had no room for."""
+        return is_complete(self.annotation or "")
 
     @property
     def is_held(self) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 
 from contract.names import DISPATCHER_FINALIZER
-from contract.resources import ResourceName
+from contract.resources import Channel, ResourceName
 from dispatcher.records import Record, Records
 from dispatcher.sources.annotation import DURABLES, parse, render
 from dispatcher.sources.channel_table import CHANNELS, ChannelTable, Entry
@@ -81,20 +81,38 @@ class Finalizers:
         return entry.wants_finalizer or entry.wants_release or bool(self._annotation(entry))
 
     def _annotation(self, entry: Entry) -> dict[str, str]:
-        """The record of its durables, if it differs from the one that it has."""
+        """The record of its durables, if it differs from the one that it has.
+
+        Only who has the client id knows what the server has. Anybody else would bring back what
+        that one has unsubscribed, or choose others if there is no room for all, for ever.
+        """
         if entry.channel is None or entry.is_deleted:
             return {}
-        if entry.recorded is not None:
-            self._records.learn(entry.name, entry.recorded)
-        records = {record.durable: record for record in self._records.of(entry.name)}
-        for each in entry.channel.subscribers:
-            if each.durable not in records:  # it is not served yet
-                record = Record(entry.name, each.ref, each.durable, time.time())
-                records[each.durable] = (entry.recorded or {}).get(each.durable, record)
+        records = self._records_of(entry, entry.channel)
         if entry.recorded == {key: replace(each, due=None) for key, each in records.items()}:
             return {}
         text = render(records.values())
-        return {} if entry.recorded == parse(entry.name, text) else {DURABLES: text}
+        rendered = parse(entry.name, text) or {}
+        is_cut = len(rendered) < len(records)
+        is_left = is_cut and entry.recorded is not None and not self._records.has_session
+        return {} if entry.recorded == rendered or is_left else {DURABLES: text}
+
+    def _records_of(self, entry: Entry, channel: Channel) -> dict[str, Record]:
+        """What this process has to say of its durables."""
+        told = entry.recorded or {}
+        if entry.recorded is not None:
+            self._records.learn(entry.name, told, is_complete=entry.is_record_complete)
+        wanted = {each.durable for each in channel.subscribers}
+        records = {
+            record.durable: record
+            for record in self._records.of(entry.name)
+            if self._records.has_session or record.durable in wanted or record.durable in told
+        }
+        for each in channel.subscribers:
+            if each.durable not in records:  # it is not served yet
+                record = Record(entry.name, each.ref, each.durable, time.time())
+                records[each.durable] = told.get(each.durable, record)
+        return records
 
     async def _work(self, name: ResourceName) -> None:
         try:

@@ -136,7 +136,9 @@ class KubernetesSource:
             self._records.gone(name, in_order=in_order)
         for entry in self._table:
             if entry.recorded is not None:
-                self._records.learn(entry.name, entry.recorded)
+                self._records.learn(
+                    entry.name, entry.recorded, is_complete=entry.is_record_complete
+                )
 
     async def _record(self) -> None:
         """See to it that what this process does to durables is recorded."""

@@ -7,7 +7,14 @@ import pytest
 
 from contract.resources import Defaults, ResourceName
 from dispatcher.records import Record
-from dispatcher.sources.annotation import DURABLES, MAX_BYTES, list_changed_at, parse, render
+from dispatcher.sources.annotation import (
+    DURABLES,
+    MAX_BYTES,
+    is_complete,
+    list_changed_at,
+    parse,
+    render,
+)
 from dispatcher.sources.channel_table import ChannelTable
 
 ORDERS = ResourceName("shop", "orders")
@@ -42,6 +49,19 @@ def test_the_api_takes_the_record_of_any_number_of_subscribers() -> None:
     kept = parse(ORDERS, text) or {}
     assert len(kept) > 500
     assert sum(each.since is not None for each in kept.values()) == 200, "nobody else knows those"
+
+
+def test_replicas_leave_out_the_same_if_there_is_no_room_for_all() -> None:
+    records = [record(f"{n:036}", since=1.0 if n % 100 == 0 else None) for n in range(4000)]
+    text = render(records)
+    assert render(reversed(records)) == text
+    assert render(records[:-1]) == text, "who does not know one that is left out"
+
+
+def test_whether_any_was_left_out_can_be_told() -> None:
+    records = [record(f"{n:036}") for n in range(4000)]
+    assert not is_complete(render(records))
+    assert is_complete(render(records[:2000]))
 
 
 def managed(*entries: dict[str, Any]) -> dict[str, Any]:

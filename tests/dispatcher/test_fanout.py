@@ -312,6 +312,24 @@ async def test_uids_that_come_and_go_before_their_turn_leave_nothing(
         await eventually(nothing_is_left)
 
 
+async def test_a_uid_that_another_one_takes_while_it_is_removed_stays_on_record(
+    plane: DataPlane, sink: Subscriber
+) -> None:
+    plane.subscribe(subscriber(sink.url, "mail", "old"), policy=QUICK)
+    await plane.open()
+    member = next(iter(plane.fanout.members.values()))
+    old = member.durable
+    plane.subscribe(subscriber(sink.url, "mail", "new"), policy=QUICK)
+    await asyncio.wait_for(old.wait_leaving(), 15.0)
+    plane.subscribe(
+        subscriber(sink.url, "mail", "new"), subscriber(sink.url, "other", "old"), policy=QUICK
+    )
+    assert member.handover is not None
+    await asyncio.wait_for(member.handover, 15.0)
+    await plane.open()
+    assert {each.durable for each in plane.records} == {"old", "new"}
+
+
 async def test_another_name_with_the_same_uid_goes_on_where_the_former_was(
     plane: DataPlane, sink: Subscriber
 ) -> None:

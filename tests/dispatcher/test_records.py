@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from contract.resources import DeliveryPolicy, ResourceName
+from dispatcher.member import MemberKey
 from dispatcher.records import Record, Records
 from dispatcher.state_folder import StateFolder
 from tests.conftest import StartServer
@@ -129,14 +130,31 @@ class TestLearnt:
         records.learn(ORDERS, {"u2": record("u2")})
         assert records.take_news() == {ORDERS: {"u1"}}
 
-    def test_what_is_wanted_here_is_not_given_up(self) -> None:
+    def test_it_is_told_even_before_it_is_known_to_be_wanted_no_more(self) -> None:
+        """One change of the Channel may bring both; whoever applies it knows what is wanted."""
         records = nothing_kept()
         records.learn(ORDERS, {"u1": record()})
         wanted(records, "u1")
         records.take_news()
-        records.learn(ORDERS, {})
-        assert records.take_news() == {}
+        records.learn(ORDERS, {"u2": record("u2")})
+        assert records.take_news() == {ORDERS: {"u1"}}
         assert records.get(ORDERS, "u1") is not None
+
+    def test_what_there_was_no_room_for_is_not_given_up(self) -> None:
+        records = nothing_kept()
+        records.learn(ORDERS, {"u1": record(), "u2": record("u2")})
+        records.take_news()
+        records.learn(ORDERS, {"u2": record("u2")}, is_complete=False)
+        assert records.take_news() == {}
+
+    async def test_who_gets_the_client_id_records_what_it_has_to_remove(self) -> None:
+        records = nothing_kept()
+        wanted(records, "u1")
+        records.dismiss(ORDERS, "u1", 60.0)
+        records.want(OTHER, MAIL, "u2", 5.0)
+        await records.changed_here()
+        records.note_session(is_open=True)
+        assert await asyncio.wait_for(records.changed_here(), 1) == {ORDERS}
 
     def test_what_was_unsubscribed_here_is_not_learnt_again(self) -> None:
         records = nothing_kept()
@@ -342,6 +360,34 @@ class TestOnARealServer:
             assert len(standby.broker._durables) == 1
             assert time.monotonic() - taken_over < 5.0
         assert sink.counts == {"e1": 1, "e2": 1, "e3": 1}
+
+    async def test_a_standby_gives_up_what_it_sees_changed_and_unsubscribed_at_once(
+        self, memory_server: NatsStreamingServer, unique_name: str, sink: Subscriber
+    ) -> None:
+        """The spec and the record of the one that delivers may arrive together."""
+        first = DataPlane(memory_server, unique_name)
+        standby = DataPlane(memory_server, unique_name)
+        standby.broker.publishing._options = replace(
+            standby.broker.publishing._options, client_id=f"{unique_name}-standby"
+        )
+        gone = subscriber(sink.url, "gone", "gone")
+        async with first, standby:
+            for plane in (first, standby):
+                plane.subscribe(subscriber(sink.url, uid="old"), gone, policy=QUICK)
+            await first.open()
+            tell(standby, first)
+            standby.subscribe(subscriber(sink.url, uid="old"), gone, policy=QUICK)
+            first.subscribe(subscriber(sink.url, uid="new"), policy=QUICK)
+            first.fanout._end_now(first.fanout.members[MemberKey(first.channel, gone.ref)])
+            await eventually(lambda: are(first, {"new"}))
+            tell(standby, first)
+            standby.subscribe(subscriber(sink.url, uid="new"), policy=QUICK)
+            assert [each.durable for each in standby.records] == ["new"]
+            standby.subscribe(subscriber(sink.url, uid="new"), gone, policy=QUICK)
+            await first.close()
+            await standby.publish("e1")
+            await sink.wait_until(lambda: sink.counts["e1"] == 2)
+            await eventually(lambda: are(standby, {"new", "gone"}))
 
 
 def has_tried(sink: Subscriber, event_id: str) -> bool:
