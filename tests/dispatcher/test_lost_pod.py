@@ -230,7 +230,6 @@ async def test_a_subscriber_that_came_while_the_api_was_cut_off_has_what_was_tak
         await dispatcher.start()
         await channels.apply("orders", channels.entry("mail", first.url, "u1"))
         await recorded_open(channels, "u1")
-        await asyncio.sleep(MARGIN)
         assert await dispatcher.post_to(channels.namespace, "orders", "before") == 202
         await first.wait_for_events(1)
         await asyncio.sleep(MARGIN)

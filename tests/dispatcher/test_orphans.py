@@ -1,6 +1,7 @@
 """The ConfigMap of durables whose Channels went: when it is full, and that each goes out once."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -14,7 +15,7 @@ from dispatcher.sources.orphans import CONFIG_MAP, Orphans, _key, _value
 from dispatcher.state_folder import StateFolder
 from kube import Invalid, KubeClient, connection_info
 from tests.cluster_dispatcher import ACCOUNT, NAMESPACE
-from tests.kubernetes import KubernetesServer
+from tests.kubernetes import ApiAnswer, KubernetesServer
 
 ORDERS = ResourceName("shop", "orders")
 CONFIG_MAPS = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
@@ -47,6 +48,8 @@ async def full(kubernetes: KubernetesServer) -> AsyncIterator[str]:
     """The path of the ConfigMap, which takes nothing more."""
     path = f"{CONFIG_MAPS}/{CONFIG_MAP}"
     body = {"metadata": {"name": CONFIG_MAP}, "data": {"others": "x" * 2**20}}
+    with contextlib.suppress(ApiAnswer):  # of another test on the same API
+        await asyncio.to_thread(kubernetes.delete, path)
     await asyncio.to_thread(kubernetes.create, CONFIG_MAPS, body)
     yield path
     await asyncio.to_thread(kubernetes.delete, path)
