@@ -4,19 +4,19 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from contract.names import OLD_CHANNEL_LABEL, PROVISIONER, channel_label_value
 from contract.resources import ResourceName
-from kube import Document
+from kube import SERVICES, Document, Resource
 from natss_provisioner import channels
 from natss_provisioner.conditions import READY, is_true
 from natss_provisioner.dependents import Dependents, ObjectName
 from natss_provisioner.handlers import channel, provisioner, subscribers, subscription, targets
-from natss_provisioner.handlers.context import Context
+from natss_provisioner.handlers.context import Context, NeedsWrite, Seen
 from natss_provisioner.references import References
-from natss_provisioner.resources import CHANNELS
+from natss_provisioner.resources import CHANNELS, PROVISIONERS, SUBSCRIPTIONS
 from natss_provisioner.settings import Settings
 from natss_provisioner.subscribers import name_of
 from natss_provisioner.work import WorkQueue
@@ -77,6 +77,8 @@ class Controller:
 
     def __init__(self, context: Context, settings: Settings) -> None:
         self._context = context
+        self._seen = Seen()
+        self._look = replace(context, seen=self._seen)
         self._resync = settings.resync
         self._channels: set[ResourceName] = set()  # ours
         self._ready: bool | None = None
@@ -107,6 +109,10 @@ class Controller:
         name = body["metadata"]["name"]
         if name != PROVISIONER:
             return
+        if deleted:
+            self._seen.provisioners.pop(name, None)
+        else:
+            self._seen.provisioners[name] = dict(body)
         self._queue.add(ProvisionerKey(name))
         ready = not deleted and is_true(body.get("status"), READY)
         if ready != self._ready:
@@ -130,6 +136,7 @@ class Controller:
         """All Channels; each is looked at, after what has just changed."""
         gone = self._sights.keys() - {name_of(body) for body in bodies}
         self._channels.clear()
+        self._seen.channels.clear()
         self._context.claims.clear()
         self._sights.clear()  # so that Subscriptions look at all Channels
         if self._dependents is not None:
@@ -149,6 +156,7 @@ class Controller:
         """All Subscriptions; each is looked at, after what has just changed."""
         if self._dependents is None:
             return
+        self._seen.subscriptions.clear()
         names = {name_of(body) for body in bodies}
         for name in self._dependents.names():
             if name not in names:
@@ -189,9 +197,16 @@ class Controller:
         self._context.services.put_all(bodies)
         self._look_later(ChannelKey(each) for each in self._channels)
 
-    def on_services_unseen(self) -> None:
-        """Services of channels may come and go without anybody noticing."""
-        self._context.services.forget()
+    def on_unseen(self, resource: Resource) -> None:
+        """Objects of a kind may come and go without anybody noticing, until all are told again."""
+        if resource == SERVICES:
+            self._context.services.forget()
+        elif resource == CHANNELS:
+            self._seen.channels.clear()
+        elif resource == SUBSCRIPTIONS:
+            self._seen.subscriptions.clear()
+        elif resource == PROVISIONERS:
+            self._seen.provisioners.clear()
 
     def on_dispatcher_service(self) -> None:
         """The Service of the dispatcher may have changed or gone."""
@@ -200,8 +215,10 @@ class Controller:
     def _concerned_by_channel(self, body: Document, *, deleted: bool) -> Iterator[Key]:
         name = name_of(body)
         if deleted:
+            self._seen.channels.pop(name, None)
             self._context.claims.drop(name)
         else:
+            self._seen.channels[name] = body
             self._context.claims.put(body)
         if deleted or not channels.is_for_us(body):
             self._channels.discard(name)
@@ -232,6 +249,10 @@ class Controller:
         if self._dependents is None:
             return
         name = name_of(body)
+        if deleted:
+            self._seen.subscriptions.pop(name, None)
+        else:
+            self._seen.subscriptions[name] = body
         before = self._dependents.drop(name) if deleted else self._dependents.put(body)
         self._references.want(self._dependents.kinds())
         if before is not None and before.channel is not None:
@@ -253,15 +274,22 @@ class Controller:
             self._queue.add(key, urgent=False)
 
     async def _reconcile(self, key: Key) -> float | None:
+        """Look whether anything is to be done, which is rare, before the API is asked for it."""
+        try:
+            return await self._handle(self._look, key)
+        except NeedsWrite:
+            return await self._handle(self._context, key)
+
+    async def _handle(self, context: Context, key: Key) -> float | None:
         if isinstance(key, ProvisionerKey):
-            return await provisioner.reconcile(self._context, key.name)
+            return await provisioner.reconcile(context, key.name)
         if isinstance(key, SubscriptionKey):
-            return await subscription.reconcile(self._context, key.name)
+            return await subscription.reconcile(context, key.name)
         if isinstance(key, SubscribersKey):
             known = self._dependents.channel_of if self._dependents else {}
-            await subscribers.reconcile(self._context, key.name, known)
+            await subscribers.reconcile(context, key.name, known)
             return None
-        return await channel.reconcile(self._context, key.name)
+        return await channel.reconcile(context, key.name)
 
     async def _look_again(self) -> None:
         """For what is not watched, as the objects that Subscriptions name.

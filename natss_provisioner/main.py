@@ -104,24 +104,27 @@ def watches(controller: Controller) -> Iterator[Watch]:
         PROVISIONERS,
         controller.on_all_provisioners,
         lambda body, deleted: controller.on_provisioner(body, deleted=deleted),
+        on_failure=controller.on_unseen,
     )
     yield Watch(
         CHANNELS,
         controller.on_all_channels,
         lambda body, deleted: controller.on_channel(body, deleted=deleted),
+        on_failure=controller.on_unseen,
     )
     if controller.has_subscriptions:
         yield Watch(
             SUBSCRIPTIONS,
             controller.on_all_subscriptions,
             lambda body, deleted: controller.on_subscription(body, deleted=deleted),
+            on_failure=controller.on_unseen,
         )
     yield Watch(
         SERVICES,
         controller.on_all_services,
         lambda body, deleted: controller.on_service(body, deleted=deleted),
         seen_services.LABELS,
-        controller.on_services_unseen,
+        controller.on_unseen,
     )
     yield Watch(
         SERVICES,

@@ -25,8 +25,8 @@ class Watch:
     labels: Mapping[str, str] = field(default_factory=dict)
     """Only objects that have them."""
 
-    on_failure: Callable[[], None] = lambda: None
-    """Changes are missed from now on, until all objects are told again."""
+    on_failure: Callable[[Resource], None] = lambda _: None
+    """Changes of the kind are missed from now on, until all objects are told again."""
 
 
 class Watches:
@@ -66,7 +66,7 @@ class Watches:
                         if self._failures.get(name) != str(error):
                             _log.warning("%s cannot be followed: %s", name, error)
                         self._failures[name] = str(error)
-                        watch.on_failure()
+                        watch.on_failure(watch.resource)
                 if not self._untold:
                     self.are_told.set()
 

@@ -110,6 +110,7 @@ class WorkQueue(Generic[Key]):
                 self._active.discard(key)
                 if key in self._queued:
                     self._wait_for_worker(key)
+            await asyncio.sleep(0)  # nobody else gets a turn if the work awaits nothing
 
     def _wait_for_worker(self, key: Key) -> None:
         (self._urgent if self._queued[key] else self._patient).append(key)

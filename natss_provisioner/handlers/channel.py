@@ -20,7 +20,7 @@ from natss_provisioner.conditions import (
 )
 from natss_provisioner.handlers import address
 from natss_provisioner.handlers.context import LOOK_AGAIN, Context
-from natss_provisioner.resources import CHANNELS, PROVISIONERS
+from natss_provisioner.resources import CHANNELS
 
 _WAITS_FOR_DISPATCHER = "DispatcherNotReady"
 
@@ -47,7 +47,7 @@ async def reconcile(context: Context, name: ResourceName) -> float | None:
         KubeError: what could be found out is in the status; the rest must be tried again.
     """
     try:
-        channel = await context.client.get(CHANNELS, name.name, name.namespace)
+        channel = await context.channel(name)
     except NotFound:
         return None
     if not channels.is_for_us(channel):
@@ -78,7 +78,7 @@ async def reconcile(context: Context, name: ResourceName) -> float | None:
 async def _provisioned(context: Context, unusable: Problem | None) -> tuple[Condition, Condition]:
     """``ProvisionerInstalled`` and ``Provisioned``. Raises NotKnownYet."""
     try:
-        provisioner = await context.client.get(PROVISIONERS, PROVISIONER)
+        provisioner = await context.provisioner(PROVISIONER)
     except NotFound:
         message = f"There is no ClusterChannelProvisioner {PROVISIONER}: apply it"
         return (

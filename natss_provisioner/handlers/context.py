@@ -12,6 +12,7 @@ from kube import Document, EventRecorder, KubeClient, NotFound, Resource
 from natss_provisioner.children import Place
 from natss_provisioner.claims import Claims
 from natss_provisioner.conditions import Condition, written
+from natss_provisioner.resources import CHANNELS, PROVISIONERS, SUBSCRIPTIONS
 from natss_provisioner.seen_services import SeenServices
 
 LOOK_AGAIN = 2.0
@@ -33,6 +34,19 @@ class Locks:
         return self._locks.setdefault(name, asyncio.Lock())
 
 
+class NeedsWrite(Exception):
+    """Something is to be written, which what was seen is no ground for: it may be late."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Objects as they were seen last; of a kind that nobody watches for now, none."""
+
+    channels: dict[ResourceName, Document] = field(default_factory=dict)
+    subscriptions: dict[ResourceName, Document] = field(default_factory=dict)
+    provisioners: dict[str, Document] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """The API, as this program may use it, and where the dispatcher is."""
@@ -52,6 +66,41 @@ class Context:
     services: SeenServices = field(default_factory=SeenServices)
     """Those of channels."""
 
+    seen: Seen | None = None
+    """For a look at whether anything is to be done, which asks the API for next to nothing; None to
+    do it."""
+
+    @property
+    def writer(self) -> KubeClient:
+        """The client to write with.
+
+        Raises:
+            NeedsWrite: this is only a look.
+        """
+        if self.seen is not None:
+            raise NeedsWrite
+        return self.client
+
+    async def channel(self, name: ResourceName) -> Document:
+        """A Channel.
+
+        Raises:
+            NotFound: there is none.
+            KubeError: other failures.
+        """
+        seen = self.seen.channels.get(name) if self.seen else None
+        return seen or await self.client.get(CHANNELS, name.name, name.namespace)
+
+    async def subscription(self, name: ResourceName) -> Document:
+        """As ``channel``."""
+        seen = self.seen.subscriptions.get(name) if self.seen else None
+        return seen or await self.client.get(SUBSCRIPTIONS, name.name, name.namespace)
+
+    async def provisioner(self, name: str) -> Document:
+        """As ``channel``."""
+        seen = self.seen.provisioners.get(name) if self.seen else None
+        return seen or await self.client.get(PROVISIONERS, name)
+
     async def write_status(
         self,
         resource: Resource,
@@ -68,6 +117,7 @@ class Context:
             fields: Further fields of the status; None, at any depth, for what is not to be there.
 
         Raises:
+            NeedsWrite: this is only a look, and something is to change.
             Conflict: the object is another one by now.
             KubeError: other failures.
         """
@@ -83,7 +133,7 @@ class Context:
         body = {"metadata": {"resourceVersion": metadata["resourceVersion"]}, "status": wanted}
         namespace = metadata.get("namespace")
         try:
-            await self.client.patch_status(resource, metadata["name"], body, namespace)
+            await self.writer.patch_status(resource, metadata["name"], body, namespace)
         except NotFound:
             return False  # deleted since it was read
         return True

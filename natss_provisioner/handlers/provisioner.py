@@ -20,7 +20,7 @@ async def reconcile(context: Context, name: str) -> float | None:
         KubeError: to be tried again.
     """
     try:
-        provisioner = await context.client.get(PROVISIONERS, name)
+        provisioner = await context.provisioner(name)
     except NotFound:
         return await _create(context, name) if context.creates_provisioner else None
     if provisioner["metadata"].get("deletionTimestamp"):
@@ -45,7 +45,7 @@ async def _create(context: Context, name: str) -> float | None:
         "spec": {},
     }
     try:
-        await context.client.create(PROVISIONERS, body)
+        await context.writer.create(PROVISIONERS, body)
     except NotFound:
         return LOOK_AGAIN  # its kind is not defined yet
     except AlreadyExists:

@@ -32,7 +32,7 @@ async def create_or_take(context: Context, owner: Document, wanted: Document) ->
     """
     name, namespace = wanted["metadata"]["name"], wanted["metadata"]["namespace"]
     try:
-        service = await context.client.create(SERVICES, wanted, namespace)
+        service = await context.writer.create(SERVICES, wanted, namespace)
     except AlreadyExists:
         service = await context.client.get(SERVICES, name, namespace)
         if not children.belongs_to(service, owner, wanted):
@@ -67,7 +67,7 @@ async def repair(
         return service
     name, namespace = service["metadata"]["name"], service["metadata"]["namespace"]
     try:
-        repaired = await context.client.patch(SERVICES, name, needed.patch, namespace)
+        repaired = await context.writer.patch(SERVICES, name, needed.patch, namespace)
     except NotFound as error:
         raise Conflict(error.status, error.reason, error.message) from error
     await context.events.record(
@@ -84,7 +84,7 @@ async def delete(context: Context, owner: Document, service: Document) -> None:
     metadata = service["metadata"]
     name, namespace = metadata["name"], metadata["namespace"]
     try:
-        await context.client.delete(SERVICES, name, namespace, uid=metadata["uid"])
+        await context.writer.delete(SERVICES, name, namespace, uid=metadata["uid"])
     except NotFound:
         return
     await context.events.record(

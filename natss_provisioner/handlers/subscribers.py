@@ -92,7 +92,7 @@ async def remove(context: Context, channel: Document, subscription: Document) ->
 async def get(context: Context, name: ResourceName) -> Document | None:
     """A Channel, if it is there. Raises KubeError."""
     try:
-        return await context.client.get(CHANNELS, name.name, name.namespace)
+        return await context.channel(name)
     except NotFound:
         return None
 
@@ -130,7 +130,7 @@ async def _write(context: Context, name: ResourceName, change: Change) -> Docume
         "spec": {"subscribable": {"subscribers": wanted}},
     }
     try:
-        return await context.client.patch(CHANNELS, name.name, body, name.namespace)
+        return await context.writer.patch(CHANNELS, name.name, body, name.namespace)
     except NotFound:
         return None
 

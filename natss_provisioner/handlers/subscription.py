@@ -45,7 +45,7 @@ async def reconcile(context: Context, name: ResourceName) -> float | None:
         KubeError: to be tried again.
     """
     try:
-        subscription = await context.client.get(SUBSCRIPTIONS, name.name, name.namespace)
+        subscription = await context.subscription(name)
         if subscription["metadata"].get("deletionTimestamp"):
             await _release(context, subscription)
             return None
@@ -175,7 +175,7 @@ async def _patch_finalizers(
         "finalizers": finalizers,
         "resourceVersion": metadata["resourceVersion"],
     }
-    return await context.client.patch(
+    return await context.writer.patch(
         SUBSCRIPTIONS, metadata["name"], {"metadata": change}, metadata["namespace"]
     )
 
@@ -186,7 +186,7 @@ async def _leave(context: Context, subscription: Document) -> None:
     if reason_of(subscription.get("status"), CHANNEL_READY) != _NO_CHANNEL:
         return
     body = {"metadata": {"resourceVersion": metadata["resourceVersion"]}, "status": None}
-    await context.client.patch_status(SUBSCRIPTIONS, metadata["name"], body, metadata["namespace"])
+    await context.writer.patch_status(SUBSCRIPTIONS, metadata["name"], body, metadata["namespace"])
 
 
 async def _write(

@@ -7,11 +7,12 @@ from typing import Any, cast
 import pytest
 
 from contract.resources import ResourceName
-from kube import Document, EventRecorder, KubeClient
+from kube import SERVICES, Document, EventRecorder, KubeClient
 from natss_provisioner.children import Place
 from natss_provisioner.controller import Controller
 from natss_provisioner.handlers import channel, provisioner, subscribers, subscription
 from natss_provisioner.handlers.context import Context
+from natss_provisioner.resources import CHANNELS, PROVISIONERS, SUBSCRIPTIONS
 from natss_provisioner.settings import Settings
 
 
@@ -275,3 +276,58 @@ async def test_an_object_that_no_schema_has_checked_harms_only_itself(start: Any
     running.controller.on_channel(broken, deleted=False)
     running.controller.on_channel(document("b"), deleted=False)
     assert {"shop/a", "shop/b"} <= set(await running.called())
+
+
+async def test_the_api_is_asked_only_if_there_is_something_to_write(
+    start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = start()
+    grounds: list[object] = []
+
+    async def reconcile(context: Context, name: ResourceName) -> None:
+        grounds.append(context.seen and context.seen.channels.get(name))
+        if name.name == "b":
+            _ = context.writer
+
+    monkeypatch.setattr(channel, "reconcile", reconcile)
+    for name in "ab":
+        running.controller.on_channel(document(name), deleted=False)
+    await running.called()
+    assert grounds == [document("a"), document("b"), None]
+
+
+async def test_what_nobody_watches_is_asked_for(
+    start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = start()
+    controller = running.controller
+    seen: list[tuple[bool, bool, bool, object]] = []
+
+    async def look(context: Context, _: str) -> None:
+        kept = context.seen
+        assert kept is not None
+        services = context.services.of(ResourceName("shop", "a"))
+        seen.append(
+            (bool(kept.channels), bool(kept.subscriptions), bool(kept.provisioners), services)
+        )
+
+    monkeypatch.setattr(provisioner, "reconcile", look)
+    controller.on_all_channels([document("a")])
+    controller.on_all_subscriptions([subscription_document("s")])
+    controller.on_all_services([])
+    controller.on_all_provisioners([the_provisioner("True")])
+    await running.called()
+    for resource in (CHANNELS, SUBSCRIPTIONS, PROVISIONERS, SERVICES):
+        controller.on_unseen(resource)
+    controller.on_dispatcher_service()
+    await running.called()
+    controller.on_all_channels([document("a")])
+    controller.on_all_subscriptions([])
+    controller.on_all_channels([])
+    controller.on_dispatcher_service()
+    await running.called()
+    assert seen == [
+        (True, True, True, []),
+        (False, False, False, None),
+        (False, False, False, None),
+    ]

@@ -28,7 +28,7 @@ class Seen:
         self.lists += 1
         self.names = {each["metadata"]["name"] for each in documents}
 
-    def _note_failure(self) -> None:
+    def _note_failure(self, _: Resource) -> None:
         self.failures += 1
 
     def _take(self, document: Document, deleted: bool) -> None:
