@@ -271,7 +271,7 @@ class TestOnARealServer:
                 return set(await durables(memory_server, plane.subject)) == {"uid-2"}
 
             await eventually(is_handed_over)
-            assert [each.durable for each in plane.records] == ["uid-2"]
+            await eventually(lambda: are(plane, {"uid-2"}))
         assert sink.counts == {"e1": 1, "e2": 1}
 
     async def test_handovers_that_were_cut_short_lose_nothing(
