@@ -311,6 +311,8 @@ async def _events(content: aiohttp.StreamReader) -> AsyncIterator[Document]:
                 status = event["object"]
                 raise refusal(int(status.get("code") or 500), status, None)
             yield event
+    if rest:  # half an event
+        raise refusal(502, None, None)
 
 
 def _decoded(raw: bytes) -> object:

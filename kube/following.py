@@ -53,7 +53,8 @@ async def follow(
     With labels only of those that have them; one that loses them is told as deleted.
 
     A list is asked for anew after every failure, not only after 410 Gone: a watch from a version
-    that a restored etcd has not reached yet would be silent without an end.
+    that a restored etcd has not reached yet would be silent without an end. So it is after a watch
+    that ends long before its time, as through a proxy that lets none live.
     """
     version: str | None = None
     wait = _FIRST_WAIT
@@ -71,6 +72,8 @@ async def follow(
                     version, change = _read(event)
                     if change is not None:
                         yield change
+            if time.monotonic() - began < min(_STEADY, watch_seconds / 2):
+                version = None  # it ended by itself, but nobody had asked for that
         except Conflict:
             version = None
         except KubeError as error:
