@@ -140,7 +140,9 @@ def test_every_setting_is_tried_below() -> None:
     assert {option.field for option in OPTIONS} == set(OTHER_VALUES) | FILES | {"nats.user"}
 
 
-@pytest.mark.parametrize("option", [o for o in OPTIONS if o.field in OTHER_VALUES], ids=str)
+@pytest.mark.parametrize(
+    "option", [o for o in OPTIONS if o.field in OTHER_VALUES], ids=lambda o: o.flag
+)
 def test_by_flag_and_by_variable(option: Option) -> None:
     text, value = OTHER_VALUES[option.field]
     assert attrgetter(option.field)(load(option.flag, text)) == value

@@ -63,6 +63,7 @@ def p99(seconds: list[float]) -> float:
     return sorted(seconds)[int(len(seconds) * 0.99)]
 
 
+@pytest.mark.timeout(180)
 async def test_a_subscriber_that_is_down_does_not_slow_its_neighbour(
     file_server: NatsStreamingServer, tmp_path: Path
 ) -> None:
@@ -111,7 +112,7 @@ async def test_a_subscriber_that_is_down_does_not_slow_its_neighbour(
         beside_one_that_is_down = await post_for_a_second(f"down-{number}")
         await asyncio.sleep(5.0)
         await down.start()
-        await down.wait_for_events(len(neighbour.counts))
+        await down.wait_for_events(len(neighbour.counts), timeout=40)
         return alone, beside_one_that_is_down
 
     pairs: list[tuple[float, float]] = []

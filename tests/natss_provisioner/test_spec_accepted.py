@@ -5,6 +5,7 @@ import pytest
 from contract.names import channel_service_name
 from tests.kubernetes import Document, until
 from tests.natss_provisioner.conftest import Shop, writes
+from tests.provisioner_process import ProvisionerProcess
 
 pytestmark = pytest.mark.usefixtures("provisioner")
 
@@ -99,7 +100,9 @@ def test_without_the_finalizer_it_is_somebody_else_s_from_then_on(shop: Shop) ->
     assert writes(shop.kubernetes, f"{shop.namespace}/channels/orders") == before
 
 
-def test_the_address_of_another_channel_is_left_to_that_one(shop: Shop) -> None:
+def test_the_address_of_another_channel_is_left_to_that_one(
+    shop: Shop, provisioner: ProvisionerProcess
+) -> None:
     """As when a backup of Services is restored whose labels were mixed up."""
     name = channel_service_name(shop.namespace, "new")
     shop.create("old")
@@ -112,11 +115,13 @@ def test_the_address_of_another_channel_is_left_to_that_one(shop: Shop) -> None:
             "externalName": "natss-dispatcher.knative-eventing.svc.cluster.local",
         },
     }
+    provisioner.stop()  # else it may put right the one thing before the other is done
     for old in shop.its_services("old"):  # so that the one by name is not simply known better
         shop.kubernetes.patch(f"{shop.channels}/old/status", _address(host))
         shop.kubernetes.create(shop.services, wrong)
         shop.kubernetes.delete(shop.path_of(old))
     shop.create("new")
+    provisioner.start()
     until(lambda: shop.its_services("old"), 20.0)
     assert shop.channel("old")["status"]["address"]["hostname"] == host
     addressable = until(lambda: shop.condition("Addressable", "new"), 20.0)
