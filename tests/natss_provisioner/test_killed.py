@@ -1,0 +1,186 @@
+"""A provisioner that is killed at each step of its work: the next one finishes it, once.
+
+What is wanted then: no Service twice, no finalizer that stays, everything ready.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from tests.conftest import install
+from tests.faulty_api import FaultyApi, Forward, pass_on
+from tests.kubernetes import KubernetesServer, until
+from tests.natss_provisioner.conftest import Shop
+from tests.natss_provisioner.wholeness import is_whole
+from tests.provisioner_process import ACCOUNT, NAMESPACE, ProvisionerProcess
+
+PATIENCE = 20.0
+
+
+@pytest.fixture(scope="module")
+def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubernetesServer]:
+    server = KubernetesServer(tmp_path_factory.mktemp("kubernetes"))
+    try:
+        server.start()
+        install(server)
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+async def api(kubernetes: KubernetesServer) -> AsyncIterator[FaultyApi]:
+    async with FaultyApi(kubernetes) as faulty:
+        yield faulty
+
+
+@pytest.fixture
+async def provisioner(
+    kubernetes: KubernetesServer, api: FaultyApi, tmp_path: Path
+) -> AsyncIterator[ProvisionerProcess]:
+    """To be started by the test; it reaches the API through ``api``."""
+    process = ProvisionerProcess(kubernetes, tmp_path / "log")
+    process.kubeconfig = await asyncio.to_thread(api.kubeconfig, tmp_path, NAMESPACE, ACCOUNT)
+    yield process
+    api.rule = pass_on
+    await asyncio.to_thread(process.kill)
+
+
+@dataclass(frozen=True)
+class Write:
+    """One write of the provisioner: the first that fits."""
+
+    method: str
+    path: str
+    """A pattern."""
+
+    body: str = ""
+    """A pattern, of something in it."""
+
+    async def fits(self, request: web.Request) -> bool:
+        if request.method != self.method or not re.search(self.path, request.path):
+            return False
+        return re.search(self.body, await request.text()) is not None
+
+
+class Hold:
+    """Holds one write, before the API does it or before its answer comes back, for ever."""
+
+    def __init__(self, write: Write, *, done: bool) -> None:
+        self.reached = asyncio.Event()
+        self._write = write
+        self._done = done
+
+    async def __call__(self, request: web.Request, forward: Forward) -> web.StreamResponse:
+        if self.reached.is_set() or not await self._write.fits(request):
+            return await forward()
+        self.reached.set()
+        if self._done:
+            await forward()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+SERVICE = Write("POST", "/services$")
+EVENT = Write("POST", "/events$")
+STATUS = Write("PATCH", "/channels/orders/status$")
+FINALIZER = Write("PATCH", "/subscriptions/mail$", "subscription-controller")
+ENTRY = Write("PATCH", "/channels/orders$", "subscribers")
+SUBSCRIPTION_STATUS = Write("PATCH", "/subscriptions/mail/status$")
+RELEASE = Write("PATCH", "/subscriptions/mail$", r'"finalizers":\[\]')
+
+
+@pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize(
+    "write",
+    [SERVICE, EVENT, STATUS, FINALIZER, ENTRY, SUBSCRIPTION_STATUS],
+    ids=["service", "event", "status", "finalizer", "entry", "subscription-status"],
+)
+async def test_while_something_is_made(
+    shop: Shop, api: FaultyApi, provisioner: ProvisionerProcess, write: Write, done: bool
+) -> None:
+    hold = Hold(write, done=done)
+    api.rule = hold
+    await asyncio.to_thread(provisioner.start)
+    await asyncio.to_thread(shop.create)
+    await asyncio.to_thread(shop.subscribe)
+    await kill_at(hold, provisioner)
+    await restart(api, provisioner)
+    await asyncio.to_thread(until, lambda: is_whole(shop, {"orders"}, {"mail"}), PATIENCE)
+
+
+@pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("write", [ENTRY, RELEASE], ids=["entry", "finalizer"])
+async def test_while_something_is_deleted(
+    shop: Shop, api: FaultyApi, provisioner: ProvisionerProcess, write: Write, done: bool
+) -> None:
+    await asyncio.to_thread(provisioner.start)
+    for make in (shop.create, shop.subscribe, lambda: shop.subscribe("stays")):
+        await asyncio.to_thread(make)
+    whole = {"mail", "stays"}
+    await asyncio.to_thread(until, lambda: is_whole(shop, {"orders"}, whole), PATIENCE)
+    hold = Hold(write, done=done)
+    api.rule = hold
+    await asyncio.to_thread(shop.kubernetes.delete, f"{shop.subscriptions}/mail")
+    await kill_at(hold, provisioner)
+    await restart(api, provisioner)
+    await asyncio.to_thread(until, lambda: is_whole(shop, {"orders"}, {"stays"}), PATIENCE)
+
+
+@pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
+async def test_while_a_service_is_put_right(
+    shop: Shop, api: FaultyApi, provisioner: ProvisionerProcess, done: bool
+) -> None:
+    await asyncio.to_thread(provisioner.start)
+    await asyncio.to_thread(shop.create)
+    await asyncio.to_thread(until, lambda: is_whole(shop, {"orders"}, set()), PATIENCE)
+    right = shop.service()
+    hold = Hold(Write("PATCH", "/services/"), done=done)
+    api.rule = hold
+    wrong = {"spec": {"externalName": "elsewhere.example"}}
+    await asyncio.to_thread(shop.kubernetes.patch, shop.path_of(right), wrong)
+    await kill_at(hold, provisioner)
+    await restart(api, provisioner)
+    await asyncio.to_thread(until, lambda: shop.service()["spec"] == right["spec"], PATIENCE)
+    assert shop.service()["metadata"]["uid"] == right["metadata"]["uid"]
+
+
+@pytest.mark.timeout(120)
+async def test_in_the_middle_of_200_channels(
+    shop: Shop, api: FaultyApi, provisioner: ProvisionerProcess
+) -> None:
+    names = {f"c{number:03}" for number in range(200)}
+    await asyncio.to_thread(provisioner.start)
+
+    def create_all() -> None:
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(shop.create, sorted(names)))
+
+    creating = asyncio.create_task(asyncio.to_thread(create_all))
+    for number in (20, 70, 150):
+        await asyncio.to_thread(until, has_services(shop, number), 60.0)
+        await asyncio.to_thread(provisioner.kill)
+        await asyncio.to_thread(provisioner.start)
+    await creating
+    await asyncio.to_thread(until, lambda: is_whole(shop, names, set()), 60.0)
+
+
+def has_services(shop: Shop, number: int) -> Callable[[], bool]:
+    return lambda: len(shop.kubernetes.get(shop.services)["items"]) >= number
+
+
+async def kill_at(hold: Hold, provisioner: ProvisionerProcess) -> None:
+    async with asyncio.timeout(PATIENCE):
+        await hold.reached.wait()
+    await asyncio.to_thread(provisioner.kill)
+
+
+async def restart(api: FaultyApi, provisioner: ProvisionerProcess) -> None:
+    api.rule = pass_on
+    await asyncio.to_thread(provisioner.start)
