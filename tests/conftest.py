@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import gc
 import inspect
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
@@ -38,6 +39,13 @@ def _bounded(test: AsyncTest, seconds: float) -> AsyncTest:
             await test(*args, **kwargs)
 
     return bounded
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _left_open() -> Iterator[None]:
+    """Shows what a test left open (ResourceWarning) in its own module, not in one of others."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture

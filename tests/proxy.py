@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Coroutine
 from typing import Self
 
 CHUNK = 65536
@@ -44,7 +45,7 @@ class Proxy:
     async def __aexit__(self, *_exc_info: object) -> None:
         assert self._server is not None
         self._server.close()
-        self.cut()
+        self.refuse()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -91,24 +92,33 @@ class Proxy:
         self._delay, self._rate = 0.0, None
         self._flowing.set()
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
         if self._refusing:
             writer.transport.abort()
             return
+        self._writers.add(writer)
+        self._own(self._connect(reader, writer))
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.target_port)
         except OSError:
+            self._writers.discard(writer)
             writer.transport.abort()
             return
-        self._writers |= {writer, far_writer}
-        for work in (
-            self._forward(reader, far_writer, to_client=False),
-            self._forward(far_reader, writer, to_client=True),
-        ):
-            task = asyncio.create_task(work, name="proxy")
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        if writer.transport.is_closing():  # cut meanwhile
+            self._writers.discard(writer)
+            far_writer.transport.abort()
+            return
+        self._writers.add(far_writer)
+        self._own(self._forward(reader, far_writer, to_client=False))
+        self._own(self._forward(far_reader, writer, to_client=True))
+
+    def _own(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.create_task(work, name="proxy")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _forward(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, to_client: bool

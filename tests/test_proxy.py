@@ -119,3 +119,32 @@ async def test_refused_connections_end_until_it_is_released(proxy: Proxy) -> Non
     proxy.release()
     async with connected(proxy) as client:
         await client.echoed()
+
+
+@pytest.mark.parametrize("steps", range(10))
+async def test_its_end_is_the_end_of_every_connection(steps: int) -> None:
+    """Also of one that it was about to forward."""
+    served: set[asyncio.Task[None]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+        writer.close()
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        served.add(asyncio.create_task(serve(reader, writer)))
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server:
+        async with Proxy(port) as proxy:
+            _, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+            for _ in range(steps):
+                await asyncio.sleep(0)
+        _, last = await asyncio.open_connection("127.0.0.1", port)
+        last.close()  # accepted after all that came before it
+        async with asyncio.timeout(10):
+            while not served:
+                await asyncio.sleep(0)
+            await asyncio.gather(*served)
+        writer.close()
