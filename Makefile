@@ -22,8 +22,9 @@ demo: server ## a real server, the dispatcher killed in the middle, nothing lost
 	@$(BIN)/python -m examples.demo $(ARGS)
 
 .PHONY: test
-test: venv-dev server kubernetes ## every test, many against the real server; ARGS="-k name" for some of them
-	@$(BIN)/pytest $(ARGS)
+WORKERS ?= 2
+test: venv-dev server kubernetes ## every test, many against real servers; ARGS="-k name" for some, WORKERS=0 in one process
+	@$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
 
 .PHONY: e2e
 e2e: venv-dev server ## end to end, in a whole cluster: one that is named, else one that is made for it

@@ -141,10 +141,10 @@ async def test_its_end_is_the_end_of_every_connection(steps: int) -> None:
             _, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
             for _ in range(steps):
                 await asyncio.sleep(0)
-        _, last = await asyncio.open_connection("127.0.0.1", port)
-        last.close()  # accepted after all that came before it
+        reader, last = await asyncio.open_connection("127.0.0.1", port)
+        last.write_eof()
         async with asyncio.timeout(10):
-            while not served:
-                await asyncio.sleep(0)
+            await reader.read()  # the last connection is served, so all before it were accepted
             await asyncio.gather(*served)
+        last.close()
         writer.close()
