@@ -265,6 +265,27 @@ def test_channels_follow_their_provisioner(
     until(lambda: kubernetes.get(DISPATCHER)["metadata"]["ownerReferences"][0]["uid"] == uid)
 
 
+def test_a_missing_provisioner_is_created_if_that_is_wanted(
+    kubernetes: KubernetesServer, shop: Shop, tmp_path: Path
+) -> None:
+    process = ProvisionerProcess(kubernetes, tmp_path / "log", ["--create-provisioner=on"])
+    before = kubernetes.get(PROVISIONER)["metadata"]["uid"]
+    kubernetes.delete(PROVISIONER)
+    try:
+        process.start()
+        shop.create()
+        shop.ready()
+        created = kubernetes.get(PROVISIONER)["metadata"]["uid"]
+        kubernetes.delete(PROVISIONER)
+        again = until(lambda: kubernetes.get(PROVISIONER)["metadata"]["uid"])
+        shop.ready()
+        assert len({before, created, again}) == 3
+        assert process.stop() == 0
+    finally:
+        process.kill()
+        kubernetes.kubectl("apply", "--server-side", "-k", CONFIG / "provisioners")
+
+
 @pytest.mark.parametrize(
     "change",
     [
