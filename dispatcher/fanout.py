@@ -196,10 +196,14 @@ class Fanout:
                 self._members[key] = member
 
     def _take_over(self, channel: Channel) -> None:
-        """Know the durables of a channel that was deleted while nobody looked."""
+        """Know the durables of a channel that was deleted while nobody looked.
+
+        One that is known by another name goes with that.
+        """
         for subscriber in channel.subscribers:
             key = MemberKey(channel.name, subscriber.ref)
-            if key not in self._members:
+            name = DurableName(channel.subject, subscriber.durable)
+            if key not in self._members and not self._broker.is_taken(name):
                 plan, _ = make_plan(channel, subscriber)
                 self._add(key, channel, subscriber, plan, self._want(channel, subscriber))
 
