@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from itertools import accumulate
 from typing import Any
 
+from contract.metadata import is_uid
 from contract.resources import ResourceName
 from dispatcher.records import Record
 
@@ -21,6 +22,9 @@ Channel's is ``<namespace>/<name>``."""
 MAX_BYTES = 192 * 1024
 """The API takes 256 KiB of annotations; some 2,000 subscribers have room here."""
 
+_MAX_TIME = 2**33
+"""In seconds since the epoch: the year 2242."""
+
 _LONGEST_ENTRY = 2 * 1024
 """Names and a uid as the API takes them, and a time, are shorter."""
 
@@ -28,19 +32,20 @@ _LONGEST_ENTRY = 2 * 1024
 def parse(channel: ResourceName, text: str) -> dict[str, Record] | None:
     """The records; None if the text is nothing that ``render`` gave.
 
-    It is written anew then, with what is known here.
+    It is written anew then, with what is known here. Who may write the Channel may write anything
+    into it: what comes out goes into requests, metrics and this annotation again.
     """
     try:
         return {
             durable: Record(
                 channel,
                 _ref(channel, entry["subscription"]),
-                durable,
-                datetime.fromisoformat(entry["since"]).timestamp() if "since" in entry else None,
+                _checked(durable),
+                _time(entry["since"]) if "since" in entry else None,
             )
             for durable, entry in json.loads(text).items()
         }
-    except (ValueError, LookupError, TypeError, AttributeError):
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError):
         return None
 
 
@@ -78,7 +83,22 @@ def _entry(record: Record) -> dict[str, str]:
 
 def _ref(channel: ResourceName, text: str) -> ResourceName:
     namespace, _, name = text.rpartition("/")
-    return ResourceName(namespace or channel.namespace, name)
+    return ResourceName(_checked(namespace or channel.namespace), _checked(name))
+
+
+def _checked(name: str) -> str:
+    """A name as documents may have it. Raises ValueError."""
+    if not name or not is_uid(name):
+        raise ValueError("is no name")
+    return name
+
+
+def _time(text: str) -> float:
+    """Seconds since the epoch, as NATS Streaming can be told them. Raises ValueError."""
+    seconds = datetime.fromisoformat(text).timestamp()
+    if not 0 <= seconds < _MAX_TIME:
+        raise ValueError("is no time in which anything was subscribed")
+    return seconds
 
 
 def list_changed_at(document: Mapping[str, Any]) -> float | None:

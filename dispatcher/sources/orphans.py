@@ -216,7 +216,7 @@ def _record(value: object) -> Record | None:
     try:
         entry = json.loads(str(value))
         return Record(_name(entry["channel"]), _name(entry["subscription"]), str(entry["durable"]))
-    except (ValueError, LookupError, TypeError, AttributeError):
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
 
 

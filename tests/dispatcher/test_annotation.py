@@ -35,10 +35,30 @@ def test_what_is_rendered_can_be_parsed() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "7", '{"u1": 7}', '{"u1": {}}', '{"u1": {"subscription": 7}}',
-             '{"u1": {"subscription": "a", "since": "noon"}}'],
-)  # fmt: skip
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "7",
+        '{"u1": 7}',
+        '{"u1": {}}',
+        '{"u1": {"subscription": 7}}',
+        '{"u1": {"subscription": "a", "since": "noon"}}',
+        '{"u1": {"subscription": "a", "since": "9999-12-31T23:59:59-12:00"}}',
+        '{"u1": {"subscription": "a", "since": "0001-01-01T00:00:00+12:00"}}',
+        '{"u1": {"subscription": "\\ud800"}}',
+        '{"u1": {"subscription": ""}}',
+        '{"u1": {"subscription": "a b/c"}}',
+        '{"u\\ud800": {"subscription": "a"}}',
+        '{"": {"subscription": "a"}}',
+        "[" * 100_000,
+        '{"a":' * 50_000,
+    ],
+    ids=lambda text: text[:60],
+)
 def test_what_somebody_else_wrote_is_none(text: str) -> None:
+    """Nothing that a user can write there may do more than harm his own Channel."""
     assert parse(ORDERS, text) is None
 
 
