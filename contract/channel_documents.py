@@ -18,6 +18,7 @@ from contract.names import (
     is_dns_label,
     is_dns_name,
     is_resource_name,
+    namespace_of_host,
     normalise_host,
 )
 from contract.reports import Report, did_you_mean, shown
@@ -142,12 +143,23 @@ def read_channel(
 
 
 def _hosts(document: Document, cluster_domain: str) -> tuple[str, ...]:
+    """A host of another namespace is none of the channel's, whoever has written it there.
+
+    It would get the events of that namespace, or keep them from being taken.
+    """
     name = document.name
     own = channel_host(name.namespace, name.name, cluster_domain)
     try:
         host = address(document)
         if host is not None and not is_dns_name(host):
             raise Refused("status.address.hostname", f"{shown(host)}; must be a DNS name")
+        if host is not None and namespace_of_host(host, cluster_domain) not in {
+            None,
+            name.namespace,
+        }:
+            raise Refused(
+                "status.address.hostname", f"{shown(host)} is a name of another namespace"
+            )
     except Refused as refused:
         document.report.add(refused.path, refused.message, "ignored")
         host = None

@@ -102,6 +102,18 @@ def service_host(namespace: str, service: str, cluster_domain: str) -> str:
     return f"{service}.{namespace}.svc.{cluster_domain}"
 
 
+def namespace_of_host(host: str, cluster_domain: str) -> str | None:
+    """The namespace that a name of the cluster's Services or channels lies in; None for others.
+
+    Args:
+        host: Normalised.
+        cluster_domain: It may be missing after ``svc``, for resolvers add it.
+    """
+    *labels, last = host.removesuffix(f".{cluster_domain}").split(".")
+    in_cluster = last == "svc" or (last == "channels" and host.endswith(f".{cluster_domain}"))
+    return labels[-1] if in_cluster and len(labels) > 1 else None
+
+
 def dispatcher_service_name(provisioner: str = PROVISIONER) -> str:
     """The Service, in the system namespace, behind which the dispatcher takes events."""
     return f"{provisioner}-dispatcher"

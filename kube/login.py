@@ -30,7 +30,9 @@ def connection_info() -> kopf.ConnectionInfo:
             info = _of_kubeconfig()
         else:
             info = kopf.login_with_service_account(settings=kopf.OperatorSettings())
-    except (OSError, yaml.YAMLError, kopf.LoginError) as error:
+    except yaml.YAMLError as error:
+        raise LoginFailed(f"the kubeconfig is no YAML{_place(error)}") from None
+    except (OSError, kopf.LoginError) as error:
         raise LoginFailed(f"the credentials of Kubernetes cannot be read: {error}") from error
     except (LookupError, TypeError, AttributeError) as error:
         raise LoginFailed(f"the kubeconfig has not the form of one: {error!r}") from error
@@ -51,6 +53,12 @@ def _of_kubeconfig() -> kopf.ConnectionInfo | None:
         return info
     fields: dict[str, Any] = {**vars(info), "token": token_file.read_text().strip()}
     return kopf.ConnectionInfo(**fields)
+
+
+def _place(error: yaml.YAMLError) -> str:
+    """Where the mistake is; the error's own text quotes the lines around it, tokens too."""
+    mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
+    return f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
 
 
 def _token_file() -> Path | None:

@@ -281,6 +281,11 @@ def _target(ref: Fields, namespace: str) -> Target:
     if not is_dns_name(name):
         raise Refused(ref.path_of("name"), f"{shown(name)}; must be the name of an object")
     api_version, kind = ref.required_text("apiVersion"), ref.required_text("kind")
-    if not is_dns_name(api_version.replace("/", ".")) or not kind.isascii() or not kind.isalnum():
+    if (
+        api_version.count("/") > 1  # more of them would lead elsewhere in the API
+        or not is_dns_name(api_version.replace("/", "."))
+        or not kind.isascii()
+        or not kind.isalnum()
+    ):
         raise Refused(ref.path, f"{shown(f'{api_version} {kind}')}; must be a kind of object")
     return Target(ref.path, api_version, kind, name)

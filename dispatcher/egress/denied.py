@@ -12,8 +12,11 @@ from dataclasses import dataclass
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-"""IPv6 addresses that lead to the IPv4 address in their last four bytes (RFC 6052, 2.1)."""
+_ENDING_IN_IPV4 = tuple(
+    map(ipaddress.IPv6Network, ("::ffff:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48", "::/96"))
+)
+"""IPv6 addresses that lead to the IPv4 address in their last four bytes: mapped and, long gone,
+compatible (RFC 4291, 2.5.5), and those of NAT64 (RFC 6052, 2.1; RFC 8215)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +65,10 @@ def _meanings(
 ) -> Iterable[ipaddress.IPv4Address | ipaddress.IPv6Address]:
     yield address
     if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped is not None:
-            yield address.ipv4_mapped
-        elif address in _NAT64:
+        if any(address in network for network in _ENDING_IN_IPV4):
             yield ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        if address.sixtofour is not None:
+            yield address.sixtofour
 
 
 METADATA = DeniedNetworks.parse(

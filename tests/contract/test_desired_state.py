@@ -142,6 +142,28 @@ class TestChannels:
             "orders.shop.channels.cluster.local",
         )
 
+    @pytest.mark.parametrize(
+        "hostname",
+        [
+            "bills-channel-x7k.bank.svc.cluster.local",
+            "bills-channel-x7k.bank.svc",
+            "Bills.Bank.Channels.cluster.local",
+            "pod.orders.bank.svc.cluster.local",
+            "orders.shop.bank.channels.cluster.local",
+        ],
+    )
+    def test_a_host_of_another_namespace_is_not_its_own(self, hostname: str) -> None:
+        """Who may write a status would have the events of others, or have them refused."""
+        state = read(CHANNEL + f"status: {{address: {{hostname: {hostname}}}}}\n")
+        assert state.channels[ORDERS].hosts == ("orders.shop.channels.cluster.local",)
+        (problem,) = state.problems
+        assert "is a name of another namespace; ignored" in str(problem)
+
+    @pytest.mark.parametrize("hostname", ["orders.example", "svc", "channels", "a.shop.svc"])
+    def test_any_other_host_may_be_its_own(self, hostname: str) -> None:
+        status = f"status: {{address: {{hostname: {hostname}}}}}\n"
+        assert hostname in good(CHANNEL + status)[ORDERS].hosts
+
     def test_an_address_that_is_its_own_name_counts_once(self) -> None:
         status = "status: {address: {hostname: orders.shop.channels.cluster.local}}\n"
         assert good(CHANNEL + status)[ORDERS].hosts == ("orders.shop.channels.cluster.local",)

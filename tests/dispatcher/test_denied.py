@@ -1,16 +1,26 @@
 """Addresses that are never called: which they are, and that no name leads to them."""
 
+import asyncio
 import socket
 from collections.abc import Sequence
 
+import nats
 import pytest
 
+from contract.resources import DeliveryPolicy
+from dispatcher.attempts import Attempts, Plan
+from dispatcher.delivery import Failure, Outcome
 from dispatcher.egress.client import Egress, EgressError, FailureReason, Target
 from dispatcher.egress.connect import Address
 from dispatcher.egress.denied import LOOPBACK, METADATA, DeniedNetworks
+from dispatcher.event import encode
 from dispatcher.limits import EgressLimits
+from dispatcher.metrics import SubscriptionMetrics
 from dispatcher.settings import Settings, SettingsError
-from tests.scripted_server import ALWAYS_202, ScriptedServer
+from tests.scripted_server import ALWAYS_202, READ, REPEAT, ScriptedServer, answer
+from tests.servers import NatsStreamingServer
+
+NOTHING = Failure("", 0, b"", has_answer=False, reason="")
 
 
 @pytest.mark.parametrize(
@@ -24,8 +34,13 @@ from tests.scripted_server import ALWAYS_202, ScriptedServer
         ("fd00:ec2::254", True),
         ("fd00:ec2::253", False),
         ("::ffff:169.254.169.254", True),
+        ("0:0:0:0:0:FFFF:a9fe:a9fe", True),
+        ("::169.254.169.254", True),
         ("64:ff9b::a9fe:a9fe", True),
+        ("64:ff9b:1::169.254.169.254", True),
         ("64:ff9b::a00:1", False),
+        ("2002:a9fe:a9fe::1", True),
+        ("2002:a00:1::1", False),
         ("100.100.100.200", True),
         ("10.0.0.1", False),
         ("127.0.0.1", False),
@@ -89,7 +104,14 @@ async def refusal(uri: str, limits: EgressLimits, addresses: Sequence[str] = ())
     return caught.value
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.1", "0x7f000001", "2130706433", "localhost"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1", "127.1", "127.0.1", "0x7f000001", "0x7f.1", "2130706433", "017700000001",
+        "0177.0.0.1", "127.0.0.01", "0", "localhost", "LOCALHOST", "[::1]", "[0:0:0:0:0:0:0:1]",
+        "[::ffff:127.0.0.1]", "[::FFFF:7f00:1]", "[::127.0.0.1]", "[64:ff9b::127.0.0.1]",
+    ],
+)  # fmt: skip
 async def test_no_spelling_gets_through(host: str) -> None:
     async with ScriptedServer(ALWAYS_202) as server:
         limits = EgressLimits(denied_networks=LOOPBACK)
@@ -105,6 +127,75 @@ async def test_a_name_is_judged_by_its_addresses() -> None:
     error = await refusal("http://innocent/", limits, ["169.254.169.254", "127.0.0.1"])
     assert error.reason is FailureReason.DENIED
     assert "the address 169.254.169.254 of http://innocent" in str(error)
+
+
+async def test_a_name_that_changes_its_mind_changes_nothing() -> None:
+    """It is looked up once for a connection, which then goes to the address that was judged."""
+    answers = [["127.0.0.1"], ["127.0.0.2"]]
+    async with ScriptedServer(ALWAYS_202) as allowed:
+        asked = 0
+
+        async def resolve(_: str, port: int) -> Sequence[Address]:
+            nonlocal asked
+            asked += 1
+            found = answers[min(asked, len(answers)) - 1]
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (each, port)) for each in found]
+
+        limits = EgressLimits(denied_networks=DeniedNetworks.parse("127.0.0.2"), max_age=0.0)
+        async with ScriptedServer(ALWAYS_202, host="127.0.0.2", port=allowed.port) as denied:
+            egress = Egress(limits, resolve=resolve)
+            target = Target.parse(f"http://rebinding:{allowed.port}/")
+            try:
+                assert (await egress.post(target, b"", b"", 5.0)).status == 202
+                assert (asked, allowed.accepted, denied.accepted) == (1, 1, 0)
+                with pytest.raises(EgressError, match="forbidden"):
+                    await egress.post(target, b"", b"", 5.0)
+                assert (asked, allowed.accepted, denied.accepted) == (2, 1, 0)
+            finally:
+                await egress.close()
+
+
+@pytest.mark.parametrize("denied", ["reply", "dead letter sink"])
+async def test_neither_a_reply_nor_a_dead_letter_goes_there(denied: str) -> None:
+    """Their addresses are chosen by the same people."""
+    secret = (READ, answer(200 if denied == "reply" else 400, b"answer"), REPEAT)
+    async with ScriptedServer(secret) as subscriber, ScriptedServer(host="127.0.0.2") as metadata:
+        egress = Egress(EgressLimits(denied_networks=DeniedNetworks.parse("127.0.0.2")))
+        there = Target.parse(metadata.url)
+        policy = DeliveryPolicy(retry=0, dead_letter_uri=metadata.url)
+        plan = Plan(
+            Target.parse(subscriber.url),
+            reply=there if denied == "reply" else None,
+            dead_letter=there if denied != "reply" else None,
+            policy=policy,
+        )
+        attempts = Attempts("mail", plan, egress, SubscriptionMetrics())
+        try:
+            outcome = await attempts.deliver(encode([(b"Ce-Id", b"1")], b"{}", "h"), 1, 0)
+        finally:
+            await egress.close()
+        assert outcome is Outcome.FAILED
+        assert (subscriber.accepted, metadata.accepted) == (1, 0)
+        assert "is forbidden (--egress-deny)" in (attempts.health.last_failure or NOTHING).text
+
+
+async def test_nats_takes_no_command_from_an_event(
+    memory_server: NatsStreamingServer, unique_name: str
+) -> None:
+    """Its port is one that the dispatcher may reach, and others may not."""
+    command = b"PUB %b 1\r\nx\r\n" % unique_name.encode()
+    target = Target.parse(f"http://127.0.0.1:{memory_server.port}/")
+    client = await nats.connect(memory_server.url)
+    heard = await client.subscribe(unique_name)
+    await client.flush()
+    reader, writer = await asyncio.open_connection(target.host, target.port)
+    writer.write(target.request_prefix + b"Content-Length: 99\r\n\r\n\r\n" + command * 4)
+    assert b"-ERR 'Unknown Protocol Operation'" in await reader.read()
+    writer.close()
+    await client.publish(unique_name, b"of a client")
+    first = await heard.next_msg(10)
+    assert first.data == b"of a client", "a command was obeyed"
+    await client.close()
 
 
 async def test_of_several_addresses_the_allowed_ones_are_tried() -> None:

@@ -4,6 +4,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import datetime
 
 import pytest
 import trustme
@@ -28,9 +29,11 @@ def client_context() -> ssl.SSLContext:
     return context
 
 
-def server_context(*names: str, authority: trustme.CA = AUTHORITY) -> ssl.SSLContext:
+def server_context(
+    *names: str, authority: trustme.CA = AUTHORITY, until: datetime | None = None
+) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(*names).configure_cert(context)
+    authority.issue_cert(*names, not_after=until).configure_cert(context)
     return context
 
 
@@ -261,8 +264,9 @@ async def test_server_is_told_the_name(egress: Egress, names: Names) -> None:
     [
         (lambda: server_context("other.shop"), "Hostname mismatch"),
         (lambda: server_context("orders.shop", authority=trustme.CA()), "certificate"),
+        (lambda: server_context("orders.shop", until=datetime(2001, 1, 1)), "has expired"),
     ],
-    ids=["wrong name", "unknown authority"],
+    ids=["wrong name", "unknown authority", "expired"],
 )
 async def test_wrong_certificate(
     egress: Egress, names: Names, certificate: Callable[[], ssl.SSLContext], reason: str

@@ -55,6 +55,13 @@ class TestKept:
         assert gone.due is not None
         assert gone.due <= time.time()
 
+    async def test_nobody_else_may_read_it(self, tmp_path: Path) -> None:
+        """Among what is kept are URIs of subscribers, which may have passwords."""
+        staged = tmp_path / ".durables.json.staged"
+        staged.touch(mode=0o644)
+        assert await StateFolder(tmp_path).write("durables.json", [])
+        assert (tmp_path / "durables.json").stat().st_mode & 0o777 == 0o600
+
     @pytest.mark.parametrize("text", ["", "{", "[1]", '{"a": 1}', '[{"channel": ["a"]}]', "7"])
     async def test_a_broken_file_is_as_none(self, tmp_path: Path, text: str) -> None:
         (tmp_path / "durables.json").write_text(text)

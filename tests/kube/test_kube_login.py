@@ -1,4 +1,5 @@
 import json
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,18 @@ def test_a_broken_kubeconfig_is_said(
     monkeypatch.setenv("KUBECONFIG", str(path))
     with pytest.raises(LoginFailed):
         connection_info()
+
+
+def test_what_stands_in_a_broken_kubeconfig_is_not_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "config"
+    path.write_text('users:\n- name: u\n  user: {token: "s3cret}\n')
+    monkeypatch.setenv("KUBECONFIG", str(path))
+    with pytest.raises(LoginFailed, match=r"no YAML \(line \d") as caught:
+        connection_info()
+    told = "".join(traceback.format_exception(caught.value))
+    assert "s3cret" not in told
 
 
 def test_a_missing_kubeconfig_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

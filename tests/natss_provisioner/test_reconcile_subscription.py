@@ -421,6 +421,7 @@ MALFORMED: list[Document] = [
     {"subscriber": {"ref": {**reference("Service", "x"), "namespace": "other"}}},
     {"subscriber": {"ref": reference("Service", "../secrets/x")}},
     {"subscriber": {"ref": {"apiVersion": "../v1", "kind": "Service", "name": "x"}}},
+    {"subscriber": {"ref": {"apiVersion": "g/v1/namespaces/b", "kind": "Mail", "name": "x"}}},
     {"reply": {"channel": {**reference("Channel", "x"), "apiVersion": "apps/v1"}}},
     {"subscriber": {"uri": ["http://x/"]}},
 ]
