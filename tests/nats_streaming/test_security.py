@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -221,13 +222,54 @@ async def test_tls_with_a_client_certificate_and_another_name(
         )
 
 
+@pytest.mark.parametrize("scheme", ["tls", "nats"])
 async def test_tls_of_an_unknown_authority(
+    natss_server: StartServer, connect: Connect, tmp_path: Path, authority: trustme.CA, scheme: str
+) -> None:
+    """Whether the URL asks for TLS or the server alone."""
+    nats, streaming = _tls_config(authority, tmp_path)
+    server = await natss_server(nats=nats, streaming=streaming, scheme=scheme)
+    with pytest.raises(ns.NatsUnreachable, match="TLS"):
+        await connect(server.url)
+
+
+async def test_tls_of_another_name(
     natss_server: StartServer, connect: Connect, tmp_path: Path, authority: trustme.CA
 ) -> None:
     nats, streaming = _tls_config(authority, tmp_path)
     server = await natss_server(nats=nats, streaming=streaming, scheme="tls")
-    with pytest.raises(ns.NatsUnreachable, match="TLS"):
-        await connect(server.url)
+    with pytest.raises(ns.NatsUnreachable, match=r"TLS.*localhost"):
+        await connect(f"tls://localhost:{server.port}", nats={"tls": _trusting(authority)})
+
+
+async def test_tls_that_has_expired(
+    connect: Connect, tmp_path: Path, authority: trustme.CA
+) -> None:
+    """NATS Streaming would not start with it, so something else shows the certificate."""
+    certificate = authority.issue_cert("127.0.0.1", not_after=datetime(2001, 1, 1))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    certificate.configure_cert(context)
+    seen = bytearray()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b'INFO {"tls_required": true, "max_payload": 1048576}\r\n')
+        try:
+            await writer.start_tls(context)
+            seen.extend(await reader.read())
+        except OSError:  # refused by the client
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server:
+        with pytest.raises(ns.NatsUnreachable, match=r"TLS.*expired"):
+            await connect(
+                f"nats://127.0.0.1:{port}",
+                nats={"tls": _trusting(authority), "user": "me", "password": "s3cret"},
+            )
+    assert seen == b""
 
 
 @pytest.mark.parametrize("wanted_by", ["url", "context"])
