@@ -125,6 +125,8 @@ def _instead(argument: Argument, default: DeliveryPolicy, former: DeliveryPolicy
 def _given(arguments: Mapping[object, object], report: Report) -> dict[str, object]:
     """The known arguments that have a value."""
     for key in arguments:
+        if report.has_enough_hints:
+            break
         if key not in ARGUMENTS:
             name = key if isinstance(key, str) else shown(key)
             hint = did_you_mean(name, ARGUMENTS)

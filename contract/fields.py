@@ -93,9 +93,11 @@ class Fields:
         return ((f"{self.path_of(key)}[{i}]", item) for i, item in enumerate(value))
 
     def tell_unknown(self, known: Iterable[str]) -> None:
-        """Report every field that is not known."""
+        """Report every field that is not known, up to ``MOST_HINTS`` in all."""
         known = tuple(known)
         for key in self.value:
+            if self.report.has_enough_hints:
+                return
             if key not in known:
                 name = key if isinstance(key, str) else shown(key)
                 path = self.path_of(ascii(name)[1:-1][:60])

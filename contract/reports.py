@@ -10,6 +10,13 @@ from collections.abc import Iterable, Mapping
 from contract.resources import Problem
 from contract.uris import redact_value
 
+MOST_HINTS = 50
+MOST_REFUSALS = 1000
+"""How many are told of one resource: one of 1 MB can hold 100,000 mistakes, and each costs time to
+look for a better word, to compare and to show."""
+
+_MORE = "has more mistakes than are told"
+
 _SHOWN = 60
 _NAMES: Mapping[type, str] = {
     type(None): "empty",
@@ -27,22 +34,41 @@ class Report:
         origin: Where it was read, as ``channels.yaml, line 12``.
     """
 
-    __slots__ = ("origin", "problems", "resource")
+    __slots__ = ("_hints", "_refusals", "origin", "problems", "resource")
 
     def __init__(self, resource: str, origin: str = "") -> None:
         self.resource = resource
         self.origin = origin
         self.problems: list[Problem] = []
+        self._hints = 0
+        self._refusals = 0
+
+    @property
+    def has_enough_hints(self) -> bool:
+        """Whether what is told by ``add`` from now on is left out."""
+        return self._hints > MOST_HINTS
 
     def add(self, path: str, message: str, consequence: str = "") -> None:
         """Tell something that keeps nothing from being used as it is written."""
-        self.problems.append(Problem(self.resource, path, message, self.origin, consequence))
+        self._hints += 1
+        if self._hints <= MOST_HINTS:
+            self._note(path, message, consequence)
+        elif self._hints == MOST_HINTS + 1:
+            self._note("", _MORE)
 
     def refuse(self, path: str, message: str, consequence: str = "") -> None:
         """Tell something that cannot be used as it is written."""
-        self.problems.append(
-            Problem(self.resource, path, message, self.origin, consequence, refused=True)
-        )
+        self._refusals += 1
+        if self._refusals <= MOST_REFUSALS:
+            self._note(path, message, consequence, refused=True)
+        elif self._refusals == MOST_REFUSALS + 1:
+            self._note("", _MORE, refused=True)
+
+    def _note(
+        self, path: str, message: str, consequence: str = "", *, refused: bool = False
+    ) -> None:
+        problem = Problem(self.resource, path, message, self.origin, consequence, refused)
+        self.problems.append(problem)
 
 
 def shown(value: object) -> str:

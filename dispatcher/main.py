@@ -32,7 +32,7 @@ from dispatcher.sources.files import FileSource
 from dispatcher.sources.kubernetes import KubernetesSource
 from dispatcher.sources.orphans import Orphans
 from dispatcher.state_folder import StateFolder
-from dispatcher.tasks import cancel
+from dispatcher.tasks import BackgroundTasks, cancel
 from kube import KubeClient, connection_info
 from nats_streaming import ConnectionOptions
 from process import logs
@@ -72,6 +72,7 @@ class Dispatcher:
         self._metrics = Metrics()
         self._channels: dict[ResourceName, Channel] = {}
         self._problems: list[Problem] = []
+        self._tasks = BackgroundTasks()
         self._is_loaded = asyncio.Event()
         self._is_serving = asyncio.Event()
         self._broker = Broker(
@@ -107,9 +108,9 @@ class Dispatcher:
             self._broker.start()
             log.info("listening", host=settings.listen.host, port=port)
             working = asyncio.create_task(self._source.run(self._apply), name="source")
-            remembering = asyncio.create_task(self._records.run(), name="records")
-            ready = asyncio.create_task(self._tell_ready(), name="ready")
-            reporting = asyncio.create_task(self._reports.run(self._is_serving), name="reports")
+            remembering = self._tasks.start(self._records.run(), "records")
+            ready = self._tasks.start(self._tell_ready(), "ready")
+            reporting = self._tasks.start(self._reports.run(self._is_serving), "reports")
             stopping = asyncio.create_task(_wait(stop), name="stop")
             await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
             await cancel(ready, reporting, stopping)
@@ -154,7 +155,8 @@ class Dispatcher:
         table = RoutingTable.build(state.channels.values(), self._metrics.channel)
         self._routes.swap(table)
         problems += table.problems
-        new = [problem for problem in problems if problem not in self._problems]
+        known = set(self._problems)
+        new = [problem for problem in problems if problem not in known]
         for problem in new:
             log.warning("problem in the channels", problem=str(problem))
         self._channels = dict(state.channels)

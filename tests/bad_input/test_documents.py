@@ -1,6 +1,7 @@
 """Documents with mistakes: each is told with its place, and none harms another one."""
 
 import copy
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from contract.documents import desired_state
 from contract.metadata import API_VERSION
+from contract.reports import MOST_HINTS, MOST_REFUSALS
 from contract.resources import DesiredState, Problem, ResourceName
 
 drawn = settings(derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -340,6 +342,26 @@ def test_a_wrong_subscriber_leaves_its_neighbours() -> None:
 def test_a_wrong_address_leaves_the_channel() -> None:
     state = read({**channel(), "status": {"address": {"hostname": "a b"}}})
     assert state.channels[ORDERS].hosts == ("orders.shop.channels.cluster.local",)
+
+
+@pytest.mark.parametrize(
+    ("spec", "kept"),
+    [
+        ({**channel()["spec"], "arguments": {f"ret{n}": n for n in range(50_000)}}, 0),
+        ({**channel()["spec"], **{f"subs{n}": n for n in range(50_000)}}, 0),
+        (listed(*[{"uri": "http://a.b/"}] * 30_000, {"uid": "u1", "replyURI": "mail"})["spec"], 1),
+    ],
+    ids=["arguments", "fields", "subscribers"],
+)
+def test_mistakes_without_end_hold_nobody_up(spec: dict[str, Any], kept: int) -> None:
+    """The API takes 1.5 MiB; to look through it must not cost a session with NATS Streaming."""
+    began = time.process_time()
+    state = read({**channel(), "spec": spec})
+    seconds = time.process_time() - began
+    assert len(state.channels[ORDERS].subscribers) == kept
+    assert len(state.problems) <= MOST_HINTS + MOST_REFUSALS + 2
+    assert "more mistakes than are told" in str(state.problems[-1])
+    assert seconds < 0.5, "of CPU; on a machine that is far slower than those that run clusters"
 
 
 JSON = st.recursive(

@@ -1,0 +1,25 @@
+"""A cluster in which thousands of Channels have mistakes: each change of one looks at them all."""
+
+import time
+
+from contract.resources import DesiredState, Problem
+from dispatcher.main import Dispatcher
+from dispatcher.records import Records
+from dispatcher.settings import Settings
+from dispatcher.sources.files import FileSource
+from dispatcher.state_folder import StateFolder
+
+
+async def test_mistakes_that_are_known_take_no_time() -> None:
+    """The event loop stood still for longer than NATS Streaming waits for a client."""
+    settings = Settings()
+    records = Records(StateFolder(None), 60.0)
+    dispatcher = Dispatcher(settings, FileSource((), settings.defaults), records)
+    dispatcher._is_loaded.set()  # so that nothing is connected to
+    problems = tuple(Problem(f"Channel shop/orders-{n}", "spec", "wrong") for n in range(5000))
+    dispatcher._apply(DesiredState({}, problems))
+    began = time.process_time()
+    dispatcher._apply(DesiredState({}, problems))
+    seconds = time.process_time() - began
+    await dispatcher._close()
+    assert seconds < 0.25, "of CPU"
