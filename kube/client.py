@@ -90,7 +90,12 @@ class KubeClient:
         objects: list[Document] = []
         while True:
             page = await self._request("GET", resource.path(namespace), query)
-            for item in page["items"]:
+            items = page.get("items") or []  # null may stand for none
+            if not _is_object(page) or not isinstance(items, list):
+                raise _foreign()
+            for item in items:
+                if not _is_object(item):
+                    raise _foreign()
                 item.setdefault("apiVersion", resource.api_version)
                 item.setdefault("kind", resource.kind)
                 objects.append(item)
@@ -302,17 +307,30 @@ async def _events(content: aiohttp.StreamReader) -> AsyncIterator[Document]:
     async for chunk in content.iter_any():
         *lines, rest = (rest + chunk).split(b"\n")
         if len(rest) > _MAX_LINE:
-            raise refusal(502, None, None)
+            raise _foreign()
         for line in lines:
             event = _decoded(line)
             if not isinstance(event, dict) or not isinstance(event.get("object"), dict):
-                raise refusal(502, None, None)
+                raise _foreign()
+            document = event["object"]
             if event.get("type") == "ERROR":
-                status = event["object"]
-                raise refusal(int(status.get("code") or 500), status, None)
+                code = document.get("code")
+                raise refusal(code if isinstance(code, int) else 500, document, None)
+            if not _is_object(document) or not document["metadata"].get("resourceVersion"):
+                raise _foreign()
             yield event
     if rest:  # half an event
-        raise refusal(502, None, None)
+        raise _foreign()
+
+
+def _is_object(value: object) -> bool:
+    """Whether it is one of the API, or a list of them."""
+    return isinstance(value, dict) and isinstance(value.get("metadata"), dict)
+
+
+def _foreign() -> Refusal:
+    """For what comes from a proxy on the way, or from an API server that is none of Kubernetes'."""
+    return refusal(502, {"kind": "Status", "message": "an answer that is none of the API's"}, None)
 
 
 def _decoded(raw: bytes) -> object:
@@ -324,8 +342,9 @@ def _decoded(raw: bytes) -> object:
 
 
 def _refused(response: aiohttp.ClientResponse, raw: bytes) -> Refusal:
-    status = response.status if response.status >= 400 else 502
-    return refusal(status, _decoded(raw), response.headers.get("Retry-After"))
+    if response.status < 400:
+        return _foreign()
+    return refusal(response.status, _decoded(raw), response.headers.get("Retry-After"))
 
 
 def _unreachable(error: BaseException) -> Unreachable:

@@ -1,8 +1,9 @@
 """Following all objects of a kind on the real API server, through a network that fails."""
 
 import asyncio
+import contextlib
 import dataclasses
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 
 import kopf
@@ -172,6 +173,25 @@ GONE = {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old"
 GONE_EVENT = b'{"type": "ERROR", "object": ' + orjson.dumps(GONE) + b"}\n"
 
 
+@contextlib.asynccontextmanager
+async def played(
+    answer: Callable[[web.Request], Awaitable[web.StreamResponse]],
+) -> AsyncIterator[KubeClient]:
+    """A client of an API server that answers for config maps what a test says."""
+    app = web.Application()
+    app.router.add_get(CONFIG_MAPS.path(), answer)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    info = kopf.ConnectionInfo(server=f"http://127.0.0.1:{runner.addresses[0][1]}")
+    client = KubeClient(lambda: info, field_manager="tests")
+    try:
+        yield client
+    finally:
+        await client.close()
+        await runner.cleanup()
+
+
 @pytest.mark.parametrize(
     ("status", "body", "failures"),
     [
@@ -179,8 +199,10 @@ GONE_EVENT = b'{"type": "ERROR", "object": ' + orjson.dumps(GONE) + b"}\n"
         (410, orjson.dumps(GONE), 0),
         (200, b"", 0),
         (200, b'{"type": "ADDED", "obj', 2),
+        (200, b'{"type": "ADDED", "object": {"metadata": {}}}\n', 2),
+        (200, b'{"type": "ERROR", "object": {"code": "odd"}}\n', 2),
     ],
-    ids=["gone in an event", "gone at once", "closed", "half an event"],
+    ids=["gone in an event", "gone at once", "closed", "half an event", "no version", "odd error"],
 )
 async def test_after_a_watch_that_is_of_no_use_all_is_listed_again(
     status: int, body: bytes, failures: int
@@ -197,21 +219,13 @@ async def test_after_a_watch_that_is_of_no_use_all_is_listed_again(
             await asyncio.sleep(60)
         return web.Response(body=body, status=status)
 
-    app = web.Application()
-    app.router.add_get(CONFIG_MAPS.path(), answer)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    played = kopf.ConnectionInfo(server=f"http://127.0.0.1:{runner.addresses[0][1]}")
-    client = KubeClient(lambda: played, field_manager="tests")
-    follower = Follower(client, "any")
-    try:
-        await follower.until(lambda: follower.lists == 3)
-        assert len(follower.failures) == failures
-    finally:
-        await follower.close()
-        await client.close()
-        await runner.cleanup()
+    async with played(answer) as client:
+        follower = Follower(client, "any")
+        try:
+            await follower.until(lambda: follower.lists == 3)
+            assert len(follower.failures) == failures
+        finally:
+            await follower.close()
 
 
 async def test_a_token_that_expires_is_renewed_without_a_word(
@@ -247,3 +261,27 @@ async def test_by_labels_what_loses_them_is_told_as_gone(
         await follower.until(lambda: follower.known == {"second": "1"})
     finally:
         await follower.close()
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [{}, {"items": []}, {"metadata": {}, "items": 7}, {"metadata": {}, "items": [{"a": 1}]}],
+    ids=str,
+)
+async def test_a_list_that_is_none_is_a_failure_and_asked_for_again(odd: Document) -> None:
+    """A proxy on the way, or an extension of the API, may answer anything: that ends nothing."""
+    asked = 0
+
+    async def answer(request: web.Request) -> web.Response:
+        nonlocal asked
+        asked += 1
+        good = {"metadata": {"resourceVersion": "1"}, "items": None}
+        return web.json_response(odd if asked == 1 else good)
+
+    async with played(answer) as client:
+        follower = Follower(client, "any")
+        try:
+            await follower.until(lambda: follower.lists == 1)
+            assert "none of the API" in str(follower.failures[0].error)
+        finally:
+            await follower.close()
