@@ -23,6 +23,9 @@ _log = logging.getLogger(__name__)
 _BURST = 10
 _REFILL_SECONDS = 60.0
 _REMEMBERED = 4096
+_MESSAGES_REMEMBERED = 32
+"""Of one object and reason. What is forgotten is found in the API, if it is told again."""
+
 _MAX_MESSAGE = 1024
 """Longer ones are refused by the API."""
 
@@ -44,6 +47,14 @@ class _Subject:
     allowance: float = float(_BURST)
     refilled: float = 0.0
     counts: dict[str, int] = field(default_factory=dict)
+    """How often each Event was written, by its name."""
+
+    def note(self, event: str, count: int) -> None:
+        """Keep it as the latest; messages may differ each time, as those with a number in them."""
+        self.counts.pop(event, None)
+        self.counts[event] = count
+        if len(self.counts) > _MESSAGES_REMEMBERED:
+            del self.counts[next(iter(self.counts))]
 
 
 class EventRecorder:
@@ -91,7 +102,7 @@ class EventRecorder:
         event = self._event(about, kind, reason, message[:_MAX_MESSAGE])
         name = event["metadata"]["name"]
         try:
-            subject.counts[name] = await self._write(event, subject.counts.get(name, 0))
+            subject.note(name, await self._write(event, subject.counts.get(name, 0)))
             self._failure = None
         except KubeError as error:
             level = logging.DEBUG if type(error) is self._failure else logging.WARNING

@@ -1,6 +1,7 @@
 """Events as kubectl shows them, on the real API server."""
 
 from collections.abc import AsyncIterator
+from typing import cast
 
 import kopf
 import pytest
@@ -105,3 +106,21 @@ async def test_an_api_that_is_away_does_not_matter(about: Document) -> None:
         await recorder(client).record(about, EventType.NORMAL, "Unheard", "m")
     finally:
         await client.close()
+
+
+class Api:
+    """Takes every Event."""
+
+    async def create(self, _resource: object, body: Document, _namespace: str) -> Document:
+        return body
+
+
+async def test_messages_that_are_always_new_are_not_remembered_for_ever() -> None:
+    about = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "thing", "uid": "u"}}
+    clock = Clock()
+    events_of = recorder(cast("KubeClient", Api()), clock)
+    for number in range(200):
+        clock.now += 60
+        await events_of.record(about, EventType.NORMAL, "Late", f"for {number} minutes")
+    (subject,) = events_of._subjects.values()
+    assert 1 <= len(subject.counts) < 50
