@@ -145,6 +145,7 @@ class Attempts:
             event = decode(data)
         except UnreadableEvent as error:
             return await self._put_aside(data, sequence, error)
+        del data  # what follows may take long, and one copy of the event is enough
         failure = await self._send_and_reply(event)
         if failure is None:
             return Outcome.DELIVERED

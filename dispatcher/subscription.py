@@ -21,6 +21,9 @@ from dispatcher.window import Receipt, Record, Window
 
 log = structlog.get_logger(__name__)
 
+WORKER_COST = 5 * 1024
+"""Bytes of memory that a delivery takes while it is under way, whatever the size of its event."""
+
 
 class SubscriptionState(enum.Enum):
     """Life of a subscription. ``CLOSED`` is final."""
@@ -51,7 +54,10 @@ class Acknowledger(Protocol):
 
 
 class Subscription:
-    """Delivers what it receives, so many events at once as its policy allows.
+    """Delivers what it receives, so many events at once as its policy and the budget allow.
+
+    Deliveries under way take half of the budget at most, so that there is room for what waits; but
+    each subscription may always have one.
 
     Args:
         name: For logs and tasks.
@@ -69,6 +75,8 @@ class Subscription:
         """Where settled events are acknowledged; two while one hands over to another."""
         self._attempts = attempts
         self._metrics = metrics
+        self._budget = budget
+        self._workers_budget = budget.limit // 2
         self._window = Window(attempts.plan.policy, budget)
         self._workers: set[asyncio.Task[None]] = set()
         self._busy = 0  # workers that look for more work when they are done
@@ -102,7 +110,7 @@ class Subscription:
             message.sequence, message.timestamp, message.data, time.monotonic()
         )
         if receipt is Receipt.ACCEPTED:
-            if self._busy < self._limit:
+            if self._may_start_worker():
                 self._start_worker()
         elif receipt is Receipt.DEFERRED:
             self._metrics.deferred += 1
@@ -111,13 +119,19 @@ class Subscription:
             if receipt is Receipt.ACKNOWLEDGE:
                 self._acknowledge(message.sequence)
 
+    def _may_start_worker(self) -> bool:
+        busy = self._busy
+        return busy < self._limit and (not busy or self._budget.used < self._workers_budget)
+
     def _start_worker(self) -> None:
         self._busy += 1
+        self._budget.take_beyond(WORKER_COST)
         task = asyncio.create_task(self._work(), name=self.name)
         self._workers.add(task)
         task.add_done_callback(self._worker_ended)
 
     def _worker_ended(self, task: asyncio.Task[None]) -> None:
+        self._budget.give_back(WORKER_COST)
         self._workers.discard(task)
         if not self._workers:
             self._drained.set()
@@ -129,12 +143,16 @@ class Subscription:
             while self._busy <= self._limit and (record := window.next()) is not None:
                 outcome = await self._deliver(record)
                 self._settle(record, outcome)
+                if window.waiting and self._may_start_worker():
+                    self._start_worker()  # there was no room for it when its event came
         finally:
             self._busy -= 1
 
     async def _deliver(self, record: Record) -> Outcome:
         try:
-            return await self._attempts.deliver(record.data, record.sequence, record.failed_rounds)
+            return await self._attempts.deliver(
+                record.take_data(), record.sequence, record.failed_rounds
+            )
         except asyncio.CancelledError:
             self._window.release(record)
             raise
@@ -161,7 +179,9 @@ class Subscription:
         self._attempts.change(plan)
         self._window.change(plan.policy)
         self._limit = concurrency(plan.policy)
-        for _ in range(min(self._window.waiting, self._limit - self._busy)):
+        for _ in range(self._window.waiting):
+            if not self._may_start_worker():
+                break
             self._start_worker()
 
     def pause(self) -> None:

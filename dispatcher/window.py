@@ -26,6 +26,10 @@ _SHARE = 8
 """One subscription takes no more than this part of the budget, so that a slow one leaves room."""
 
 
+EVENT_COST = 512
+"""Bytes of memory that an event takes here besides its stored form."""
+
+
 class Receipt(enum.Enum):
     """What to do about a message that arrived."""
 
@@ -48,6 +52,7 @@ class Record:
     """One unsettled event."""
 
     __slots__ = (
+        "cost",
         "data",
         "failed_rounds",
         "first_copy",
@@ -62,11 +67,17 @@ class Record:
         self.sequence = sequence
         self.timestamp = timestamp
         self.data = data
+        self.cost = 0  # taken from the budget
         self.state = RecordState.WAITING
         self.failed_rounds = 0
         self.not_before = 0.0
         self.first_copy = now
         self.last_copy = now
+
+    def take_data(self) -> bytes:
+        """The stored form, for who makes something else of it and needs no second copy."""
+        data, self.data = self.data, b""
+        return data
 
 
 class Window:
@@ -192,20 +203,21 @@ class Window:
         return Receipt.ACCEPTED
 
     def _has_room(self, record: Record, data: bytes, now: float) -> bool:
-        """Whether the event may wait here; if so its bytes are taken from the budget."""
+        """Whether the event may wait here; if so its cost is taken from the budget."""
         policy = self._policy
         if len(self._waiting) > _WAITING_PER_INFLIGHT * policy.max_inflight:
             return False
         if policy.order is Order.CHANNEL and self._is_overtaking(record, now):
             return False
-        size = len(data)
-        if self._held_bytes and self._held_bytes + size > self._budget.limit // _SHARE:
+        cost = len(data) + EVENT_COST
+        if self._held_bytes and self._held_bytes + cost > self._budget.limit // _SHARE:
             return False
-        if not self._budget.take(size):
+        if not self._budget.take(cost):
             if self._held_bytes:
                 return False
-            self._budget.take_beyond(size)  # or it would never be delivered
-        self._held_bytes += size
+            self._budget.take_beyond(cost)  # or it would never be delivered
+        self._held_bytes += cost
+        record.cost = cost
         return True
 
     def _is_overtaking(self, record: Record, now: float) -> bool:
@@ -264,8 +276,9 @@ class Window:
         return record.state is RecordState.ACTIVE
 
     def _drop_data(self, record: Record) -> None:
-        self._budget.give_back(len(record.data))
-        self._held_bytes -= len(record.data)
+        self._budget.give_back(record.cost)
+        self._held_bytes -= record.cost
+        record.cost = 0
         record.data = b""
 
     def _forget_channel(self) -> None:

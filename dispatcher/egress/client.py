@@ -71,21 +71,10 @@ class Egress:
         """
         now = self._loop.time()
         deadline = now + timeout
-        length = len(body)
-        if length <= _ONE_WRITE:
-            request = b"%b%bContent-Length: %d\r\n\r\n%b" % (
-                target.request_prefix,
-                head,
-                length,
-                body,
-            )
-            body = b""
-        else:
-            request = b"%b%bContent-Length: %d\r\n\r\n" % (target.request_prefix, head, length)
         connection = self._pools.take_idle(target.origin, now)
         if connection is None:
             connection = await self._connection(target, deadline)
-        answer = connection.exchange(request, body, deadline)
+        answer = _exchange(connection, target, head, body, deadline)
         try:
             return await answer
         except asyncio.CancelledError:
@@ -93,7 +82,7 @@ class Egress:
             raise
         except StaleConnection:
             pass
-        return await self._post_again(target, request, body, deadline)
+        return await self._post_again(target, head, body, deadline)
 
     async def close(self) -> None:
         """Close every connection; requests under way and later ones fail with EgressError."""
@@ -105,10 +94,10 @@ class Egress:
         await asyncio.sleep(0)  # transports close in the next round of the loop
 
     async def _post_again(
-        self, target: Target, request: bytes, body: bytes, deadline: float
+        self, target: Target, head: bytes, body: bytes, deadline: float
     ) -> Response:
         connection = await self._connection(target, deadline)
-        answer = connection.exchange(request, body, deadline)
+        answer = _exchange(connection, target, head, body, deadline)
         try:
             return await answer
         except asyncio.CancelledError:
@@ -166,6 +155,19 @@ class Egress:
         self._pools.close_idle()
         if self._pools.is_used:
             self._set_sweep()
+
+
+def _exchange(
+    connection: Connection, target: Target, head: bytes, body: bytes, deadline: float
+) -> asyncio.Future[Response]:
+    """Send a request. Nobody keeps it but the connection, until it is sent."""
+    length = len(body)
+    prefix = target.request_prefix
+    if length <= _ONE_WRITE:
+        request = b"%b%bContent-Length: %d\r\n\r\n%b" % (prefix, head, length, body)
+        return connection.exchange(request, b"", deadline)
+    request = b"%b%bContent-Length: %d\r\n\r\n" % (prefix, head, length)
+    return connection.exchange(request, body, deadline)
 
 
 def _closed_error() -> EgressError:

@@ -85,12 +85,12 @@ class Bench:
             self.subscription.receive(Message(sequence))
 
 
-def make_bench(plan: Plan = PLAN) -> Bench:
+def make_bench(plan: Plan = PLAN, budget: ByteBudget | None = None) -> Bench:
     name = ResourceName("default", "orders")
     metrics = Metrics().subscription(name, Subscriber(ResourceName("default", "mail")))
     egress = HeldEgress()
     attempts = Attempts("mail", plan, egress, metrics)
-    subscription = Subscription("mail", attempts, metrics, ByteBudget(2**20))
+    subscription = Subscription("mail", attempts, metrics, budget or ByteBudget(2**20))
     acks = Acks()
     subscription.durables = (acks,)
     return Bench(subscription, egress, acks, metrics)
@@ -119,6 +119,43 @@ async def test_as_many_are_delivered_at_once_as_the_policy_allows(bench: Bench) 
     await bench.egress.wait_for_posts(5)
     assert len(bench.egress.posts) == 5
     assert bench.acks.sequences == [3], "a slow one does not hold up the others"
+
+
+async def test_where_memory_is_short_fewer_are_delivered_at_once_and_none_is_left_over() -> None:
+    budget = ByteBudget(2**20)
+    budget.take(2**19)  # by others
+    bench = make_bench(budget=budget)
+    bench.receive(*range(1, 11))
+    await bench.egress.wait_for_posts(1)
+    assert len(bench.egress.posts) == 1, "but one always"
+    budget.give_back(2**19)
+    for number in range(10):
+        await bench.egress.wait_for_posts(number + 1)
+        bench.egress.posts[number].set_result(202)
+        await bench.acks.wait_for(number + 1)
+    assert len(bench.egress.posts) == 10
+    bench.receive(*range(11, 15))
+    await bench.egress.wait_for_posts(14)
+    for post in bench.egress.posts[10:]:
+        post.set_result(202)
+    await bench.subscription.drain()
+    assert budget.used == 0
+
+
+async def test_deliveries_come_to_full_number_again_when_there_is_memory() -> None:
+    budget = ByteBudget(2**20)
+    budget.take(2**19)
+    bench = make_bench(budget=budget)
+    bench.receive(*range(1, 11))
+    await bench.egress.wait_for_posts(1)
+    budget.give_back(2**19)
+    bench.egress.posts[0].set_result(202)
+    await bench.egress.wait_for_posts(3)
+    bench.egress.posts[1].set_result(202)
+    bench.egress.posts[2].set_result(202)
+    await bench.egress.wait_for_posts(7)
+    assert bench.subscription.window.active == 4, "as many as the policy allows"
+    bench.subscription.close()
 
 
 async def test_an_event_that_comes_as_the_last_worker_ends_does_not_wait_for_ever() -> None:
