@@ -18,6 +18,11 @@ _SLICE = 128 * 1024
 """Bytes of a large body that are handed to the transport at once; TLS would otherwise keep an
 encrypted copy of the whole."""
 
+_VERSIONS = frozenset({"1.1", "1.0"})
+_CODING = b"transfer-encoding"
+_CODING_LENGTH = len(_CODING)
+"""To compare lengths first is quick, and hardly an answer has a name of that one."""
+
 _UNCONNECTED = asyncio.Transport()
 
 
@@ -103,6 +108,7 @@ class Connection(asyncio.Protocol):
         "_answer",
         "_body",
         "_body_size",
+        "_coding",
         "_complete",
         "_deadline",
         "_head_room",
@@ -157,6 +163,7 @@ class Connection(asyncio.Protocol):
         self._reading_head = True
         self._status = 0
         self._headers: Headers = []
+        self._coding = b""  # as it is told, if it is
         self._body: list[bytes] = []
         self._body_size = 0
         self._complete = False
@@ -213,6 +220,7 @@ class Connection(asyncio.Protocol):
         self._reading_head = True
         self._head_room = self._limits.max_response_header_bytes
         self._headers = []
+        self._coding = b""
         self._body = []
         self._body_size = 0
         self._transport.write(request)
@@ -299,11 +307,17 @@ class Connection(asyncio.Protocol):
         status = self._parser.get_status_code()
         if status < 100 or status == 101:
             raise _UnusableHead(f"status {status} without being asked for")
+        version = self._parser.get_http_version()
+        if version not in _VERSIONS:
+            raise _UnusableHead(f"it is HTTP/{version}")
         self._status = status
         if status >= 200:
+            self._check_coding()
             self._reading_head = False
 
     def on_body(self, data: bytes) -> None:
+        if self._reading_head:  # RFC 9110, 15.2; the parser knows it of some of them only
+            raise _UnusableHead(f"status {self._status} with a body")
         self._body_size += len(data)
         if self._body_size <= self._limits.max_response_bytes:
             self._body.append(data)
@@ -378,18 +392,28 @@ class Connection(asyncio.Protocol):
             return "in the headers of the answer"
         return f"in the body of an answer with status {self._status}"
 
+    def _check_coding(self) -> None:
+        """Refuse codings that nobody asked for: what the body is, and where it ends, is unclear.
+
+        The parser takes any list with ``chunked`` in its last place, and a tab after that for part
+        of another coding.
+        """
+        for name, value in self._headers:
+            if len(name) == _CODING_LENGTH and name.lower() == _CODING:
+                coding = value.strip(b" ").lower()
+                if self._coding or coding not in {b"chunked", b"identity"}:
+                    raise _UnusableHead("its Transfer-Encoding is another than chunked")
+                self._coding = coding
+
     def _ends_with_connection(self) -> bool:
         """Whether the body ends where the connection ends (RFC 9112, 6.3)."""
-        return not any(
-            name.lower() == b"content-length"
-            or (name.lower() == b"transfer-encoding" and value.lower().endswith(b"chunked"))
-            for name, value in self._headers
+        return self._coding != b"chunked" and not any(
+            name.lower() == b"content-length" for name, _ in self._headers
         )
 
     def _has_framing(self) -> bool:
         return any(
-            name.lower() == b"transfer-encoding"
-            or (name.lower() == b"content-length" and value.strip(b"0"))
+            name.lower() == _CODING or (name.lower() == b"content-length" and value.strip(b"0"))
             for name, value in self._headers
         )
 

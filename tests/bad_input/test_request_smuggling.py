@@ -1,0 +1,36 @@
+"""Nobody smuggles a request past a proxy: every known way, on a real socket of the HTTP server."""
+
+import base64
+import json
+
+import pytest
+
+from contract.resources import Channel
+from dispatcher.channels import Channels, RoutingTable
+from dispatcher.ingress.context import Services
+from dispatcher.ingress.server import Ingress
+from dispatcher.limits import IngressLimits
+from dispatcher.metrics import Metrics
+from tests.bad_input.smuggling import CASES, NEXT, Smuggling, statuses_of
+from tests.event_loops import BOTH
+from tests.fakes import FakePublish
+from tests.publishers import HOST, ORDERS
+
+EVENT_LOOPS = BOTH
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+async def test_what_is_ambiguous_is_refused_and_nothing_after_it_is_taken(case: Smuggling) -> None:
+    metrics, publish = Metrics(), FakePublish(instant=True)
+    table = RoutingTable.build([Channel(ORDERS, (HOST,))], metrics.channel)
+    services = Services(Channels(table), publish, metrics, lambda: 1024 * 1024)
+    ingress = Ingress(services, IngressLimits())
+    port = await ingress.start("127.0.0.1", 0)
+    try:
+        statuses = await statuses_of(port, case.data + NEXT)
+    finally:
+        await ingress.close()
+    stored = [json.loads(event) for _, event in publish.calls]
+    bodies = tuple(base64.b64decode(event.get("payload", "")) for event in stored)
+    assert (tuple(statuses), bodies) == (case.statuses, case.bodies)
+    assert all("evil" not in event["headers"].values() for event in stored)
