@@ -6,6 +6,7 @@ Without a folder nothing is kept.
 
 import asyncio
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import orjson
@@ -23,6 +24,8 @@ class StateFolder:
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
+        # One thread: a write whose caller was cancelled goes on in it, and ends before the next.
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="state")
 
     @property
     def keeps(self) -> bool:
@@ -54,7 +57,8 @@ class StateFolder:
             return False
         data = orjson.dumps(value)
         try:
-            await asyncio.to_thread(_replace, self._path / name, data)
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._writer, _replace, self._path / name, data)
         except OSError as error:
             log.error("state cannot be kept for a restart", file=name, reason=str(error))
             return False
