@@ -215,6 +215,7 @@ class Broker:
             return False
         if self._durables.get(durable.name) is durable:
             del self._durables[durable.name]
+            self.delivering.not_restored.pop(durable.name, None)
         return True
 
     def _restore(self, connection: Connection) -> None:

@@ -1,5 +1,6 @@
 """The broker and its durables through what happens to NATS Streaming."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -171,3 +172,18 @@ async def test_a_removal_while_nats_is_away_is_done_when_it_is_back(
         await server.start()
         assert await member.durable.wait_removed()
         assert await durables(server, plane.subject) == {}
+
+
+async def test_what_was_not_restored_and_is_removed_is_no_trouble_any_more(
+    memory_server: NatsStreamingServer, unique_name: str
+) -> None:
+    """Else ``/status`` would tell of it until the session ends."""
+    async with DataPlane(memory_server, unique_name, grace=0.0) as plane:
+        plane.subscribe(subscriber("http://127.0.0.1:9/"))
+        await plane.open()
+        (member,) = plane.fanout.members.values()
+        plane.broker.delivering.not_restored[member.durable.name] = "refused"
+        plane.subscribe()
+        async with asyncio.timeout(20):
+            await plane.records.emptied(plane.channel)
+        assert plane.broker.delivering.not_restored == {}
