@@ -96,6 +96,7 @@ class ChannelStatus:
         self._differ_since: dict[str, float] = {}  # by uid
         self._failures = 0
         self._silent_until = 0.0
+        self._fault = ""  # of ours, that was logged last
         self._tasks = BackgroundTasks()
         self.last_error: str | None = None
         """Why nothing can be written; None while all is well."""
@@ -120,12 +121,14 @@ class ChannelStatus:
     async def _look(self) -> float:
         """Have written what is to be; the seconds until the next look."""
         differ: dict[str, float] = {}
+        broken = False
         for number, entry in enumerate(self._table, start=1):
+            wanted = None
             try:
                 wanted = None if entry.is_deleted else self._wanted(entry)
-            except Exception as error:  # a fault of ours must not end all reports
+            except Exception as error:  # a fault of ours with one must not end all reports
                 self._broke(error)
-                return _LOOK_AGAIN
+                broken = True
             if wanted is not None:
                 differ[entry.uid] = self._differ_since.get(entry.uid, time.monotonic())
                 if entry.name not in self._queued and self._is_due(
@@ -138,7 +141,7 @@ class ChannelStatus:
         for uid in self._written.keys() - {entry.uid for entry in self._table}:
             del self._written[uid]
         self._differ_since = differ
-        return _LOOK_AGAIN if differ else _LOOK_ANYWAY
+        return _LOOK_AGAIN if differ or broken else _LOOK_ANYWAY
 
     def _is_due(self, entry: Entry, wanted: Mapping[str, Any], since: float) -> bool:
         if not self._is_first() and time.monotonic() - since < _DEFERENCE:
@@ -204,9 +207,9 @@ class ChannelStatus:
         self.last_error = str(error)
 
     def _broke(self, error: Exception) -> None:
-        if repr(error) != self.last_error:
+        if repr(error) != self._fault:
             log.error("a report broke, trying on", exc_info=error)
-        self.last_error = repr(error)
+        self._fault = self.last_error = repr(error)
 
     def _succeeded(self) -> None:
         if self.last_error is not None:

@@ -221,3 +221,22 @@ async def test_a_fault_of_ours_ends_no_report(api: PlayedApi) -> None:
     task.cancel()
     await asyncio.wait([task])
     assert reports.last_error is None
+
+
+async def test_a_fault_of_ours_with_one_channel_keeps_no_other_from_being_reported(
+    api: PlayedApi,
+) -> None:
+    table = ChannelTable(Defaults())
+    for name in ("broken", "whole"):
+        table.put(document(name))
+
+    def missing(entry: Entry) -> Status | None:
+        if entry.name.name == "broken":
+            raise ValueError("ours")
+        return SERVED
+
+    reports = ChannelStatus(api, table, missing, lambda: True)
+    task = asyncio.create_task(reports.run(), name="reports")
+    await api.until(lambda: api.written == [("whole", SERVED)])
+    task.cancel()
+    await asyncio.wait([task])
