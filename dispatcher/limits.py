@@ -45,8 +45,10 @@ class IngressLimits:
     the most that NATS recommends for ``max_payload``."""
 
     max_buffered_bytes: int = 256 * MIB
-    """Bytes of all bodies in memory at once, being read or waiting to be stored. A request that
-    finds no room is answered 503 and its connection closed, so that memory stays flat."""
+    """Bytes of all events in memory at once. A quarter is for those that NATS Streaming was sent and
+    has not confirmed: a server that is slow must not take the room for reading. The rest is for
+    those that are being read or wait for their turn. A request that finds no room is answered 503,
+    so that memory stays flat."""
 
     max_pipelined: int = 16
     """Requests of one connection that may wait for their answers; reading pauses at the limit.
@@ -59,6 +61,16 @@ class IngressLimits:
     drain_timeout: float = 25.0
     """Seconds that stopping waits for requests and deliveries that have begun. Kubernetes kills a
     pod 30 s after SIGTERM unless told otherwise; the rest is for closing the sessions."""
+
+    @property
+    def max_unconfirmed_bytes(self) -> int:
+        """The part of ``max_buffered_bytes`` for what NATS Streaming has not confirmed."""
+        return self.max_buffered_bytes // 4
+
+    @property
+    def max_incoming_bytes(self) -> int:
+        """The part of ``max_buffered_bytes`` for what is being read or waits for its turn."""
+        return self.max_buffered_bytes - self.max_unconfirmed_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -199,8 +199,12 @@ def _raise_open_files() -> None:
 
 def _broker_options(settings: Settings) -> ConnectionOptions:
     """A publish is given up when its publisher is answered 503."""
-    options = connection_options(settings.nats)
-    return replace(options, publish_timeout=settings.ingress.answer_timeout)
+    ingress = settings.ingress
+    return replace(
+        connection_options(settings.nats),
+        publish_timeout=ingress.answer_timeout,
+        max_publish_bytes=ingress.max_unconfirmed_bytes,
+    )
 
 
 async def _wait(event: asyncio.Event) -> None:

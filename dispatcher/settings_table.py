@@ -167,7 +167,8 @@ INGRESS = Section(
             "ingress.max_buffered_bytes",
             "--max-buffered-bytes",
             size(1024),
-            "bodies in memory at once; beyond it the answer is 503",
+            "events in memory at once, a quarter of it for those that NATS Streaming has not"
+            " confirmed; beyond it the answer is 503",
         ),
         Option(
             "ingress.max_pipelined",
@@ -359,7 +360,8 @@ EGRESS = Section(
             "delivery.max_buffered_bytes",
             "--egress-max-buffered-bytes",
             size(1024 * 1024),
-            "events in memory at once, of all subscriptions; the rest waits in the store",
+            "events in memory at once, of all subscriptions, with what their deliveries take; the"
+            " rest waits in the store",
         ),
         Option(
             "delivery.tls_ca_file",

@@ -90,7 +90,7 @@ class IngressContext:
         self.max_event_bytes = services.max_event_bytes
         self.clock = services.clock
         self.limits = limits
-        self.budget = ByteBudget(limits.max_buffered_bytes)
+        self.budget = ByteBudget(limits.max_incoming_bytes)
         self.connections: set[Connection] = set()
         self.responses = Responses(time.time())
         self.now = self.clock()

@@ -70,6 +70,7 @@ class RequestReader:
         "_body",
         "_context",
         "_feed",
+        "_head_size",
         "_headers",
         "_most_header_bytes",
         "_parser",
@@ -103,6 +104,7 @@ class RequestReader:
         self._target = b""
         self._headers: Headers = []
         self._request = _NO_REQUEST
+        self._head_size = 0  # while the body is incomplete
         self._body: bytes | bytearray = b""
         self._size = 0  # of the body so far
         self._spent = 0  # bytes read for it without a byte of its body coming out
@@ -146,7 +148,7 @@ class RequestReader:
 
     def balance(self) -> None:
         """Take from the budget what is held in memory, or give back what is not any more."""
-        wanted = self._size + self._spent + self._answers.waiting_bytes
+        wanted = self._head_size + self._size + self._spent + self._answers.waiting_bytes
         if wanted < self.held:
             self._context.budget.give_back(self.held - wanted)
             self.held = wanted
@@ -173,6 +175,7 @@ class RequestReader:
         self._headers = []
         self._target = b""
         self._request = _NO_REQUEST
+        self._head_size = 0
         self._body = b""
         self._size = 0
         self._spent = 0
@@ -290,6 +293,10 @@ class RequestReader:
         if self._began or self.state is not before or self._size != size_before:
             self._spent = 0
             self.since = self._context.now
+            if self.state is not _BODY:
+                self._head_size = 0
+            elif self._began or before is not _BODY:
+                self._head_size = _memory_of(self._request.headers)
         else:  # a piece of the head; or extensions of chunks, or trailers
             self._spent += self._received
         if self.state is _HEAD:
@@ -329,6 +336,14 @@ class RequestReader:
             self.end_with(responses.UNKNOWN_METHOD)
         else:
             self.end_with(responses.malformed(str(error)))
+
+
+_HEADER_OVERHEAD = 128
+"""Bytes of memory that a header takes besides its name and value."""
+
+
+def _memory_of(headers: Headers) -> int:
+    return sum(len(name) + len(value) + _HEADER_OVERHEAD for name, value in headers)
 
 
 def _without_upgrade(parser: httptools.HttpRequestParser, target: bytes, headers: Headers) -> bytes:

@@ -372,7 +372,7 @@ async def test_what_is_between_chunks_is_bounded(flood: bytes) -> None:
 
 
 async def test_bodies_of_all_connections_have_one_budget() -> None:
-    publisher = Publisher(IngressLimits(max_buffered_bytes=2500), instant=True)
+    publisher = Publisher(IngressLimits(max_buffered_bytes=4000), instant=True)
     cut = post(b"x" * 1000)[:-1]
     publisher.send(cut)
     _, second = publisher.connect()
@@ -385,9 +385,31 @@ async def test_bodies_of_all_connections_have_one_budget() -> None:
     assert third.sent_eof
     # Nobody else is harmed, and what is done with is given back.
     assert [answer.status for answer in publisher.send(b"x")] == [202]
-    assert publisher.context.budget.used == 999
+    assert 999 < publisher.context.budget.used < 1500, "a body and its headers"
     second.lose()
     assert publisher.context.budget.used == 0
+
+
+async def test_headers_count_as_memory_while_their_body_is_awaited() -> None:
+    publisher = Publisher(IngressLimits(max_buffered_bytes=200_000), instant=True)
+    cut = post(b"xx", "Ce-Large: " + "x" * 60_000)[:-1]
+    publisher.send(cut)
+    assert publisher.context.budget.used > 60_000
+    _, second = publisher.connect()
+    second.receive(cut)
+    _, third = publisher.connect()
+    third.receive(cut)
+    assert third.output.startswith(b"HTTP/1.1 503 ")
+    assert [answer.status for answer in publisher.send(b"x")] == [202]
+    second.lose()
+    assert publisher.context.budget.used == 0
+
+
+def test_a_quarter_of_the_memory_is_for_what_is_not_confirmed() -> None:
+    """Or a slow server would take the room in which the next events are read."""
+    limits = IngressLimits(max_buffered_bytes=32 * 2**20)
+    assert limits.max_unconfirmed_bytes == 8 * 2**20
+    assert limits.max_incoming_bytes == 24 * 2**20
 
 
 # --- connections ----------------------------------------------------------------------------------
