@@ -1,6 +1,7 @@
 """NATS Streaming as ``config/`` installs it: the real servers, started as their pods would be."""
 
 import asyncio
+import base64
 import json
 import os
 import subprocess
@@ -37,8 +38,16 @@ def container(installation: str) -> Manifest:
 
 
 def configuration(installation: str) -> str:
-    (config_map,) = manifests(installation, "ConfigMap")
-    return str(config_map["data"]["nats-streaming.conf"])
+    """The file that the pod finds, of whichever kind of object it is made."""
+    (source,) = manifests(installation, "ConfigMap", "Secret")
+    spec = manifest(installation, "StatefulSet", "nats-streaming")["spec"]["template"]["spec"]
+    (volume,) = (each for each in spec["volumes"] if each["name"] == "config")
+    name, text = source["metadata"]["name"], str(source["data"]["nats-streaming.conf"])
+    if source["kind"] == "Secret":
+        assert volume == {"name": "config", "secret": {"secretName": name}}
+        return base64.b64decode(text).decode()
+    assert volume == {"name": "config", "configMap": {"name": name}}
+    return text
 
 
 class Pod:
@@ -146,6 +155,7 @@ def with_users(tmp_path: Path) -> str:
 
 async def test_it_starts_with_users_as_the_document_says(with_users: str, tmp_path: Path) -> None:
     pod = Pod(with_users, 0, tmp_path)
+    assert not manifests(with_users, "ConfigMap"), "it would show the passwords"
     assert container(with_users)["image"].startswith("registry.example/nats-streaming:")
 
     async def is_ready() -> bool:
