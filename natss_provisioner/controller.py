@@ -12,7 +12,7 @@ from contract.resources import ResourceName
 from kube import SERVICES, Document, Resource
 from natss_provisioner import channels
 from natss_provisioner.conditions import READY, is_true
-from natss_provisioner.dependents import Dependents, ObjectName
+from natss_provisioner.dependents import Dependents, Kind, ObjectName
 from natss_provisioner.handlers import channel, provisioner, subscribers, subscription, targets
 from natss_provisioner.handlers.context import Context, NeedsWrite, Seen
 from natss_provisioner.references import References
@@ -83,7 +83,7 @@ class Controller:
         self._channels: set[ResourceName] = set()  # ours
         self._ready: bool | None = None
         self._dependents = Dependents() if settings.subscription_controller else None
-        self._references = References(context.client, self._on_moved)
+        self._references = References(context.client, self._named_kinds, self._on_moved)
         self._sights: dict[ResourceName, tuple[object, ...]] = {}
         self._queue: WorkQueue[Key] = WorkQueue(self._reconcile, workers=settings.workers)
 
@@ -254,13 +254,16 @@ class Controller:
         else:
             self._seen.subscriptions[name] = body
         before = self._dependents.drop(name) if deleted else self._dependents.put(body)
-        self._references.want(self._dependents.kinds())
+        self._references.look()
         if before is not None and before.channel is not None:
             left = deleted or self._dependents.channel_of.get(before.uid) != before.channel
             if left:
                 yield SubscribersKey(before.channel)
         if not deleted:
             yield SubscriptionKey(name)
+
+    def _named_kinds(self) -> Sequence[Kind]:
+        return self._dependents.kinds() if self._dependents is not None else ()
 
     def _on_moved(self, named: ObjectName) -> None:
         """An object has another address, or an address at last."""

@@ -105,7 +105,8 @@ class Dependents:
             _discard(self._by_object, seen.named, name)
             if seen.named not in self._by_object:
                 self._kinds[seen.named.kind] -= 1
-                self._kinds += Counter()  # drops what is at 0
+                if not self._kinds[seen.named.kind]:
+                    del self._kinds[seen.named.kind]
         return seen
 
     def names(self) -> tuple[ResourceName, ...]:
@@ -119,9 +120,9 @@ class Dependents:
         """The Subscriptions that name an object as their subscriber."""
         return tuple(self._by_object.get(named, ()))
 
-    def kinds(self) -> set[Kind]:
-        """Of all objects that Subscriptions name, but for Channels and Services."""
-        return set(self._kinds)
+    def kinds(self) -> list[Kind]:
+        """Of all objects that Subscriptions name, but for Channels and Services; of most first."""
+        return [kind for kind, _ in self._kinds.most_common()]
 
     def unlike(self, channel: Document) -> Iterator[ResourceName]:
         """The Subscriptions to a Channel whose entry in it is not what their status says."""

@@ -6,7 +6,7 @@ from time to time all the same, by the handler of Subscriptions.
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import aclosing
 
 from kube import Changed, Document, Failed, KubeClient, KubeError, Listing, follow
@@ -19,6 +19,9 @@ _log = logging.getLogger(__name__)
 _MOST_KINDS = 20
 """Each takes a connection, and anybody may write a Subscription."""
 
+_MOST_ASKED_FOR = 100
+"""Kinds that are asked for, whether they may be followed or not: each is one request a minute."""
+
 _ASK_AGAIN = 60.0
 """Seconds until a kind that may not be followed, or that is not there, is asked for again; until
 then it leaves its place to another."""
@@ -29,44 +32,56 @@ class References:
 
     Args:
         client: May follow some kinds, and others not.
+        kinds: Tells which are wanted now; the first matter most if there are too many.
         moved: Called with an object whose address is another one than it was, or new, or gone.
     """
 
-    def __init__(self, client: KubeClient, moved: Callable[[ObjectName], None]) -> None:
+    def __init__(
+        self,
+        client: KubeClient,
+        kinds: Callable[[], Sequence[Kind]],
+        moved: Callable[[ObjectName], None],
+    ) -> None:
         self._client = client
+        self._kinds = kinds
         self._moved = moved
-        self._wanted: set[Kind] = set()
+        self._wanted: dict[Kind, None] = {}
         self._following: dict[Kind, asyncio.Task[None]] = {}
         self._waiting: set[Kind] = set()  # that were refused
         self._refusals: dict[Kind, str] = {}  # that were logged
         self._addresses: dict[Kind, dict[ObjectName, str]] = {}
         self._changed = asyncio.Event()
 
-    def want(self, kinds: Iterable[Kind]) -> None:
-        """Follow these kinds and no others."""
-        wanted = set(kinds)
-        if wanted != self._wanted:
-            self._wanted = wanted
-            self._changed.set()
+    def look(self) -> None:
+        """Other kinds may be wanted now."""
+        self._changed.set()
 
     async def run(self) -> None:
         """Follow what is wanted, until cancelled."""
         async with asyncio.TaskGroup() as group:
             while True:
                 self._changed.clear()
+                self._wanted = self._chosen()
                 self._forget_unwanted()
-                for kind in self._wanted - self._following.keys() - self._waiting:
-                    if len(self._following) < _MOST_KINDS:
+                for kind in self._wanted:
+                    is_new = kind not in self._following and kind not in self._waiting
+                    if is_new and len(self._following) < _MOST_KINDS:
                         name = f"follow {kind.kind} of {kind.api_version}"
                         self._following[kind] = group.create_task(self._follow(kind), name=name)
                 await self._changed.wait()
 
+    def _chosen(self) -> dict[Kind, None]:
+        """The kinds that matter, those first that are followed: none loses its place to another."""
+        named = self._kinds()
+        ordered = sorted(named, key=lambda kind: kind not in self._following)
+        return dict.fromkeys(ordered[:_MOST_ASKED_FOR])
+
     def _forget_unwanted(self) -> None:
-        for kind in self._following.keys() - self._wanted:
+        for kind in self._following.keys() - self._wanted.keys():
             self._following.pop(kind).cancel()
-        for kind in self._addresses.keys() - self._wanted:
+        for kind in self._addresses.keys() - self._wanted.keys():
             del self._addresses[kind]
-        for kind in self._refusals.keys() - self._wanted:
+        for kind in self._refusals.keys() - self._wanted.keys():
             del self._refusals[kind]
 
     async def _follow(self, kind: Kind) -> None:

@@ -1,7 +1,7 @@
 """Which kinds of objects are followed and what is told of them, with an API that is played."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from itertools import cycle
 from typing import Any
 
@@ -26,6 +26,7 @@ from natss_provisioner.references import References
 
 FAIRY = Kind("tales/v1", "Fairy")
 PLACES = 20
+MOST_ASKED_FOR = 100
 
 
 class PlayedApi(KubeClient):
@@ -65,8 +66,13 @@ class Following:
     def __init__(self) -> None:
         self.api = PlayedApi()
         self.moved: asyncio.Queue[ObjectName] = asyncio.Queue()
-        self.references = References(self.api, self.moved.put_nowait)
+        self._kinds: Sequence[Kind] = ()
+        self.references = References(self.api, lambda: self._kinds, self.moved.put_nowait)
         self.task = asyncio.create_task(self.references.run())
+
+    def want(self, *kinds: Kind) -> None:
+        self._kinds = kinds
+        self.references.look()
 
     async def told(self) -> str:
         """The next one that moved."""
@@ -93,14 +99,14 @@ def fairy(name: str, host: str | None = None) -> Document:
     return {"kind": "Fairy", "metadata": metadata, "status": status}
 
 
-def refused(count: int) -> set[Kind]:
-    return {Kind("tales/v1", f"Secret{number}") for number in range(count)}
+def refused(count: int) -> list[Kind]:
+    return [Kind("tales/v1", f"Secret{number}") for number in range(count)]
 
 
 async def test_who_is_refused_keeps_no_place(following: Following) -> None:
-    following.references.want(refused(PLACES))
+    following.want(*refused(PLACES))
     await following.asked(PLACES)
-    following.references.want(refused(PLACES) | {FAIRY})
+    following.want(*refused(PLACES), FAIRY)
     await asyncio.wait_for(following.api.watching.wait(), 20.0)
     assert following.api.asked.get_nowait() == FAIRY.kind
     assert following.api.asked.empty(), "the others wait"
@@ -112,7 +118,7 @@ async def test_who_was_refused_is_asked_for_again(
     caplog.set_level("INFO")
     monkeypatch.setattr(references, "_ASK_AGAIN", 0.01)
     following.api.refusal = Forbidden(403, "Forbidden", "not yet")
-    following.references.want({FAIRY})
+    following.want(FAIRY)
     await following.asked(3)
     assert len([each for each in caplog.messages if "not yet" in each]) == 1
     following.api.refusal = None
@@ -121,7 +127,7 @@ async def test_who_was_refused_is_asked_for_again(
 
 async def test_an_object_that_is_gone_is_told_and_forgotten(following: Following) -> None:
     following.api.listing = [fairy("a", "one.example"), fairy("b", "two.example"), fairy("c")]
-    following.references.want({FAIRY})
+    following.want(FAIRY)
     assert {await following.told(), await following.told()} == {"a", "b"}
     following.api.events.put_nowait({"type": "DELETED", "object": fairy("a", "one.example")})
     assert await following.told() == "a"
@@ -132,7 +138,7 @@ async def test_an_object_that_is_gone_is_told_and_forgotten(following: Following
     assert await following.told() == "c"
     known = following.references._addresses[FAIRY]
     assert known == {ObjectName(FAIRY, ResourceName("shop", "c")): "three.example"}
-    following.references.want(())
+    following.want()
     for _ in range(5):
         await asyncio.sleep(0)
     assert not following.references._addresses
@@ -143,8 +149,23 @@ async def test_an_object_that_went_while_its_kind_was_refused_is_told(
 ) -> None:
     monkeypatch.setattr(references, "_ASK_AGAIN", 0.01)
     following.api.listing = [fairy("a", "one.example")]
-    following.references.want({FAIRY})
+    following.want(FAIRY)
     assert await following.told() == "a"
     following.api.listing = []
     following.api.events.put_nowait(Forbidden(403, "Forbidden", "for a moment"))
     assert await following.told() == "a"
+
+
+async def test_of_too_many_kinds_the_first_are_asked_for_and_none_loses_its_place(
+    following: Following,
+) -> None:
+    """Whoever may write Subscriptions may name as many as he likes, which exist nowhere."""
+    following.want(FAIRY)
+    await asyncio.wait_for(following.api.watching.wait(), 20.0)
+    following.want(*refused(1000), FAIRY)
+    await following.asked(MOST_ASKED_FOR)
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert following.api.asked.empty()
+    following.api.events.put_nowait({"type": "ADDED", "object": fairy("a", "one.example")})
+    assert await following.told() == "a", "it is followed on"

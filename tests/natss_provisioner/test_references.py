@@ -43,12 +43,16 @@ def test_which_objects_are_named() -> None:
     sink = ObjectName(FAIRY, ResourceName("shop", "sink"))
     assert sorted(each.name for each in seen.naming(sink)) == ["a", "b"]
     assert seen.naming(ObjectName(FAIRY, ResourceName("other", "sink"))) == ()
-    assert seen.kinds() == {FAIRY, ELF}
+    assert seen.kinds() == [FAIRY, ELF]
+    seen.put(naming("c", ELF, "another"))
+    seen.put(naming("h", ELF))
+    assert seen.kinds() == [ELF, FAIRY], "what more objects of are named goes first"
+    seen.drop(ResourceName("shop", "h"))
     seen.put(naming("c", FAIRY, "another"))
-    assert seen.kinds() == {FAIRY}
+    assert seen.kinds() == [FAIRY]
     for name in "abc":
         seen.drop(ResourceName("shop", name))
-    assert seen.kinds() == set()
+    assert seen.kinds() == []
 
 
 @pytest.fixture
