@@ -1,36 +1,33 @@
 """Which events of a channel a subscription has settled, in little memory.
 
 NATS Streaming may send a copy of an event that was acknowledged a moment ago. Sequences are
-settled nearly in order, so they are kept as runs: 64 events take a few numbers.
+settled nearly in order, so they are kept as runs, each of which takes four numbers.
 """
 
+from array import array
 from bisect import bisect_right
 
-_LONGEST_RUN = 64
-"""Short, so that the time between a run's first and last event tells events of this channel from
-those of one that was made anew under the same sequences."""
-
-
-class _Run:
-    __slots__ = ("earliest", "last", "latest")
-
-    def __init__(self, sequence: int, timestamp: int) -> None:
-        self.last = sequence
-        self.earliest = self.latest = timestamp
+_SHORT_RUN = 64
+_SHORT_TIME = 1_000_000_000
+"""A run has no more events than this or lasts no longer (nanoseconds), so that the time between
+its first and last event tells events of this channel from those of one that was made anew under
+the same sequences."""
 
 
 class SettledEvents:
     """A set of events, known by sequence and timestamp, stored as runs in ascending order.
 
     It forgets its lowest runs when there are more than ``max_runs``: their copies would be
-    delivered once more, which is better than to grow without bound.
+    delivered once more, which is better than to grow without bound. The default takes 32 KiB.
     """
 
-    __slots__ = ("_first", "_max_runs", "_runs")
+    __slots__ = ("_earliest", "_first", "_last", "_latest", "_max_runs")
 
-    def __init__(self, max_runs: int = 4096) -> None:
-        self._first: list[int] = []
-        self._runs: list[_Run] = []
+    def __init__(self, max_runs: int = 1024) -> None:
+        self._first = array("Q")
+        self._last = array("Q")
+        self._earliest = array("q")
+        self._latest = array("q")
         self._max_runs = max_runs
 
     def has_sequence(self, sequence: int) -> bool:
@@ -44,43 +41,74 @@ class SettledEvents:
         the sequence, so those of a run lie between its earliest and its latest.
         """
         run = self._run_of(sequence)
-        return run is not None and run.earliest <= timestamp <= run.latest
+        return run is not None and self._earliest[run] <= timestamp <= self._latest[run]
 
     def add(self, sequence: int, timestamp: int) -> None:
-        first, runs = self._first, self._runs
-        index = bisect_right(first, sequence) - 1
-        if index >= 0:
-            run = runs[index]
-            if sequence <= run.last:
-                return
-            if sequence == run.last + 1 and sequence - first[index] < _LONGEST_RUN:
-                run.last = sequence
-                run.latest = max(run.latest, timestamp)
-                return
-        above = index + 1
-        if (
-            above < len(first)
-            and first[above] == sequence + 1
-            and runs[above].last - sequence < _LONGEST_RUN
-        ):
-            first[above] = sequence
-            runs[above].earliest = min(runs[above].earliest, timestamp)
+        first, last = self._first, self._last
+        run = bisect_right(first, sequence) - 1
+        if run >= 0 and sequence <= last[run]:
             return
-        first.insert(above, sequence)
-        runs.insert(above, _Run(sequence, timestamp))
-        if len(first) > self._max_runs:
-            del first[0], runs[0]
+        above = run + 1
+        if run >= 0 and last[run] + 1 == sequence and self._may_have(run, timestamp):
+            self._take(run, sequence, timestamp)
+            if above < len(first) and first[above] == sequence + 1:
+                self._join(run)
+        elif (
+            above < len(first) and first[above] == sequence + 1 and self._may_have(above, timestamp)
+        ):
+            self._take(above, sequence, timestamp)
+        else:
+            self._insert(above, sequence, timestamp)
 
     def clear(self) -> None:
-        self._first.clear()
-        self._runs.clear()
+        for numbers in (self._first, self._last, self._earliest, self._latest):
+            del numbers[:]
 
     @property
     def runs(self) -> int:
         return len(self._first)
 
-    def _run_of(self, sequence: int) -> _Run | None:
-        index = bisect_right(self._first, sequence) - 1
-        if index < 0 or sequence > self._runs[index].last:
-            return None
-        return self._runs[index]
+    def _run_of(self, sequence: int) -> int | None:
+        run = bisect_right(self._first, sequence) - 1
+        return None if run < 0 or sequence > self._last[run] else run
+
+    def _may_have(self, run: int, timestamp: int) -> bool:
+        """Whether a run may grow by an event next to it."""
+        return (
+            self._last[run] - self._first[run] + 1 < _SHORT_RUN
+            or abs(timestamp - self._earliest[run]) <= _SHORT_TIME
+        )
+
+    def _take(self, run: int, sequence: int, timestamp: int) -> None:
+        if sequence < self._first[run]:
+            self._first[run] = sequence
+        else:
+            self._last[run] = sequence
+        if timestamp < self._earliest[run]:
+            self._earliest[run] = timestamp
+        elif timestamp > self._latest[run]:
+            self._latest[run] = timestamp
+
+    def _join(self, run: int) -> None:
+        """Make one run of this and the next, if it is not too long."""
+        above = run + 1
+        earliest = min(self._earliest[run], self._earliest[above])
+        latest = max(self._latest[run], self._latest[above])
+        count = self._last[above] - self._first[run] + 1
+        if count > _SHORT_RUN and latest - earliest > _SHORT_TIME:
+            return
+        self._last[run] = self._last[above]
+        self._earliest[run], self._latest[run] = earliest, latest
+        self._remove(above)
+
+    def _insert(self, at: int, sequence: int, timestamp: int) -> None:
+        self._first.insert(at, sequence)
+        self._last.insert(at, sequence)
+        self._earliest.insert(at, timestamp)
+        self._latest.insert(at, timestamp)
+        if len(self._first) > self._max_runs:
+            self._remove(0)
+
+    def _remove(self, run: int) -> None:
+        for numbers in (self._first, self._last, self._earliest, self._latest):
+            del numbers[run]

@@ -1,24 +1,67 @@
 """SettledEvents against a plain set."""
 
+import random
+import tracemalloc
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatcher.settled import SettledEvents
 
-
-def at(sequence: int) -> int:
-    """The timestamp of an event: ten for each sequence."""
-    return 10 * sequence
+SECOND = 1_000_000_000
 
 
-@given(st.lists(st.integers(min_value=1, max_value=200)))
-def test_holds_exactly_what_was_added(sequences: list[int]) -> None:
+def at(sequence: int, every: int = SECOND) -> int:
+    """The timestamp of an event: so many nanoseconds for each sequence."""
+    return every * sequence
+
+
+@given(
+    st.lists(st.integers(min_value=1, max_value=200)),
+    st.sampled_from([1, SECOND // 50, SECOND]),
+)
+def test_holds_exactly_what_was_added(sequences: list[int], every: int) -> None:
     settled = SettledEvents()
     for sequence in sequences:
-        settled.add(sequence, at(sequence))
+        settled.add(sequence, at(sequence, every))
     model = set(sequences)
     assert {number for number in range(202) if settled.has_sequence(number)} == model
-    assert {number for number in range(202) if settled.has(number, at(number))} == model
+    assert {number for number in range(202) if settled.has(number, at(number, every))} == model
+
+
+def in_any_order(count: int, in_flight: int) -> list[int]:
+    """Sequences as they are settled when so many are delivered at once."""
+    chance = random.Random(1)
+    under_way: list[int] = []
+    settled = []
+    for sequence in range(1, count + 1):
+        under_way.append(sequence)
+        if len(under_way) == in_flight:
+            settled.append(under_way.pop(chance.randrange(in_flight)))
+    return settled + under_way
+
+
+@pytest.mark.parametrize(("every", "most"), [(SECOND // 1000, 80), (SECOND, 1200)])
+def test_a_long_history_in_any_order_takes_few_runs(every: int, most: int) -> None:
+    settled = SettledEvents(max_runs=10_000)
+    for sequence in in_any_order(32_000, in_flight=64):
+        settled.add(sequence, at(sequence, every))
+    assert settled.runs < most
+
+
+def test_the_longest_history_takes_little_memory() -> None:
+    """There is one for each of thousands of subscriptions."""
+    settled = SettledEvents()
+    sequences = in_any_order(100_000, in_flight=64)
+    tracemalloc.start()
+    try:
+        for sequence in sequences:
+            settled.add(2 * sequence, at(sequence))  # the worst: none is next to another
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert taken < 40_000
 
 
 def test_a_long_history_in_order_takes_few_runs() -> None:
@@ -35,6 +78,16 @@ def test_a_sequence_with_the_time_of_another_channel_is_another_event() -> None:
     assert settled.has_sequence(1)
     assert not settled.has(1, at(150))
     assert not settled.has(199, at(2))
+
+
+def test_a_history_of_a_second_is_told_from_that_of_another() -> None:
+    """However many events there are in a second."""
+    settled = SettledEvents()
+    for sequence in range(1, 10_001):
+        settled.add(sequence, at(sequence, SECOND // 1000))
+    assert settled.has_sequence(1)
+    assert not settled.has(1, 4 * SECOND)
+    assert not settled.has(9_999, 6 * SECOND)
 
 
 def test_forgets_the_lowest_runs_when_there_are_too_many() -> None:
