@@ -1,7 +1,7 @@
 """Which channel a Host header means: the routing table, replaced as a whole.
 
 Building a table is pure. What the answer to an unknown or ambiguous host is, decides
-``dispatcher.ingress.server``.
+``dispatcher.ingress.request_reader``.
 """
 
 import re

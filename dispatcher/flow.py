@@ -1,7 +1,7 @@
 """Flow control of connections: when to stop reading, and how much memory all may take together.
 
-Used by the HTTP server and the HTTP client. It decides nothing: who holds, and who is refused when
-a budget is used up, is the business of the connections.
+It decides nothing: who holds, and who is refused when a budget is used up, is the business of the
+connections of publishers, and of the windows of subscriptions.
 """
 
 import asyncio
@@ -50,7 +50,7 @@ class ReadFlow:
 
 
 class ByteBudget:
-    """Bytes that all connections together may keep in memory."""
+    """Bytes that many may keep in memory together."""
 
     __slots__ = ("_limit", "_used")
 

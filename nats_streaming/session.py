@@ -12,10 +12,6 @@ from nats.nuid import NUID
 
 from nats_streaming.protocol_pb2 import ConnectResponse
 
-CONN_ID_LENGTH = 22
-"""Of a NUID. With the guid of each message it makes more than the 32 bytes by which the server's
-form of a message may otherwise outgrow ours, and NATS's limit."""
-
 
 @dataclass(frozen=True, slots=True)
 class Inboxes:
@@ -74,5 +70,9 @@ class Session:
 
 
 def new_conn_id() -> str:
-    """Unique, since the server tells sessions of one client id apart by it."""
+    """Unique, since the server tells sessions of one client id apart by it.
+
+    A NUID of 22 characters. With the guid of each message that makes more than the 32 bytes by
+    which the server's form of a message may otherwise outgrow ours, and NATS's limit.
+    """
     return NUID().next().decode()

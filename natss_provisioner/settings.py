@@ -159,7 +159,7 @@ OPTIONS = (
     Option(
         "resync",
         "--resync",
-        duration(10),  # all objects are read each time
+        duration(10),
         "after this time everything is looked at again, for what is not watched",
     ),
     Option("workers", "--workers", whole(1, 100), "how many objects are reconciled at once"),

@@ -1,7 +1,7 @@
 """A subscriber's URL as a value: what to connect to and how a request to it begins.
 
-Pure. URLs are complete here: ``contract.documents`` has added a scheme and the cluster's domain
-where a Subscription may leave them out.
+Pure. URLs are complete here: ``contract.uris`` has added a scheme and the cluster's domain where a
+Subscription may leave them out.
 """
 
 import base64
@@ -32,7 +32,8 @@ class InvalidTarget(ValueError):
 class Target:
     """Where to POST events to; made by ``Target.parse``.
 
-    ``str()`` and ``repr()`` leave out user and password, so it may be logged.
+    ``str()`` and ``repr()`` leave out user and password. The query is in them: logs hide it by
+    themselves (``process.log_writer``), who shows it elsewhere has to.
     """
 
     origin: str

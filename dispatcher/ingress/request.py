@@ -1,7 +1,7 @@
 """One HTTP request of a publisher: what its headers say, and what becomes of it.
 
 Pure. The parser (llhttp, strict) has refused what breaks the grammar; here are the rules that it
-leaves to its user. ``dispatcher.ingress.connection`` reads requests and answers them.
+leaves to its user. ``request_reader`` makes requests of bytes, ``answers`` answers them.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """What the HTTP server says: refusals as values, and the bytes of every answer.
 
-Pure. Each refusal tells in one line what was wrong and what to do. ``connection`` decides
-when to say what.
+Pure. Each refusal tells in one line what was wrong and what to do. ``request_reader`` and
+``answers`` decide when to say what.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Where the desired state comes from: files, or another source behind the same interface."""
+"""Where the desired state comes from: files or the Kubernetes API, behind one interface."""
 
 from collections.abc import Callable
 from typing import Protocol
