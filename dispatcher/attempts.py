@@ -17,6 +17,7 @@ from contract.resources import DeliveryPolicy
 from dispatcher.delivery import Failure, Outcome, Verdict, backoff, goes_to_dead_letter, verdict
 from dispatcher.egress.client import EgressError, FailureReason, Response
 from dispatcher.egress.target import Target
+from dispatcher.error_attributes import MAX_DATA
 from dispatcher.event import Event, UnreadableEvent, dead_letter, decode, reply_head
 from dispatcher.metrics import SubscriptionMetrics
 
@@ -244,7 +245,7 @@ class Attempts:
         judgement = verdict(status)
         if judgement is Verdict.DELIVERED:
             return response, True
-        failure = Failure(str(target), status, response.body, True, f"status {status}")
+        failure = Failure(str(target), status, response.body[:MAX_DATA], True, f"status {status}")
         return failure, judgement is Verdict.REFUSED
 
     async def _pause(self, seconds: float) -> None:

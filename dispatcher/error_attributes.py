@@ -17,7 +17,9 @@ _DESTINATION, _CODE, _DATA = "knativeerrordest", "knativeerrorcode", "knativeerr
 _NAMES = frozenset({_DESTINATION, _CODE, _DATA})
 _HEADERS = frozenset(f"ce-{name}".encode() for name in _NAMES)
 
-_MAX_ENCODED = 1024
+MAX_DATA = 1024
+"""Characters of ``knativeerrordata``; of an answer no more bytes are of any use."""
+
 _USERINFO = re.compile(r"^([^:/?#]+://)[^/?#]*@")
 
 _UNQUOTED = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%')
@@ -39,8 +41,8 @@ def error_attributes(destination: str, code: int, data: bytes) -> Attributes:
         attributes[_DESTINATION] = _USERINFO.sub(r"\1", destination)
     attributes[_CODE] = code
     if data:
-        encoded = binascii.b2a_base64(data[:_MAX_ENCODED], newline=False)
-        attributes[_DATA] = encoded[:_MAX_ENCODED].decode("ascii")
+        encoded = binascii.b2a_base64(data[:MAX_DATA], newline=False)
+        attributes[_DATA] = encoded[:MAX_DATA].decode("ascii")
     return attributes
 
 

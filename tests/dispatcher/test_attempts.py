@@ -251,3 +251,12 @@ async def test_health_tells_since_when_and_why_a_subscriber_fails(attempts_for: 
 
 def test_the_event_of_these_tests_is_readable() -> None:
     assert json.loads(EVENT)["headers"]["Ce-Id"] == "1"
+
+
+async def test_little_is_kept_of_a_long_answer_that_tells_of_a_failure(attempts_for: Make) -> None:
+    """The last failure of each subscription is kept for as long as there is none after it."""
+    answer = Response(503, [], b"x" * 2**20)
+    attempts = attempts_for(TO_SUBSCRIBER, ScriptedEgress({SUBSCRIBER: [answer] * 3}))
+    await attempts.deliver(EVENT, 1, 0)
+    assert attempts.health.last_failure is not None
+    assert attempts.health.last_failure.data == b"x" * 1024
