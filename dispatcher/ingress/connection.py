@@ -22,7 +22,7 @@ _LINGER_BYTES = 4 * 1024 * 1024
 """Read and thrown away meanwhile at most."""
 
 _TURNED_AWAY = 128
-"""Connections beyond the limit that are told so at one time; further ones are just closed."""
+"""Connections beyond the limit that get the time to read so; further ones are told and closed."""
 
 
 # A global is found faster than a member of an enum, and these are looked up for each request.
@@ -84,12 +84,11 @@ class IngressConnection(asyncio.Protocol):
         context = self._context
         context.connections.add(self)
         excess = len(context.connections) - context.limits.max_connections
-        if excess > _TURNED_AWAY:
-            self._reader.stop()
-            self._transport.abort()
-        elif excess > 0:
+        if excess > 0:
             self._reader.end_with(responses.TOO_MANY_CONNECTIONS)
             self._flush()
+            if excess > _TURNED_AWAY:
+                self._transport.close()
 
     def data_received(self, data: bytes) -> None:
         reader = self._reader

@@ -431,11 +431,12 @@ async def test_a_connection_too_many_is_503_and_the_others_are_served() -> None:
     assert fourth.output.startswith(b"HTTP/1.1 202 ")
 
 
-async def test_connections_far_too_many_are_just_closed() -> None:
+async def test_connections_far_too_many_are_told_so_and_closed_at_once() -> None:
     publisher = Publisher(IngressLimits(max_connections=1))
     others = [publisher.connect()[1] for _ in range(200)]
-    assert sum(transport.sent_eof for transport in others) == 128
-    assert all(transport.aborted for transport in others[128:])
+    assert all(b"Retry-After: 1\r\n" in transport.output for transport in others)
+    assert not any(transport.closed for transport in others[:128])
+    assert all(transport.closed and not transport.aborted for transport in others[128:])
     assert len(publisher.context.connections) == 129
 
 
