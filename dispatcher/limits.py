@@ -45,10 +45,10 @@ class IngressLimits:
     the most that NATS recommends for ``max_payload``."""
 
     max_buffered_bytes: int = 256 * MIB
-    """Bytes of all events in memory at once. A quarter is for those that NATS Streaming was sent and
-    has not confirmed: a server that is slow must not take the room for reading. The rest is for
-    those that are being read or wait for their turn. A request that finds no room is answered 503,
-    so that memory stays flat."""
+    """Bytes of all events in memory at once. A quarter is for those that NATS Streaming was sent
+    and has not confirmed: a server that is slow must not take the room for reading. The rest is
+    for those that are being read or wait for their turn. A request that finds no room is answered
+    503, so that memory stays flat."""
 
     max_pipelined: int = 16
     """Requests of one connection that may wait for their answers; reading pauses at the limit.

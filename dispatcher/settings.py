@@ -228,9 +228,7 @@ def _check(settings: Settings, given: Mapping[str, Given]) -> None:
         where = given["delivery.policy.timeout"].where
         raise SettingsError(f"{where}: must be shorter than the ack wait ({policy.ack_wait}s)")
     if ingress.max_body_bytes > ingress.max_incoming_bytes:
-        raise SettingsError(
-            "--max-body-bytes: must not be more than three quarters of --max-buffered-bytes"
-        )
+        raise SettingsError("--max-body-bytes: must fit into 3/4 of --max-buffered-bytes")
     if (nats.user is None) != (nats.password_file is None):
         raise SettingsError("--natss-user and --natss-password-file need each other")
     if (nats.tls_cert_file is None) != (nats.tls_key_file is None):

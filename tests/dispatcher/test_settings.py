@@ -221,7 +221,7 @@ def test_redeliveries_may_be_set_for_channels_that_have_a_sink_of_their_own() ->
         (("--header-timeout", "P1M"), "a minute is PT1M"),
         (("--max-header-bytes", "64K"), "must be a size in bytes, as 65536, 64Ki, 8Mi or 1Gi"),
         (("--max-header-bytes", "10"), "must be at least 1Ki"),
-        (("--max-body-bytes", "200Mi"), "must not be more than three quarters of --max-buffered-bytes"),
+        (("--max-body-bytes", "200Mi"), "must fit into 3/4 of --max-buffered-bytes"),
         (("--listen", "8080"), "must be HOST:PORT, as :8080, 127.0.0.1:8080 or [::1]:8080"),
         (("--listen", ":99999"), "must be HOST:PORT"),
         (("--listen", "::1:8080"), "must be HOST:PORT"),
