@@ -7,8 +7,10 @@ import asyncio
 import ipaddress
 import socket
 import ssl
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from aiohappyeyeballs import start_connection
@@ -22,20 +24,35 @@ Address = tuple[int, int, int, str, Any]
 
 Resolve = Callable[[str, int], Awaitable[Sequence[Address]]]
 
+Name = tuple[str, int]
+"""A host and a port."""
+
+Lookup = tuple[Sequence[Address] | OSError, float]
+"""What came of it, and after how many seconds in its thread."""
+
 _NEXT_ADDRESS_AFTER = 0.25
 """Seconds until the next address is tried besides (RFC 8305, 5)."""
 
-_LOOKUPS_AT_ONCE = 16
+_LOOKUPS_AT_ONCE = 64
 """Threads for name resolution. uvloop has four for everything, and a few names whose servers do not
-answer would hold all of them."""
+answer would hold all of them, for some 40 s each."""
+
+_PROMPT = 1.0
+"""Seconds in which a name is looked up if its servers answer."""
+
+_SLOW_LOOKUPS_AT_ONCE = 8
+_SLOW_REMEMBERED = 1024
+"""Names that took longer have threads of their own, so that they wait for each other alone."""
 
 
 class Resolver:
     """Names to addresses by the system's resolver, each name looked up once at a time."""
 
     def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(_LOOKUPS_AT_ONCE, thread_name_prefix="egress-names")
-        self._lookups: dict[tuple[str, int], asyncio.Future[Sequence[Address]]] = {}
+        self._threads = ThreadPoolExecutor(_LOOKUPS_AT_ONCE, "egress-names")
+        self._slow_threads = ThreadPoolExecutor(_SLOW_LOOKUPS_AT_ONCE, "egress-slow-names")
+        self._lookups: dict[Name, asyncio.Future[Lookup]] = {}
+        self._slow: dict[Name, None] = {}
 
     async def __call__(self, host: str, port: int) -> Sequence[Address]:
         """The addresses in the order of preference.
@@ -43,19 +60,33 @@ class Resolver:
         Raises:
             OSError: the name is unknown, or no server of names answers.
         """
-        key = host, port
-        lookup = self._lookups.get(key)
+        name = host, port
+        lookup = self._lookups.get(name)
         if lookup is None:
-            lookup = asyncio.get_running_loop().run_in_executor(
-                self._threads, _getaddrinfo, host, port
-            )
-            self._lookups[key] = lookup
-            lookup.add_done_callback(lambda _: self._lookups.pop(key))
-        return await asyncio.shield(lookup)
+            threads = self._slow_threads if name in self._slow else self._threads
+            lookup = asyncio.get_running_loop().run_in_executor(threads, _look_up, host, port)
+            self._lookups[name] = lookup
+            lookup.add_done_callback(partial(self._ended, name))
+        found, _ = await asyncio.shield(lookup)
+        if isinstance(found, OSError):
+            raise found
+        return found
 
     def close(self) -> None:
         """Start no more lookups; those under way are not waited for."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._threads, self._slow_threads):
+            threads.shutdown(wait=False, cancel_futures=True)
+
+    def _ended(self, name: Name, lookup: asyncio.Future[Lookup]) -> None:
+        del self._lookups[name]
+        if lookup.cancelled() or lookup.exception() is not None:
+            return
+        _, seconds = lookup.result()
+        self._slow.pop(name, None)
+        if seconds > _PROMPT:
+            self._slow[name] = None
+            if len(self._slow) > _SLOW_REMEMBERED:
+                del self._slow[next(iter(self._slow))]
 
 
 async def connect(
@@ -124,6 +155,15 @@ async def _race(addresses: Sequence[Address]) -> socket.socket:
         return await start_connection(addresses, happy_eyeballs_delay=_NEXT_ADDRESS_AFTER)
     except RuntimeError as error:  # uvloop's for a socket that cannot be used
         raise OSError(str(error)) from error
+
+
+def _look_up(host: str, port: int) -> Lookup:
+    began = time.monotonic()
+    try:
+        found: Sequence[Address] | OSError = _getaddrinfo(host, port)
+    except OSError as error:
+        found = error
+    return found, time.monotonic() - began
 
 
 def _getaddrinfo(host: str, port: int) -> Sequence[Address]:

@@ -181,9 +181,18 @@ class SlowLookup:
         self.asked: list[str] = []
         self.loop = asyncio.get_running_loop()
         self.go = asyncio.Event()
+        self._asked = asyncio.Event()
+
+    async def until(self, count: int) -> None:
+        """Wait until so many lookups have begun."""
+        async with asyncio.timeout(20):
+            while len(self.asked) < count:
+                self._asked.clear()
+                await self._asked.wait()
 
     def __call__(self, host: str, port: int) -> Sequence[Address]:
         self.asked.append(host)
+        self.loop.call_soon_threadsafe(self._asked.set)
         asyncio.run_coroutine_threadsafe(self.go.wait(), self.loop).result(5)
         if host == "unknown":
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
@@ -210,6 +219,30 @@ async def test_one_lookup_serves_all_who_ask_meanwhile(lookup: SlowLookup) -> No
     assert sorted(lookup.asked) == ["orders", "other"]
     await resolver("orders", 80)
     assert len(lookup.asked) == 3
+    resolver.close()
+
+
+async def test_names_whose_servers_do_not_answer_hold_up_no_other(
+    lookup: SlowLookup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever may write a Subscription may name as many of them as he likes."""
+    monkeypatch.setattr(connect, "_PROMPT", 0.01)
+    resolver = Resolver()
+    slow = [f"slow-{number}" for number in range(connect._LOOKUPS_AT_ONCE)]
+    first = [asyncio.create_task(resolver(name, 80)) for name in slow]
+    await lookup.until(len(slow))
+    await asyncio.sleep(0.02)  # longer than a prompt one takes
+    lookup.go.set()
+    await asyncio.gather(*first)
+
+    lookup.go.clear()
+    again = [asyncio.create_task(resolver(name, 80)) for name in slow]
+    await asyncio.sleep(0)
+    prompt = asyncio.create_task(resolver("orders", 80))
+    await lookup.until(len(slow) + connect._SLOW_LOOKUPS_AT_ONCE + 1)
+    assert "orders" in lookup.asked
+    lookup.go.set()
+    await asyncio.gather(*again, prompt)
     resolver.close()
 
 
