@@ -1,0 +1,73 @@
+"""JSON of the API as values that are not nested too deeply. Pure.
+
+The API server takes objects with thousands of levels where a definition leaves fields open. What
+parses, compares, copies and writes JSON here stops at a few hundred, with an error for all that
+came with it: one such object would keep everybody's from being seen. Nobody has a use for what is
+so deep, so it becomes null.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+
+MAX_LEVELS = 100
+"""Of lists and objects around a value. Real ones have some 20 levels at most."""
+
+_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[][{}]', re.DOTALL)
+
+
+def loads(raw: bytes) -> object:
+    """The value of a JSON text.
+
+    Raises:
+        orjson.JSONDecodeError: it is no JSON.
+    """
+    try:
+        value: object = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return orjson.loads(_without_depths(raw))
+    if len(raw) > 2 * MAX_LEVELS:
+        cut(value)
+    return value
+
+
+def cut(value: object) -> None:
+    """Put null for every list and object in a value that is nested too deeply."""
+    level = _inner([value])
+    for _ in range(MAX_LEVELS - 1):
+        if not level:
+            return
+        level = _inner(each for outer in level for each in _parts(outer))
+    for outer in level:
+        places = outer.items() if isinstance(outer, dict) else enumerate(outer)
+        for place, each in list(places):
+            if isinstance(each, dict | list):
+                outer[place] = None
+
+
+def _inner(values: Iterable[object]) -> list[Any]:
+    """Those that have parts."""
+    return [each for each in values if isinstance(each, dict | list)]
+
+
+def _parts(outer: Any) -> Iterable[object]:
+    return outer.values() if isinstance(outer, dict) else outer
+
+
+def _without_depths(raw: bytes) -> bytes:
+    """The same text with null for what is nested too deeply."""
+    kept: list[bytes] = []
+    begin = levels = 0
+    for token in _TOKEN.finditer(raw):
+        bracket = raw[token.start()]
+        if bracket in b"[{":
+            levels += 1
+            if levels == MAX_LEVELS + 1:
+                kept += raw[begin : token.start()], b"null"
+        elif bracket in b"]}":
+            if levels == MAX_LEVELS + 1:
+                begin = token.end()
+            levels -= 1
+    return b"".join((*kept, raw[begin:]))
