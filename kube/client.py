@@ -61,7 +61,7 @@ class KubeClient:
 
     async def get(self, resource: Resource, name: str, namespace: str | None = None) -> Document:
         """One object. Raises KubeError."""
-        return await self._request("GET", resource.path(namespace, name))
+        return _checked(await self._request("GET", resource.path(namespace, name)))
 
     async def list(
         self,
@@ -89,13 +89,11 @@ class KubeClient:
         query = {"limit": str(_PAGE), **_selector(labels)}
         objects: list[Document] = []
         while True:
-            page = await self._request("GET", resource.path(namespace), query)
+            page = _checked(await self._request("GET", resource.path(namespace), query))
             items = page.get("items") or []  # null may stand for none
-            if not _is_object(page) or not isinstance(items, list):
+            if not isinstance(items, list):
                 raise _foreign()
-            for item in items:
-                if not _is_object(item):
-                    raise _foreign()
+            for item in map(_checked, items):
                 item.setdefault("apiVersion", resource.api_version)
                 item.setdefault("kind", resource.kind)
                 objects.append(item)
@@ -211,7 +209,7 @@ class KubeClient:
         self, method: str, path: str, body: Document, content_type: str = "application/json"
     ) -> Document:
         query = {"fieldManager": self._field_manager}
-        return await self._request(method, path, query, body, content_type)
+        return _checked(await self._request(method, path, query, body, content_type))
 
     async def _request(
         self,
@@ -316,16 +314,18 @@ async def _events(content: aiohttp.StreamReader) -> AsyncIterator[Document]:
             if event.get("type") == "ERROR":
                 code = document.get("code")
                 raise refusal(code if isinstance(code, int) else 500, document, None)
-            if not _is_object(document) or not document["metadata"].get("resourceVersion"):
+            if not _checked(document)["metadata"].get("resourceVersion"):
                 raise _foreign()
             yield event
     if rest:  # half an event
         raise _foreign()
 
 
-def _is_object(value: object) -> bool:
-    """Whether it is one of the API, or a list of them."""
-    return isinstance(value, dict) and isinstance(value.get("metadata"), dict)
+def _checked(value: object) -> Document:
+    """An object of the API, or a list of them. Raises ServerFailed if it is none."""
+    if isinstance(value, dict) and isinstance(value.get("metadata"), dict):
+        return value
+    raise _foreign()
 
 
 def _foreign() -> Refusal:

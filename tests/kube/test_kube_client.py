@@ -214,14 +214,17 @@ async def test_a_server_that_is_not_there_is_unreachable() -> None:
 
 @pytest.fixture
 async def odd_server() -> AsyncIterator[str]:
-    """Answers ``/api/v1/namespaces/silent`` never and everything else with what is no JSON."""
+    """Answers ``silent`` never, ``empty`` with an empty object, all else with what is no JSON."""
     connections: list[asyncio.StreamWriter] = []
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connections.append(writer)
         head = await reader.readuntil(b"\r\n\r\n")
         if b"/silent" not in head:
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
+            body = b"{}" if b"/empty" in head else b"hello"
+            close = b"Connection: close\r\n"
+            length = b"Content-Length: %d\r\n" % len(body)
+            writer.write(b"HTTP/1.1 200 OK\r\n%b%b\r\n%b" % (close, length, body))
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
@@ -241,11 +244,14 @@ async def test_a_server_that_does_not_answer_in_time_is_unreachable(odd_server: 
         await client.close()
 
 
-async def test_an_answer_that_is_none_of_the_api_is_a_failure(odd_server: str) -> None:
+@pytest.mark.parametrize("name", ["odd", "empty"])
+async def test_an_answer_that_is_none_of_the_api_is_a_failure(odd_server: str, name: str) -> None:
     info = kopf.ConnectionInfo(server=odd_server, insecure=True)
     client = KubeClient(lambda: info, field_manager="tests")
     try:
         with pytest.raises(ServerFailed):
-            await client.get(NAMESPACES, "odd")
+            await client.get(NAMESPACES, name)
+        with pytest.raises(ServerFailed):
+            await client.patch(NAMESPACES, name, {})
     finally:
         await client.close()
