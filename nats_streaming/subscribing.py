@@ -5,6 +5,7 @@ dead on the server is found out here: a durable can be, while pings and publishe
 """
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,6 +28,8 @@ from nats_streaming.opening import Opener
 from nats_streaming.options import ConnectionOptions, SubscriptionOptions
 from nats_streaming.session import Session
 from nats_streaming.subscription import Subscription, SubscriptionState
+
+logger = logging.getLogger(__name__)
 
 RETRY_FIRST = 0.5
 RETRY_LAST = 30.0
@@ -254,9 +257,17 @@ class Subscriptions:
         previous = self._retries.pop(subscription, None)
         if previous is not None:
             previous.cancel()
-        self._retries[subscription] = asyncio.get_running_loop().create_task(
+        task = asyncio.get_running_loop().create_task(
             self._retry(subscription, first_wait), name=f"restore {subscription}"
         )
+        task.add_done_callback(self._check_end)
+        self._retries[subscription] = task
+
+    def _check_end(self, retry: asyncio.Task[None]) -> None:
+        """A durable must not stay closed unnoticed: with a new session it is opened again."""
+        if not retry.cancelled() and (error := retry.exception()) is not None:
+            logger.error("task %s failed", retry.get_name(), exc_info=error)
+            self._on_lost(SessionLost(f"task {retry.get_name()} failed: {error!r}"))
 
     async def _retry(self, subscription: Subscription, wait: float) -> None:
         while not subscription.is_closed:
