@@ -19,6 +19,7 @@ from dispatcher.egress.client import EgressError, FailureReason, Response
 from dispatcher.egress.target import Target
 from dispatcher.error_attributes import MAX_DATA
 from dispatcher.event import Event, UnreadableEvent, dead_letter, decode, reply_head
+from dispatcher.flow import ByteBudget
 from dispatcher.metrics import SubscriptionMetrics
 
 log = structlog.get_logger(__name__)
@@ -92,6 +93,7 @@ class Attempts:
 
     Args:
         name: Of the subscription, for the log.
+        budget: Memory that all subscriptions share; replies are counted there.
         chance: Gives the jitter of backoff, from [0, 1).
     """
 
@@ -101,6 +103,7 @@ class Attempts:
         plan: Plan,
         egress: Poster,
         metrics: SubscriptionMetrics,
+        budget: ByteBudget,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self.health = Health(name)
@@ -108,6 +111,7 @@ class Attempts:
         self._plan = plan
         self._egress = egress
         self._metrics = metrics
+        self._budget = budget
         self._chance = chance
         self._pauses: set[asyncio.Future[None]] = set()
         self._is_held = False
@@ -165,7 +169,12 @@ class Attempts:
             return answer or _NO_DESTINATION
         if not answer.body or self._plan.reply is None:
             return None
-        answer = await self._send(_reply, reply_head(answer.headers, event), answer.body)
+        reply = answer.body
+        self._budget.take_beyond(len(reply))  # it was taken while it was read
+        try:
+            answer = await self._send(_reply, reply_head(answer.headers, event), reply)
+        finally:
+            self._budget.give_back(len(reply))
         if isinstance(answer, Failure):
             return answer
         self._metrics.replies += 1

@@ -49,17 +49,22 @@ class Fanout:
         broker: Keeps the durables.
         egress: Posts the events.
         metrics: Gets an entry for each subscription.
-        max_bytes: Of events that all subscriptions together hold in memory.
+        budget: Memory for events that all subscriptions share.
         records: Every durable that there may be, those of former and of other processes included.
     """
 
     def __init__(
-        self, broker: Broker, egress: Egress, metrics: Metrics, max_bytes: int, records: Records
+        self,
+        broker: Broker,
+        egress: Egress,
+        metrics: Metrics,
+        budget: ByteBudget,
+        records: Records,
     ) -> None:
         self._broker = broker
         self._egress = egress
         self._metrics = metrics
-        self._budget = ByteBudget(max_bytes)
+        self._budget = budget
         self._records = records
         self._applied: dict[ResourceName, _Applied] = {}
         self._deleted: set[ResourceName] = set()
@@ -218,7 +223,7 @@ class Fanout:
     ) -> Member:
         name = f"{key.ref} of channel {key.channel}"
         metrics = self._metrics.subscription(channel.name, subscriber)
-        attempts = Attempts(name, plan, self._egress, metrics)
+        attempts = Attempts(name, plan, self._egress, metrics, self._budget)
         subscription = Subscription(name, attempts, metrics, self._budget)
         durables = [
             self._broker.durable(

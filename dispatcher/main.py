@@ -19,6 +19,7 @@ from dispatcher.channels import Channels, RoutingTable
 from dispatcher.credentials import connection_options, subscriber_tls
 from dispatcher.egress.client import Egress
 from dispatcher.fanout import Fanout
+from dispatcher.flow import ByteBudget
 from dispatcher.ingress.context import Services
 from dispatcher.ingress.server import Ingress
 from dispatcher.metrics import Metrics
@@ -78,14 +79,10 @@ class Dispatcher:
         self._broker = Broker(
             _broker_options(settings), secrets.token_hex(6), self._metrics, records.note_session
         )
-        self._egress = Egress(settings.egress, subscriber_tls(settings.delivery))
-        self._fanout = Fanout(
-            self._broker,
-            self._egress,
-            self._metrics,
-            settings.delivery.max_buffered_bytes,
-            records,
-        )
+        budget = ByteBudget(settings.delivery.max_buffered_bytes)
+        tls = subscriber_tls(settings.delivery)
+        self._egress = Egress(settings.egress, tls, budget=budget)
+        self._fanout = Fanout(self._broker, self._egress, self._metrics, budget, records)
         self._routes = Channels()
         services = Services(
             self._routes, self._broker.publish, self._metrics, lambda: self._broker.max_event_bytes

@@ -117,8 +117,9 @@ class DeliverySettings:
     restart, and an event of the first round may fail for half a minute by the default policy."""
 
     max_buffered_bytes: int = 256 * MIB
-    """Bytes of events held for delivery, of all subscriptions together. Beyond it events are left
-    to be sent again by NATS Streaming."""
+    """Bytes of memory for events held for delivery, of all subscriptions together: for what waits,
+    for deliveries under way (half of it at most, so that events may wait), and for answers longer
+    than 4 KiB. Beyond it events are left to be sent again by NATS Streaming."""
 
     tls_ca_file: Path | None = None
     """Who is trusted besides the system's authorities when subscribers use https."""

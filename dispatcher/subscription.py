@@ -21,8 +21,9 @@ from dispatcher.window import Receipt, Record, Window
 
 log = structlog.get_logger(__name__)
 
-WORKER_COST = 5 * 1024
-"""Bytes of memory that a delivery takes while it is under way, whatever the size of its event."""
+WORKER_COST = 8 * 1024
+"""Bytes of memory that a delivery takes while it is under way, whatever the size of its event; with
+its connection, and with an answer of 4 KiB at most."""
 
 
 class SubscriptionState(enum.Enum):

@@ -11,6 +11,7 @@ from dispatcher.broker import Broker
 from dispatcher.egress.client import Egress
 from dispatcher.event import encode
 from dispatcher.fanout import Fanout
+from dispatcher.flow import ByteBudget
 from dispatcher.limits import EgressLimits
 from dispatcher.metrics import Metrics
 from dispatcher.records import Records
@@ -53,7 +54,8 @@ class DataPlane:
         self.egress = Egress(EgressLimits())
         records = Records(StateFolder(state_dir), grace)
         self.records = records
-        self.fanout = Fanout(self.broker, self.egress, self.metrics, 64 * MIB, records)
+        budget = ByteBudget(64 * MIB)
+        self.fanout = Fanout(self.broker, self.egress, self.metrics, budget, records)
         self.channel = ResourceName("default", client_id)
 
     @property

@@ -18,6 +18,7 @@ from dispatcher.egress.connection import (
 )
 from dispatcher.egress.pool import Pools
 from dispatcher.egress.target import InvalidTarget, Target
+from dispatcher.flow import ByteBudget
 from dispatcher.limits import EgressLimits
 
 __all__ = ["Egress", "EgressError", "FailureReason", "InvalidTarget", "Response", "Target"]
@@ -33,6 +34,8 @@ class Egress:
         limits: What subscribers may take.
         tls: For ``https``; by default certificates are verified against those of the system.
         resolve: Names to addresses; by default the system's resolver.
+        budget: Of long bodies of answers; by default there is room for the longest of all
+            connections.
     """
 
     def __init__(
@@ -41,13 +44,16 @@ class Egress:
         tls: ssl.SSLContext | None = None,
         *,
         resolve: Resolve | None = None,
+        budget: ByteBudget | None = None,
     ) -> None:
         self._limits = limits
         self._loop = asyncio.get_running_loop()
         self._tls = tls or ssl.create_default_context()
         self._resolver = Resolver()
         self._resolve = resolve or self._resolver
-        self._pools = Pools(limits, self._loop)
+        if budget is None:
+            budget = ByteBudget(limits.max_connections * limits.max_response_bytes)
+        self._pools = Pools(limits, self._loop, budget)
         self._sweep: asyncio.TimerHandle | None = None
         self._closed = False
 

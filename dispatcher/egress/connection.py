@@ -10,6 +10,7 @@ from typing import Protocol, cast
 
 import httptools
 
+from dispatcher.flow import ByteBudget
 from dispatcher.limits import EgressLimits
 
 Headers = list[tuple[bytes, bytes]]
@@ -22,6 +23,9 @@ _VERSIONS = frozenset({"1.1", "1.0"})
 _CODING = b"transfer-encoding"
 _CODING_LENGTH = len(_CODING)
 """To compare lengths first is quick, and hardly an answer has a name of that one."""
+
+SHORT_BODY = 4 * 1024
+"""Bytes of an answer's body that are not counted: whoever waits for it has room for so much."""
 
 _UNCONNECTED = asyncio.Transport()
 
@@ -87,6 +91,10 @@ class State(enum.Enum):
 class Owner(Protocol):
     """Who keeps connections when no request has them."""
 
+    @property
+    def budget(self) -> ByteBudget:
+        """Where long bodies of answers are taken from while they are read."""
+
     def released(self, connection: "Connection") -> None:
         """The answer is complete and the connection is good for another request."""
 
@@ -108,6 +116,7 @@ class Connection(asyncio.Protocol):
         "_answer",
         "_body",
         "_body_size",
+        "_charged",
         "_coding",
         "_complete",
         "_deadline",
@@ -166,6 +175,7 @@ class Connection(asyncio.Protocol):
         self._coding = b""  # as it is told, if it is
         self._body: list[bytes] = []
         self._body_size = 0
+        self._charged = 0
         self._complete = False
         self._keep_alive = False
         self._surplus = False
@@ -268,7 +278,7 @@ class Connection(asyncio.Protocol):
                 self._fail(FailureReason.MALFORMED, f"the answer is not HTTP/1.1: {_text(error)}")
                 self.abort()
                 return
-        if self._body_size > self._limits.max_response_bytes:
+        if self._body_size > self._limits.max_response_bytes or self._is_short_of_memory():
             self._finish_oversized()
         elif self._complete:
             self._finish(self._keep_alive and not self._surplus)
@@ -349,11 +359,30 @@ class Connection(asyncio.Protocol):
                 f"more than {self._limits.max_response_header_bytes} bytes of headers"
             )
 
+    def _is_short_of_memory(self) -> bool:
+        """Whether there is no room for what was read; if there is, it is taken."""
+        more = self._body_size - SHORT_BODY - self._charged
+        if more <= 0:
+            return False
+        if not self._owner.budget.take(more):
+            return True
+        self._charged += more
+        return False
+
+    def _forget_answer(self) -> None:
+        """Who got it has it; a connection may be idle for long."""
+        self._body = []
+        self._headers = []
+        if self._charged:
+            self._owner.budget.give_back(self._charged)
+            self._charged = 0
+
     def _finish(self, reusable: bool) -> None:
         answer = self._answer
         self._answer = None
         if answer is not None and not answer.done():
             answer.set_result(Response(self._status, self._headers, b"".join(self._body)))
+        self._forget_answer()
         self._used = True
         if reusable and not self._write_paused:  # else some of the request is still unsent
             self._become(State.IDLE)
@@ -365,10 +394,8 @@ class Connection(asyncio.Protocol):
             self._finish(reusable=False)
             return
         limit = self._limits.max_response_bytes
-        self._fail(
-            FailureReason.TOO_LARGE,
-            f"answered {self._status} with a body of more than {limit} bytes",
-        )
+        why = f"of more than {limit} bytes" if self._body_size > limit else "without room for it"
+        self._fail(FailureReason.TOO_LARGE, f"answered {self._status} with a body {why}")
         self.abort()
 
     def _fail(self, reason: FailureReason, message: str) -> None:
@@ -376,6 +403,7 @@ class Connection(asyncio.Protocol):
         self._answer = None
         if answer is not None and not answer.done():
             answer.set_exception(EgressError(reason, message))
+        self._forget_answer()
 
     def _fail_closed(self, message: str) -> None:
         answer = self._answer

@@ -8,6 +8,7 @@ import asyncio
 from collections import OrderedDict, deque
 
 from dispatcher.egress.connection import Connection
+from dispatcher.flow import ByteBudget
 from dispatcher.limits import EgressLimits
 
 _SWEEPS = 4
@@ -44,6 +45,10 @@ class OriginPool:
             self.waiters.popleft()
         return bool(self.waiters)
 
+    @property
+    def budget(self) -> ByteBudget:
+        return self._pools.budget
+
     def released(self, connection: Connection) -> None:
         self._pools.released(self, connection)
 
@@ -62,7 +67,10 @@ class Pools:
       coming, unless an origin with clearly fewer connections waits for room: then that one gets it.
     """
 
-    def __init__(self, limits: EgressLimits, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, limits: EgressLimits, loop: asyncio.AbstractEventLoop, budget: ByteBudget
+    ) -> None:
+        self.budget = budget
         self.sweep_interval = limits.idle_timeout / _SWEEPS
         self._limits = limits
         self._loop = loop

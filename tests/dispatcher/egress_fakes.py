@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from dispatcher.egress.connection import Connection
+from dispatcher.flow import ByteBudget
 from dispatcher.limits import EgressLimits
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
@@ -90,6 +91,7 @@ class FakeTransport(asyncio.Transport):
 class FakeOwner:
     def __init__(self) -> None:
         self.calls: list[str] = []
+        self.budget = ByteBudget(2**20)
 
     def released(self, connection: Connection) -> None:
         self.calls.append("released")

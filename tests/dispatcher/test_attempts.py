@@ -14,6 +14,7 @@ from dispatcher.delivery import Outcome
 from dispatcher.egress.client import EgressError, FailureReason, Response
 from dispatcher.egress.target import Target
 from dispatcher.event import encode
+from dispatcher.flow import ByteBudget
 from dispatcher.metrics import Metrics, SubscriptionMetrics
 
 SUBSCRIBER = Target.parse("http://subscriber.test/in")
@@ -59,7 +60,7 @@ def metrics() -> SubscriptionMetrics:
 
 @pytest.fixture
 def attempts_for(metrics: SubscriptionMetrics) -> Callable[[Plan, ScriptedEgress], Attempts]:
-    return lambda plan, egress: Attempts("mail", plan, egress, metrics)
+    return lambda plan, egress: Attempts("mail", plan, egress, metrics, ByteBudget(2**20))
 
 
 Make = Callable[[Plan, ScriptedEgress], Attempts]

@@ -14,6 +14,7 @@ from dispatcher.egress.client import Egress, EgressError, FailureReason, Target
 from dispatcher.egress.connect import Address
 from dispatcher.egress.denied import LOOPBACK, METADATA, DeniedNetworks
 from dispatcher.event import encode
+from dispatcher.flow import ByteBudget
 from dispatcher.limits import EgressLimits
 from dispatcher.metrics import SubscriptionMetrics
 from dispatcher.settings import Settings, SettingsError
@@ -169,7 +170,7 @@ async def test_neither_a_reply_nor_a_dead_letter_goes_there(denied: str) -> None
             dead_letter=there if denied != "reply" else None,
             policy=policy,
         )
-        attempts = Attempts("mail", plan, egress, SubscriptionMetrics())
+        attempts = Attempts("mail", plan, egress, SubscriptionMetrics(), ByteBudget(2**20))
         try:
             outcome = await attempts.deliver(encode([(b"Ce-Id", b"1")], b"{}", "h"), 1, 0)
         finally:

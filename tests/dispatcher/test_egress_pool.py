@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from dispatcher.egress.connection import Connection, EgressError, FailureReason, State
 from dispatcher.egress.pool import Pools
+from dispatcher.flow import ByteBudget
 from dispatcher.limits import EgressLimits
 from tests.dispatcher.egress_fakes import FakeLoop, FakeTransport
 
@@ -21,7 +22,8 @@ class World:
 
     def __init__(self, **limits: float) -> None:
         self.loop = FakeLoop()
-        self.pools = Pools(EgressLimits(**limits), self.loop.as_loop)  # type: ignore[arg-type]  # int or float by field
+        wanted = EgressLimits(**limits)  # type: ignore[arg-type]  # int or float by field
+        self.pools = Pools(wanted, self.loop.as_loop, ByteBudget(2**20))
 
     def take(self, origin: str = "a") -> Connection | None:
         """As ``Egress.post`` without waiting: a connection that is at work, or None."""

@@ -11,12 +11,14 @@ import pytest
 
 from contract.resources import DeliveryPolicy
 from dispatcher.attempts import Attempts, Plan
-from dispatcher.egress.client import Egress, Target
+from dispatcher.delivery import Outcome
+from dispatcher.egress.client import Egress, EgressError, Response, Target
 from dispatcher.event import encode
 from dispatcher.flow import ByteBudget
 from dispatcher.limits import EgressLimits
 from dispatcher.metrics import SubscriptionMetrics
 from dispatcher.subscription import Subscription
+from tests.dispatcher.egress_fakes import Wire
 
 IN_FLIGHT = 64
 CONNECTIONS = 8
@@ -67,7 +69,7 @@ async def test_events_under_way_take_no_more_memory_than_they_are_counted_for(
         for number in range(subscriptions):
             name, metrics = f"s{number}", SubscriptionMetrics()
             plan = Plan(Target.parse(url), None, None, DeliveryPolicy(max_inflight=IN_FLIGHT))
-            attempts = Attempts(name, plan, egress, metrics)
+            attempts = Attempts(name, plan, egress, metrics, budget)
             made.append(Subscription(name, attempts, metrics, budget))
         in_flight = subscriptions * IN_FLIGHT
         tracemalloc.start()
@@ -88,4 +90,74 @@ async def test_events_under_way_take_no_more_memory_than_they_are_counted_for(
             await subscription.drain()
         await egress.close()
     assert taken <= counted
+    assert budget.used == 0
+
+
+def long_answer(status: int, length: int) -> bytes:
+    return b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n%b" % (status, length, bytes(length))
+
+
+async def test_a_connection_that_is_idle_keeps_nothing_of_its_last_answer() -> None:
+    """Idle connections are kept by the thousand."""
+    wires = [Wire() for _ in range(4)]
+    tracemalloc.start()
+    try:
+        before = traced()
+        for wire in wires:
+            answer = wire.exchange()
+            wire.receive(long_answer(200, 2**19))
+            assert len((await answer).body) == 2**19
+        del answer
+        kept = traced() - before
+    finally:
+        tracemalloc.stop()
+    assert kept < 2**16
+
+
+async def test_a_long_answer_is_counted_while_it_is_read() -> None:
+    wire = Wire()
+    answer = wire.exchange()
+    data = long_answer(200, 100_000)
+    wire.receive(data[:60_000])
+    assert 50_000 < wire.owner.budget.used < 60_000
+    wire.receive(data[60_000:])
+    assert len((await answer).body) == 100_000
+    assert wire.owner.budget.used == 0
+    answer = wire.exchange()
+    wire.receive(data[:60_000])
+    wire.connection.forsake(answer)
+    assert wire.owner.budget.used == 0
+
+
+@pytest.mark.parametrize("status", [200, 500])
+async def test_without_memory_an_answer_is_cut_off_or_fails(status: int) -> None:
+    wire = Wire()
+    wire.owner.budget.take(2**20 - 10_000)  # by others
+    answer = wire.exchange()
+    wire.receive(long_answer(status, 100_000)[:60_000])
+    if status == 200:
+        with pytest.raises(EgressError, match="answered 200 with a body without room for it"):
+            await answer
+    else:
+        assert (await answer).status == 500
+    assert wire.owner.budget.used == 2**20 - 10_000
+    assert wire.transport.aborted
+
+
+async def test_a_reply_is_counted_while_it_is_sent_on() -> None:
+    budget = ByteBudget(2**20)
+    sending: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+
+    class Replying:
+        async def post(self, target: Target, head: bytes, body: bytes, timeout: float) -> Response:
+            return await sending if body == b"reply" else Response(200, [], b"reply")
+
+    url = Target.parse("http://127.0.0.1:9/")
+    plan = Plan(url, url, None, DeliveryPolicy())
+    attempts = Attempts("mail", plan, Replying(), SubscriptionMetrics(), budget)
+    delivery = asyncio.create_task(attempts.deliver(encode([], b"event", "test.host"), 1, 0))
+    await asyncio.sleep(0)
+    assert budget.used == len(b"reply")
+    sending.set_result(Response(202, [], b""))
+    assert await delivery is Outcome.DELIVERED
     assert budget.used == 0
