@@ -32,6 +32,8 @@ MAX_INFLIGHT = 10_000
 MAX_RETRY = 1000
 MAX_REDELIVERIES = 1_000_000
 _MAX_SEQUENCE = 2**64 - 1
+_MAX_TIME = 2**33
+"""In seconds since the epoch; what is later cannot be told in nanoseconds to NATS Streaming."""
 
 START_SYNTAX = 'new, first, last, a sequence, a time as 2024-05-01T12:00:00Z, or "1h ago"'
 
@@ -260,8 +262,8 @@ def _time(match: re.Match[str]) -> Start:
         seconds = datetime.fromisoformat(f"{day}T{clock}{offset}").timestamp()
     except (ValueError, OverflowError):
         raise ValueError("must be a time that exists") from None
-    if seconds < 0:
-        raise ValueError("must be a time after 1970")
+    if not 0 <= seconds < _MAX_TIME:
+        raise ValueError("must be a time from 1970 to 2241")
     return Start(StartKind.TIME, seconds + float(fraction or 0))
 
 

@@ -5,6 +5,7 @@ without; unknown fields are told and ignored.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from contract.reports import Report, did_you_mean, shown
 
@@ -102,6 +103,20 @@ class Fields:
                 name = key if isinstance(key, str) else shown(key)
                 path = self.path_of(ascii(name)[1:-1][:60])
                 self.report.add(path, f"unknown, ignored{did_you_mean(name, known)}")
+
+
+def object_at(document: object, *path: str) -> Mapping[str, Any]:
+    """An object in a document that anybody may have written; an empty one if there is none."""
+    for key in path:
+        document = document.get(key) if isinstance(document, Mapping) else None
+    return document if isinstance(document, Mapping) else {}
+
+
+def text_at(document: object, *path: str) -> str | None:
+    """A text in such a document; None if there is none, or an empty one."""
+    *above, key = path
+    value = object_at(document, *above).get(key)
+    return value if isinstance(value, str) and value else None
 
 
 def fields(value: object, path: str, report: Report) -> Fields:

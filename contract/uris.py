@@ -12,6 +12,8 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _UNSAFE = re.compile(r"[^\x21-\x7e]")
 _LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 
+_HOST_AND_PORT = re.compile(r"(?:\[[^][]*\]|[^][:]*)(?::[0-9]{0,5})?")
+
 _URL = re.compile(
     r"""
     ://
@@ -63,6 +65,8 @@ def _check(uri: str) -> None:
         host, port = parts.hostname, parts.port
     except ValueError:
         raise ValueError("must be a URI such as http://orders.shop:8080/in") from None
+    if not _HOST_AND_PORT.fullmatch(parts.netloc.rpartition("@")[2]):  # which urlsplit takes
+        raise ValueError("must be a URI such as http://orders.shop:8080/in")
     if parts.scheme not in {"http", "https"}:
         raise ValueError(f"must begin with http:// or https://, not {parts.scheme}://")
     if not host:

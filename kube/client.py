@@ -14,6 +14,7 @@ import aiohttp
 import kopf
 import orjson
 
+from kube import nesting
 from kube.errors import KubeError, Refusal, Unauthorized, Unreachable, refusal
 from kube.resources import Resource
 
@@ -336,7 +337,7 @@ def _foreign() -> Refusal:
 def _decoded(raw: bytes) -> object:
     """None for what is no JSON."""
     try:
-        return orjson.loads(raw)
+        return nesting.loads(raw)
     except orjson.JSONDecodeError:
         return None
 

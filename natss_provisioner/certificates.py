@@ -23,6 +23,12 @@ RENEWAL = timedelta(days=120)
 
 _CLOCK_SKEW = timedelta(hours=1)
 
+_BAD_EXTENSIONS = (
+    x509.ExtensionNotFound,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
+
 _CERTIFICATE, _KEY, _TRUSTED = "tls.crt", "tls.key", "ca.crt"
 """As in Secrets of the type ``kubernetes.io/tls``."""
 
@@ -88,21 +94,19 @@ class Certificate:
     def is_good(self, hosts: Sequence[str], now: datetime) -> bool:
         """Whether it is for these DNS names, and for long enough yet."""
         certificate = x509.load_pem_x509_certificate(self.certificate)
-        try:
-            names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-        except x509.ExtensionNotFound:
-            return False
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
         return (
             set(hosts) <= set(names.value.get_values_for_type(x509.DNSName))
             and certificate.not_valid_before_utc <= now < certificate.not_valid_after_utc - RENEWAL
         )
 
     def _is_whole(self) -> bool:
-        """Whether certificate and key are readable, and of each other."""
+        """Whether certificate and key are readable, and of each other, and whom it is for."""
         try:
             certificate = x509.load_pem_x509_certificate(self.certificate)
             key = serialization.load_pem_private_key(self.key, None)
             x509.load_pem_x509_certificates(self.trusted)
-        except (ValueError, TypeError, UnsupportedAlgorithm):
+            certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+            return bool(key.public_key() == certificate.public_key())
+        except (ValueError, TypeError, UnsupportedAlgorithm, *_BAD_EXTENSIONS):
             return False
-        return bool(key.public_key() == certificate.public_key())

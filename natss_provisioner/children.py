@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from contract.fields import text_at
 from contract.metadata import API_VERSION
 from contract.names import (
     CHANNEL_LABEL,
@@ -183,7 +184,7 @@ def is_abandoned(service: Document, wanted: Document) -> bool:
 
 def known_service(channel: Document) -> str | None:
     """The name of the Service that ``status.address`` gives to publishers."""
-    hostname = ((channel.get("status") or {}).get("address") or {}).get("hostname") or ""
+    hostname = text_at(channel, "status", "address", "hostname") or ""
     name, _, rest = hostname.partition(".")
     return name if rest.startswith(f"{channel['metadata']['namespace']}.") else None
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from contract.fields import Refused
+from contract.fields import Refused, object_at
 from contract.resources import ResourceName
 from natss_provisioner import subscribers
 from natss_provisioner.subscribers import Document
@@ -74,7 +74,7 @@ class Dependents:
         except Refused:
             named = None
         channel = subscribers.held_by(subscription) or named
-        physical = (subscription.get("status") or {}).get("physicalSubscription") or {}
+        physical = object_at(subscription, "status", "physicalSubscription")
         seen = Seen(
             uid=subscription["metadata"]["uid"],
             channel=channel,

@@ -105,9 +105,13 @@ def _told(verdict: Review) -> Document:
 
 
 def _patched(new: Document, patch: Mapping[str, Any]) -> Document:
-    """What is to be filled in, as the JSON patch that the API asks for."""
-    value = {**(new.get("spec") or {}), **patch["spec"]}
-    operations = [{"op": "add", "path": "/spec", "value": value}]
+    """What is to be filled in, as the JSON patch that the API asks for; the rest stays as it is."""
+    filled = patch["spec"]
+    operations = [{"op": "add", "path": "/spec", "value": filled}]
+    if new.get("spec"):
+        operations = [
+            {"op": "add", "path": f"/spec/{key}", "value": value} for key, value in filled.items()
+        ]
     encoded = base64.b64encode(json.dumps(operations).encode()).decode()
     return {"allowed": True, "patchType": "JSONPatch", "patch": encoded}
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from contract.channel_documents import OBJECT_REFERENCE, completed
-from contract.fields import Fields, Refused, fields
+from contract.fields import Fields, Refused, fields, object_at, text_at
 from contract.metadata import API_VERSION
 from contract.metadata import Document as ReadDocument
 from contract.names import is_dns_name
@@ -121,7 +121,7 @@ def _wish(document: ReadDocument, cluster_domain: str) -> Wish:
 
 def held_by(subscription: Document) -> ResourceName | None:
     """The Channel that the entry of a Subscription was written to last; None if there is none."""
-    name = (subscription.get("status") or {}).get(HELD_BY)
+    name = text_at(subscription, "status", HELD_BY)
     return ResourceName(subscription["metadata"]["namespace"], name) if name else None
 
 
@@ -157,8 +157,7 @@ def object_named(subscription: Document) -> Target | None:
 
 def entries(channel: Mapping[str, Any]) -> list[Document]:
     """The list of subscribers of a Channel."""
-    subscribable = (channel.get("spec") or {}).get("subscribable")
-    found = subscribable.get("subscribers") if isinstance(subscribable, Mapping) else None
+    found = object_at(channel, "spec", "subscribable").get("subscribers")
     return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
 
 
@@ -208,7 +207,7 @@ def is_of(entry: Mapping[str, Any], subscription: Document) -> bool:
 
 def uid_of(entry: Mapping[str, Any]) -> str | None:
     """The uid of the Subscription that an entry was made for, if it says so."""
-    return entry.get("uid") or (entry.get("ref") or {}).get("uid") or None
+    return text_at(entry, "uid") or text_at(entry, "ref", "uid")
 
 
 def claimant(entry: Mapping[str, Any], channel: Mapping[str, Any]) -> ResourceName | None:
@@ -216,20 +215,21 @@ def claimant(entry: Mapping[str, Any], channel: Mapping[str, Any]) -> ResourceNa
 
     Only an entry with both can be told to be left over.
     """
-    ref = entry.get("ref") or {}
-    name, namespace = ref.get("name"), ref.get("namespace") or channel["metadata"]["namespace"]
-    if not name or uid_of(entry) is None or not _names_a_subscription(ref):
+    ref = object_at(entry, "ref")
+    name = text_at(ref, "name")
+    namespace = text_at(ref, "namespace") or channel["metadata"]["namespace"]
+    if name is None or uid_of(entry) is None or not _names_a_subscription(ref):
         return None
     return ResourceName(namespace, name)
 
 
 def _names_a_subscription(ref: Mapping[str, Any]) -> bool:
     group = str(ref.get("apiVersion") or API_VERSION).partition("/")[0]
-    return group == _GROUP and ref.get("kind") in {None, "", _KIND}
+    return group == _GROUP and ref.get("kind") in (None, "", _KIND)
 
 
 def _is_of_name(entry: Mapping[str, Any], subscription: Document) -> bool:
-    ref, metadata = entry.get("ref") or {}, subscription["metadata"]
+    ref, metadata = object_at(entry, "ref"), subscription["metadata"]
     return (
         _names_a_subscription(ref)
         and ref.get("name") == metadata["name"]
@@ -244,7 +244,7 @@ def _entry(own: Document | None, subscription: Document, physical: Physical) -> 
     if own is None or own.get("uid"):
         entry["uid"] = metadata["uid"]
     entry["ref"] = {
-        **(entry.get("ref") or {}),
+        **object_at(entry, "ref"),
         "apiVersion": API_VERSION,
         "kind": _KIND,
         "name": metadata["name"],

@@ -18,7 +18,7 @@ import kopf
 from aiohttp import web
 
 from contract.resources import ResourceName
-from kube import Conflict, Document, KubeClient, KubeError, NotFound, Resource
+from kube import Conflict, Document, KubeClient, KubeError, NotFound, Resource, nesting
 from natss_provisioner import reviews
 from natss_provisioner.certificates import Certificate
 from natss_provisioner.handlers.targets import address_of
@@ -155,6 +155,7 @@ class Webhook:
         self, review: Mapping[str, Any], *, webhook: str | None = None, **_: object
     ) -> Document:
         """One request; called by the server. An error is answered, and then it is admitted."""
+        nesting.cut(review)
         try:
             namespace = reviews.namespace_of_new_channel(review)
             hosts = await self._hosts_of_channels(namespace) if namespace else {}

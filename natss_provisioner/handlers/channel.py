@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from contract.fields import object_at, text_at
 from contract.names import DISPATCHER_FINALIZER, PROVISIONER
 from contract.resources import Problem, ResourceName
 from kube import Document, EventType, NotFound
@@ -86,7 +87,7 @@ async def _provisioned(context: Context, unusable: Problem | None) -> tuple[Cond
             false(PROVISIONED, "NotProvisioned", message),
         )
     installed = true(PROVISIONER_INSTALLED)
-    if not (provisioner.get("status") or {}).get("conditions"):
+    if not object_at(provisioner, "status").get("conditions"):
         raise NotKnownYet
     if not is_true(provisioner.get("status"), READY):
         message = f"The ClusterChannelProvisioner {PROVISIONER} is not ready: see its conditions"
@@ -105,9 +106,8 @@ def _served(channel: Document, host: str | None, system_namespace: str) -> Condi
     gone, and an event that cannot be posted for a moment is posted again. That goes for a channel
     that Go's controller called ready, too.
     """
-    status = channel.get("status") or {}
-    served = (status.get("dispatcher") or {}).get("host")
-    if (host is not None and served == host) or is_true(status, READY):
+    served = text_at(channel, "status", "dispatcher", "host")
+    if (host is not None and served == host) or is_true(channel.get("status"), READY):
         return true(PROVISIONED)
     message = f"The dispatcher does not take events for {host or 'the channel'} yet"
     return false(PROVISIONED, _WAITS_FOR_DISPATCHER, message + _where_to_look(system_namespace))
@@ -125,7 +125,7 @@ async def _write(
     problems: tuple[Problem, ...],
 ) -> None:
     """Write ``status``, and record what is new."""
-    status = channel.get("status") or {}
+    status = object_at(channel, "status")
     was_ready, ready = is_true(status, READY), conditions[-1]
     is_new = status.get("observedGeneration") != channel["metadata"].get("generation")
     fields = {"address": {"hostname": host} if host else None}

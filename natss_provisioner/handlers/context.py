@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 from weakref import WeakValueDictionary
 
+from contract.fields import object_at
 from contract.resources import ResourceName
 from kube import Document, EventRecorder, KubeClient, NotFound, Resource
 from natss_provisioner.children import Place
@@ -122,7 +123,7 @@ class Context:
             KubeError: other failures.
         """
         metadata = document["metadata"]
-        status = document.get("status") or {}
+        status = object_at(document, "status")
         wanted = {
             "observedGeneration": metadata.get("generation", 0),
             "conditions": written(status.get("conditions"), conditions, self.now()),

@@ -37,7 +37,22 @@ def test_how_long_and_for_whom_it_is_good(
     assert ONE.is_good(hosts, NOW + age) is good
 
 
+def altered(old: bytes, new: bytes) -> dict[str, str]:
+    """With other bytes in its certificate."""
+    der = ssl.PEM_cert_to_DER_cert(ONE.certificate.decode())
+    assert der.count(old) == 1
+    pem = ssl.DER_cert_to_PEM_cert(der.replace(old, new)).encode()
+    return {**ONE.secret_data(), "tls.crt": base64.b64encode(pem).decode()}
+
+
+ELLIPTIC_CURVE = bytes.fromhex("2a8648ce3d0201")
+UNCOMPRESSED_POINT = bytes.fromhex("034200 04")
+ALTERNATIVE_NAME = bytes.fromhex("0603551d11")
+
 BROKEN = [
+    altered(ELLIPTIC_CURVE, ELLIPTIC_CURVE[:-1] + b"\x09"),
+    altered(UNCOMPRESSED_POINT, UNCOMPRESSED_POINT[:-1] + b"\x05"),
+    altered(ALTERNATIVE_NAME, ALTERNATIVE_NAME[:-1] + b"\x70"),
     None,
     {},
     {"tls.crt": "", "tls.key": "", "ca.crt": ""},

@@ -328,4 +328,9 @@ def test_with_labels_but_another_controller_it_is_somebody_else_s() -> None:
 def test_the_service_that_publishers_know(hostname: str | None, name: str | None) -> None:
     assert known_service(channel(address={"hostname": hostname})) == name
     assert known_service(channel(address=None)) is None
+
+
+@pytest.mark.parametrize("status", [5, "x", [], {"address": 5}, {"address": {"hostname": ["x"]}}])
+def test_what_somebody_wrote_into_a_status_is_no_service(status: object) -> None:
+    assert known_service({**channel(), "status": status}) is None
     assert known_service({**channel(), "status": None}) is None

@@ -81,12 +81,25 @@ def test_the_provisioner_is_filled_in() -> None:
     review = request()
     spec_of(review).clear()
     spec_of(review)["arguments"] = {"retry": 1}
+    operation = patch_of(review)
+    assert (operation["op"], operation["path"]) == ("add", "/spec/provisioner")
+    assert operation["value"]["name"] == "natss"
+
+
+def test_a_spec_is_filled_in_where_there_is_none() -> None:
+    review = request()
+    del review["request"]["object"]["spec"]
+    operation = patch_of(review)
+    assert (operation["op"], operation["path"]) == ("add", "/spec")
+    assert operation["value"]["provisioner"]["name"] == "natss"
+
+
+def patch_of(review: Document) -> Document:
+    """Its one operation."""
     told = response(review, "mutate")
     assert (told["allowed"], told["patchType"]) == (True, "JSONPatch")
     (operation,) = json.loads(base64.b64decode(told["patch"]))
-    assert (operation["op"], operation["path"]) == ("add", "/spec")
-    assert operation["value"]["arguments"] == {"retry": 1}
-    assert operation["value"]["provisioner"]["name"] == "natss"
+    return dict(operation)
 
 
 def test_nothing_else_is_filled_in() -> None:

@@ -16,6 +16,7 @@ from natss_provisioner.subscribers import (
     channels_named,
     claimant,
     entries,
+    held_by,
     read_channel_name,
     read_wish,
     with_entry,
@@ -187,6 +188,34 @@ def test_all_that_belongs_to_it_is_removed_and_nothing_else(
 )
 def test_who_claims_an_entry(entry: Document, name: ResourceName | None) -> None:
     assert claimant(entry, channel()) == name
+
+
+ANYTHING: list[object] = [
+    None,
+    5,
+    "x",
+    [],
+    ["x"],
+    {},
+    {"uid": {}},
+    {"name": [], "namespace": 5, "kind": {}},
+]
+
+
+@pytest.mark.parametrize("value", ANYTHING)
+def test_what_somebody_wrote_into_a_list_is_left_alone(value: object) -> None:
+    """By Knative's own definitions ``ref``, ``uid`` and the whole of ``status`` may be anything."""
+    for entry in ({"ref": value}, {"uid": value, "ref": value}, {"uid": "u1", "ref": value}):
+        assert claimant(entry, channel(entry)) is None
+        added = with_entry(channel({"uid": "u2", "ref": value}), subscription(), URIS)
+        assert added == [{"uid": "u2", "ref": value}, OWN]
+    assert without_entry(channel({"uid": value, "ref": value}), subscription()) is None
+
+
+@pytest.mark.parametrize("value", ANYTHING)
+def test_what_somebody_wrote_into_a_status_is_no_channel(value: object) -> None:
+    for status in (value, {"channelName": [value]}):
+        assert held_by({**subscription(), "status": status}) is None
 
 
 @pytest.mark.parametrize(
