@@ -113,8 +113,8 @@ def list_changed_at(document: Mapping[str, Any]) -> float | None:
             spec = entry["fieldsV1"]["f:spec"]
             if entry.get("subresource") or "f:subscribable" not in spec:
                 continue
-            at = datetime.fromisoformat(entry["time"]).timestamp()
-        except (ValueError, LookupError, TypeError, AttributeError):
+            at = _time(entry["time"])
+        except (ValueError, LookupError, TypeError, AttributeError, OverflowError):
             continue
         latest = at if latest is None else max(latest, at)
     return latest

@@ -106,6 +106,7 @@ def test_the_latest_change_of_the_list_counts_and_no_other() -> None:
     assert list_changed_at(document) == NINE_O_CLOCK
     assert list_changed_at(managed(changed(TEN, ours), changed(NINE, ours))) == TEN_O_CLOCK
     assert list_changed_at(managed()) is None
+    assert list_changed_at(managed(changed("0001-01-01T00:00:00Z", ours))) is None
     assert list_changed_at({"metadata": {}}) is None
 
 
