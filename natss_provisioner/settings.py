@@ -80,7 +80,7 @@ class Settings:
     """How many objects are reconciled at once; each has one request under way at most."""
 
     health_listen: Address = _HEALTH
-    """Where ``/healthz`` is."""
+    """Where ``/healthz`` and ``/readyz`` are."""
 
     admission: bool = False
     """Whether the API server may ask what is to be admitted; it needs ``config/admission``."""
@@ -163,7 +163,9 @@ OPTIONS = (
         "after this time everything is looked at again, for what is not watched",
     ),
     Option("workers", "--workers", whole(1, 100), "how many objects are reconciled at once"),
-    Option("health_listen", "--health-listen", ADDRESS, "where /healthz answers, for probes"),
+    Option(
+        "health_listen", "--health-listen", ADDRESS, "where /healthz and /readyz answer, for probes"
+    ),
     Option(
         "admission",
         "--admission",
