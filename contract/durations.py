@@ -106,6 +106,6 @@ def _correction(text: str) -> str:
         return "must not have years or months, which have no fixed length; a minute is PT1M"
     if re.fullmatch(r"[0-9.]+d", text, re.ASCII):
         return f"must be a duration; for days write P{text[:-1]}D"
-    if re.fullmatch(r"p[0-9t].*", text, re.ASCII):
+    if re.fullmatch(r"p[0-9t][0-9a-zA-Z.,]*", text, re.ASCII):
         return f"must be a duration; ISO 8601 has capital letters, as {text.upper()}"
     return f"must be a duration such as {EXAMPLES}"

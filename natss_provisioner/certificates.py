@@ -5,7 +5,6 @@ that somebody could steal.
 """
 
 import base64
-import binascii
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -81,7 +80,7 @@ class Certificate:
                 base64.b64decode((data or {})[key], validate=True)
                 for key in (_CERTIFICATE, _KEY, _TRUSTED)
             ]
-        except (KeyError, TypeError, binascii.Error):
+        except (KeyError, TypeError, ValueError):
             return None
         found = cls(*values)
         return found if found._is_whole() else None

@@ -62,6 +62,7 @@ def test_is_read(text: object, seconds: float) -> None:
         ("P1Y", "no fixed length"),
         ("2d", "write P2D"),
         ("pt30s", "PT30S"),
+        ("p1\x1b[31m", "such as PT30S"),
         ("-PT1S", "must not be negative"),
         ("-1s", "must not be negative"),
         (-1, "must not be negative"),
@@ -79,6 +80,7 @@ def test_is_refused_with_a_text_that_helps(text: object, says: str) -> None:
     with pytest.raises(ValueError, match=r".+") as refusal:
         parse_duration(text)
     assert says in str(refusal.value)
+    assert str(refusal.value).isprintable()
 
 
 @pytest.mark.parametrize(

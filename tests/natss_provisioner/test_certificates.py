@@ -63,6 +63,7 @@ BROKEN = [
     {**ONE.secret_data(), "tls.key": Certificate.make(HOSTS, NOW).secret_data()["tls.key"]},
     {key: value for key, value in ONE.secret_data().items() if key != "ca.crt"},
     {**ONE.secret_data(), "tls.crt": 7},
+    {**ONE.secret_data(), "tls.crt": "\xe4"},
 ]
 
 
