@@ -360,8 +360,8 @@ EGRESS = Section(
             "delivery.max_buffered_bytes",
             "--egress-max-buffered-bytes",
             size(1024 * 1024),
-            "events in memory at once, of all subscriptions, with their deliveries and long answers;"
-            " the rest waits in the store",
+            "events in memory at once, of all subscriptions, with their deliveries and long"
+            " answers; the rest waits in the store",
         ),
         Option(
             "delivery.tls_ca_file",
