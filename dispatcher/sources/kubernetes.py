@@ -39,6 +39,10 @@ _AT_ONCE = 20
 _SETTLE = 0.05
 """Seconds in which changes are collected, to be applied together."""
 
+_REST = 4.0
+"""Between two times of applying changes, so many times as long as that took: whoever changes his
+Channel again and again must not keep the process from the events. With 5,000 it takes 0.2 s."""
+
 _FIRST_ANSWER = 3.0
 """Seconds that the API may take at the start, before what is in the state folder is used."""
 
@@ -120,15 +124,18 @@ class KubernetesSource:
             log.warning("starting with the channels that were known last")
         while True:
             self._changed.clear()
+            began = time.monotonic()
             self._learn()
             apply(self._table.state())
+            ended = time.monotonic()
             for number, entry in enumerate(self._table, start=1):
                 if self._table.get(entry.name) is entry:  # or it has changed meanwhile
                     self._finalizers.look_at(entry)
                 await _let_others_work(number)
             self._unkept.set()
             await self._changed.wait()
-            await asyncio.sleep(_SETTLE)
+            rested = time.monotonic() - ended
+            await asyncio.sleep(max(_SETTLE, _REST * (ended - began) - rested))
 
     def _learn(self) -> None:
         """Know which durables there are before what is wanted is applied."""

@@ -87,7 +87,10 @@ class Run:
     """A source at work."""
 
     def __init__(self, source: KubernetesSource) -> None:
+        self.source = source
         self.states: list[DesiredState] = []
+        self.takes = 0.0
+        """Seconds that it takes to apply a state."""
         self._told = asyncio.Event()
         self.task = asyncio.create_task(source.run(self._apply), name="source")
 
@@ -104,6 +107,7 @@ class Run:
     def _apply(self, state: DesiredState) -> None:
         self.states.append(state)
         self._told.set()
+        time.sleep(self.takes)
 
 
 @asynccontextmanager
@@ -223,3 +227,14 @@ async def test_the_event_loop_is_never_held_up_by_1000_channels(tmp_path: Path) 
     finally:
         gc.enable()
     assert longest < 0.05
+
+
+async def test_changes_without_end_leave_most_of_the_time_to_the_events() -> None:
+    """Anybody may change his Channel again and again; with thousands of them, that takes long."""
+    async with running(PlayedApi(document("orders", 5))) as run:
+        run.takes = 0.05
+        began = time.monotonic()
+        while (elapsed := time.monotonic() - began) < 1.5:
+            run.source._note_change()
+            await asyncio.sleep(0.001)
+        assert 2 <= len(run.states) < 0.3 * elapsed / run.takes
