@@ -134,6 +134,7 @@ def read_head(
         if method != b"POST" or target != b"/":
             _check_target(request, method, target)
         return request
+    request.is_head = method == b"HEAD"
     request.refusal = _framing(request, hosts, lengths, encoding, version)
     if request.refusal is None:
         _check_target(request, method, target)

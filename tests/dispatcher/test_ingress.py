@@ -157,6 +157,13 @@ async def test_head_is_405_without_a_body() -> None:
     assert [answer.status for answer in publisher.send(post(b"next"))] == [202]
 
 
+async def test_head_has_no_body_either_if_it_is_malformed() -> None:
+    publisher = Publisher(instant=True)
+    publisher.transport.receive(b"HEAD / HTTP/1.1\r\n\r\n")
+    (answer,) = read_answers(publisher.transport.take_output(), to_head=True)
+    assert answer.status == 400
+
+
 @pytest.mark.parametrize(
     ("method", "line_host", "status"),
     [("POST", HOST, 202), ("POST", f"{HOST}:80", 202), ("POST", "x.test", 404), ("GET", HOST, 405)],
