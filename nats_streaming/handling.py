@@ -13,6 +13,9 @@ from nats_streaming.message import Message
 
 logger = logging.getLogger(__name__)
 
+CANCEL_SECONDS = 1.0
+"""How long a handler may take to end when it is cancelled; then it is left to itself."""
+
 Handler = Callable[[Message], Awaitable[None] | None]
 
 Identity = tuple[int, int]
@@ -61,7 +64,9 @@ class Handling:
             return
         await asyncio.wait((task,), timeout=timeout)
         task.cancel()
-        await asyncio.wait((task,))
+        _, running = await asyncio.wait((task,), timeout=CANCEL_SECONDS)
+        if running:
+            logger.error("the %s does not end when it is cancelled", self._name)
 
     def _call(self, message: Message) -> Awaitable[None] | None:
         """What is to be awaited; None if it is handled."""

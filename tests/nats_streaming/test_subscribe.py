@@ -457,24 +457,3 @@ async def test_unreadable_message_is_passed_over(
     await connection.publish(unique_name, b"")
     await received.until(1)
     assert "cannot be read" in caplog.text
-
-
-async def test_a_fault_of_ours_in_restoring_a_durable_is_no_silence(
-    memory_server: NatsStreamingServer,
-    connect: Connect,
-    unique_name: str,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    connection, _ = await connect(memory_server.url)
-    subscription = await connection.subscribe(unique_name, Received(), DURABLE)
-
-    async def broken(*_: object) -> None:
-        raise ZeroDivisionError("ours")
-
-    monkeypatch.setattr("nats_streaming.opening.Opener.reopen", broken)
-    refused = ns.ServerUnavailable("none")
-    connection._subscriptions._retry_later(subscription, refused, first_wait=0.0)
-    async with asyncio.timeout(20):
-        assert "ours" in (await connection.lost).reason
-    assert "restore" in caplog.text
