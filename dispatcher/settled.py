@@ -18,17 +18,17 @@ class SettledEvents:
     """A set of events, known by sequence and timestamp, stored as runs in ascending order.
 
     It forgets its lowest runs when there are more than ``max_runs``: their copies would be
-    delivered once more, which is better than to grow without bound. The default takes 32 KiB.
+    delivered once more, which is better than to grow without bound. A thousand runs take 32 KiB.
     """
 
-    __slots__ = ("_earliest", "_first", "_last", "_latest", "_max_runs")
+    __slots__ = ("_earliest", "_first", "_last", "_latest", "max_runs")
 
-    def __init__(self, max_runs: int = 1024) -> None:
+    def __init__(self, max_runs: int) -> None:
         self._first = array("Q")
         self._last = array("Q")
         self._earliest = array("q")
         self._latest = array("q")
-        self._max_runs = max_runs
+        self.max_runs = max_runs
 
     def has_sequence(self, sequence: int) -> bool:
         """Whether an event with this sequence was settled."""
@@ -106,7 +106,7 @@ class SettledEvents:
         self._last.insert(at, sequence)
         self._earliest.insert(at, timestamp)
         self._latest.insert(at, timestamp)
-        if len(self._first) > self._max_runs:
+        if len(self._first) > self.max_runs:
             self._remove(0)
 
     def _remove(self, run: int) -> None:

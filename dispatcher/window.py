@@ -26,6 +26,8 @@ _SHARE = 8
 """One subscription takes no more than this part of the budget, so that a slow one leaves room."""
 
 
+_RUNS_BESIDES = 1024
+
 EVENT_COST = 512
 """Bytes of memory that an event takes here besides its stored form."""
 
@@ -112,7 +114,7 @@ class Window:
         self._held_bytes = 0
         self._unsettled: dict[int, Record] = {}
         self._waiting: deque[Record] = deque()
-        self._settled = SettledEvents()
+        self._settled = SettledEvents(_runs(policy))
         self._highest = 0
         self._highest_timestamp = 0
         self._purge_above = 2 * policy.max_inflight
@@ -157,6 +159,7 @@ class Window:
     def change(self, policy: DeliveryPolicy) -> None:
         """Go by another policy from now on, and let everything that rests be tried at once."""
         self._policy = policy
+        self._settled.max_runs = _runs(policy)
         for record in self._unsettled.values():
             record.not_before = 0.0
 
@@ -304,3 +307,8 @@ class Window:
                 record.state = RecordState.GONE
                 del self._unsettled[record.sequence]
         self._purge_above = 2 * max(self._policy.max_inflight, len(self._unsettled))
+
+
+def _runs(policy: DeliveryPolicy) -> int:
+    """Each event in flight may lie between two runs; beyond them, enough for what is slow."""
+    return _RUNS_BESIDES + policy.max_inflight

@@ -22,7 +22,7 @@ def at(sequence: int, every: int = SECOND) -> int:
     st.sampled_from([1, SECOND // 50, SECOND]),
 )
 def test_holds_exactly_what_was_added(sequences: list[int], every: int) -> None:
-    settled = SettledEvents()
+    settled = SettledEvents(1024)
     for sequence in sequences:
         settled.add(sequence, at(sequence, every))
     model = set(sequences)
@@ -44,7 +44,7 @@ def in_any_order(count: int, in_flight: int) -> list[int]:
 
 @pytest.mark.parametrize(("every", "most"), [(SECOND // 1000, 80), (SECOND, 1200)])
 def test_a_long_history_in_any_order_takes_few_runs(every: int, most: int) -> None:
-    settled = SettledEvents(max_runs=10_000)
+    settled = SettledEvents(10_000)
     for sequence in in_any_order(32_000, in_flight=64):
         settled.add(sequence, at(sequence, every))
     assert settled.runs < most
@@ -52,7 +52,7 @@ def test_a_long_history_in_any_order_takes_few_runs(every: int, most: int) -> No
 
 def test_the_longest_history_takes_little_memory() -> None:
     """There is one for each of thousands of subscriptions."""
-    settled = SettledEvents()
+    settled = SettledEvents(1024)
     sequences = in_any_order(100_000, in_flight=64)
     tracemalloc.start()
     try:
@@ -65,14 +65,14 @@ def test_the_longest_history_takes_little_memory() -> None:
 
 
 def test_a_long_history_in_order_takes_few_runs() -> None:
-    settled = SettledEvents()
+    settled = SettledEvents(1024)
     for sequence in range(1, 64_001):
         settled.add(sequence, at(sequence))
     assert settled.runs == 1000
 
 
 def test_a_sequence_with_the_time_of_another_channel_is_another_event() -> None:
-    settled = SettledEvents()
+    settled = SettledEvents(1024)
     for sequence in range(1, 201):
         settled.add(sequence, at(sequence))
     assert settled.has_sequence(1)
@@ -82,7 +82,7 @@ def test_a_sequence_with_the_time_of_another_channel_is_another_event() -> None:
 
 def test_a_history_of_a_second_is_told_from_that_of_another() -> None:
     """However many events there are in a second."""
-    settled = SettledEvents()
+    settled = SettledEvents(1024)
     for sequence in range(1, 10_001):
         settled.add(sequence, at(sequence, SECOND // 1000))
     assert settled.has_sequence(1)
@@ -91,7 +91,7 @@ def test_a_history_of_a_second_is_told_from_that_of_another() -> None:
 
 
 def test_forgets_the_lowest_runs_when_there_are_too_many() -> None:
-    settled = SettledEvents(max_runs=3)
+    settled = SettledEvents(3)
     for sequence in (2, 4, 6, 8):
         settled.add(sequence, at(sequence))
     assert settled.runs == 3
@@ -100,7 +100,7 @@ def test_forgets_the_lowest_runs_when_there_are_too_many() -> None:
 
 
 def test_forgets_everything_on_clear() -> None:
-    settled = SettledEvents()
+    settled = SettledEvents(1024)
     settled.add(5, at(5))
     settled.clear()
     assert not settled.has_sequence(5)
