@@ -66,6 +66,11 @@ class ByteBudget:
     def limit(self) -> int:
         return self._limit
 
+    @property
+    def free(self) -> int:
+        """Bytes that are left; negative if more are taken than there are."""
+        return self._limit - self._used
+
     def take(self, size: int) -> bool:
         """Whether there was room for ``size`` bytes; if so they are taken."""
         if self._used + size > self._limit:

@@ -22,10 +22,6 @@ _WAITING_PER_INFLIGHT = 16
 through before (Go's was 1024). More than this is left to NATS Streaming."""
 
 
-_SHARE = 8
-"""One subscription takes no more than this part of the budget, so that a slow one leaves room."""
-
-
 _RUNS_BESIDES = 1024
 
 EVENT_COST = 512
@@ -91,8 +87,9 @@ class Window:
 
     Args:
         policy: ``order``, ``ack_wait`` and ``max_inflight`` are used.
-        budget: Shared by all subscriptions; an event that does not fit is deferred, unless the
-            window holds nothing else.
+        budget: Shared by all subscriptions. A window holds no more of it than is left for others,
+            so a slow one leaves room, and one alone gets half of it. An event that does not fit is
+            deferred, unless the window holds nothing else.
     """
 
     __slots__ = (
@@ -213,13 +210,11 @@ class Window:
         if policy.order is Order.CHANNEL and self._is_overtaking(record, now):
             return False
         cost = len(data) + EVENT_COST
-        if self._held_bytes and self._held_bytes + cost > self._budget.limit // _SHARE:
+        held = self._held_bytes
+        if held and held + cost > self._budget.free:  # as much as this one has, others may have
             return False
-        if not self._budget.take(cost):
-            if self._held_bytes:
-                return False
-            self._budget.take_beyond(cost)  # or it would never be delivered
-        self._held_bytes += cost
+        self._budget.take_beyond(cost)  # a lone event always, or it would never be delivered
+        self._held_bytes = held + cost
         record.cost = cost
         return True
 
