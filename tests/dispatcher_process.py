@@ -136,6 +136,10 @@ class DispatcherProcess:
         assert isinstance(answer, dict)
         return answer
 
+    async def metrics(self) -> str:
+        """The page ``/metrics``."""
+        return (await asyncio.to_thread(self._get, "/metrics")).decode()
+
     def end_of_log(self, lines: int = 20) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 

@@ -8,11 +8,9 @@ is kept if a rule was broken.
 import argparse
 import asyncio
 import shutil
-import signal
 import sys
 import tempfile
 import time
-from collections.abc import Coroutine
 from pathlib import Path
 from random import Random, SystemRandom
 
@@ -30,6 +28,7 @@ from tests.faults.store_faults import STORE_FAULTS
 from tests.faults.strikes import until
 from tests.faults.subscriber_faults import SUBSCRIBER_FAULTS
 from tests.faults.system import NotApplied, Setup
+from tests.long_run import interruptible, tell
 from tests.servers import ServerFailed
 
 FAULTS: tuple[Fault, ...] = (
@@ -45,11 +44,6 @@ PAIRS = 0.3
 """Share of strikes with two faults."""
 SHOWN = 20
 """Violations of an episode that are printed."""
-
-
-def tell(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
 
 
 async def run_episode(seed: str, minutes: float, rows: dict[str, Figures]) -> bool:
@@ -96,13 +90,6 @@ async def run_all(minutes: float, seed: str) -> bool:
     return is_kept
 
 
-async def interruptible(work: Coroutine[None, None, bool]) -> bool:
-    """Ended by SIGTERM as tidily as by Ctrl-C."""
-    task = asyncio.create_task(work, name="chaos")
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    return await task
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--minutes", type=float, default=60.0)
@@ -116,7 +103,7 @@ def main() -> int:
         seed = options.seed or str(SystemRandom().randrange(10**6))
         work = run_all(options.minutes, seed)
     try:
-        return 0 if asyncio.run(interruptible(work)) else 1
+        return 0 if asyncio.run(interruptible(work, "chaos")) else 1
     except (KeyboardInterrupt, asyncio.CancelledError):
         tell("Interrupted; every process is ended.")
         return 130

@@ -17,7 +17,7 @@ def _new_name(kind: str, chance: Random) -> str:
 async def add_and_remove(system: System, chance: Random) -> None:
     """A subscriber comes, has its share, and goes for good."""
     name = _new_name("guest", chance)
-    channel = chance.choice(list(system.channels))
+    channel = chance.choice(system.changeable_channels())
     guest = Subscription(name, channel, await system.endpoint(name))
     system.want(guest)
     system.write()
@@ -30,7 +30,7 @@ async def add_and_remove(system: System, chance: Random) -> None:
 
 async def take_away(system: System, chance: Random) -> None:
     """A subscription is removed and comes back within the grace, as the same or made anew."""
-    gone = chance.choice(list(system.subscriptions.values()))
+    gone = chance.choice(system.changeable_subscriptions())
     system.give_up(gone, is_owed=True)
     system.write()
     await system.wait_removed(gone)
@@ -44,7 +44,7 @@ async def take_away(system: System, chance: Random) -> None:
 
 async def remake(system: System, chance: Random) -> None:
     """A subscription is deleted and made anew so quickly that only its uid tells."""
-    old = chance.choice(list(system.subscriptions.values()))
+    old = chance.choice(system.changeable_subscriptions())
     uid = str(uuid.UUID(int=chance.getrandbits(128)))
     new = Subscription(old.name, old.channel, old.endpoint, uid)
     system.want(new)
@@ -54,7 +54,7 @@ async def remake(system: System, chance: Random) -> None:
 
 async def take_away_for_long(system: System, chance: Random) -> None:
     """It comes back after the grace, when its durable is gone: it is a new one then."""
-    gone = chance.choice(list(system.subscriptions.values()))
+    gone = chance.choice(system.changeable_subscriptions())
     system.give_up(gone, is_owed=False)
     system.write()
     await system.wait_removed(gone)
@@ -66,14 +66,14 @@ async def take_away_for_long(system: System, chance: Random) -> None:
 
 async def retarget(system: System, chance: Random) -> None:
     """It moves to another address, which is of the same nature."""
-    moved = chance.choice(list(system.subscriptions.values()))
+    moved = chance.choice(system.changeable_subscriptions())
     endpoint = await system.endpoint(_new_name(moved.name, chance), moved.endpoint.nature)
     await system.retarget(moved.name, endpoint)
 
 
 async def remake_channel(system: System, chance: Random) -> None:
     """A channel is deleted, with its subscriptions, and is back within the grace."""
-    name = chance.choice(list(system.channels))
+    name = chance.choice(system.changeable_channels())
     arguments = system.channels.pop(name)
     gone = [each for each in system.subscriptions.values() if each.channel == name]
     system.give_up(*gone, is_owed=True)

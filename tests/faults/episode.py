@@ -28,8 +28,8 @@ async def play(setup: Setup, strikes: Iterable[Strike]) -> Happenings:
     chance = random.Random(setup.seed)
     with History(setup.folder / "history.jsonl") as history:
         async with system.running(setup, history, chance) as running:
-            load = Load(history, list(CHANNELS), running.urls, setup.pace, chance)
-            nemesis = Nemesis(running, setup.seed)
+            load = Load(history, lambda: tuple(CHANNELS), running.urls, setup.pace, chance)
+            nemesis = Nemesis(running, history, setup.seed)
             await load.start()
             try:
                 await asyncio.sleep(_CALM)

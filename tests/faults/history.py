@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 NO_ANSWER = 0
 """In the place of a status: the connection broke, or nothing came in time."""
@@ -142,6 +142,12 @@ KINDS = (
     Stored,
 )
 _BY_NAME: dict[str, type[Entry]] = {kind.__name__: kind for kind in KINDS}
+
+
+class Notes(Protocol):
+    """Where is noted what happens."""
+
+    def add(self, entry: Entry) -> None: ...
 
 
 class History:

@@ -10,7 +10,7 @@ import aiohttp
 
 from tests.channel_files import host
 from tests.faults import events
-from tests.faults.history import NO_ANSWER, Answered, History, Posted
+from tests.faults.history import NO_ANSWER, Answered, Notes, Posted
 
 ANSWER_SECONDS = 20.0
 """After which a publisher gives up; the dispatchers answer much sooner."""
@@ -35,7 +35,7 @@ class Load:
 
     Args:
         history: Gets every post and answer.
-        channels: To post to, in turn.
+        channels: Gives those to post to in turn, each time.
         dispatchers: Gives their URLs, each time.
         pace: How much is posted.
         chance: For the times between posts.
@@ -43,8 +43,8 @@ class Load:
 
     def __init__(
         self,
-        history: History,
-        channels: Sequence[str],
+        history: Notes,
+        channels: Callable[[], Sequence[str]],
         dispatchers: Callable[[], Sequence[str]],
         pace: Pace,
         chance: random.Random,
@@ -86,7 +86,8 @@ class Load:
             if len(under_way) >= _AT_ONCE:
                 continue
             number += 1
-            channel = self._channels[number % len(self._channels)]
+            channels = self._channels()
+            channel = channels[number % len(channels)]
             event = events.event_id(name, number, channel)
             task = asyncio.create_task(self._post(http, event, number), name=f"post {event}")
             for tasks in (under_way, self._posts):
@@ -95,7 +96,7 @@ class Load:
 
     async def _post(self, http: aiohttp.ClientSession, event: str, number: int) -> None:
         urls = self._dispatchers()
-        index = number // len(self._channels) % len(urls)
+        index = number // len(self._channels()) % len(urls)
         channel = events.channel_of(event)
         self._history.add(
             Posted(at=time.monotonic(), event=event, channel=channel, dispatcher=index)

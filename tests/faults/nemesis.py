@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from tests.faults.debts import Debts
-from tests.faults.history import FaultBegan, FaultEnded
+from tests.faults.history import FaultBegan, FaultEnded, History
 from tests.faults.system import System
 
 _ON_TIME = 1.5
@@ -82,13 +82,15 @@ class Nemesis:
 
     Args:
         system: That is to be broken.
+        history: Of the same; gets the faults.
         seed: Faults have their own random numbers by it, however long the others take.
     """
 
-    def __init__(self, system: System, seed: str) -> None:
+    def __init__(self, system: System, history: History, seed: str) -> None:
         self._system = system
+        self._history = history
         self._seed = seed
-        self._debts = Debts(system.history)
+        self._debts = Debts(history)
         self._number = 0
         self._strikes = 0
 
@@ -131,7 +133,7 @@ class Nemesis:
         await self._wait(lambda: self._debts.are_settled(0.0))
 
     async def _run(self, fault: Fault, began: FaultBegan, place: int) -> None:
-        history = self._system.history
+        history = self._history
         chance = random.Random(f"{self._seed} {began.number} {fault.name}")
         await asyncio.sleep(place * chance.uniform(0.0, _LATEST))
         history.add(replace(began, at=time.monotonic()))

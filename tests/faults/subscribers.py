@@ -4,15 +4,14 @@ import asyncio
 import enum
 import random
 import time
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 from aiohttp import web
 
 from tests.faults.events import is_intact
-from tests.faults.history import NO_ANSWER, History, Received
-
-_FLAKY_FAILS = 0.1
-"""Share of requests."""
+from tests.faults.history import NO_ANSWER, Notes, Received
+from tests.servers import free_port
 
 _DYING = 0.01
 """Seconds; 0 would be for ever."""
@@ -23,7 +22,16 @@ class Nature(enum.Enum):
 
     QUICK = "quick"
     SLOW = "slow"
-    FLAKY = "flaky"
+    FLAKY = "flaky"  # fails a tenth of what it gets, in several ways
+    FALTERING = "faltering"  # fails a hundredth
+    DOWN = "down"  # nobody listens there, ever
+
+
+_FAILURES: Mapping[Nature, tuple[float, Sequence[int]]] = {
+    Nature.FLAKY: (0.1, (NO_ANSWER, 429, 500, 503)),
+    Nature.FALTERING: (0.01, (503,)),
+}
+"""Share of requests, and what is answered to these."""
 
 
 class Trouble(enum.Enum):
@@ -46,7 +54,7 @@ class Endpoint:
         chance: Makes slow and flaky ones irregular.
     """
 
-    def __init__(self, name: str, nature: Nature, history: History, chance: random.Random) -> None:
+    def __init__(self, name: str, nature: Nature, history: Notes, chance: random.Random) -> None:
         self.name = name
         self.nature = nature
         self.port = 0
@@ -66,6 +74,9 @@ class Endpoint:
         return f"{self.name}/{subscription}"
 
     async def start(self) -> None:
+        if self.nature is Nature.DOWN:
+            self.port = free_port()
+            return
         app = web.Application(client_max_size=2**20)
         app.router.add_post("/{subscription}", self._handle)
         self._runner = web.AppRunner(
@@ -126,6 +137,7 @@ class Endpoint:
             return 503
         if self.nature is Nature.SLOW:
             await asyncio.sleep(self._chance.uniform(0.02, 0.2))
-        elif self.nature is Nature.FLAKY and self._chance.random() < _FLAKY_FAILS:
-            return self._chance.choice((NO_ANSWER, 429, 500, 503))
+        share, failures = _FAILURES.get(self.nature, (0.0, ()))
+        if failures and self._chance.random() < share:
+            return self._chance.choice(failures)
         return 200

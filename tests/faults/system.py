@@ -9,7 +9,7 @@ import contextlib
 import os
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 from tests.channel_files import channel, subscription, write_documents
 from tests.dispatcher_process import DispatcherProcess
 from tests.faults import altered_dispatcher
-from tests.faults.history import History, Removed, Subscribed, Unwanted, Wanted
+from tests.faults.history import Notes, Removed, Subscribed, Unwanted, Wanted
 from tests.faults.load import Pace
 from tests.faults.subscribers import Endpoint, Nature
 from tests.proxy import Proxy
@@ -93,7 +93,9 @@ class Dispatcher(DispatcherProcess):
         self, setup: "Setup", number: int, channels: Path, natss_url: str, cluster_id: str
     ) -> None:
         self._setup = setup
-        if setup.clocks or setup.alteration is not None:
+        if setup.program is not None:
+            self.module = setup.program
+        elif setup.clocks or setup.alteration is not None:
             self.module = altered_dispatcher.__name__
         super().__init__(
             channels,
@@ -129,7 +131,7 @@ class System:
     def __init__(
         self,
         setup: "Setup",
-        history: History,
+        history: Notes,
         server: NatsStreamingServer,
         proxy: Proxy,
         chance: random.Random,
@@ -140,7 +142,7 @@ class System:
         self.proxy = proxy
         self.dispatchers: list[Dispatcher] = []
         self.endpoints: dict[str, Endpoint] = {}
-        self.channels = dict(CHANNELS)
+        self.channels = dict(setup.channels)
         self.subscriptions: dict[str, Subscription] = {}
         self._file = setup.folder / "channels.yaml"
         self._made = 0
@@ -159,9 +161,8 @@ class System:
 
     def add_dispatcher(self) -> "Dispatcher":
         """One more, which is not started yet; with the same client id as the others."""
-        dispatcher = Dispatcher(
-            self.setup, self._made, self._file, self.proxy.url, self.server.cluster_id
-        )
+        url = self.proxy.url if self.setup.is_proxied else self.server.url
+        dispatcher = Dispatcher(self.setup, self._made, self._file, url, self.server.cluster_id)
         self._made += 1
         self.dispatchers.append(dispatcher)
         return dispatcher
@@ -173,6 +174,16 @@ class System:
                 if (await dispatcher.status())["connections"]["deliver"] == "open":
                     return dispatcher
         return None
+
+    def changeable_channels(self) -> list[str]:
+        """Those that changes of what is wanted may touch."""
+        return [name for name in self.channels if name not in self.setup.steady]
+
+    def changeable_subscriptions(self) -> list[Subscription]:
+        """Those of such channels."""
+        return [
+            each for each in self.subscriptions.values() if each.channel not in self.setup.steady
+        ]
 
     async def endpoint(self, name: str, nature: Nature = Nature.QUICK) -> Endpoint:
         """One more subscriber, which listens."""
@@ -204,7 +215,7 @@ class System:
                     channel=each.channel,
                     address=each.address,
                     punctual=each.endpoint.nature is Nature.QUICK,
-                    in_order="order" in CHANNELS[each.channel],
+                    in_order="order" in self.channels[each.channel],
                 )
             )
 
@@ -328,6 +339,12 @@ class Setup:
         clocks: Whether the dispatchers' wall clocks can be moved.
         alteration: A mechanism that is switched off, of ``tests.faults.altered_dispatcher``.
         patience: Seconds that recovery may take, and the last deliveries.
+        channels: By name, with their arguments.
+        subscribers: Name, channel and nature of each that there is from the beginning.
+        steady: Channels that changes of what is wanted leave alone, with their subscriptions.
+        streaming: More lines for the configuration of the server.
+        is_proxied: Whether the connection to the server can be broken.
+        program: The module that is run in the place of the dispatcher's command.
     """
 
     folder: Path
@@ -337,6 +354,12 @@ class Setup:
     clocks: bool = False
     alteration: str | None = None
     patience: float = 60.0
+    channels: Mapping[str, Mapping[str, object]] = field(default_factory=lambda: CHANNELS)
+    subscribers: Sequence[tuple[str, str, Nature]] = SUBSCRIBERS
+    steady: frozenset[str] = frozenset()
+    streaming: str = HEARTBEATS
+    is_proxied: bool = True
+    program: str | None = None
 
     @property
     def clock(self) -> Path:
@@ -345,17 +368,19 @@ class Setup:
 
 
 @contextlib.asynccontextmanager
-async def running(setup: Setup, history: History, chance: random.Random) -> AsyncIterator[System]:
+async def running(setup: Setup, history: Notes, chance: random.Random) -> AsyncIterator[System]:
     """Start everything, wait until all is subscribed, and end it, whatever happens."""
     altered_dispatcher.set_shift(setup.clock, 0.0)
     async with contextlib.AsyncExitStack() as stack:
-        server = NatsStreamingServer(setup.folder / "server", store="FILE", streaming=HEARTBEATS)
+        server = NatsStreamingServer(
+            setup.folder / "server", store="FILE", streaming=setup.streaming
+        )
         stack.push_async_callback(server.kill)
         await server.start()
         proxy = await stack.enter_async_context(Proxy(server.port))
         system = System(setup, history, server, proxy, chance)
         stack.push_async_callback(system.close)
-        for name, of_channel, nature in SUBSCRIBERS:
+        for name, of_channel, nature in setup.subscribers:
             system.want(Subscription(name, of_channel, await system.endpoint(name, nature)))
         system.write()
         for _ in range(setup.dispatchers):

@@ -74,6 +74,19 @@ async def test_a_flaky_one_fails_now_and_then(witness: Witness) -> None:
     assert [received.status for received in witness.received] == answers
 
 
+@pytest.mark.parametrize("witness", [Nature.FALTERING], indirect=True)
+async def test_a_faltering_one_fails_rarely(witness: Witness) -> None:
+    answers = [await witness.post() for _ in range(300)]
+    assert 0 < sum(answer == 503 for answer in answers) < 30
+    assert set(answers) == {200, 503}
+
+
+@pytest.mark.parametrize("witness", [Nature.DOWN], indirect=True)
+async def test_one_that_is_down_refuses_connections(witness: Witness) -> None:
+    assert await witness.post() == NO_ANSWER
+    assert witness.received == []
+
+
 async def test_one_that_refuses_says_so_until_it_is_well(witness: Witness) -> None:
     witness.endpoint.be(Trouble.REFUSING)
     assert await witness.post() == 503

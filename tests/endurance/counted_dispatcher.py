@@ -1,0 +1,105 @@
+"""The dispatcher, which also says under ``/metrics`` what it holds: tasks, timers, objects by type.
+
+Run as its command is; nothing else of it is changed. No event loop tells its timers, so those are
+counted that the garbage collector knows. ``FAULTS_ALTERATION`` names one of ``LEAKS``, which the
+verdict has to catch.
+"""
+
+import asyncio
+import gc
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
+
+from dispatcher import main as dispatcher
+from dispatcher.admin.exposition import Exposition
+from dispatcher.window import Record, Window
+from tests.faults.altered_dispatcher import ALTERATION
+
+TASKS = "endurance_tasks"
+TIMERS = "endurance_timers"
+OBJECTS = "endurance_objects"
+
+_FEWEST = 10
+"""Objects of a type that is told by its name; others are in the total of all."""
+
+
+def count() -> None:
+    """Have it counted with every scrape."""
+    parts = Exposition.parts
+
+    def parts_and_counts(self: Exposition) -> Iterator[bytes]:
+        yield from parts(self)
+        yield _counts().encode()
+
+    Exposition.parts = parts_and_counts  # type: ignore[method-assign]
+
+
+def _counts() -> str:
+    """Without what was there before the first channels, which is kept from the collector."""
+    objects: Counter[str] = Counter()
+    timers = 0
+    for each in gc.get_objects():
+        kind = type(each)
+        objects[f"{kind.__module__}.{kind.__qualname__}"] += 1
+        timers += kind.__name__ == "TimerHandle"
+    others = sum(number for number in objects.values() if number < _FEWEST)
+    lines = [
+        f"{TASKS} {len(asyncio.all_tasks())}",
+        f"{TIMERS} {timers}",
+        f'{OBJECTS}{{type="others"}} {others}',
+        *(
+            f'{OBJECTS}{{type="{name}"}} {number}'
+            for name, number in objects.items()
+            if number >= _FEWEST
+        ),
+    ]
+    return "\n".join([*lines, ""])
+
+
+def keep_events() -> None:
+    kept: list[tuple[Record, bytearray]] = []
+    _with_each_event(lambda record: kept.append((record, bytearray(4096))))
+
+
+def leave_timers() -> None:
+    _with_each_event(lambda _: asyncio.get_running_loop().call_later(86_400, int))
+
+
+def leave_tasks() -> None:
+    kept: list[asyncio.Task[None]] = []
+    _with_each_event(lambda _: kept.append(asyncio.create_task(asyncio.sleep(86_400))))
+
+
+def leave_files_open() -> None:
+    kept: list[IO[bytes]] = []
+    _with_each_event(lambda _: kept.append(Path(os.devnull).open("rb")))  # noqa: SIM115  it leaks
+
+
+def _with_each_event(leak: Callable[[Record], object]) -> None:
+    """When it is settled."""
+    settle = Window.settle
+
+    def settle_and_leak(self: Window, record: Record) -> bool:
+        leak(record)
+        return settle(self, record)
+
+    Window.settle = settle_and_leak  # type: ignore[method-assign]
+
+
+LEAKS: dict[str, Callable[[], None]] = {
+    leak.__name__: leak for leak in (keep_events, leave_timers, leave_tasks, leave_files_open)
+}
+
+
+def main() -> None:
+    count()
+    if ALTERATION in os.environ:
+        LEAKS[os.environ[ALTERATION]]()
+    dispatcher.main()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""What may grow in a run of hours, and by how much, and whether it did. Pure."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import isnan
+from statistics import median
+from typing import cast
+
+from tests.endurance.samples import Sample
+from tests.endurance.slope import Point, Slope, binned, slope
+
+WARM_UP = 0.25
+"""Share of the run in which caches fill, and nothing is judged."""
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """Something that is looked at.
+
+    Attributes:
+        name: With its unit.
+        points: Its values over time.
+        bound: By how much it may grow in an hour, beyond noise; None if it may as it likes.
+    """
+
+    name: str
+    points: Callable[[Sequence[Sample]], list[Point]]
+    bound: float | None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """How a quantity went after the warm-up."""
+
+    quantity: Quantity
+    median: float
+    slope: Slope
+
+    @property
+    def grows(self) -> bool:
+        """Whether it does so beyond its bound and beyond noise."""
+        bound = self.quantity.bound
+        return bound is not None and self.slope.exceeds(bound)
+
+
+def _value(name: str, factor: float = 1.0) -> Callable[[Sequence[Sample]], list[Point]]:
+    def points(samples: Sequence[Sample]) -> list[Point]:
+        values = ((each.seconds / 3600, cast("float", getattr(each, name))) for each in samples)
+        return [(hours, factor * value) for hours, value in values if not isnan(value)]
+
+    return points
+
+
+def _busy(samples: Sequence[Sample]) -> list[Point]:
+    return [
+        (
+            after.seconds / 3600,
+            100 * (after.cpu_seconds - before.cpu_seconds) / (after.seconds - before.seconds),
+        )
+        for before, after in pairwise(samples)
+    ]
+
+
+RESIDENT = Quantity("resident memory, MiB", _value("resident_mib"), 1.0)
+BACKLOG = Quantity("backlog at the server of who is down, events", _value("backlog"), None)
+SERVER = Quantity("resident memory of the server, MiB", _value("server_mib"), None)
+FILES = Quantity("open files", _value("files"), 2.0)
+THREADS = Quantity("threads", _value("threads"), 0.5)
+TASKS = Quantity("asyncio tasks", _value("tasks"), 5.0)
+TIMERS = Quantity("timers", _value("timers"), 5.0)
+OBJECTS = Quantity("objects known to the collector", _value("objects"), 200.0)
+IN_FLIGHT = Quantity("events in flight", _value("in_flight"), 5.0)
+CPU = Quantity("CPU, % of a core", _busy, 1.0)
+DELAY = Quantity("post to receipt, 99th percentile, ms", _value("delay_p99", 1000), 5.0)
+
+QUANTITIES = (
+    RESIDENT, FILES, THREADS, TASKS, TIMERS, OBJECTS, IN_FLIGHT, CPU, DELAY, BACKLOG, SERVER,
+)  # fmt: skip
+
+
+def judge(samples: Sequence[Sample], warm_up: float = WARM_UP) -> list[Finding]:
+    """Every quantity that there are points of.
+
+    Args:
+        samples: Of a whole run.
+        warm_up: Share of it that is left out.
+    """
+    end = samples[-1].seconds if samples else 0.0
+    counted = [sample for sample in samples if sample.seconds >= warm_up * end]
+    found = []
+    for quantity in QUANTITIES:
+        points = binned(quantity.points(counted))
+        if len(points) > 1:
+            middle = median(value for _, value in points)
+            found.append(Finding(quantity, middle, slope(points)))
+    return found
+
+
+HEADER = ("of the dispatcher, after warm-up", "median", "slope per hour", "between", "at most", "")
+
+
+def table(findings: Iterable[Finding]) -> str:
+    """As Markdown."""
+    lines = [HEADER, ("---", *["---:"] * (len(HEADER) - 2), "---"), *map(_cells, findings)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _cells(finding: Finding) -> tuple[str, ...]:
+    slope, bound = finding.slope, finding.quantity.bound
+    return (
+        finding.quantity.name,
+        f"{finding.median:,.1f}",
+        f"{slope.per_hour:+,.2f}",
+        f"{slope.low:+,.2f} and {slope.high:+,.2f}",
+        "" if bound is None else f"{bound:g}",
+        "" if bound is None else ("**grows**" if finding.grows else "flat"),
+    )
