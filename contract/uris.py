@@ -12,12 +12,17 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _UNSAFE = re.compile(r"[^\x21-\x7e]")
 _LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 
-_HOST_AND_PORT = re.compile(r"(?:\[[^][]*\]|[^][:]*)(?::[0-9]{0,5})?")
+_AUTHORITY = re.compile(r"""(?:[^"<>]*@)?(?:\[[^][]*\]|[^][:@"<>]*)(?::[0-9]{0,5})?""")
+"""What else ``urlsplit`` takes cannot be called, or not be told from what is around it in a log."""
+
 
 _URL = re.compile(
     r"""
     ://
-    ( (?: (?!://) [^\s\x00-\x1f"'<>?] )* )
+    (
+        (?: (?: (?!://) [^\s\x00-\x1f"<>?] )* @ )?  # an apostrophe may be in a password
+        (?: (?!://) [^\s\x00-\x1f"'<>?] )*
+    )
     ( \? (?: \\[^\s\x00-\x1f]? | [^\s\x00-\x1f"'<>\\] )* )?  # a pair is an escape of JSON
     """,
     re.VERBOSE,
@@ -65,7 +70,7 @@ def _check(uri: str) -> None:
         host, port = parts.hostname, parts.port
     except ValueError:
         raise ValueError("must be a URI such as http://orders.shop:8080/in") from None
-    if not _HOST_AND_PORT.fullmatch(parts.netloc.rpartition("@")[2]):  # which urlsplit takes
+    if not _AUTHORITY.fullmatch(parts.netloc):
         raise ValueError("must be a URI such as http://orders.shop:8080/in")
     if parts.scheme not in {"http", "https"}:
         raise ValueError(f"must begin with http:// or https://, not {parts.scheme}://")

@@ -62,6 +62,7 @@ def test_is_completed(written: str, complete: str) -> None:
         ("http://[::1/", "must be a URI such as"),
         ("http://[::1]8080/", "must be a URI such as"),
         ("http://orders[::1]/", "must be a URI such as"),
+        ('http://user:"secret@orders/', "must be a URI such as"),
         ("http://orders:000080/", "must be a URI such as"),
         ("http://orders:80:80/", "must be a URI such as"),
         ("http://[fe80::1%eth0]/", "valid host name or IP address"),
@@ -110,6 +111,8 @@ def test_any_text_is_completed_or_refused(text: str) -> None:
         ("http://h/?t=abc@def", "http://***"),
         ("http://h/?t=abc\x1b[0m", "http://h/?***\x1b[0m"),
         ("who? me", "who? me"),
+        ("http://'u:s@h/ and 'http://h/'", "http://***@h/ and 'http://h/'"),
+        ("['http://u:s'@h/', 'x@y']", "['http://***@h/', 'x@y']"),
     ],
 )
 def test_neither_userinfo_nor_query_is_shown(text: str, redacted: str) -> None:
