@@ -60,8 +60,9 @@ def _counts() -> str:
 
 
 def keep_events() -> None:
-    kept: list[tuple[Record, bytearray]] = []
-    _with_each_event(lambda record: kept.append((record, bytearray(4096))))
+    """And more than that: a process that has just started grows by itself."""
+    kept: list[tuple[Record, bytes]] = []
+    _with_each_event(lambda record: kept.append((record, b"x" * 65536)))
 
 
 def leave_timers() -> None:

@@ -45,8 +45,6 @@ THERE = (
 )
 NEVER_THERE = (("orders-down", STEADY, Nature.DOWN), ("mails-down", "mails", Nature.DOWN))
 FITFUL = "mails-fitful"
-SETTLED = 180.0
-"""Seconds at the end in which everything has to have arrived."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +58,7 @@ class Plan:
         change_every: Seconds between two changes of what is wanted.
         sample_every: Seconds between two samples.
         down_and_up: Seconds that the fitful subscriber is away, and is there.
+        patience: Seconds at the end in which everything has to have arrived.
         leak: One of ``tests.endurance.counted_dispatcher.LEAKS``, to see that it is found.
     """
 
@@ -69,6 +68,7 @@ class Plan:
     change_every: float = 10.0
     sample_every: float = 5.0
     down_and_up: tuple[float, float] = (20.0, 40.0)
+    patience: float = 180.0
     leak: str | None = None
 
     def setup(self, folder: Path, seed: str) -> Setup:
@@ -77,7 +77,6 @@ class Plan:
             seed,
             pace=Pace(publishers=8, per_second=self.per_second),
             alteration=self.leak,
-            patience=SETTLED,
             channels=CHANNELS,
             subscribers=(*THERE, *(NEVER_THERE if self.with_down else ())),
             steady=frozenset({STEADY}),
@@ -139,7 +138,7 @@ async def soak(
                 group.create_task(_look(running, plan, run, tell, stop), name="samples")
         finally:
             await load.stop()
-        run.lost = await _settled(run.ledger)
+        run.lost = await _settled(run.ledger, plan.patience)
     return run
 
 
@@ -236,10 +235,10 @@ async def _backlog(running: System) -> int:
     return backlog
 
 
-async def _settled(ledger: Ledger) -> dict[str, set[str]]:
+async def _settled(ledger: Ledger, patience: float) -> dict[str, set[str]]:
     """Wait until nothing is owed, but not for ever; what is then still owed."""
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(SETTLED):
+        async with asyncio.timeout(patience):
             while ledger.owed():  # noqa: ASYNC110  it is read from what is noted
                 await asyncio.sleep(0.25)
     return ledger.owed()
