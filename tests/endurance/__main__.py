@@ -13,7 +13,7 @@ import uvloop
 from bench.measure import machine
 from tests.dispatcher_process import ProcessFailed
 from tests.endurance.graph import draw, title_of
-from tests.endurance.samples import Sample, write_csv
+from tests.endurance.samples import Sample, SampleFile
 from tests.endurance.soak import Plan, Run, soak
 from tests.endurance.verdict import judge, table
 from tests.faults.system import NotApplied
@@ -28,12 +28,14 @@ _SHOWN = 15
 
 
 class Progress:
-    """Tells now and then how it goes."""
+    """Writes each sample down, and tells now and then how it goes."""
 
-    def __init__(self) -> None:
+    def __init__(self, file: SampleFile) -> None:
+        self._file = file
         self._next = 0.0
 
     def __call__(self, sample: Sample) -> None:
+        self._file.add(sample)
         if sample.seconds >= self._next:
             self._next += _TOLD_EVERY
             tell(
@@ -50,7 +52,8 @@ async def run_one(plan: Plan, seed: str, graph: Path | None) -> bool:
     tell(f"seed {seed}, {plan.minutes:g} minutes, see {folder}; {machine()}")
     run: Run | None = None
     try:
-        run = await soak(plan, folder, seed, Progress())
+        with SampleFile(folder / "samples.csv") as file:
+            run = await soak(plan, folder, seed, Progress(file))
     except* (NotApplied, ProcessFailed, ServerFailed, OSError) as group:
         for error in group.exceptions:
             tell(f"broken off: {type(error).__name__}: {error}")
@@ -58,7 +61,6 @@ async def run_one(plan: Plan, seed: str, graph: Path | None) -> bool:
         shutil.rmtree(folder / "server", ignore_errors=True)
     if run is None:
         return False
-    write_csv(folder / "samples.csv", run.samples)
     draw(run.samples, title_of(run.samples), graph or folder / "soak.png")
     return report(plan, run)
 

@@ -13,7 +13,7 @@ from matplotlib.ticker import StrMethodFormatter
 
 from tests.endurance.samples import Sample, read_csv
 from tests.endurance.slope import Point
-from tests.endurance.verdict import QUANTITIES, WARM_UP, Finding, judge
+from tests.endurance.verdict import QUANTITIES, WARM_UP, Finding, growth, judge
 
 _COLUMNS = 3
 _COLOUR, _GREY, _RED = "#1f5fa8", "#9a9a9a", "#c0392b"
@@ -44,7 +44,7 @@ def draw(samples: list[Sample], title: str, path: Path) -> None:
 def _panel(panel: Any, name: str, points: list[Point], finding: Finding | None) -> None:
     minutes = [minute for minute, _ in points]
     values = [value for _, value in points]
-    panel.plot(minutes, values, color=_COLOUR, linewidth=0.8)
+    panel.plot(minutes, values, color=_COLOUR, linewidth=0.8, alpha=0.7)
     panel.set_title(name, fontsize=10, loc="left")
     panel.grid(visible=True, color="#e5e5e5", linewidth=0.6)
     panel.set_axisbelow(True)
@@ -59,14 +59,14 @@ def _panel(panel: Any, name: str, points: list[Point], finding: Finding | None) 
     panel.axvspan(0, warm, color=_GREY, alpha=0.15, linewidth=0)
     if finding is None:
         return
+    slope = finding.slope
     centre = (warm + minutes[-1]) / 2
     ends = [
-        finding.median + finding.slope.per_hour * (minute - centre) / 60
-        for minute in (warm, minutes[-1])
+        finding.median + slope.per_hour * (minute - centre) / 60 for minute in (warm, minutes[-1])
     ]
     colour = _RED if finding.grows else "black"
     panel.plot([warm, minutes[-1]], ends, color=colour, linewidth=1.2, linestyle="--")
-    text = f"{finding.slope.per_hour:+,.2f} an hour"
+    text = f"{growth(slope.per_hour)} an hour ({growth(slope.low)} to {growth(slope.high)})"
     panel.text(0.99, 0.97, text, transform=panel.transAxes, ha="right", va="top", color=colour)
 
 

@@ -4,7 +4,7 @@ import csv
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Self
@@ -48,15 +48,29 @@ class Sample:
         return cls(*map(float, row))
 
 
-def write_csv(path: Path, samples: Iterable[Sample]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(field.name for field in fields(Sample))
-        writer.writerows([f"{value:.6g}" for value in astuple(sample)] for sample in samples)
+class SampleFile:
+    """Writes samples as CSV, each at once, so that a run that breaks off has them.
+
+    ``with`` closes it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("w", newline="", encoding="utf-8", buffering=1)
+        self._rows = csv.writer(self._file)
+        self._rows.writerow(field.name for field in fields(Sample))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc_info: object) -> None:
+        self._file.close()
+
+    def add(self, sample: Sample) -> None:
+        self._rows.writerow(f"{value:.6g}" for value in astuple(sample))
 
 
 def read_csv(path: Path) -> list[Sample]:
-    """Raises ValueError: it was not written by ``write_csv``."""
+    """Raises ValueError: it was not written by ``SampleFile``."""
     with path.open(newline="", encoding="utf-8") as file:
         rows = csv.reader(file)
         header, known = next(rows, []), [field.name for field in fields(Sample)]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.endurance.samples import Sample, Scrape, read_csv, write_csv
+from tests.endurance.samples import Sample, SampleFile, Scrape, read_csv
 
 PAGE = """\
 # HELP endurance_tasks that there are
@@ -26,8 +26,10 @@ def sample(seconds: float = 0.0, **values: float) -> Sample:
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:
     samples = [sample(0.0, delay_p99=float("nan")), sample(5.0, resident_mib=41.25)]
-    write_csv(tmp_path / "samples.csv", samples)
-    found = read_csv(tmp_path / "samples.csv")
+    with SampleFile(tmp_path / "samples.csv") as file:
+        for each in samples:
+            file.add(each)
+        found = read_csv(tmp_path / "samples.csv")
     assert str(found) == str(samples)
 
 

@@ -106,13 +106,18 @@ def table(findings: Iterable[Finding]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
+def growth(per_hour: float) -> str:
+    """In as many digits as matter."""
+    return f"{per_hour:+,.{0 if abs(per_hour) >= 100 else 2}f}"
+
+
 def _cells(finding: Finding) -> tuple[str, ...]:
     slope, bound = finding.slope, finding.quantity.bound
     return (
         finding.quantity.name,
         f"{finding.median:,.1f}",
-        f"{slope.per_hour:+,.2f}",
-        f"{slope.low:+,.2f} and {slope.high:+,.2f}",
+        growth(slope.per_hour),
+        f"{growth(slope.low)} and {growth(slope.high)}",
         "" if bound is None else f"{bound:g}",
         "" if bound is None else ("**grows**" if finding.grows else "flat"),
     )
