@@ -11,6 +11,7 @@ from typing import Any
 
 from contract.names import channel_host
 from dispatcher.sources.annotation import DURABLES
+from tests.data_plane import eventually
 from tests.kubernetes import Document, KubernetesServer
 from tests.observed_dispatcher import ObservedDispatcher
 from tests.proxy import Proxy
@@ -143,3 +144,14 @@ class ChannelsOf:
 
     def subject(self, name: str) -> str:
         return f"{name}.{self.namespace}"
+
+
+async def taken(
+    dispatcher: ClusterDispatcher, channels: ChannelsOf, event_id: str, channel: str = "orders"
+) -> None:
+    """Post an event as soon as the channel is served."""
+
+    async def is_taken() -> bool:
+        return await dispatcher.post_to(channels.namespace, channel, event_id) == 202
+
+    await eventually(is_taken)

@@ -1,6 +1,7 @@
 """Fixtures that every folder of tests may use: real servers and names of one's own."""
 
 import asyncio
+import contextlib
 import functools
 import gc
 import inspect
@@ -72,19 +73,26 @@ def install(server: KubernetesServer) -> None:
     server.kubectl("apply", "--server-side", "-k", CONFIG / "provisioners")
 
 
-@pytest.fixture(scope="session")
-def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubernetesServer]:
-    """One Kubernetes API with the manifests of ``config/default`` for all tests that leave it up.
-
-    What a test creates lies in its own ``namespace``, or has a ``unique_name``.
-    """
-    server = KubernetesServer(tmp_path_factory.mktemp("kubernetes"))
+@contextlib.contextmanager
+def installed(folder: Path) -> Iterator[KubernetesServer]:
+    """A Kubernetes API on which ``install`` was done, until the block ends."""
+    server = KubernetesServer(folder)
     try:
         server.start()
         install(server)
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubernetesServer]:
+    """One Kubernetes API with the manifests of ``config/default`` for all tests that leave it up.
+
+    What a test creates lies in its own ``namespace``, or has a ``unique_name``.
+    """
+    with installed(tmp_path_factory.mktemp("kubernetes")) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
@@ -92,14 +100,9 @@ def kubernetes_with_controllers(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[KubernetesServer]:
     """As ``kubernetes``, and what has lost its owner is deleted, as are whole namespaces."""
-    server = KubernetesServer(tmp_path_factory.mktemp("kubernetes-with-controllers"))
-    try:
-        server.start()
-        install(server)
+    with installed(tmp_path_factory.mktemp("kubernetes-with-controllers")) as server:
         server.start_controllers()
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture

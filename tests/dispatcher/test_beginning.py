@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
@@ -45,14 +44,6 @@ def test_who_is_succeeded_has_nothing_unless_it_was_never_open() -> None:
     never_open = Beginning(Start(), time.monotonic() - 100.0)
     assert never_open.forgone() is never_open
     assert never_open.known().forgone().start_at(None) == StartAt.new_only()
-
-
-@pytest.fixture
-async def sink() -> AsyncIterator[Subscriber]:
-    server = Subscriber()
-    await server.start()
-    yield server
-    await server.stop()
 
 
 @pytest.mark.parametrize("before", [0, 1, 3])

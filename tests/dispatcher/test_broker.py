@@ -1,7 +1,6 @@
 """The broker and its durables through what happens to NATS Streaming."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
@@ -15,14 +14,6 @@ from tests.servers import NatsStreamingServer
 from tests.subscriber import Subscriber, slow
 
 QUICK = DeliveryPolicy(ack_wait=2, retry=1, backoff_delay=0.05, timeout=5.0)
-
-
-@pytest.fixture
-async def sink() -> AsyncIterator[Subscriber]:
-    server = Subscriber()
-    await server.start()
-    yield server
-    await server.stop()
 
 
 async def publish_surely(plane: DataPlane, event_id: str) -> None:

@@ -22,21 +22,6 @@ SUBJECT = "orders.default"
 
 
 @pytest.fixture
-async def sink() -> AsyncIterator[Subscriber]:
-    server = Subscriber()
-    await server.start()
-    yield server
-    await server.stop()
-
-
-@pytest.fixture
-async def nats(file_server: NatsStreamingServer) -> AsyncIterator[Proxy]:
-    """Between the dispatcher and NATS Streaming."""
-    async with Proxy(file_server.port) as proxy:
-        yield proxy
-
-
-@pytest.fixture
 async def dispatcher(
     file_server: NatsStreamingServer, nats: Proxy, sink: Subscriber, tmp_path: Path
 ) -> AsyncIterator[ObservedDispatcher]:

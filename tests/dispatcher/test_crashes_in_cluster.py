@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster_dispatcher import ChannelsOf, ClusterDispatcher
+from tests.cluster_dispatcher import ChannelsOf, ClusterDispatcher, taken
 from tests.data_plane import durables, eventually
 from tests.kubernetes import KubernetesServer
 from tests.proxy import Proxy
@@ -14,26 +14,6 @@ from tests.servers import NatsStreamingServer
 from tests.subscriber import Subscriber, status
 
 FINALIZER = "natss-dispatcher"
-
-
-@pytest.fixture
-def channels(kubernetes: KubernetesServer, namespace: str) -> ChannelsOf:
-    return ChannelsOf(kubernetes, namespace)
-
-
-@pytest.fixture
-async def sink() -> AsyncIterator[Subscriber]:
-    server = Subscriber()
-    await server.start()
-    yield server
-    await server.stop()
-
-
-@pytest.fixture
-async def nats(file_server: NatsStreamingServer) -> AsyncIterator[Proxy]:
-    """Between the dispatcher and NATS Streaming."""
-    async with Proxy(file_server.port) as proxy:
-        yield proxy
 
 
 @pytest.fixture
@@ -72,13 +52,6 @@ async def serve_orders(
         return await channels.recorded("orders") == {"u1": {"subscription": "mail"}}
 
     await eventually(is_recorded)
-
-
-async def taken(dispatcher: ClusterDispatcher, channels: ChannelsOf, event: str) -> None:
-    async def is_taken() -> bool:
-        return await dispatcher.post_to(channels.namespace, "orders", event) == 202
-
-    await eventually(is_taken)
 
 
 async def lose_pod(dispatcher: ClusterDispatcher) -> None:

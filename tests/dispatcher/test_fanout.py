@@ -25,22 +25,6 @@ async def plane(memory_server: NatsStreamingServer, unique_name: str) -> AsyncIt
         yield data_plane
 
 
-@pytest.fixture
-async def sink() -> AsyncIterator[Subscriber]:
-    server = Subscriber()
-    await server.start()
-    yield server
-    await server.stop()
-
-
-@pytest.fixture
-async def other_sink() -> AsyncIterator[Subscriber]:
-    server = Subscriber()
-    await server.start()
-    yield server
-    await server.stop()
-
-
 def ids(first: int, last: int) -> list[str]:
     return [f"e{number}" for number in range(first, last + 1)]
 

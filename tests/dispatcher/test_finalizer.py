@@ -7,26 +7,13 @@ from pathlib import Path
 import pytest
 
 from dispatcher.sources.orphans import CONFIG_MAP
-from tests.cluster_dispatcher import NAMESPACE, ChannelsOf, ClusterDispatcher
+from tests.cluster_dispatcher import NAMESPACE, ChannelsOf, ClusterDispatcher, taken
 from tests.data_plane import durables, eventually
 from tests.kubernetes import KubernetesServer
 from tests.servers import NatsStreamingServer
 from tests.subscriber import Subscriber
 
 FINALIZER = "natss-dispatcher"
-
-
-@pytest.fixture
-def channels(kubernetes: KubernetesServer, namespace: str) -> ChannelsOf:
-    return ChannelsOf(kubernetes, namespace)
-
-
-@pytest.fixture
-async def sink() -> AsyncIterator[Subscriber]:
-    server = Subscriber()
-    await server.start()
-    yield server
-    await server.stop()
 
 
 @pytest.fixture
@@ -41,15 +28,6 @@ async def dispatcher(
     yield process
     await process.close_http()
     await process.stop()
-
-
-async def taken(dispatcher: ClusterDispatcher, channels: ChannelsOf, event: str) -> None:
-    """Post an event to ``orders`` as soon as it is served."""
-
-    async def is_taken() -> bool:
-        return await dispatcher.post_to(channels.namespace, "orders", event) == 202
-
-    await eventually(is_taken)
 
 
 def has(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster_dispatcher import ACCOUNT, NAMESPACE, ChannelsOf, ClusterDispatcher
+from tests.cluster_dispatcher import ACCOUNT, NAMESPACE, ChannelsOf, ClusterDispatcher, taken
 from tests.data_plane import durables, eventually
 from tests.kubernetes import KubernetesServer
 from tests.servers import NatsStreamingServer
@@ -14,19 +14,6 @@ from tests.subscriber import Subscriber, status
 
 MARGIN = 3.5
 """Seconds: longer than what a start by time looks further back of its own, and then some."""
-
-
-@pytest.fixture
-def channels(kubernetes: KubernetesServer, namespace: str) -> ChannelsOf:
-    return ChannelsOf(kubernetes, namespace)
-
-
-@pytest.fixture
-async def sink() -> AsyncIterator[Subscriber]:
-    server = Subscriber()
-    await server.start()
-    yield server
-    await server.stop()
 
 
 @pytest.fixture
@@ -41,15 +28,6 @@ async def dispatcher(
     yield process
     await process.close_http()
     await process.kill()
-
-
-async def taken(dispatcher: ClusterDispatcher, channels: ChannelsOf, event: str) -> None:
-    """Post an event to ``orders`` as soon as it is served."""
-
-    async def is_taken() -> bool:
-        return await dispatcher.post_to(channels.namespace, "orders", event) == 202
-
-    await eventually(is_taken)
 
 
 async def recorded_open(channels: ChannelsOf, *names: str) -> None:

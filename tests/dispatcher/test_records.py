@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -213,14 +212,6 @@ class TestLearnt:
         wanted(records, "u1")
         records.forget(ORDERS, "u2")
         assert await asyncio.wait_for(records.changed_here(), 1) == {ORDERS}
-
-
-@pytest.fixture
-async def sink() -> AsyncIterator[Subscriber]:
-    server = Subscriber()
-    await server.start()
-    yield server
-    await server.stop()
 
 
 class TestOnARealServer:

@@ -22,19 +22,6 @@ AS_USER = 'username: "me"\npassword: "right"'
 
 
 @pytest.fixture
-def channels(kubernetes: KubernetesServer, namespace: str) -> ChannelsOf:
-    return ChannelsOf(kubernetes, namespace)
-
-
-@pytest.fixture
-async def sink() -> AsyncIterator[Subscriber]:
-    server = Subscriber()
-    await server.start()
-    yield server
-    await server.stop()
-
-
-@pytest.fixture
 async def dispatcher(
     kubernetes: KubernetesServer, tmp_path: Path, unique_name: str
 ) -> AsyncIterator[Start]:

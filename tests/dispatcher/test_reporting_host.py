@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster_dispatcher import ACCOUNT, NAMESPACE, ChannelsOf, ClusterDispatcher
-from tests.conftest import StartServer, install
+from tests.conftest import StartServer, installed
 from tests.data_plane import eventually
 from tests.kubernetes import KubernetesServer
 from tests.servers import NatsStreamingServer
@@ -19,18 +19,8 @@ ROLE = "/apis/rbac.authorization.k8s.io/v1/clusterroles/natss-dispatcher"
 @pytest.fixture(scope="module")
 def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubernetesServer]:
     """An API of its own, for tests here take roles away."""
-    server = KubernetesServer(tmp_path_factory.mktemp("kubernetes"))
-    try:
-        server.start()
-        install(server)
+    with installed(tmp_path_factory.mktemp("kubernetes")) as server:
         yield server
-    finally:
-        server.stop()
-
-
-@pytest.fixture
-def channels(kubernetes: KubernetesServer, namespace: str) -> ChannelsOf:
-    return ChannelsOf(kubernetes, namespace)
 
 
 @pytest.fixture

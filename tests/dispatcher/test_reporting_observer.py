@@ -1,6 +1,6 @@
 """What is found out of real subscriptions on a real server."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -22,14 +22,6 @@ from tests.servers import NatsStreamingServer
 from tests.subscriber import Received, Subscriber, status
 
 QUICK = DeliveryPolicy(ack_wait=1, retry=0, timeout=0.5)
-
-
-@pytest.fixture
-async def sink() -> AsyncIterator[Subscriber]:
-    server = Subscriber()
-    await server.start()
-    yield server
-    await server.stop()
 
 
 class Watched:

@@ -25,19 +25,6 @@ StartReplica = Callable[[], Awaitable[ClusterDispatcher]]
 
 
 @pytest.fixture
-def channels(kubernetes: KubernetesServer, namespace: str) -> ChannelsOf:
-    return ChannelsOf(kubernetes, namespace)
-
-
-@pytest.fixture
-async def sink() -> AsyncIterator[Subscriber]:
-    server = Subscriber()
-    await server.start()
-    yield server
-    await server.stop()
-
-
-@pytest.fixture
 async def service() -> AsyncIterator[Service]:
     async with Service() as made:
         yield made

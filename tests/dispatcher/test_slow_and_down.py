@@ -59,77 +59,76 @@ async def test_a_backlog_goes_to_a_slow_subscriber_once_whatever_the_ack_wait(
     assert found["lastSequence"] == BACKLOG
 
 
-def p99(seconds: list[float]) -> float:
-    return sorted(seconds)[int(len(seconds) * 0.99)]
+class Latencies:
+    """Of the deliveries to a subscriber whose channel is posted to."""
 
+    def __init__(self, dispatcher: ObservedDispatcher, subscriber: Subscriber) -> None:
+        self._dispatcher = dispatcher
+        self._subscriber = subscriber
+        self._answer = subscriber.answer
+        self._sent: dict[str, float] = {}
+        self._seconds: list[float] = []
+        subscriber.answer = self._measure
 
-@pytest.mark.timeout(180)
-async def test_a_subscriber_that_is_down_does_not_slow_its_neighbour(
-    file_server: NatsStreamingServer, tmp_path: Path
-) -> None:
-    """Latency of the neighbour before and while the other one is down for three ack waits."""
-    sent: dict[str, float] = {}
-    latencies: list[float] = []
-    neighbour, down = Subscriber(), Subscriber()
-    answer = neighbour.answer
+    async def _measure(self, received: Received) -> web.Response:
+        self._seconds.append(received.at - self._sent[received.id])
+        return await self._answer(received)
 
-    async def measure(received: Received) -> web.Response:
-        latencies.append(received.at - sent[received.id])
-        return await answer(received)
-
-    neighbour.answer = measure
-    await neighbour.start()
-    await down.start()
-    arguments = {"ackWait": "PT2S", "timeout": "PT1.9S", "backoffDelay": "PT0.1S"}
-    path = write_documents(
-        tmp_path / "channels.yaml",
-        channel("orders", arguments),
-        subscription("neighbour", "orders", neighbour.url),
-        subscription("down", "orders", down.url),
-    )
-    dispatcher = ObservedDispatcher(file_server, path)
-    await dispatcher.start()
-
-    async def post_for_a_second(prefix: str) -> float:
-        """The neighbour's p99 at 100 events a second."""
-        latencies.clear()
-        before = len(neighbour.counts)
+    async def of_a_second(self, prefix: str) -> float:
+        """The p99 at 100 events a second."""
+        self._seconds.clear()
+        before = len(self._subscriber.counts)
         started = time.monotonic()
         posts = []
         for number in range(100):
             event_id = f"{prefix}-{number}"
-            sent[event_id] = due = started + number / 100
+            self._sent[event_id] = due = started + number / 100
             await asyncio.sleep(max(0.0, due - time.monotonic()))
-            posts.append(asyncio.create_task(dispatcher.post("orders", event_id)))
+            posts.append(asyncio.create_task(self._dispatcher.post("orders", event_id)))
         assert set(await asyncio.gather(*posts)) == {202}
-        await neighbour.wait_for_events(before + 100)
-        return p99(latencies)
+        await self._subscriber.wait_for_events(before + 100)
+        return sorted(self._seconds)[int(len(self._seconds) * 0.99)]
+
+
+def is_slowed(pairs: list[tuple[float, float]]) -> bool:
+    """By the best of each, because whatever else the machine does can only add to a latency."""
+    alone = min(pair[0] for pair in pairs)
+    return min(pair[1] for pair in pairs) > 2 * alone + 0.005
+
+
+@pytest.mark.timeout(180)
+async def test_a_subscriber_that_is_down_does_not_slow_its_neighbour(
+    file_server: NatsStreamingServer, tmp_path: Path, sink: Subscriber, other_sink: Subscriber
+) -> None:
+    """Latency of the neighbour before and while the other one is down for three ack waits."""
+    neighbour, down = sink, other_sink
+    path = write_documents(
+        tmp_path / "channels.yaml",
+        channel("orders", {"ackWait": "PT2S", "timeout": "PT1.9S", "backoffDelay": "PT0.1S"}),
+        subscription("neighbour", "orders", neighbour.url),
+        subscription("down", "orders", down.url),
+    )
+    dispatcher = ObservedDispatcher(file_server, path)
+    latencies = Latencies(dispatcher, neighbour)
+    await dispatcher.start()
 
     async def compare(number: int) -> tuple[float, float]:
         """A second with both up, then one with the other down, and down for three ack waits."""
-        alone = await post_for_a_second(f"before-{number}")
+        alone = await latencies.of_a_second(f"before-{number}")
         await down.stop()
-        beside_one_that_is_down = await post_for_a_second(f"down-{number}")
+        beside_one_that_is_down = await latencies.of_a_second(f"down-{number}")
         await asyncio.sleep(5.0)
         await down.start()
         await down.wait_for_events(len(neighbour.counts), timeout=40)
         return alone, beside_one_that_is_down
 
     pairs: list[tuple[float, float]] = []
-
-    def is_slowed() -> bool:
-        """By the best of each, because whatever else the machine does can only add to a latency."""
-        alone = min(pair[0] for pair in pairs)
-        return min(pair[1] for pair in pairs) > 2 * alone + 0.005
-
     try:
-        await post_for_a_second("warm-up")
-        while len(pairs) < 2 or (is_slowed() and len(pairs) < 6):
+        await latencies.of_a_second("warm-up")
+        while len(pairs) < 2 or (is_slowed(pairs) and len(pairs) < 6):
             pairs.append(await compare(len(pairs)))
         assert neighbour.duplicates == 0
     finally:
         await dispatcher.stop()
         await dispatcher.close_http()
-        await neighbour.stop()
-        await down.stop()
-    assert not is_slowed(), pairs
+    assert not is_slowed(pairs), pairs

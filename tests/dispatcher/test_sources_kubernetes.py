@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster_dispatcher import ChannelsOf, ClusterDispatcher
-from tests.conftest import install
+from tests.cluster_dispatcher import ChannelsOf, ClusterDispatcher, taken
+from tests.conftest import installed
 from tests.data_plane import durables, eventually
 from tests.kubernetes import KubernetesServer
 from tests.servers import NatsStreamingServer
@@ -17,34 +17,8 @@ from tests.subscriber import Subscriber
 @pytest.fixture(scope="module")
 def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubernetesServer]:
     """An API of its own, for the tests here take it away."""
-    server = KubernetesServer(tmp_path_factory.mktemp("kubernetes"))
-    try:
-        server.start()
-        install(server)
+    with installed(tmp_path_factory.mktemp("kubernetes")) as server:
         yield server
-    finally:
-        server.stop()
-
-
-@pytest.fixture
-def channels(kubernetes: KubernetesServer, namespace: str) -> ChannelsOf:
-    return ChannelsOf(kubernetes, namespace)
-
-
-@pytest.fixture
-async def sink() -> AsyncIterator[Subscriber]:
-    server = Subscriber()
-    await server.start()
-    yield server
-    await server.stop()
-
-
-@pytest.fixture
-async def other_sink() -> AsyncIterator[Subscriber]:
-    server = Subscriber()
-    await server.start()
-    yield server
-    await server.stop()
 
 
 @pytest.fixture
@@ -60,15 +34,6 @@ async def dispatcher(
     yield process
     await process.close_http()
     await process.stop()
-
-
-async def accepted(dispatcher: ClusterDispatcher, namespace: str, name: str, event: str) -> None:
-    """Post an event as soon as the channel is known."""
-
-    async def is_accepted() -> bool:
-        return await dispatcher.post_to(namespace, name, event) == 202
-
-    await eventually(is_accepted)
 
 
 async def kept(dispatcher: ClusterDispatcher, text: str) -> None:
@@ -91,7 +56,7 @@ async def test_a_channel_from_apply_to_delete(
     await dispatcher.start()
     assert await dispatcher.post_to(channels.namespace, "orders", "none") == 404
     await channels.apply("orders", channels.entry("mail", sink.url, "u1"))
-    await accepted(dispatcher, channels.namespace, "orders", "e1")
+    await taken(dispatcher, channels, "e1")
     await sink.wait_for_events(1)
 
     await channels.apply("orders", channels.entry("mail", other_sink.url, "u1"))
@@ -114,7 +79,7 @@ async def test_other_channels_are_left_alone(
     other["spec"]["provisioner"]["name"] = "in-memory"
     channels.kubernetes.create(channels.path, other)
     await channels.apply("orders", channels.entry("mail", sink.url, "u1"))
-    await accepted(dispatcher, channels.namespace, "orders", "e1")
+    await taken(dispatcher, channels, "e1")
     assert await channels.finalizers("other") == []
     assert await dispatcher.post_to(channels.namespace, "other", "e1") == 404
 
@@ -128,7 +93,7 @@ async def test_it_goes_on_while_the_api_is_away_and_sees_what_was_missed(
 ) -> None:
     await channels.apply("orders", channels.entry("mail", sink.url, "u1"))
     await dispatcher.start()
-    await accepted(dispatcher, channels.namespace, "orders", "e1")
+    await taken(dispatcher, channels, "e1")
     await asyncio.to_thread(kubernetes.kill_apiserver)
     await dispatcher.wait_for_log("the Kubernetes API fails")
     assert await dispatcher.post_to(channels.namespace, "orders", "e2") == 202
@@ -151,7 +116,7 @@ async def test_it_starts_without_the_api_from_what_it_knew(
 ) -> None:
     await channels.apply("orders", channels.entry("mail", sink.url, "u1"))
     await dispatcher.start()
-    await accepted(dispatcher, channels.namespace, "orders", "e1")
+    await taken(dispatcher, channels, "e1")
     await sink.wait_for_events(1)
     await kept(dispatcher, channels.namespace)
     await dispatcher.kill()
@@ -164,7 +129,7 @@ async def test_it_starts_without_the_api_from_what_it_knew(
         await asyncio.to_thread(kubernetes.start_apiserver)
     await dispatcher.wait_for_log("the Kubernetes API answers again")
     await channels.apply("new")
-    await accepted(dispatcher, channels.namespace, "new", "e3")
+    await taken(dispatcher, channels, "e3", "new")
 
 
 async def test_without_api_and_memory_it_waits(
@@ -179,7 +144,7 @@ async def test_without_api_and_memory_it_waits(
             await asyncio.to_thread(dispatcher._get, "/readyz")
     finally:
         await asyncio.to_thread(kubernetes.start_apiserver)
-    await accepted(dispatcher, channels.namespace, "orders", "e1")
+    await taken(dispatcher, channels, "e1")
 
 
 async def test_a_subscriber_removed_while_nobody_looked_is_unsubscribed(
@@ -192,7 +157,7 @@ async def test_a_subscriber_removed_while_nobody_looked_is_unsubscribed(
         "orders", channels.entry("mail", sink.url, "u1"), channels.entry("sms", sink.url, "u2")
     )
     await dispatcher.start()
-    await accepted(dispatcher, channels.namespace, "orders", "e1")
+    await taken(dispatcher, channels, "e1")
     await sink.wait_for_events(1)
     await kept(dispatcher, channels.namespace)
     await dispatcher.stop()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from tests.conftest import install
+from tests.conftest import installed
 from tests.faulty_api import FaultyApi, Forward, Rule, cut, is_watch, pass_on, refusal
 from tests.kubernetes import KubernetesServer, until
 from tests.natss_provisioner.conftest import Shop
@@ -26,13 +26,8 @@ SUBSCRIPTIONS = {f"s{number}" for number in range(6)}
 
 @pytest.fixture(scope="module")
 def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubernetesServer]:
-    server = KubernetesServer(tmp_path_factory.mktemp("kubernetes"))
-    try:
-        server.start()
-        install(server)
+    with installed(tmp_path_factory.mktemp("kubernetes")) as server:
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from tests.conftest import install
+from tests.conftest import installed
 from tests.faulty_api import FaultyApi, Forward, pass_on
 from tests.kubernetes import KubernetesServer, until
 from tests.natss_provisioner.conftest import Shop
@@ -25,13 +25,8 @@ PATIENCE = 20.0
 
 @pytest.fixture(scope="module")
 def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubernetesServer]:
-    server = KubernetesServer(tmp_path_factory.mktemp("kubernetes"))
-    try:
-        server.start()
-        install(server)
+    with installed(tmp_path_factory.mktemp("kubernetes")) as server:
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import CONFIG, install
+from tests.conftest import CONFIG, install, installed
 from tests.kubernetes import ApiAnswer, Document, KubernetesServer, until
 from tests.natss_provisioner.conftest import DISPATCHER, PROVISIONER, Shop, writes
 from tests.natss_provisioner.serving import ServingStandIn
@@ -26,13 +26,8 @@ GO_LABELS = {
 
 @pytest.fixture(scope="module")
 def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubernetesServer]:
-    server = KubernetesServer(tmp_path_factory.mktemp("kubernetes"))
-    try:
-        server.start()
-        install(server)
+    with installed(tmp_path_factory.mktemp("kubernetes")) as server:
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from kube import EventRecorder, KubeClient, connection_info
 from natss_provisioner.children import Place
 from natss_provisioner.handlers import channel
 from natss_provisioner.handlers.context import Context
-from tests.conftest import install
+from tests.conftest import installed
 from tests.installation import Installation
 from tests.kubernetes import Document, KubernetesServer, until
 from tests.natss_provisioner.conftest import Shop
@@ -36,13 +36,8 @@ NOT_SERVED = ("False", "DispatcherNotReady")
 
 @pytest.fixture(scope="module")
 def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubernetesServer]:
-    server = KubernetesServer(tmp_path_factory.mktemp("kubernetes"))
-    try:
-        server.start()
-        install(server)
+    with installed(tmp_path_factory.mktemp("kubernetes")) as server:
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from contract.names import channel_service_name
-from tests.conftest import install
+from tests.conftest import installed
 from tests.etcd_copies import Renaming, copy
 from tests.kubernetes import KubernetesServer, until
 from tests.natss_provisioner.conftest import Shop, writes
@@ -37,11 +37,8 @@ class Crowd:
 
 @pytest.fixture(scope="module")
 def crowd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crowd]:
-    server = KubernetesServer(tmp_path_factory.mktemp("kubernetes"))
     with contextlib.ExitStack() as stack:
-        stack.callback(server.stop)
-        server.start()
-        install(server)
+        server = stack.enter_context(installed(tmp_path_factory.mktemp("kubernetes")))
         provisioner = ProvisionerProcess(server, tmp_path_factory.mktemp("provisioner") / "log")
         stack.callback(provisioner.kill)
         server.create("/api/v1/namespaces", {"metadata": {"name": "shop"}})

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import install
+from tests.conftest import installed
 from tests.kubernetes import Document, KubernetesServer, until
 from tests.natss_provisioner.conftest import Shop, reference, writes
 from tests.provisioner_process import ProvisionerProcess
@@ -17,13 +17,8 @@ from tests.provisioner_process import ProvisionerProcess
 
 @pytest.fixture(scope="module")
 def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubernetesServer]:
-    server = KubernetesServer(tmp_path_factory.mktemp("kubernetes"))
-    try:
-        server.start()
-        install(server)
+    with installed(tmp_path_factory.mktemp("kubernetes")) as server:
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture
