@@ -104,6 +104,35 @@ async def test_a_host_is_told_once_it_is_served(
     assert await dispatcher.post_to_host(f"new-{host}", "e2") == 202
 
 
+async def test_a_tenant_cannot_take_the_host_of_another(
+    dispatcher: ClusterDispatcher, channels: ChannelsOf, natss: NatsStreamingServer
+) -> None:
+    """Nor have its events refused: who may edit Channels may often write their status, too."""
+    host = f"orders-channel-x.{channels.namespace}.svc.cluster.local"
+    thief = ChannelsOf(channels.kubernetes, f"{channels.namespace}-thief")
+    channels.kubernetes.create("/api/v1/namespaces", {"metadata": {"name": thief.namespace}})
+    await thief.apply("orders")
+    await give_address(thief, "orders", host)
+    await channels.apply("orders")
+    await give_address(channels, "orders", host)
+    await dispatcher.start()
+    await wait_reported(channels, "orders", host)
+    assert await dispatcher.post_to_host(host, "e1") == 202
+    assert (await natss.channelsz(channels.subject("orders")))["msgs"] == 1
+    assert await reported(thief, "orders") is None
+
+    def told() -> list[str]:
+        events = channels.kubernetes.get(f"/api/v1/namespaces/{thief.namespace}/events")["items"]
+        return [each["message"] for each in events if each["reason"] == "Ignored"]
+
+    async def is_told() -> bool:
+        return any(
+            "is a name of another namespace" in text for text in await asyncio.to_thread(told)
+        )
+
+    await eventually(is_told)
+
+
 async def test_two_replicas_and_their_restarts_write_it_once(
     dispatchers: list[ClusterDispatcher], channels: ChannelsOf
 ) -> None:
