@@ -286,6 +286,27 @@ async def test_tls_that_is_not_offered(
     assert not raised.value.retriable
 
 
+@pytest.mark.parametrize("scheme", ["tls", "nats"])
+async def test_no_credentials_go_out_in_plain_text(connect: Connect, scheme: str) -> None:
+    """Somebody in between, who says that the server knows no TLS, gets nothing."""
+    seen = bytearray()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b'INFO {"auth_required": true, "max_payload": 1048576}\r\n')
+        seen.extend(await reader.read())
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server:
+        with pytest.raises(ns.TlsNotOffered):
+            await connect(
+                f"{scheme}://127.0.0.1:{port}",
+                nats={"tls": ssl.create_default_context(), "user": "me", "password": "s3cret"},
+            )
+    assert seen == b""
+
+
 async def test_nobody_there(connect: Connect) -> None:
     """Each server is tried once, and each reason is told."""
     with pytest.raises(ns.NatsUnreachable) as raised:
