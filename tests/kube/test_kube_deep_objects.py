@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 
 import kopf
@@ -37,9 +37,17 @@ def channel(namespace: str, name: str, argument: str) -> str:
     return text.replace('"SPEC"', spec)
 
 
+@pytest.fixture
+def own_namespace(kubernetes: KubernetesServer, namespace: str) -> Iterator[str]:
+    """Emptied at the end: what is so deep, other tests on this API could not list."""
+    yield namespace
+    kubernetes.kubectl("delete", "channels.eventing.knative.dev", "--all", "-n", namespace)
+
+
 async def test_a_channel_that_is_nested_too_deeply_hides_no_other(
-    kubernetes: KubernetesServer, client: KubeClient, namespace: str
+    kubernetes: KubernetesServer, client: KubeClient, own_namespace: str
 ) -> None:
+    namespace = own_namespace
     table = ChannelTable(Defaults())
     kubernetes.kubectl("apply", "-f", "-", text=channel(namespace, "good", "1"))
     deep = "[" * LEVELS + "]" * LEVELS
