@@ -7,7 +7,7 @@ programs let out meanwhile is searched. Two tenants share the installation.
 import asyncio
 import json
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import pytest_asyncio
 
 import nats_streaming
 from nats_streaming import ConnectionOptions, NatsOptions
+from tests.conftest import installed
 from tests.data_plane import eventually
 from tests.installation import Installation
 from tests.kubernetes import KubernetesServer
@@ -35,6 +36,7 @@ PROVOKED = (
     "the answer is not HTTP/1.1",
     "stored message is no event",
     "refused the credentials",
+    "no answer from the Kubernetes API",
     "AuthenticationFailed",
     "must begin with http:// or https://",
     "must be a whole number",
@@ -101,6 +103,7 @@ class Scene:
                 await eventually(lambda tenant=tenant: self._all_are_stuck(tenant), 45.0)  # type: ignore[misc]  # mypy knows no default in a lambda
             await self._refuse_the_password(installation)
             await self._collect(installation)
+            await self._take_the_api_away(installation)
         self.seen.everywhere["log of the dispatcher"] = installation.dispatcher.log.read_text()
         self.seen.everywhere["log of the provisioner"] = installation.provisioner.log.read_text()
         self.seen.state_dir = installation.dispatcher.state_dir
@@ -140,6 +143,15 @@ class Scene:
 
         await eventually(is_told, 30.0)
 
+    async def _take_the_api_away(self, installation: Installation) -> None:
+        await asyncio.to_thread(self.kubernetes.kill_apiserver)
+        logs = [program.log for program in (installation.dispatcher, installation.provisioner)]
+
+        async def is_told() -> bool:
+            return all("no answer from the Kubernetes API" in log.read_text() for log in logs)
+
+        await eventually(is_told, 30.0)
+
     async def _collect(self, installation: Installation) -> None:
         everywhere = self.seen.everywhere
         for page in PAGES:
@@ -164,6 +176,13 @@ class Scene:
 
 def _authorization(password: str) -> str:
     return f'authorization {{ user: "eb", password: "{password}" }}'
+
+
+@pytest.fixture(scope="module")
+def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubernetesServer]:
+    """An API of its own: what is wrong here would keep the dispatchers of other tests busy."""
+    with installed(tmp_path_factory.mktemp("kubernetes")) as server:
+        yield server
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
