@@ -30,6 +30,7 @@ from tests.conftest import CONFIG
 from tests.kubernetes import KUBECTL, ApiAnswer, Document, KubernetesServer, until
 from tests.natss_provisioner.conftest import Shop
 from tests.provisioner_process import ACCOUNT, NAMESPACE, ProvisionerProcess
+from tests.security.marks import Marks
 from tests.servers import free_port
 
 HOST = "natss-admission.knative-eventing.svc"
@@ -251,6 +252,18 @@ def certificate_of(port: int, bundle: str) -> bytes:
 
 def bundle_of(kubernetes: KubernetesServer) -> str:
     return str(kubernetes.get(VALIDATING)["webhooks"][0]["clientConfig"]["caBundle"])
+
+
+def test_the_key_is_in_its_secret_and_nowhere_else(
+    kubernetes: KubernetesServer, reviewed: Reviewed
+) -> None:
+    secret = kubernetes.get(SECRET)["data"]
+    marks = Marks()
+    values = [base64.b64decode(each).decode() for each in secret.values()]
+    (key,) = (each for each in values if "PRIVATE KEY" in each)
+    marks.add("key", key.splitlines()[1])
+    seen = {path: json.dumps(kubernetes.get(path)) for path in (VALIDATING, MUTATING)}
+    assert marks.found({"log": reviewed.process.log.read_text(), **seen}) == []
 
 
 def test_replicas_agree_on_a_certificate(kubernetes: KubernetesServer, tmp_path: Path) -> None:
