@@ -23,7 +23,7 @@ demo: server ## a real server, the dispatcher killed in the middle, nothing lost
 
 .PHONY: test
 WORKERS ?= 2
-test: venv-dev server kubernetes ## every test, many against real servers; ARGS="-k name" for some, WORKERS=0 in one process
+test: venv-dev server kubernetes bench-load ## every test, many against real servers; ARGS="-k name" for some, WORKERS=0 in one process
 	@$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
 
 .PHONY: e2e
@@ -44,6 +44,10 @@ fuzz: venv-fuzz ## feed anything to all that reads what others send; MINUTES=10,
 soak: venv-graph server ## load for an hour: whether anything grows or is lost; MINUTES=60 SEED=any GRAPH=file.png
 	@$(BIN)/python -m tests.endurance --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) \
 	    $(if $(GRAPH),--graph $(GRAPH)) $(ARGS)
+
+.PHONY: overload
+overload: venv-dev server bench-load ## overload it in every way, print what it took and cost (15 min)
+	@$(BIN)/python -m tests.endurance.overload $(ARGS)
 
 .PHONY: check lint types imports docs
 check: lint types imports docs ## lint, format, types, directions of imports, documents

@@ -104,22 +104,25 @@ class Arrived:
 class Sink:
     """A subscriber for everything, or as many as there are paths."""
 
-    def __init__(self, process: asyncio.subprocess.Process, address: str) -> None:
+    def __init__(
+        self, process: asyncio.subprocess.Process, address: str, delay_ms: int = 0
+    ) -> None:
         self._process = process
+        self._delay_ms = delay_ms
         self.address = address
-        self.pid = process.pid
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     @classmethod
     async def start(cls, delay_ms: int = 0) -> Self:
-        process = await asyncio.create_subprocess_exec(
-            PROGRAM,
-            "sink",
-            f"-delay={delay_ms}ms",
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-        )
-        assert process.stdout is not None
-        return cls(process, (await process.stdout.readline()).decode().strip())
+        process, address = await _start_sink(delay_ms, "127.0.0.1:0")
+        return cls(process, address, delay_ms)
+
+    async def start_again(self) -> None:
+        """Come back under the same address, and count from 0."""
+        self._process, _ = await _start_sink(self._delay_ms, self.address)
 
     async def reset(self) -> None:
         await self._command("reset")
@@ -130,13 +133,23 @@ class Sink:
         Raises:
             MeasurementFailed: they did not in time.
         """
-        answer = await self._command(f"wait {events} {int(seconds * 1000)}")
-        if answer["unique"] != events or answer["unreadable"]:
+        arrived = await self.count_up_to(events, seconds)
+        if arrived.events != events:
             raise MeasurementFailed(
-                f"{answer['unique']} of {events} deliveries arrived in {seconds:.0f} s, "
-                f"{answer['unreadable']} connections were unreadable"
+                f"{arrived.events} of {events} deliveries arrived in {seconds:.0f} s"
             )
-        return Arrived(events, answer["duplicates"], answer["end"], Latency.of(answer))
+        return arrived
+
+    async def count_up_to(self, events: int, seconds: float) -> Arrived:
+        """What arrived by then, or until so many deliveries did.
+
+        Raises:
+            MeasurementFailed: something else than an event arrived.
+        """
+        answer = await self._command(f"wait {events} {int(seconds * 1000)}")
+        if answer["unreadable"]:
+            raise MeasurementFailed(f"{answer['unreadable']} connections were unreadable")
+        return Arrived(answer["unique"], answer["duplicates"], answer["end"], Latency.of(answer))
 
     async def stop(self) -> None:
         self._process.kill()
@@ -151,3 +164,17 @@ class Sink:
             raise MeasurementFailed("the sink has ended")
         answer: dict[str, Any] = json.loads(line)
         return answer
+
+
+async def _start_sink(delay_ms: int, listen: str) -> tuple[asyncio.subprocess.Process, str]:
+    """The process, and the address that it listens on."""
+    process = await asyncio.create_subprocess_exec(
+        PROGRAM,
+        "sink",
+        f"-delay={delay_ms}ms",
+        f"-listen={listen}",
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    return process, (await process.stdout.readline()).decode().strip()

@@ -66,7 +66,7 @@ async def run(case: Case, folder: Path) -> Result:
         )
         stack.push_async_callback(dispatcher.stop)
         await dispatcher.start()
-        await _subscribed(server, case.channels * case.fan_out)
+        await subscribed(server, case.channels * case.fan_out)
         idle_mib = resident_mib(dispatcher.pid)
         await _send(case, dispatcher, sink, min(_WARM_UP, case.events // 4))
         await sink.reset()
@@ -136,8 +136,12 @@ async def _send(
         arriving.cancel()
 
 
-async def _subscribed(server: NatsStreamingServer, subscriptions: int) -> None:
-    """Return when every durable is open: one that starts now would miss what came before."""
+async def subscribed(server: NatsStreamingServer, subscriptions: int) -> None:
+    """Return when every durable is open: one that starts now would miss what came before.
+
+    Raises:
+        MeasurementFailed: they are not after a minute.
+    """
     for _ in range(int(_SUBSCRIBE_SECONDS / _POLL_SECONDS)):
         if (await server.monitor("/streaming/serverz"))["subscriptions"] == subscriptions:
             return

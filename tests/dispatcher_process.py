@@ -83,7 +83,7 @@ class DispatcherProcess:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env=self.environ,
+                env=dict(self.environ),
             )
 
     async def start(self, until: str = "/readyz") -> None:

@@ -1,0 +1,109 @@
+"""What is overloaded: a real server and a real dispatcher, with channels and subscribers to order.
+
+Channels are named ``c0000`` and so on; the path that a subscriber is posted to names it, so that
+one sink (``bench/load``) can be them all.
+"""
+
+import contextlib
+import json
+import resource
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.whole import subscribed
+from tests.channel_files import channel, host, subscription
+from tests.dispatcher_process import DispatcherProcess
+from tests.proxy import Proxy
+from tests.servers import NatsStreamingServer, Store
+
+CLUSTER_ID = "overload"
+UNLIMITED = "store_limits { max_channels: 0, max_msgs: 0, max_bytes: 0 }"
+
+SinkOf = Callable[[int, int], str]
+"""The address (``HOST:PORT``) of a subscriber, by the numbers of its channel and of itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """What there is of channels and subscribers."""
+
+    sink_of: SinkOf
+    channels: int = 1
+    fan_out: int = 1
+    arguments: Mapping[str, object] = field(default_factory=dict)
+    """``spec.arguments`` of every channel."""
+
+    flags: Sequence[str] = ()
+    """More of them for the dispatcher."""
+
+    store: Store = "MEMORY"
+
+    @property
+    def subscriptions(self) -> int:
+        return self.channels * self.fan_out
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """All that runs."""
+
+    layout: Layout
+    server: NatsStreamingServer
+    dispatcher: DispatcherProcess
+    proxy: Proxy | None
+    """Between the dispatcher and NATS Streaming, if it was asked for."""
+
+    @property
+    def hosts(self) -> list[str]:
+        """Of all channels."""
+        return [host(_channel_name(number)) for number in range(self.layout.channels)]
+
+
+@contextlib.asynccontextmanager
+async def running(folder: Path, layout: Layout, *, proxied: bool = False) -> AsyncIterator[System]:
+    """Everything started in a folder of its own, and every durable open.
+
+    Raises:
+        ServerFailed, ProcessFailed, MeasurementFailed: it does not come up.
+    """
+    _raise_open_files()
+    server = NatsStreamingServer(
+        folder / "server", store=layout.store, cluster_id=CLUSTER_ID, streaming=UNLIMITED
+    )
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(server.kill)
+        await server.start()
+        proxy = await stack.enter_async_context(Proxy(server.port)) if proxied else None
+        channels = folder / "channels.yaml"
+        channels.write_text("\n---\n".join(map(json.dumps, _documents(layout))))
+        dispatcher = DispatcherProcess(
+            channels,
+            server.url if proxy is None else proxy.url,
+            CLUSTER_ID,
+            folder / "dispatcher.log",
+            ["--log-level=warning", *layout.flags],
+        )
+        stack.push_async_callback(dispatcher.stop)
+        await dispatcher.start()
+        await subscribed(server, layout.subscriptions)
+        yield System(layout, server, dispatcher, proxy)
+
+
+def _documents(layout: Layout) -> Iterator[Mapping[str, object]]:
+    for number in range(layout.channels):
+        name = _channel_name(number)
+        yield channel(name, layout.arguments)
+        for each in range(layout.fan_out):
+            address = layout.sink_of(number, each)
+            yield subscription(f"{name}-s{each:03d}", name, f"http://{address}/{name}-s{each:03d}")
+
+
+def _channel_name(number: int) -> str:
+    return f"c{number:04d}"
+
+
+def _raise_open_files() -> None:
+    """Thousands of connections begin in this process."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
