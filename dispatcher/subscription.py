@@ -57,8 +57,8 @@ class Acknowledger(Protocol):
 class Subscription:
     """Delivers what it receives, so many events at once as its policy and the budget allow.
 
-    Deliveries under way take half of the budget at most, so that there is room for what waits; but
-    each subscription may always have one.
+    Its deliveries under way take no more of the budget than half of what is left for others, who so
+    get their share, and have room for what waits; but each subscription may always have one.
 
     Args:
         name: For logs and tasks.
@@ -77,7 +77,6 @@ class Subscription:
         self._attempts = attempts
         self._metrics = metrics
         self._budget = budget
-        self._workers_budget = budget.limit // 2
         self._window = Window(attempts.plan.policy, budget)
         self._workers: set[asyncio.Task[None]] = set()
         self._busy = 0  # workers that look for more work when they are done
@@ -122,7 +121,7 @@ class Subscription:
 
     def _may_start_worker(self) -> bool:
         busy = self._busy
-        return busy < self._limit and (not busy or self._budget.used < self._workers_budget)
+        return busy < self._limit and (not busy or busy * WORKER_COST < self._budget.free // 2)
 
     def _start_worker(self) -> None:
         self._busy += 1

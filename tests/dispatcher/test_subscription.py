@@ -17,6 +17,9 @@ from dispatcher.subscription import Subscription, SubscriptionState
 
 TARGET = Target.parse("http://subscriber.test/")
 PLAN = Plan(TARGET, None, None, DeliveryPolicy(retry=0, max_inflight=4, ack_wait=10))
+MOST = 2**20 - 22 * 1024
+"""Of a budget of 1 MiB; what is left serves ten events and one delivery."""
+
 EVENT = encode([(b"Ce-Id", b"1")], b"body", "host.test")
 
 
@@ -122,14 +125,30 @@ async def test_as_many_are_delivered_at_once_as_the_policy_allows(bench: Bench) 
     assert bench.acks.sequences == [3], "a slow one does not hold up the others"
 
 
+async def test_who_holds_much_memory_leaves_the_others_their_full_number() -> None:
+    """A slow subscriber harms only itself."""
+    budget = ByteBudget(2**20)
+    slow = make_bench(replace(PLAN, policy=replace(PLAN.policy, max_inflight=64)), budget)
+    large = encode([(b"Ce-Id", b"1")], b"x" * 16_384, "host.test")
+    for sequence in range(1, 65):
+        slow.subscription.receive(Message(sequence, data=large))
+    assert slow.metrics.deferred > 0, "it has all that it can get"
+    other = make_bench(budget=budget)
+    other.receive(*range(1, 11))
+    async with asyncio.timeout(10):
+        await other.egress.wait_for_posts(4)
+    slow.subscription.close()
+    other.subscription.close()
+
+
 async def test_where_memory_is_short_fewer_are_delivered_at_once_and_none_is_left_over() -> None:
     budget = ByteBudget(2**20)
-    budget.take(2**19)  # by others
+    budget.take(MOST)  # by others
     bench = make_bench(budget=budget)
     bench.receive(*range(1, 11))
     await bench.egress.wait_for_posts(1)
     assert len(bench.egress.posts) == 1, "but one always"
-    budget.give_back(2**19)
+    budget.give_back(MOST)
     for number in range(10):
         await bench.egress.wait_for_posts(number + 1)
         bench.egress.posts[number].set_result(202)
@@ -145,11 +164,11 @@ async def test_where_memory_is_short_fewer_are_delivered_at_once_and_none_is_lef
 
 async def test_deliveries_come_to_full_number_again_when_there_is_memory() -> None:
     budget = ByteBudget(2**20)
-    budget.take(2**19)
+    budget.take(MOST)
     bench = make_bench(budget=budget)
     bench.receive(*range(1, 11))
     await bench.egress.wait_for_posts(1)
-    budget.give_back(2**19)
+    budget.give_back(MOST)
     bench.egress.posts[0].set_result(202)
     await bench.egress.wait_for_posts(3)
     bench.egress.posts[1].set_result(202)
