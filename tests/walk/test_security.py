@@ -1,0 +1,21 @@
+"""The commands of docs/security.md, run on the real API."""
+
+import json
+from pathlib import Path
+
+from dispatcher.settings import Settings
+from tests.documents import ROOT, examples
+from tests.kubernetes import KubernetesServer
+from tests.manifests import environment
+from tests.walk.shell import Shell
+
+
+def test_the_api_is_among_what_is_denied(kubernetes: KubernetesServer, tmp_path: Path) -> None:
+    (script,) = examples("sh", (ROOT / "docs" / "security.md").read_text())
+    ask, _, deny = script.partition("\n")
+    shell = Shell(kubernetes, tmp_path / "shell")
+    address = shell.run(ask)
+    changed = json.loads(shell.run(f"{deny.strip()} --dry-run=server -o json"))
+    (container,) = changed["spec"]["template"]["spec"]["containers"]
+    settings = Settings.load([], environment(container, "knative-eventing"))
+    assert settings.egress.denied_networks.covers(address)
