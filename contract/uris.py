@@ -78,11 +78,16 @@ def _check(uri: str) -> None:
         raise ValueError("must have a host")
     if port == 0:
         raise ValueError("must have a port from 1 to 65535")
-    if not _is_host(host, in_brackets="[" in parts.netloc):
+    if not is_host(host, in_brackets="[" in parts.netloc):
         raise ValueError("must have a valid host name or IP address")
 
 
-def _is_host(host: str, *, in_brackets: bool) -> bool:
+def is_host(host: str, *, in_brackets: bool) -> bool:
+    """Whether it is a DNS name or an IPv4 address; or, if it stands in brackets, an IPv6 address.
+
+    RFC 3986, 3.2.2, allows more in a name; DNS, and what Kubernetes makes of it, does not. The
+    root's dot at the end is allowed.
+    """
     if in_brackets:
         try:
             return ipaddress.IPv6Address(host).scope_id is None

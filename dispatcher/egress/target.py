@@ -5,19 +5,14 @@ Subscription may leave them out.
 """
 
 import base64
-import ipaddress
 import re
 from dataclasses import dataclass, field
 from typing import Self
 from urllib.parse import unquote_to_bytes
 
-from contract.uris import redact_value
+from contract.uris import is_host, redact_value
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-
-# RFC 3986, 3.2.2 allows more in a registered name; DNS, and what Kubernetes makes of it, does not.
-_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
-_MAX_NAME = 253
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _UNSAFE = re.compile(r"[^\x21-\x7e]")
@@ -106,14 +101,18 @@ def _split(url: str) -> tuple[str, str, str]:
 def _host_and_port(hostport: str, scheme: str, url: str) -> tuple[str, int]:
     if hostport.startswith("["):
         host, bracket, port = hostport[1:].partition("]")
-        if not bracket or (port and not port.startswith(":")) or not _is_ipv6(host):
+        if (
+            not bracket
+            or (port and not port.startswith(":"))
+            or not is_host(host, in_brackets=True)
+        ):
             raise _invalid(url, "its IPv6 address must look like [fd00::1]")
         port = port[1:]
     else:
         host, _, port = hostport.partition(":")
         if ":" in port:
             raise _invalid(url, "an IPv6 address needs brackets, and a host has one port")
-        if not _is_name(host):
+        if not is_host(host, in_brackets=False):
             raise _invalid(url, "it has no valid host name" if host else "it has no host")
     return host.lower(), _port(port, scheme, url)
 
@@ -124,19 +123,6 @@ def _port(text: str, scheme: str, url: str) -> int:
     if not text.isdigit() or len(text) > 5 or not 0 < int(text) < 65536:
         raise _invalid(url, "the port must be a number from 1 to 65535")
     return int(text)
-
-
-def _is_ipv6(host: str) -> bool:
-    try:
-        return ipaddress.IPv6Address(host).scope_id is None
-    except ValueError:
-        return False
-
-
-def _is_name(host: str) -> bool:
-    """A DNS name or an IPv4 address; the root's dot at the end is allowed."""
-    labels = host.removesuffix(".").split(".")
-    return len(host) <= _MAX_NAME and all(_LABEL.fullmatch(label) for label in labels)
 
 
 def _basic(userinfo: str) -> str:
