@@ -82,8 +82,8 @@ class EgressLimits:
     subscriptions of 64 events in flight go to one origin without waiting."""
 
     max_connections: int = 4096
-    """Connections to all origins at once; idle ones are closed first to make room. Each takes a
-    file descriptor and some KiB."""
+    """Connections to all origins at once; idle ones are closed first to make room. One origin gets
+    no more than are left for others. Each takes a file descriptor and some KiB."""
 
     max_idle_per_origin: int = 64
     """Idle connections kept for one origin, the latest used first. It is the default number of

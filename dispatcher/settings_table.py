@@ -311,7 +311,7 @@ EGRESS = Section(
             "egress.max_connections",
             "--egress-max-connections",
             whole(1),
-            "connections to all of them",
+            "connections to all of them; one has no more than are left for others",
         ),
         Option(
             "egress.max_idle_per_origin",

@@ -59,8 +59,10 @@ class OriginPool:
 class Pools:
     """All origins and the limits that they share.
 
-    - One origin has at most ``max_connections_per_origin``, all have ``max_connections``. Its first
-      connection an origin gets even beyond that, so that nobody waits for others to finish.
+    - One origin has at most ``max_connections_per_origin``, all have ``max_connections``.
+    - An origin has no more connections than are left for others. So many that hang at once share
+      what there is, and leave as much again for the next.
+    - Its first connection an origin gets even beyond that, so that none waits for others to finish.
     - Idle connections are kept for a time (``close_idle``), and looked at now and then only.
     - Where room is short, idle connections are closed, the longest unused first.
     - A connection that becomes free goes to the next request for its origin, in the order of their
@@ -204,14 +206,19 @@ class Pools:
 
         What is freed goes to the neediest at once, so it is asked again.
         """
-        most = self._limits.max_connections_per_origin
-        if len(pool.connections) >= most and pool.idle:
+        if len(pool.connections) >= self._limits.max_connections_per_origin and pool.idle:
             pool.idle[0].abort()
-        if len(pool.connections) >= most:
+        if not self._may_grow(pool):
             return False
         if self._total >= self._limits.max_connections and self._idle:
             next(iter(self._idle)).abort()
         return self._total < self._limits.max_connections or not pool.connections
+
+    def _may_grow(self, pool: OriginPool, given_up: int = 0) -> bool:
+        """Whether its share allows one more, if so many connections of others are given up."""
+        mine = len(pool.connections)
+        left = self._limits.max_connections - self._total + len(self._idle) + given_up
+        return not mine or mine < min(left, self._limits.max_connections_per_origin)
 
     def _neediest(self) -> OriginPool | None:
         """Of the origins that wait for more connections, the one that has the fewest."""
@@ -224,7 +231,9 @@ class Pools:
         neediest = self._neediest()
         if neediest is None or neediest is pool:
             return False
-        return not pool.has_waiters or len(pool.connections) > len(neediest.connections) + 1
+        if pool.has_waiters:
+            return len(pool.connections) > len(neediest.connections) + 1
+        return self._may_grow(neediest, given_up=1)
 
     def _new_connection(self, pool: OriginPool) -> Connection:
         """Ages differ, so that not all connections of a burst are replaced at one moment."""

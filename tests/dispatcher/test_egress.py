@@ -186,7 +186,7 @@ async def test_large_body_is_sent_again_from_its_beginning(egress: Egress) -> No
 
 async def test_timeout_closes_the_connection(egress: Egress) -> None:
     async with ScriptedServer(SILENT, ALWAYS_202) as server:
-        error = await failure(egress, target(server), 0.05)
+        error = await failure(egress, target(server), 0.5)
         assert error.reason is FailureReason.TIMEOUT
         assert str(error) == "timed out before the answer"
         await server.until(lambda: server.open == 0)
@@ -207,17 +207,16 @@ async def test_timeout_while_waiting_for_a_connection() -> None:
 
 
 async def test_slow_origin_holds_up_nobody_else() -> None:
-    """The slow one has used up its own connections, and nearly all there are."""
-    egress = Egress(EgressLimits(max_connections_per_origin=8, max_connections=9), TLS)
+    """The slow one has used up its own share: half of what there is."""
+    egress = Egress(EgressLimits(max_connections=16), TLS)
     async with ScriptedServer(SILENT) as slow, ScriptedServer() as quick:
         hanging = [
             asyncio.create_task(egress.post(target(slow), HEAD, b"{}", 5.0)) for _ in range(20)
         ]
         await slow.until(lambda: len(slow.requests) == 8)
-        started = time.monotonic()
         for _ in range(50):
             assert (await egress.post(target(quick), HEAD, b"{}", 5.0)).status == 202
-        assert time.monotonic() - started < 1
+        assert not any(task.done() for task in hanging), "it has waited for none of them"
         assert quick.accepted == 1
         for task in hanging:
             task.cancel()
