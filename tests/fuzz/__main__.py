@@ -1,7 +1,7 @@
 """The fuzzers, ``make fuzz``: each target for its share of the time, one process after another.
 
-A defect ends a target; its input is kept beside the corpus and told. Of the inputs that are new,
-those are kept in the corpus that reach what no other one there does, up to ``MOST`` a target.
+A defect ends a target; its input is kept beside the corpus and told. Of all other inputs those few
+are kept in the corpus that together reach the most of the product.
 """
 
 import argparse
@@ -69,9 +69,7 @@ def fuzz(target: Target, seconds: float, artefacts: Path) -> Found:
         )
         defects = tuple(sorted(set(artefacts.iterdir()) - before))
         _check(output, status, is_fine=bool(defects))
-        output_of_merge, status = _engine(target, "-merge=1", str(corpus), str(new))
-        _check(output_of_merge, status)
-        _thin_out(corpus)
+        _choose(target, corpus, new, folder / "chosen")
         runs = sum(int(one or other) for one, other in _RUNS.findall(output)[:1])
         reached = max((int(count) for count, _ in _REACHED.findall(output)), default=0)
         if defects:
@@ -111,13 +109,16 @@ def _escaped(word: bytes) -> str:
     return "".join(f"\\x{byte:02x}" for byte in word)
 
 
-def _thin_out(corpus: Path) -> None:
-    """Keep ``MOST`` of every size, the same each time."""
-    files = sorted(corpus.iterdir(), key=lambda file: (file.stat().st_size, file.name))
-    step = len(files) / MOST
-    kept = {files[int(number * step)] for number in range(MOST)} if step > 1 else set(files)
-    for file in set(files) - kept:
+def _choose(target: Target, corpus: Path, new: Path, chosen: Path) -> None:
+    """Keep the few inputs that together reach the most."""
+    chosen.mkdir()
+    _check(*_engine(target, "-set_cover_merge=1", *map(str, (chosen, corpus, new))))
+    # libFuzzer writes first what reaches the most that was not reached before.
+    best = sorted(chosen.iterdir(), key=lambda file: file.stat().st_mtime_ns)[:MOST]
+    for file in corpus.iterdir():
         file.unlink()
+    for file in best:
+        shutil.copyfile(file, corpus / file.name)
 
 
 def run(names: Sequence[str], minutes: float, artefacts: Path) -> bool:
