@@ -13,24 +13,34 @@ from typing import Any
 import orjson
 
 MAX_LEVELS = 100
-"""Of lists and objects around a value. Real ones have some 20 levels at most."""
+"""Of lists and objects around a value, once something has been cut. Real ones have some 20."""
+
+_ROOM = 10
+"""Levels that may be put around a value when it is written, besides its own."""
 
 _TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[][{}]', re.DOTALL)
 
 
 def loads(raw: bytes) -> object:
-    """The value of a JSON text.
+    """The value of a JSON text, cut if it could not be written again (at some 240 levels).
 
     Raises:
         orjson.JSONDecodeError: it is no JSON.
     """
     try:
         value: object = orjson.loads(raw)
-    except orjson.JSONDecodeError:
+        if len(raw) > 2 * MAX_LEVELS:
+            _write(value)
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
         return orjson.loads(_without_depths(raw))
-    if len(raw) > 2 * MAX_LEVELS:
-        cut(value)
     return value
+
+
+def _write(value: object) -> None:
+    """To write it is ten times as quick as to count its levels. Raises orjson.JSONEncodeError."""
+    for _ in range(_ROOM):
+        value = [value]
+    orjson.dumps(value)
 
 
 def cut(value: object) -> None:
