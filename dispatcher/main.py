@@ -47,6 +47,12 @@ _TALKATIVE = ("watchfiles", "asyncio", "nats")
 """Libraries whose INFO is of no use to operators."""
 
 
+_COLLECTIONS = (2000, 10, 20)
+"""Thresholds of the garbage collector. What is in flight is freed without it; with thousands of
+deliveries under way each full collection holds up the event loop for 200 ms, and by Python's
+default there may be one for each 70,000 objects more."""
+
+
 class Dispatcher:
     """The data plane of one process; made inside the running event loop.
 
@@ -186,6 +192,7 @@ def _keep_from_collector() -> None:
     """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(*_COLLECTIONS)
 
 
 def _raise_open_files() -> None:

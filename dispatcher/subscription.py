@@ -26,6 +26,10 @@ WORKER_COST = 8 * 1024
 its connection, and with an answer of 4 KiB at most."""
 
 
+_ROOM_SECONDS = 0.5
+"""Between two looks whether there is room for what there was none for."""
+
+
 class SubscriptionState(enum.Enum):
     """Life of a subscription. ``CLOSED`` is final."""
 
@@ -54,6 +58,13 @@ class Acknowledger(Protocol):
     def ack(self, sequence: int) -> None: ...
 
 
+class Source(Acknowledger, Protocol):
+    """Where the messages of a subscription come from."""
+
+    def reopen(self) -> None:
+        """Have everything that is not acknowledged sent again at once."""
+
+
 class Subscription:
     """Delivers what it receives, so many events at once as its policy and the budget allow.
 
@@ -72,7 +83,7 @@ class Subscription:
     ) -> None:
         self.name = name
         self.state = SubscriptionState.ACTIVE
-        self.durables: tuple[Acknowledger, ...] = ()
+        self.durables: tuple[Source, ...] = ()
         """Where settled events are acknowledged; two while one hands over to another."""
         self._attempts = attempts
         self._metrics = metrics
@@ -135,6 +146,19 @@ class Subscription:
         self._workers.discard(task)
         if not self._workers:
             self._drained.set()
+            if self._window.was_short:
+                self._make_up()
+
+    def _make_up(self) -> None:
+        """Have sent again what found no room as soon as there is some, not after the ack wait."""
+        if self._workers or self.state is not SubscriptionState.ACTIVE:
+            return  # the last worker will see to it, or nobody
+        if self._budget.free < self._budget.limit // 4:
+            asyncio.get_running_loop().call_later(_ROOM_SECONDS, self._make_up)
+            return
+        self._window.was_short = False
+        for durable in self.durables:
+            durable.reopen()
 
     async def _work(self) -> None:
         """Deliver what waits until nothing does, or there are more workers than allowed."""

@@ -103,6 +103,7 @@ class Window:
         "_unsettled",
         "_waiting",
         "active",
+        "was_short",
     )
 
     def __init__(self, policy: DeliveryPolicy, budget: ByteBudget) -> None:
@@ -116,6 +117,8 @@ class Window:
         self._highest_timestamp = 0
         self._purge_above = 2 * policy.max_inflight
         self.active = 0
+        self.was_short = False
+        """Whether an event was deferred for want of memory since the caller took this back."""
 
     @property
     def highest(self) -> int:
@@ -212,6 +215,7 @@ class Window:
         cost = len(data) + EVENT_COST
         held = self._held_bytes
         if held and held + cost > self._budget.free:  # as much as this one has, others may have
+            self.was_short = True
             return False
         self._budget.take_beyond(cost)  # a lone event always, or it would never be delivered
         self._held_bytes = held + cost

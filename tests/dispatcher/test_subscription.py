@@ -62,6 +62,12 @@ class Acks:
     sequences: list[int] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     on_ack: Callable[[int], object] = id
+    reopenings: int = 0
+    reopened: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def reopen(self) -> None:
+        self.reopenings += 1
+        self.reopened.set()
 
     def ack(self, sequence: int) -> None:
         self.on_ack(sequence)
@@ -160,6 +166,30 @@ async def test_where_memory_is_short_fewer_are_delivered_at_once_and_none_is_lef
         post.set_result(202)
     await bench.subscription.drain()
     assert budget.used == 0
+
+
+async def test_what_found_no_room_is_asked_for_again_as_soon_as_there_is() -> None:
+    """It would be sent again after the ack wait otherwise."""
+    budget = ByteBudget(2**20)
+    budget.take(2**20)
+    bench = make_bench(budget=budget)
+    bench.receive(1, 2)
+    assert bench.metrics.deferred == 1
+    await bench.egress.wait_for_posts(1)
+    bench.egress.posts[0].set_result(202)
+    await bench.acks.wait_for(1)
+    await asyncio.sleep(0)
+    assert bench.acks.reopenings == 0, "there is no room yet"
+    budget.give_back(2**20)
+    async with asyncio.timeout(10):
+        await bench.acks.reopened.wait()
+    bench.receive(2, 3)
+    for number in (1, 2):
+        await bench.egress.wait_for_posts(number + 1)
+        bench.egress.posts[number].set_result(202)
+    await bench.acks.wait_for(3)
+    await asyncio.sleep(0)
+    assert bench.acks.reopenings == 1, "once is enough"
 
 
 async def test_deliveries_come_to_full_number_again_when_there_is_memory() -> None:
