@@ -72,8 +72,9 @@ def report(plan: Plan, run: Run) -> bool:
     growing = [finding for finding in findings if finding.grows]
     otherwise = ", ".join(f"{number} {status}" for status, number in ledger.otherwise.items())
     lost = sum(map(len, run.lost.values()))
+    growth = table(findings) if findings else "Too short to tell what grows: take half an hour."
     tell(
-        f"\n{table(findings)}\n\n"
+        f"\n{growth}\n\n"
         f"{ledger.accepted} events answered 202 ({ledger.accepted / plan.minutes / 60:.0f} a "
         f"second), otherwise: {otherwise or 'none'}; {run.changes.total()} changes; "
         f"{ledger.taken} receipts, {ledger.repeated} of them twice, {ledger.damaged} damaged; "

@@ -13,7 +13,7 @@ from matplotlib.ticker import StrMethodFormatter
 
 from tests.endurance.samples import Sample, read_csv
 from tests.endurance.slope import Point
-from tests.endurance.verdict import QUANTITIES, WARM_UP, Finding, growth, judge
+from tests.endurance.verdict import QUANTITIES, Finding, growth, judge, warm_up
 
 _COLUMNS = 3
 _COLOUR, _GREY, _RED = "#1f5fa8", "#9a9a9a", "#c0392b"
@@ -55,7 +55,7 @@ def _panel(panel: Any, name: str, points: list[Point], finding: Finding | None) 
     lowest, highest = min(values), max(values)
     margin = 0.1 * (highest - lowest) or 1.0
     panel.set_ylim(max(0.0, lowest - margin) if lowest >= 0 else None, highest + 3 * margin)
-    warm = WARM_UP * minutes[-1]
+    warm = min(minutes[-1], warm_up(60 * minutes[-1]) / 60)
     panel.axvspan(0, warm, color=_GREY, alpha=0.15, linewidth=0)
     if finding is None:
         return

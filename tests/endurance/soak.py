@@ -20,7 +20,7 @@ from tests.endurance import counted_dispatcher
 from tests.endurance.changes import CHANGES, Unused
 from tests.endurance.ledger import Ledger
 from tests.endurance.samples import Sample, Scrape, open_files, threads
-from tests.endurance.verdict import WARM_UP
+from tests.endurance.verdict import warm_up
 from tests.faults import system
 from tests.faults.load import Load, Pace
 from tests.faults.subscribers import Nature
@@ -197,7 +197,7 @@ async def _look(
         sample = await _sample(running, run.ledger, scrape, time.monotonic() - begin)
         run.samples.append(sample)
         run.after = scrape.by_type(counted_dispatcher.OBJECTS)
-        if sample.seconds < WARM_UP * 60 * plan.minutes:
+        if sample.seconds < warm_up(60 * plan.minutes):
             run.before = run.after
         tell(sample)
 

@@ -87,9 +87,11 @@ def test_warming_up_is_no_leak() -> None:
     )
 
 
-def test_no_samples_give_no_verdict() -> None:
+def test_a_short_run_gives_no_verdict() -> None:
+    """It is warming up from its beginning to its end."""
     assert judge([]) == []
     assert judge([sample(0.0)]) == []
+    assert judge([each for each in growing("files", 1000.0) if each.seconds < 280]) == []
 
 
 def test_the_table_names_what_grows() -> None:

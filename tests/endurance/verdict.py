@@ -10,8 +10,10 @@ from typing import cast
 from tests.endurance.samples import Sample
 from tests.endurance.slope import Point, Slope, binned, slope
 
-WARM_UP = 0.25
-"""Share of the run in which caches fill, and nothing is judged."""
+
+def warm_up(seconds: float) -> float:
+    """Seconds of a run of that length in which caches fill, and nothing is judged."""
+    return max(300.0, seconds / 4)
 
 
 @dataclass(frozen=True)
@@ -79,15 +81,16 @@ QUANTITIES = (
 )  # fmt: skip
 
 
-def judge(samples: Sequence[Sample], warm_up: float = WARM_UP) -> list[Finding]:
-    """Every quantity that there are points of.
+def judge(samples: Sequence[Sample], begin: float | None = None) -> list[Finding]:
+    """Every quantity of which there are two points; none of a run that was too short.
 
     Args:
         samples: Of a whole run.
-        warm_up: Share of it that is left out.
+        begin: Seconds of it that are left out, if not those of the warm-up.
     """
     end = samples[-1].seconds if samples else 0.0
-    counted = [sample for sample in samples if sample.seconds >= warm_up * end]
+    begin = warm_up(end) if begin is None else begin
+    counted = [sample for sample in samples if sample.seconds >= begin]
     found = []
     for quantity in QUANTITIES:
         points = binned(quantity.points(counted))
