@@ -16,10 +16,11 @@ import structlog
 from contract.resources import DeliveryPolicy
 from dispatcher.delivery import Failure, Outcome, Verdict, backoff, goes_to_dead_letter, verdict
 from dispatcher.egress.client import EgressError, FailureReason, Response
+from dispatcher.egress.connection import SHORT_BODY
 from dispatcher.egress.target import Target
 from dispatcher.error_attributes import MAX_DATA
 from dispatcher.event import Event, UnreadableEvent, dead_letter, decode, reply_head
-from dispatcher.flow import ByteBudget
+from dispatcher.flow import ByteBudget, Share
 from dispatcher.metrics import SubscriptionMetrics
 
 log = structlog.get_logger(__name__)
@@ -111,7 +112,7 @@ class Attempts:
         self._plan = plan
         self._egress = egress
         self._metrics = metrics
-        self._budget = budget
+        self._memory = Share(budget)
         self._chance = chance
         self._pauses: set[asyncio.Future[None]] = set()
         self._is_held = False
@@ -170,14 +171,30 @@ class Attempts:
         if not answer.body or self._plan.reply is None:
             return None
         reply = answer.body
-        self._budget.take_beyond(len(reply))  # it was taken while it was read
+        if (failure := self._take_reply(len(reply))) is not None:
+            return failure
         try:
             answer = await self._send(_reply, reply_head(answer.headers, event), reply)
         finally:
-            self._budget.give_back(len(reply))
+            self._memory.give_back(len(reply))
         if isinstance(answer, Failure):
             return answer
         self._metrics.replies += 1
+        return None
+
+    def _take_reply(self, size: int) -> Failure | None:
+        """Take memory for a reply until it is sent on; it was given back when it had been read.
+
+        A lone one and a short one always get it.
+        """
+        memory = self._memory
+        if size <= SHORT_BODY or not memory.held:
+            memory.take_beyond(size)
+        elif not memory.take(size):
+            text = f"there is no room for its answer: {memory.held} bytes of others are not sent on"
+            failure = Failure(str(self._plan.subscriber), 500, text.encode(), False, _TOO_LARGE)
+            self.health.failed(failure)
+            return failure
         return None
 
     async def _dead_letter(self, event: Event, failure: Failure) -> Outcome:

@@ -91,3 +91,37 @@ class ByteBudget:
         if size > self._used:
             raise ValueError(f"{size} bytes returned, but only {self._used} are taken")
         self._used -= size
+
+
+class Share:
+    """What one of many has of a budget: no more than is left for all others.
+
+    So one alone gets half of it, and however many hold what they have, there is some for the next.
+    """
+
+    __slots__ = ("_budget", "_held")
+
+    def __init__(self, budget: ByteBudget) -> None:
+        self._budget = budget
+        self._held = 0
+
+    @property
+    def held(self) -> int:
+        return self._held
+
+    def take(self, size: int) -> bool:
+        """Whether there was room for ``size`` bytes; if so they are taken."""
+        if self._held + size > self._budget.free:
+            return False
+        self.take_beyond(size)
+        return True
+
+    def take_beyond(self, size: int) -> None:
+        """Take bytes whether there is room or not."""
+        self._budget.take_beyond(size)
+        self._held += size
+
+    def give_back(self, size: int) -> None:
+        """Return bytes that were taken."""
+        self._budget.give_back(size)
+        self._held -= size

@@ -10,7 +10,7 @@ from typing import Protocol, cast
 
 import httptools
 
-from dispatcher.flow import ByteBudget
+from dispatcher.flow import Share
 from dispatcher.limits import EgressLimits
 
 Headers = list[tuple[bytes, bytes]]
@@ -92,7 +92,7 @@ class Owner(Protocol):
     """Who keeps connections when no request has them."""
 
     @property
-    def budget(self) -> ByteBudget:
+    def memory(self) -> Share:
         """Where long bodies of answers are taken from while they are read."""
 
     def released(self, connection: "Connection") -> None:
@@ -364,7 +364,7 @@ class Connection(asyncio.Protocol):
         more = self._body_size - SHORT_BODY - self._charged
         if more <= 0:
             return False
-        if not self._owner.budget.take(more):
+        if not self._owner.memory.take(more):
             return True
         self._charged += more
         return False
@@ -374,7 +374,7 @@ class Connection(asyncio.Protocol):
         self._body = []
         self._headers = []
         if self._charged:
-            self._owner.budget.give_back(self._charged)
+            self._owner.memory.give_back(self._charged)
             self._charged = 0
 
     def _finish(self, reusable: bool) -> None:

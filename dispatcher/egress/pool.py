@@ -8,7 +8,7 @@ import asyncio
 from collections import OrderedDict, deque
 
 from dispatcher.egress.connection import Connection
-from dispatcher.flow import ByteBudget
+from dispatcher.flow import ByteBudget, Share
 from dispatcher.limits import EgressLimits
 
 _SWEEPS = 4
@@ -21,11 +21,12 @@ _GOLDEN_RATIO = 0.618034
 class OriginPool:
     """The connections to one origin. It lives while there is one, or somebody waits for one."""
 
-    __slots__ = ("_pools", "connections", "idle", "origin", "waiters")
+    __slots__ = ("_pools", "connections", "idle", "memory", "origin", "waiters")
 
     def __init__(self, origin: str, pools: "Pools") -> None:
         self._pools = pools
         self.origin = origin
+        self.memory = Share(pools.budget)
         self.connections: set[Connection] = set()
         self.idle: deque[Connection] = deque()
         """The one used last is at the right and goes first, so that the others can time out."""
@@ -44,10 +45,6 @@ class OriginPool:
         while self.waiters and self.waiters[0].done():
             self.waiters.popleft()
         return bool(self.waiters)
-
-    @property
-    def budget(self) -> ByteBudget:
-        return self._pools.budget
 
     def released(self, connection: Connection) -> None:
         self._pools.released(self, connection)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from dispatcher.egress.connection import Connection
-from dispatcher.flow import ByteBudget
+from dispatcher.flow import ByteBudget, Share
 from dispatcher.limits import EgressLimits
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
@@ -92,6 +92,7 @@ class FakeOwner:
     def __init__(self) -> None:
         self.calls: list[str] = []
         self.budget = ByteBudget(2**20)
+        self.memory = Share(self.budget)
 
     def released(self, connection: Connection) -> None:
         self.calls.append("released")

@@ -129,6 +129,31 @@ async def test_a_long_answer_is_counted_while_it_is_read() -> None:
     assert wire.owner.budget.used == 0
 
 
+async def test_replies_of_one_subscription_leave_as_much_memory_for_others() -> None:
+    """Also where their destination hangs, and all of them have to be kept meanwhile."""
+    budget = ByteBudget(2**20)
+    sending: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+
+    class Replying:
+        async def post(self, target: Target, head: bytes, body: bytes, timeout: float) -> Response:
+            return Response(200, [], b"x" * 100_000) if body == b"event" else await sending
+
+    url = Target.parse("http://127.0.0.1:9/")
+    plan = Plan(url, url, None, DeliveryPolicy(retry=0))
+    attempts = Attempts("mail", plan, Replying(), SubscriptionMetrics(), budget)
+    event = encode([], b"event", "test.host")
+    deliveries = [asyncio.create_task(attempts.deliver(event, n, 0)) for n in range(1, 21)]
+    await asyncio.sleep(0.01)
+    assert budget.free > budget.limit // 3
+    assert attempts.health.last_failure is not None
+    assert "no room" in attempts.health.last_failure.text
+    sending.set_result(Response(202, [], b""))
+    outcomes = [await delivery for delivery in deliveries]
+    assert outcomes.count(Outcome.DELIVERED) == 5
+    assert outcomes.count(Outcome.FAILED) == 15
+    assert budget.used == 0
+
+
 @pytest.mark.parametrize("status", [200, 500])
 async def test_without_memory_an_answer_is_cut_off_or_fails(status: int) -> None:
     wire = Wire()
