@@ -93,6 +93,7 @@ class Subscription:
         self._busy = 0  # workers that look for more work when they are done
         self._limit = concurrency(attempts.plan.policy)
         self._drained = asyncio.Event()
+        self._room_timer: asyncio.TimerHandle | None = None
         metrics.pending = lambda: self._window.unsettled
 
     @property
@@ -146,15 +147,17 @@ class Subscription:
         self._workers.discard(task)
         if not self._workers:
             self._drained.set()
-            if self._window.was_short:
+            if self._window.was_short and self._room_timer is None:
                 self._make_up()
 
     def _make_up(self) -> None:
         """Have sent again what found no room as soon as there is some, not after the ack wait."""
+        self._room_timer = None
         if self._workers or self.state is not SubscriptionState.ACTIVE:
             return  # the last worker will see to it, or nobody
         if self._budget.free < self._budget.limit // 4:
-            asyncio.get_running_loop().call_later(_ROOM_SECONDS, self._make_up)
+            loop = asyncio.get_running_loop()
+            self._room_timer = loop.call_later(_ROOM_SECONDS, self._make_up)
             return
         self._window.was_short = False
         for durable in self.durables:
