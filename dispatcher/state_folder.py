@@ -68,10 +68,11 @@ class StateFolder:
 def _replace(file: Path, data: bytes) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     staged = file.with_name(f".{file.name}.staged")
-    # Subscribers' URIs may have passwords in them, and the folder may be open to others.
-    descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    # Subscribers' URIs may have passwords in them, and the folder may be open to others. What was
+    # left there may be of another user, or lead to another file.
+    staged.unlink(missing_ok=True)
+    descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as output:
-        os.fchmod(descriptor, 0o600)  # also of a file that was left there
         output.write(data)
         output.flush()
         os.fsync(output.fileno())

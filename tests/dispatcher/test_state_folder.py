@@ -37,3 +37,15 @@ async def test_a_write_that_is_given_up_ends_before_the_next_one_begins(
     assert await folder.write("durables.json", ["new"])
     assert were_alone == [True, True]
     assert folder.read("durables.json") == ["new"]
+
+
+async def test_what_was_left_by_others_where_a_file_is_written_first_is_not_written_to(
+    tmp_path: Path,
+) -> None:
+    """The folder may be open to others, and the file may have passwords in it."""
+    precious = tmp_path / "precious"
+    precious.write_text("mine")
+    (tmp_path / ".durables.json.staged").symlink_to(precious)
+    assert await StateFolder(tmp_path).write("durables.json", ["new"])
+    assert precious.read_text() == "mine"
+    assert not (tmp_path / "durables.json").is_symlink()
