@@ -16,7 +16,7 @@ import structlog
 from contract.resources import DeliveryPolicy
 from dispatcher.delivery import Failure, Outcome, Verdict, backoff, goes_to_dead_letter, verdict
 from dispatcher.egress.client import EgressError, FailureReason, Response
-from dispatcher.egress.connection import SHORT_BODY
+from dispatcher.egress.connection import SHORT_ANSWER
 from dispatcher.egress.target import Target
 from dispatcher.error_attributes import MAX_DATA
 from dispatcher.event import Event, UnreadableEvent, dead_letter, decode, reply_head
@@ -170,15 +170,17 @@ class Attempts:
             return answer or _NO_DESTINATION
         if not answer.body or self._plan.reply is None:
             return None
-        reply = answer.body
-        if (failure := self._take_reply(len(reply))) is not None:
+        head, reply = reply_head(answer.headers, event), answer.body
+        del answer  # its other headers may be many, and what follows may take long
+        size = len(head) + len(reply)
+        if (failure := self._take_reply(size)) is not None:
             return failure
         try:
-            answer = await self._send(_reply, reply_head(answer.headers, event), reply)
+            sent = await self._send(_reply, head, reply)
         finally:
-            self._memory.give_back(len(reply))
-        if isinstance(answer, Failure):
-            return answer
+            self._memory.give_back(size)
+        if isinstance(sent, Failure):
+            return sent
         self._metrics.replies += 1
         return None
 
@@ -188,7 +190,7 @@ class Attempts:
         A lone one and a short one always get it.
         """
         memory = self._memory
-        if size <= SHORT_BODY or not memory.held:
+        if size <= SHORT_ANSWER or not memory.held:
             memory.take_beyond(size)
         elif not memory.take(size):
             text = f"there is no room for its answer: {memory.held} bytes of others are not sent on"

@@ -24,8 +24,11 @@ _CODING = b"transfer-encoding"
 _CODING_LENGTH = len(_CODING)
 """To compare lengths first is quick, and hardly an answer has a name of that one."""
 
-SHORT_BODY = 4 * 1024
-"""Bytes of an answer's body that are not counted: whoever waits for it has room for so much."""
+SHORT_ANSWER = 4 * 1024
+"""Bytes of an answer that are not counted: whoever waits for it has room for so much."""
+
+_HEADER_COST = 128
+"""Bytes of memory that a header takes besides its name and value."""
 
 _UNCONNECTED = asyncio.Transport()
 
@@ -93,7 +96,7 @@ class Owner(Protocol):
 
     @property
     def memory(self) -> Share:
-        """Where long bodies of answers are taken from while they are read."""
+        """Where long answers are taken from while they are read."""
 
     def released(self, connection: "Connection") -> None:
         """The answer is complete and the connection is good for another request."""
@@ -120,6 +123,7 @@ class Connection(asyncio.Protocol):
         "_coding",
         "_complete",
         "_deadline",
+        "_head_cost",
         "_head_room",
         "_headers",
         "_keep_alive",
@@ -169,6 +173,7 @@ class Connection(asyncio.Protocol):
         # its answer
         self._silent = True
         self._head_room = 0
+        self._head_cost = 0
         self._reading_head = True
         self._status = 0
         self._headers: Headers = []
@@ -229,6 +234,7 @@ class Connection(asyncio.Protocol):
         self._surplus = False
         self._reading_head = True
         self._head_room = self._limits.max_response_header_bytes
+        self._head_cost = 0
         self._headers = []
         self._coding = b""
         self._body = []
@@ -348,20 +354,22 @@ class Connection(asyncio.Protocol):
     def _feed_head(self, data: bytes) -> None:
         """Parse, but not one byte of a head beyond the limit."""
         room = self._head_room
+        most = self._limits.max_response_header_bytes
         self._parser.feed_data(data if len(data) <= room else data[:room])
+        self._head_cost = most - room + len(self._headers) * _HEADER_COST
         if not self._reading_head:
+            self._head_cost += min(len(data), room) - self._body_size
             if len(data) > room:
                 self._parser.feed_data(data[room:])
             return
+        self._head_cost += len(data)
         self._head_room = room - len(data)
         if self._head_room < 0:
-            raise _UnusableHead(
-                f"more than {self._limits.max_response_header_bytes} bytes of headers"
-            )
+            raise _UnusableHead(f"more than {most} bytes of headers")
 
     def _is_short_of_memory(self) -> bool:
         """Whether there is no room for what was read; if there is, it is taken."""
-        more = self._body_size - SHORT_BODY - self._charged
+        more = self._head_cost + self._body_size - SHORT_ANSWER - self._charged
         if more <= 0:
             return False
         if not self._owner.memory.take(more):
@@ -390,6 +398,10 @@ class Connection(asyncio.Protocol):
             self.abort()
 
     def _finish_oversized(self) -> None:
+        if self._reading_head:
+            self._fail(FailureReason.CLOSED, "closed on our side, without room for the headers")
+            self.abort()
+            return
         if self._status >= 300:
             self._finish(reusable=False)
             return
