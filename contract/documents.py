@@ -22,6 +22,7 @@ from contract.resources import (
     DesiredState,
     ResourceName,
     Subscriber,
+    Unread,
 )
 from contract.subscription_documents import Addresses, channel_of, read_subscription
 
@@ -134,7 +135,17 @@ class _Reading:
             for name, channel in self._channels.items()
         }
         problems = [problem for report in self._reports for problem in report.problems]
-        return DesiredState(channels, tuple(problems))
+        return DesiredState(channels, tuple(problems), unread=self._unread())
+
+    def _unread(self) -> Unread:
+        refused: dict[str, set[ResourceName]] = {kind: set() for kind in KINDS}
+        for kind, name in self._refused:
+            refused[kind].add(name)
+        return Unread(
+            self._nameless,
+            frozenset(refused["Channel"] | self._incomplete),
+            frozenset(refused["Subscription"]),
+        )
 
     def _of_kind(self, kind: str) -> list[Document]:
         return [document for key, document in self._documents.items() if key[0] == kind]

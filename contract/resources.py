@@ -158,6 +158,19 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
+class Unread:
+    """What may be wanted, but stands in documents that cannot be read: it is not to be removed."""
+
+    anything: bool = False
+    """Nobody knows what the unreadable document is about."""
+
+    channels: frozenset[ResourceName] = frozenset()
+    """Any subscriber of theirs may be meant."""
+
+    subscriptions: frozenset[ResourceName] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class DesiredState:
     """Everything that a source wants at one moment.
 
@@ -169,3 +182,14 @@ class DesiredState:
     deleted: Mapping[ResourceName, Channel] = field(default_factory=dict)
     """Channels that were deleted for good and wait until nothing of them is left: the durables of
     their subscribers are to be removed at once."""
+
+    unread: Unread = Unread()
+
+    def may_want(self, channel: ResourceName, subscription: ResourceName) -> bool:
+        """Whether a subscriber that is not there may stand in a document that cannot be read."""
+        unread = self.unread
+        return (
+            unread.anything
+            or channel in unread.channels
+            or (subscription in unread.subscriptions and channel in self.channels)
+        )

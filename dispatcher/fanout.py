@@ -16,7 +16,14 @@ from functools import partial
 
 import structlog
 
-from contract.resources import Channel, Problem, ResourceName, Start, Subscriber
+from contract.resources import (
+    Channel,
+    DesiredState,
+    Problem,
+    ResourceName,
+    Start,
+    Subscriber,
+)
 from dispatcher.attempts import Attempts, Plan
 from dispatcher.beginning import Beginning
 from dispatcher.broker import Broker
@@ -27,7 +34,7 @@ from dispatcher.handover import hand_over
 from dispatcher.member import Member, MemberKey, make_plan
 from dispatcher.metrics import Metrics
 from dispatcher.records import Record, Records
-from dispatcher.subscription import Subscription
+from dispatcher.subscription import Subscription, SubscriptionState
 from dispatcher.tasks import BackgroundTasks, cancel
 
 log = structlog.get_logger(__name__)
@@ -66,6 +73,7 @@ class Fanout:
         self._metrics = metrics
         self._budget = budget
         self._records = records
+        self._state = DesiredState({})
         self._applied: dict[ResourceName, _Applied] = {}
         self._deleted: set[ResourceName] = set()
         self._members: dict[MemberKey, Member] = {}
@@ -76,18 +84,13 @@ class Fanout:
         """Those in their grace included."""
         return self._members
 
-    def apply(
-        self,
-        channels: Mapping[ResourceName, Channel],
-        deleted: Mapping[ResourceName, Channel] | None = None,
-    ) -> list[Problem]:
-        """Make the subscriptions those of ``channels``; what could not be used is returned.
+    def apply(self, state: DesiredState) -> list[Problem]:
+        """Make the subscriptions the wanted ones; what could not be used is returned.
 
-        Args:
-            channels: A channel that is the same object as before is not looked at again.
-            deleted: The durables of their subscribers are removed at once.
+        A channel that is the same object as before is not looked at again.
         """
-        deleted = deleted or {}
+        channels, deleted = state.channels, state.deleted
+        self._state = state
         for name, given_up in self._records.take_news().items():
             self._take_news(channels.get(name) or Channel(name, ()), given_up)
         members: defaultdict[ResourceName, list[Member]] = defaultdict(list)
@@ -106,7 +109,7 @@ class Fanout:
                 continue
             if key.channel in deleted:
                 self._end_now(member)
-            elif member.grace is None:
+            elif member.grace is None and not state.may_want(key.channel, key.ref):
                 self._begin_grace(member, self._records.grace)
         return [problem for each in applied.values() for problem in each.problems]
 
@@ -153,9 +156,13 @@ class Fanout:
         Together those that were ever open have everything; without any, the first one has.
         """
         heirless = [each for each in records if each.since is None] or records[:1]
-        dues = [each.due for each in heirless if each.due is not None]
-        wait = max(0.0, max(dues) - time.time()) if dues else self._records.grace
-        self._begin_grace(self._add_left(channel, ref, heirless), wait)
+        member = self._add_left(channel, ref, heirless)
+        if self._state.may_want(channel.name, ref):
+            self._hold(member)
+        else:
+            dues = [each.due for each in heirless if each.due is not None]
+            wait = max(0.0, max(dues) - time.time()) if dues else self._records.grace
+            self._begin_grace(member, wait)
         for record in records:
             if record not in heirless:
                 alone = ResourceName(ref.namespace, record.durable)
@@ -245,13 +252,14 @@ class Fanout:
 
     def _update(self, member: Member, channel: Channel, subscriber: Subscriber, plan: Plan) -> None:
         subscription = member.subscription
-        came_back = member.grace is not None
+        came_back = subscription.state is SubscriptionState.PAUSED
         record = self._want(channel, subscriber)
         if member.grace is not None:
             member.grace.cancel()
             member.grace = None
+        if came_back:
             subscription.resume(plan)
-            log.info("subscription is back within its grace", subscription=subscription.name)
+            log.info("subscription is back", subscription=subscription.name)
         elif plan != subscription.plan:
             subscription.retarget(plan)
             log.info("subscription changed", subscription=subscription.name)
@@ -300,6 +308,14 @@ class Fanout:
             is_there = self._broker.has(DurableName(subject, record.durable))
             if record.ref == member.subscriber.ref and not is_there:
                 self._records.forget(record.channel, record.durable)
+
+    def _hold(self, member: Member) -> None:
+        """Keep the durable until documents can be read that may want it."""
+        member.subscription.pause()
+        log.warning(
+            "a durable is kept as it is: a document that cannot be read may want it",
+            subscription=member.subscription.name,
+        )
 
     def _begin_grace(self, member: Member, grace: float) -> None:
         """Keep the durable for so many seconds more."""

@@ -152,7 +152,7 @@ class Dispatcher:
 
     def _apply(self, state: DesiredState) -> None:
         """Make the wanted state the actual one; deliveries first, so that no event is missed."""
-        problems = [*state.problems, *self._fanout.apply(state.channels, state.deleted)]
+        problems = [*state.problems, *self._fanout.apply(state)]
         for name in self._channels.keys() - state.channels.keys():
             self._metrics.forget_channel(name)
         table = RoutingTable.build(state.channels.values(), self._metrics.channel)

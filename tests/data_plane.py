@@ -6,7 +6,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
 
-from contract.resources import Channel, DeliveryPolicy, ResourceName, Subscriber
+from contract.resources import (
+    Channel,
+    DeliveryPolicy,
+    DesiredState,
+    ResourceName,
+    Subscriber,
+)
 from dispatcher.broker import Broker
 from dispatcher.egress.client import Egress
 from dispatcher.event import encode
@@ -84,7 +90,7 @@ class DataPlane:
     def subscribe(self, *subscribers: Subscriber, policy: DeliveryPolicy | None = None) -> None:
         """Want exactly these subscribers of the channel."""
         channel = Channel(self.channel, (), subscribers, policy or DeliveryPolicy())
-        problems = self.fanout.apply({channel.name: channel})
+        problems = self.fanout.apply(DesiredState({channel.name: channel}))
         assert problems == []
 
     async def open(self) -> None:

@@ -69,6 +69,16 @@ class Catalogue:
             for document in loaded.documents
         )
 
+    @property
+    def is_incomplete(self) -> bool:
+        """Whether a file or folder was never readable, so that nothing is known of it."""
+        return any(
+            self._problems[path] is not None
+            if not files
+            else any(loaded.problem and not loaded.documents for loaded in files.values())
+            for path, files in self._files.items()
+        )
+
     def problems(self) -> tuple[Problem, ...]:
         """What could not be read."""
         told = [*self._problems.values()]

@@ -13,7 +13,14 @@ from typing import Any
 from contract.documents import desired_state
 from contract.metadata import API_VERSION
 from contract.names import DISPATCHER_FINALIZER
-from contract.resources import Channel, Defaults, DesiredState, Problem, ResourceName
+from contract.resources import (
+    Channel,
+    Defaults,
+    DesiredState,
+    Problem,
+    ResourceName,
+    Unread,
+)
 from dispatcher.records import Record
 from dispatcher.sources.annotation import DURABLES, is_complete, list_changed_at, parse
 from kube import Resource
@@ -52,6 +59,9 @@ class Entry:
     problems: tuple[Problem, ...]
     recorded: Mapping[str, Record] | None = None
     """Its durables as all replicas have recorded them; None if none ever has."""
+
+    unread: bool = False
+    """Whether it, or a subscriber of it, cannot be read."""
 
     @property
     def name(self) -> ResourceName:
@@ -241,7 +251,12 @@ class ChannelTable:
             elif entry.is_held or name in self._served:
                 self._served.add(name)
                 channels[name] = entry.channel
-        return DesiredState(channels, tuple(problems), deleted)
+        unread = frozenset(
+            name
+            for name, entry in self._entries.items()
+            if entry.unread and not entry.is_deleted  # who is deleted wants nothing
+        )
+        return DesiredState(channels, tuple(problems), deleted, Unread(channels=unread))
 
     def dump(self) -> Document:
         """All that ``load`` needs, as JSON values."""
@@ -275,7 +290,7 @@ class ChannelTable:
             DesiredState({known.name: known} if known is not None else {}),
         )
         channel = next(iter(state.channels.values()), None)
-        entry = Entry(document, channel, state.problems)
+        entry = Entry(document, channel, state.problems, unread=state.unread != Unread())
         recorded = _recorded(entry, before)
         if channel is not None and channel == known:
             channel = known

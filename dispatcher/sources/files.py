@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import gc
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from contract.documents import desired_state
@@ -64,7 +65,10 @@ class FileSource:
             before = self._state or DesiredState({})
             state = desired_state(self._catalogue.documents(), self._defaults, before)
             problems = (*self._catalogue.problems(), *state.problems)
-            state = DesiredState(state.channels, problems)
+            unread = replace(
+                state.unread, anything=state.unread.anything or self._catalogue.is_incomplete
+            )
+            state = replace(state, problems=problems, unread=unread)
             return None if state == self._state else state
 
 

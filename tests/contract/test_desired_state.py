@@ -412,6 +412,29 @@ class TestWhatCannotBeReadStaysAsItWas:
         after = read(CHANNEL, with_subscriber("{uri: 5}"), previous=before)
         assert after.channels == before.channels
 
+    @pytest.mark.parametrize(
+        "documents",
+        [
+            (CHANNEL + "  subscribable: 5\n",),
+            (CHANNEL.replace("provisioner:", "provisoner:"),),
+            (CHANNEL.replace("Channel", "Chanel"),),
+            (CHANNEL.replace("{name: orders", "{nmae: orders"),),
+            (listing("{uid: 5}"),),
+            (CHANNEL, with_subscriber("{uri: 5}")),
+            (CHANNEL, SUBSCRIPTION.replace("Subscription", "Subscripton")),
+        ],
+    )
+    def test_who_may_be_meant_is_told_if_nothing_was_there_before(
+        self, documents: tuple[str, ...]
+    ) -> None:
+        state = read(*documents)
+        assert state.may_want(ORDERS, ResourceName("shop", "mail"))
+        other = ResourceName("shop", "other")
+        assert state.may_want(other, other) == state.unread.anything
+
+    def test_a_subscription_to_a_channel_that_is_gone_wants_nothing(self) -> None:
+        assert not read(SUBSCRIPTION).may_want(ORDERS, ResourceName("shop", "mail"))
+
     def test_what_is_gone_is_gone(self) -> None:
         assert read(CHANNEL, previous=read(CHANNEL, SUBSCRIPTION)).channels == good(CHANNEL)
         assert read(previous=read(CHANNEL)) == DesiredState({})

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from contract.resources import DeliveryPolicy, ResourceName
+from contract.resources import Channel, DeliveryPolicy, DesiredState, ResourceName, Unread
 from dispatcher.member import MemberKey
 from dispatcher.records import Record, Records
 from dispatcher.state_folder import StateFolder
@@ -244,6 +244,38 @@ class TestOnARealServer:
             plane.subscribe()
             await eventually(lambda: nothing_left(plane))
             assert await durables(memory_server, plane.subject) == {}
+
+    @pytest.mark.parametrize("unread", ["anything", "channel", "subscription"])
+    async def test_a_restart_while_a_document_cannot_be_read_removes_nobody(
+        self,
+        memory_server: NatsStreamingServer,
+        unique_name: str,
+        tmp_path: Path,
+        sink: Subscriber,
+        unread: str,
+    ) -> None:
+        mail = subscriber(sink.url)
+        async with DataPlane(memory_server, unique_name, 60.0, tmp_path) as plane:
+            plane.subscribe(mail)
+            await plane.open()
+            assert await plane.records.write()
+        async with DataPlane(memory_server, unique_name, 0.0, tmp_path) as plane:
+            empty = Channel(plane.channel, ())
+            states = {
+                "anything": DesiredState({}, unread=Unread(anything=True)),
+                "channel": DesiredState({}, unread=Unread(channels=frozenset({plane.channel}))),
+                "subscription": DesiredState(
+                    {plane.channel: empty}, unread=Unread(subscriptions=frozenset({mail.ref}))
+                ),
+            }
+            for _ in range(2):
+                plane.fanout.apply(states[unread])
+                await plane.open()
+            await plane.publish("e1")
+            plane.subscribe(mail)
+            await sink.wait_for_events(1)
+            plane.subscribe()
+            await eventually(lambda: nothing_left(plane))
 
     async def test_who_comes_back_after_a_restart_goes_on_where_it_was(
         self,

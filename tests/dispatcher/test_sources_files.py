@@ -172,8 +172,11 @@ class TestOneFile:
         async with running(file) as seen:
             assert names(await seen.next()) == set()
             assert "line 2, column 1" in told(seen.last)
+            assert seen.last.unread.anything
             replace(file, channel("a"))
-            await seen.until(are("a"))
+            assert not (await seen.until(are("a"))).unread.anything
+            replace(file, "a: [")
+            assert not (await seen.next()).unread.anything, "what it said before still holds"
 
     async def test_with_a_comment_only_asks_for_nothing(self, tmp_path: Path) -> None:
         file = tmp_path / "channels.yaml"
@@ -182,6 +185,7 @@ class TestOneFile:
             await seen.next()
             replace(file, "# none at the moment\n")
             assert (await seen.until(are())).problems == ()
+            assert not seen.last.unread.anything
 
     async def test_a_document_that_cannot_be_read_stays_as_it_was(self, tmp_path: Path) -> None:
         file = tmp_path / "channels.yaml"

@@ -82,6 +82,15 @@ def test_a_deleted_channel_that_cannot_be_read_is_released_all_the_same() -> Non
     (entry,) = table(broken)
     assert entry.channel is None
     assert entry.wants_release
+    assert not table(broken).state().may_want(ORDERS, ORDERS)
+
+
+def test_a_channel_that_was_never_readable_may_want_whom_it_had() -> None:
+    for spec in ({"subscribable": 7}, {"subscribable": {"subscribers": [{"uid": 5}]}}):
+        known = table(document(**spec))
+        assert known.state().may_want(ORDERS, ResourceName("shop", "mail"))
+        known.put(document(version=11, subscribable=subscribers("u1")))
+        assert not known.state().may_want(ORDERS, ResourceName("shop", "mail"))
 
 
 def test_channels_of_others_want_nothing() -> None:
@@ -92,6 +101,7 @@ def test_channels_of_others_want_nothing() -> None:
         assert not entry.wants_finalizer
         assert not entry.wants_release
         assert table(each).state().channels == {}
+        assert not table(each).state().may_want(ORDERS, ORDERS)
 
 
 def test_a_channel_cannot_get_another_provisioner() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import nats_streaming as ns
-from contract.resources import Channel, DeliveryPolicy, ResourceName, Subscriber
+from contract.resources import Channel, DeliveryPolicy, DesiredState, ResourceName, Subscriber
 from dispatcher.admin import page, status
 from dispatcher.channels import Channels
 from dispatcher.durable import DurableName
@@ -29,7 +29,8 @@ async def observed(tmp_path: Path) -> Observed:
     """Nothing of it is started."""
     plane = DataPlane(NatsStreamingServer(tmp_path), "tests")
     subscriber = Subscriber(MAIL, "u1", "http://mail/?token=abc")
-    plane.fanout.apply({ORDERS: Channel(ORDERS, ("orders.shop",), (subscriber,), DeliveryPolicy())})
+    channel = Channel(ORDERS, ("orders.shop",), (subscriber,), DeliveryPolicy())
+    plane.fanout.apply(DesiredState({ORDERS: channel}))
     return Observed(plane.broker, plane.fanout, Channels(), plane.metrics)
 
 
