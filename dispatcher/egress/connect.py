@@ -4,12 +4,15 @@ It knows no limits and no timeouts; whoever cancels it leaves nothing open.
 """
 
 import asyncio
+import contextlib
 import ipaddress
+import itertools
+import queue
 import socket
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -30,6 +33,9 @@ Name = tuple[str, int]
 Lookup = tuple[Sequence[Address] | OSError, float]
 """What came of it, and after how many seconds in its thread."""
 
+_Waiting = queue.PriorityQueue[tuple[float, int, Name, Future[Lookup]]]
+"""Lookups by the seconds they took last, then in their order."""
+
 _NEXT_ADDRESS_AFTER = 0.25
 """Seconds until the next address is tried besides (RFC 8305, 5)."""
 
@@ -42,7 +48,8 @@ _PROMPT = 1.0
 
 _SLOW_LOOKUPS_AT_ONCE = 8
 _SLOW_REMEMBERED = 1024
-"""Names that took longer have threads of their own, so that they wait for each other alone."""
+"""Names that took longer have threads of their own, so that they wait for each other alone; the
+quickest of them go first, for those whose servers never answer are tried again and again."""
 
 
 class Resolver:
@@ -52,7 +59,10 @@ class Resolver:
         self._threads = ThreadPoolExecutor(_LOOKUPS_AT_ONCE, "egress-names")
         self._slow_threads = ThreadPoolExecutor(_SLOW_LOOKUPS_AT_ONCE, "egress-slow-names")
         self._lookups: dict[Name, asyncio.Future[Lookup]] = {}
-        self._slow: dict[Name, None] = {}
+        self._slow: dict[Name, float] = {}
+        """How long a name took, if it was slow."""
+        self._waiting: _Waiting = queue.PriorityQueue()
+        self._numbers = itertools.count()
 
     async def __call__(self, host: str, port: int) -> Sequence[Address]:
         """The addresses in the order of preference.
@@ -63,8 +73,7 @@ class Resolver:
         name = host, port
         lookup = self._lookups.get(name)
         if lookup is None:
-            threads = self._slow_threads if name in self._slow else self._threads
-            lookup = asyncio.get_running_loop().run_in_executor(threads, _look_up, host, port)
+            lookup = asyncio.wrap_future(self._start(name))
             self._lookups[name] = lookup
             lookup.add_done_callback(partial(self._ended, name))
         found, _ = await asyncio.shield(lookup)
@@ -76,6 +85,19 @@ class Resolver:
         """Start no more lookups; those under way are not waited for."""
         for threads in (self._threads, self._slow_threads):
             threads.shutdown(wait=False, cancel_futures=True)
+        with contextlib.suppress(queue.Empty):
+            while True:
+                *_, lookup = self._waiting.get_nowait()
+                lookup.cancel()
+
+    def _start(self, name: Name) -> Future[Lookup]:
+        seconds = self._slow.get(name)
+        if seconds is None:
+            return self._threads.submit(_look_up, *name)
+        lookup: Future[Lookup] = Future()
+        self._waiting.put((seconds, next(self._numbers), name, lookup))
+        self._slow_threads.submit(_look_up_next, self._waiting)
+        return lookup
 
     def _ended(self, name: Name, lookup: asyncio.Future[Lookup]) -> None:
         del self._lookups[name]
@@ -84,7 +106,7 @@ class Resolver:
         _, seconds = lookup.result()
         self._slow.pop(name, None)
         if seconds > _PROMPT:
-            self._slow[name] = None
+            self._slow[name] = seconds
             if len(self._slow) > _SLOW_REMEMBERED:
                 del self._slow[next(iter(self._slow))]
 
@@ -155,6 +177,16 @@ async def _race(addresses: Sequence[Address]) -> socket.socket:
         return await start_connection(addresses, happy_eyeballs_delay=_NEXT_ADDRESS_AFTER)
     except RuntimeError as error:  # uvloop's for a socket that cannot be used
         raise OSError(str(error)) from error
+
+
+def _look_up_next(waiting: _Waiting) -> None:
+    """Called once for each that waits."""
+    with contextlib.suppress(queue.Empty):
+        _, _, name, lookup = waiting.get_nowait()
+        try:
+            lookup.set_result(_look_up(*name))
+        except BaseException as error:
+            lookup.set_exception(error)
 
 
 def _look_up(host: str, port: int) -> Lookup:

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
 
@@ -244,6 +245,50 @@ async def test_names_whose_servers_do_not_answer_hold_up_no_other(
     lookup.go.set()
     await asyncio.gather(*again, prompt)
     resolver.close()
+
+
+async def test_names_that_were_slow_for_a_moment_do_not_wait_for_all_that_always_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As all names are while a server of names starts again."""
+    asked: list[str] = []
+
+    def look_up(host: str, port: int) -> Sequence[Address]:
+        asked.append(host)
+        time.sleep(0.1 if host.startswith("hanging") else 0.02)
+        return []
+
+    monkeypatch.setattr(connect, "_getaddrinfo", look_up)
+    monkeypatch.setattr(connect, "_PROMPT", 0.01)
+    monkeypatch.setattr(connect, "_SLOW_LOOKUPS_AT_ONCE", 1)
+    resolver = Resolver()
+    names = [*(f"hanging-{number}" for number in range(5)), "orders"]
+    await asyncio.gather(*(resolver(name, 80) for name in names))
+    asked.clear()
+    again = [asyncio.create_task(resolver(name, 80)) for name in names]
+    await asyncio.gather(*again)
+    assert asked.index("orders") == 1, "after the one that was under way"
+    resolver.close()
+
+
+async def test_lookups_that_wait_are_given_up_with_the_resolver(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def look_up(host: str, port: int) -> Sequence[Address]:
+        time.sleep(0.05)
+        return []
+
+    monkeypatch.setattr(connect, "_getaddrinfo", look_up)
+    monkeypatch.setattr(connect, "_PROMPT", 0.01)
+    monkeypatch.setattr(connect, "_SLOW_LOOKUPS_AT_ONCE", 1)
+    resolver = Resolver()
+    names = [f"slow-{number}" for number in range(5)]
+    await asyncio.gather(*(resolver(name, 80) for name in names))
+    again = [asyncio.create_task(resolver(name, 80)) for name in names]
+    await asyncio.sleep(0.01)
+    resolver.close()
+    ended = await asyncio.gather(*again, return_exceptions=True)
+    assert sum(isinstance(each, asyncio.CancelledError) for each in ended) == len(names) - 1
 
 
 async def test_failed_lookup_is_told_to_all_and_not_kept(lookup: SlowLookup) -> None:
