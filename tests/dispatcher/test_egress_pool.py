@@ -344,3 +344,22 @@ async def test_close_ends_all() -> None:
         await waiter
     assert busy.state is idle.state is State.CLOSED
     assert world.pools.summary == "0 origins, 0 connections, 0 idle, 0 waiting"
+
+
+# Memory
+
+
+async def test_long_answers_of_one_origin_leave_as_much_memory_for_others() -> None:
+    """One that sends them slowly would otherwise take the memory for the events of everybody."""
+    world = World()
+    greedy = [world.taken("a") for _ in range(10)]
+    for connection in greedy:
+        connection.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 900000\r\n\r\n")
+        connection.data_received(b"x" * 200_000)
+    assert world.budget.free > world.budget.limit // 3
+    modest = world.taken("b")
+    modest.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + b"x" * 100_000)
+    assert modest.state is State.IDLE
+    for connection in greedy:
+        connection.abort()
+    assert world.budget.used == 0
