@@ -43,6 +43,9 @@ _REST = 4.0
 """Between two times of applying changes, so many times as long as that took: whoever changes his
 Channel again and again must not keep the process from the events. With 5,000 it takes 0.2 s."""
 
+_LONGEST_REST = 2.0
+"""The first time takes longer, and a new Channel must not wait for that."""
+
 _FIRST_ANSWER = 3.0
 """Seconds that the API may take at the start, before what is in the state folder is used."""
 
@@ -135,7 +138,8 @@ class KubernetesSource:
             self._unkept.set()
             await self._changed.wait()
             rested = time.monotonic() - ended
-            await asyncio.sleep(max(_SETTLE, _REST * (ended - began) - rested))
+            rest = min(_REST * (ended - began), _LONGEST_REST)
+            await asyncio.sleep(max(_SETTLE, rest - rested))
 
     def _learn(self) -> None:
         """Know which durables there are before what is wanted is applied."""
