@@ -23,18 +23,19 @@ def draw(samples: list[Sample], title: str, path: Path) -> None:
     """A panel for each quantity, and a line through it with its slope; PNG, SVG or PDF."""
     mpl.use("agg")
     findings = {finding.quantity.name: finding for finding in judge(samples)}
-    rows = -(-len(QUANTITIES) // _COLUMNS)
+    quantities = [each for each in QUANTITIES if each.points(samples)]
+    rows = max(1, -(-len(quantities) // _COLUMNS))
     figure, axes = plt.subplots(
         rows, _COLUMNS, figsize=(5 * _COLUMNS, 2.6 * rows), sharex=True, layout="constrained"
     )
     figure.suptitle(title, fontsize=14)
     panels = list(axes.flat)
-    for panel, quantity in zip(panels, QUANTITIES, strict=False):
+    for panel, quantity in zip(panels, quantities, strict=False):
         points = [(60 * hours, value) for hours, value in quantity.points(samples)]
         _panel(panel, quantity.name, points, findings.get(quantity.name))
-    for panel in panels[len(QUANTITIES) :]:
+    for panel in panels[len(quantities) :]:
         panel.set_axis_off()
-    for panel in panels[len(QUANTITIES) - _COLUMNS : len(QUANTITIES)]:
+    for panel in panels[max(0, len(quantities) - _COLUMNS) : len(quantities)]:
         panel.tick_params(labelbottom=True)
         panel.set_xlabel("minutes")
     figure.savefig(path, dpi=100)

@@ -33,6 +33,8 @@ class Sample:
     """Events received and not settled, of all subscriptions."""
     cpu_seconds: float
     """Since the start."""
+    load_cpu_seconds: float
+    """Of publishers and subscribers, which are one process."""
     delay_p99: float
     """Seconds from post to receipt by a quick subscriber, since the sample before."""
     backlog: float

@@ -214,6 +214,7 @@ async def _sample(running: System, ledger: Ledger, scrape: Scrape, seconds: floa
         objects=scrape.total(counted_dispatcher.OBJECTS),
         in_flight=scrape.total("natss_subscription_pending_events"),
         cpu_seconds=cpu_seconds(pid),
+        load_cpu_seconds=time.process_time(),
         delay_p99=ledger.take_delay(),
         backlog=await _backlog(running),
         server_mib=resident_mib(running.server.pid),

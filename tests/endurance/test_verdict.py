@@ -25,6 +25,7 @@ def an_hour(seed: int = 1) -> list[Sample]:
             objects=chance.randrange(60_000, 62_000),
             in_flight=chance.randrange(40, 90),
             cpu_seconds=at * 0.12 + chance.gauss(0.0, 0.02),
+            load_cpu_seconds=at * 0.15 + chance.gauss(0.0, 0.02),
             delay_p99=chance.uniform(0.004, 0.03),
             backlog=100 * at,
             server_mib=50.0 + at / 60,
@@ -66,12 +67,25 @@ def test_a_leak_is_called_one(name: str, per_hour: float, quantity: str) -> None
     assert names_of_growing(growing(name, per_hour)) == [quantity]
 
 
+def test_a_machine_that_gets_slower_is_no_growth() -> None:
+    slower = [
+        replace(
+            each,
+            cpu_seconds=each.cpu_seconds * pace,
+            load_cpu_seconds=0.15 / 0.12 * each.cpu_seconds * pace,
+        )
+        for each in an_hour()
+        for pace in (1 + each.seconds / SECONDS,)
+    ]
+    assert names_of_growing(slower) == []
+
+
 def test_work_that_takes_more_and_more_time_is_called_growth() -> None:
     slower = [
         replace(each, cpu_seconds=each.cpu_seconds + 0.05 * each.seconds**2 / SECONDS)
         for each in an_hour()
     ]
-    assert names_of_growing(slower) == ["CPU, % of a core"]
+    assert names_of_growing(slower) == ["CPU, as a part of what the load takes"]
 
 
 def test_the_server_and_what_it_has_to_keep_may_grow() -> None:

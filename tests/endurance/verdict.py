@@ -64,6 +64,19 @@ def _busy(samples: Sequence[Sample]) -> list[Point]:
     ]
 
 
+def _work(samples: Sequence[Sample]) -> list[Point]:
+    """On a busy machine all processes do more at once, and need less: so one is held by another."""
+    shares = (
+        (
+            after.seconds / 3600,
+            after.cpu_seconds - before.cpu_seconds,
+            after.load_cpu_seconds - before.load_cpu_seconds,
+        )
+        for before, after in pairwise(samples)
+    )
+    return [(hours, own / load) for hours, own, load in shares if load > 0]
+
+
 RESIDENT = Quantity("resident memory, MiB", _value("resident_mib"), 1.0)
 BACKLOG = Quantity("backlog at the server of who is down, events", _value("backlog"), None)
 SERVER = Quantity("resident memory of the server, MiB", _value("server_mib"), None)
@@ -73,11 +86,12 @@ TASKS = Quantity("asyncio tasks", _value("tasks"), 5.0)
 TIMERS = Quantity("timers", _value("timers"), 5.0)
 OBJECTS = Quantity("objects known to the collector", _value("objects"), 200.0)
 IN_FLIGHT = Quantity("events in flight", _value("in_flight"), 5.0)
-CPU = Quantity("CPU, % of a core", _busy, 1.0)
+CPU = Quantity("CPU, % of a core", _busy, None)
+WORK = Quantity("CPU, as a part of what the load takes", _work, 0.03)
 DELAY = Quantity("post to receipt, 99th percentile, ms", _value("delay_p99", 1000), 5.0)
 
 QUANTITIES = (
-    RESIDENT, FILES, THREADS, TASKS, TIMERS, OBJECTS, IN_FLIGHT, CPU, DELAY, BACKLOG, SERVER,
+    RESIDENT, FILES, THREADS, TASKS, TIMERS, OBJECTS, IN_FLIGHT, CPU, WORK, DELAY, BACKLOG, SERVER,
 )  # fmt: skip
 
 
@@ -118,7 +132,7 @@ def _cells(finding: Finding) -> tuple[str, ...]:
     slope, bound = finding.slope, finding.quantity.bound
     return (
         finding.quantity.name,
-        f"{finding.median:,.1f}",
+        f"{finding.median:,.{1 if finding.median >= 10 else 2}f}",
         growth(slope.per_hour),
         f"{growth(slope.low)} and {growth(slope.high)}",
         "" if bound is None else f"{bound:g}",
