@@ -13,7 +13,10 @@ from math import sqrt
 from statistics import NormalDist, median
 
 BINS = 45
-"""Points that the samples are reduced to: one for a minute in a run of an hour."""
+"""Points that the samples are reduced to, at most."""
+
+MINUTE = 1 / 60
+"""In hours: what comes and goes within one is no slope, so that a point stands for one at least."""
 
 CONFIDENCE = 0.999
 """That the true slope lies within the interval: a dozen figures are looked at, and none should be
@@ -36,11 +39,18 @@ class Slope:
         return self.low > bound
 
 
-def binned(points: Sequence[Point], bins: int = BINS) -> list[Point]:
-    """The medians of equal parts of the time; parts without a point are left out."""
+def binned(points: Sequence[Point], least: float = MINUTE, bins: int = BINS) -> list[Point]:
+    """The medians of equal parts of the time; parts without a point are left out.
+
+    Args:
+        points: In the order of time.
+        least: Hours that a part lasts.
+        bins: Parts, if that makes them no shorter.
+    """
     if not points:
         return []
     begin, end = points[0][0], points[-1][0]
+    bins = max(1, min(bins, round((end - begin) / least)))
     width = (end - begin) / bins or 1.0
     parts: dict[int, list[Point]] = {}
     for point in points:

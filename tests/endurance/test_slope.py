@@ -57,16 +57,26 @@ def test_a_jump_that_is_over_is_not_growth() -> None:
 
 def test_bins_are_medians_of_equal_times() -> None:
     many = [(number / 7200, float(number % 9 == 0) * 1000 + number) for number in range(7200)]
-    few = binned(many)
+    few = binned(many, least=0.001)
     assert len(few) == BINS
     assert list(few[0]) == [pytest.approx(79.5 / 7200), pytest.approx(80.0, abs=15.0)]
     assert slope(few).per_hour == pytest.approx(7200.0, rel=0.01)
 
 
 def test_times_without_a_sample_are_left_out() -> None:
-    assert binned([(0.0, 1.0), (0.1, 2.0), (1.0, 3.0)], bins=4) == [
+    assert binned([(0.0, 1.0), (0.1, 2.0), (1.0, 3.0)], least=0.25) == [
         (pytest.approx(0.05), 1.5),
         (1.0, 3.0),
     ]
     assert binned([]) == []
+
+
+def test_what_comes_and_goes_within_a_minute_is_no_slope() -> None:
+    """Over five minutes, one sample a second: away for 20 seconds of each."""
+    points = [(second / 3600, 32.0 if second % 60 >= 40 else 0.0) for second in range(300)]
+    found = slope(binned(points))
+    assert (found.low, found.high) == (0.0, 0.0)
+
+
+def test_of_a_moment_there_is_one_point() -> None:
     assert binned([(2.0, 7.0)]) == [(2.0, 7.0)]

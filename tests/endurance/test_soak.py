@@ -31,7 +31,9 @@ LEAKS = {
 
 def growth(run: Run) -> dict[str, float]:
     """That is certain, in an hour."""
-    findings = judge(run.samples, begin=run.samples[-1].seconds / 4)
+    findings = judge(
+        run.samples, begin=run.samples[-1].seconds / 4, least=SHORT.sample_every / 3600
+    )
     return {finding.quantity.name: finding.slope.low for finding in findings}
 
 

@@ -8,12 +8,12 @@ from statistics import median
 from typing import cast
 
 from tests.endurance.samples import Sample
-from tests.endurance.slope import Point, Slope, binned, slope
+from tests.endurance.slope import MINUTE, Point, Slope, binned, slope
 
 
 def warm_up(seconds: float) -> float:
     """Seconds of a run of that length in which caches fill, and nothing is judged."""
-    return max(300.0, seconds / 4)
+    return max(900.0, seconds / 4)
 
 
 @dataclass(frozen=True)
@@ -95,19 +95,22 @@ QUANTITIES = (
 )  # fmt: skip
 
 
-def judge(samples: Sequence[Sample], begin: float | None = None) -> list[Finding]:
+def judge(
+    samples: Sequence[Sample], begin: float | None = None, least: float = MINUTE
+) -> list[Finding]:
     """Every quantity of which there are two points; none of a run that was too short.
 
     Args:
         samples: Of a whole run.
         begin: Seconds of it that are left out, if not those of the warm-up.
+        least: Hours that are looked at as one.
     """
     end = samples[-1].seconds if samples else 0.0
     begin = warm_up(end) if begin is None else begin
     counted = [sample for sample in samples if sample.seconds >= begin]
     found = []
     for quantity in QUANTITIES:
-        points = binned(quantity.points(counted))
+        points = binned(quantity.points(counted), least)
         if len(points) > 1:
             middle = median(value for _, value in points)
             found.append(Finding(quantity, middle, slope(points)))
