@@ -295,7 +295,13 @@ def test_the_service_of_the_dispatcher_is_put_right(
     kubernetes: KubernetesServer, provisioner: ProvisionerProcess, change: Document | None
 ) -> None:
     provisioner.start()
-    right = until(lambda: kubernetes.get(DISPATCHER))
+    owner = kubernetes.get(PROVISIONER)["metadata"]["uid"]
+
+    def of_its_owner() -> Document | None:
+        now = kubernetes.get(DISPATCHER)
+        return now if now["metadata"]["ownerReferences"][0]["uid"] == owner else None
+
+    right = until(of_its_owner)
     if change is None:
         kubernetes.delete(DISPATCHER)
     else:

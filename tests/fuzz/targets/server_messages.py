@@ -5,7 +5,6 @@ protobuf reads it or not at all; and a request ends with an answer or a ``NatsSt
 """
 
 import asyncio
-import logging
 from typing import cast
 
 from google.protobuf.message import DecodeError
@@ -57,7 +56,6 @@ class _Link:
 
 def run(data: bytes) -> None:
     """The first byte says which of them it is."""
-    logging.getLogger("nats_streaming").setLevel(logging.CRITICAL)
     draws = Draws(data, _ERRORS)
     part = draws.choice((_acknowledge, _deliver, _request))
     asyncio.run(part(draws))
