@@ -131,10 +131,21 @@ class Fanout:
             name = DurableName(channel.subject, record.durable)
             if record.since is None:
                 self._broker.note_known(name)
-            if record.durable not in wanted and not self._broker.has(name):
+            is_there = record.durable in wanted or self._broker.has(name)
+            if not is_there and not self._awaits_its_turn(record):
                 left[record.ref].append(record)
         for ref, records in left.items():
             self._keep_left(channel, ref, records)
+
+    def _awaits_its_turn(self, record: Record) -> bool:
+        """Whether a handover under way will see to a durable that was never open."""
+        member = self._members.get(MemberKey(record.channel, record.ref))
+        return (
+            record.since is not None
+            and member is not None
+            and member.handover is not None
+            and not member.handover.done()
+        )
 
     def _heirs(self, keys: set[MemberKey]) -> set[str]:
         """The durables that handovers wait for: they are opened before they are succeeded."""

@@ -328,6 +328,23 @@ class TestOnARealServer:
             await eventually(lambda: are(plane, {"uid-3"}))
             assert set(await durables(memory_server, plane.subject)) == {"uid-3"}
 
+    async def test_what_is_learnt_meanwhile_does_not_hold_up_a_handover(
+        self, memory_server: NatsStreamingServer, unique_name: str, sink: Subscriber
+    ) -> None:
+        """The uids that came and went before their turn are none that somebody left behind."""
+        async with DataPlane(memory_server, unique_name, 60.0) as plane:
+            for number in (1, 2, 3):
+                plane.subscribe(subscriber(sink.url, uid=f"uid-{number}"), policy=QUICK)
+                await plane.open()
+            other = Record(plane.channel, ResourceName("default", "other"), "other", 1.0)
+            plane.records.learn(plane.channel, {"other": other})
+            plane.subscribe(subscriber(sink.url, uid="uid-4"), policy=QUICK)
+
+            async def is_handed_over() -> bool:
+                return set(await durables(memory_server, plane.subject)) == {"uid-4", "other"}
+
+            await eventually(is_handed_over)
+
     @pytest.mark.parametrize("uid", ["new", "newer"])
     async def test_what_was_stored_before_a_durable_was_ever_open_reaches_it(
         self,
