@@ -10,7 +10,7 @@ from collections import deque
 
 from contract.resources import DeliveryPolicy, Order
 from dispatcher.delivery import redelivery_pause
-from dispatcher.flow import ByteBudget
+from dispatcher.flow import ByteBudget, Share
 from dispatcher.settled import SettledEvents
 
 COPIES_UNTIL_GONE = 3
@@ -87,16 +87,14 @@ class Window:
 
     Args:
         policy: ``order``, ``ack_wait`` and ``max_inflight`` are used.
-        budget: Shared by all subscriptions. A window holds no more of it than is left for others,
-            so a slow one leaves room, and one alone gets half of it. An event that does not fit is
-            deferred, unless the window holds nothing else.
+        budget: Shared by all subscriptions; the window takes its ``Share``. An event that does not
+            fit is deferred, unless the window holds nothing else.
     """
 
     __slots__ = (
-        "_budget",
-        "_held_bytes",
         "_highest",
         "_highest_timestamp",
+        "_memory",
         "_policy",
         "_purge_above",
         "_settled",
@@ -108,8 +106,7 @@ class Window:
 
     def __init__(self, policy: DeliveryPolicy, budget: ByteBudget) -> None:
         self._policy = policy
-        self._budget = budget
-        self._held_bytes = 0
+        self._memory = Share(budget)
         self._unsettled: dict[int, Record] = {}
         self._waiting: deque[Record] = deque()
         self._settled = SettledEvents(_runs(policy))
@@ -213,12 +210,12 @@ class Window:
         if policy.order is Order.CHANNEL and self._is_overtaking(record, now):
             return False
         cost = len(data) + EVENT_COST
-        held = self._held_bytes
-        if held and held + cost > self._budget.free:  # as much as this one has, others may have
+        memory = self._memory
+        if not memory.held:
+            memory.take_beyond(cost)  # a lone event always, or it would never be delivered
+        elif not memory.take(cost):
             self.was_short = True
             return False
-        self._budget.take_beyond(cost)  # a lone event always, or it would never be delivered
-        self._held_bytes = held + cost
         record.cost = cost
         return True
 
@@ -278,8 +275,7 @@ class Window:
         return record.state is RecordState.ACTIVE
 
     def _drop_data(self, record: Record) -> None:
-        self._budget.give_back(record.cost)
-        self._held_bytes -= record.cost
+        self._memory.give_back(record.cost)
         record.cost = 0
         record.data = b""
 

@@ -73,10 +73,8 @@ class Catalogue:
     def is_incomplete(self) -> bool:
         """Whether a file or folder was never readable, so that nothing is known of it."""
         return any(
-            self._problems[path] is not None
-            if not files
-            else any(loaded.problem and not loaded.documents for loaded in files.values())
-            for path, files in self._files.items()
+            not files or any(each.problem and not each.documents for each in files.values())
+            for files in self._files.values()
         )
 
     def problems(self) -> tuple[Problem, ...]:
