@@ -10,19 +10,21 @@ from typing import Protocol, cast
 
 import httptools
 
+from dispatcher.egress.framing import (
+    Headers,
+    UnusableHead,
+    check_coding,
+    ends_with_connection,
+    has_body,
+)
 from dispatcher.flow import Share
 from dispatcher.limits import EgressLimits
-
-Headers = list[tuple[bytes, bytes]]
 
 _SLICE = 128 * 1024
 """Bytes of a large body that are handed to the transport at once; TLS would otherwise keep an
 encrypted copy of the whole."""
 
 _VERSIONS = frozenset({"1.1", "1.0"})
-_CODING = b"transfer-encoding"
-_CODING_LENGTH = len(_CODING)
-"""To compare lengths first is quick, and hardly an answer has a name of that one."""
 
 SHORT_ANSWER = 4 * 1024
 """Bytes of an answer that are not counted: whoever waits for it has room for so much."""
@@ -120,7 +122,6 @@ class Connection(asyncio.Protocol):
         "_body",
         "_body_size",
         "_charged",
-        "_coding",
         "_complete",
         "_deadline",
         "_head_cost",
@@ -177,7 +178,6 @@ class Connection(asyncio.Protocol):
         self._reading_head = True
         self._status = 0
         self._headers: Headers = []
-        self._coding = b""  # as it is told, if it is
         self._body: list[bytes] = []
         self._body_size = 0
         self._charged = 0
@@ -236,7 +236,6 @@ class Connection(asyncio.Protocol):
         self._head_room = self._limits.max_response_header_bytes
         self._head_cost = 0
         self._headers = []
-        self._coding = b""
         self._body = []
         self._body_size = 0
         self._transport.write(request)
@@ -278,7 +277,7 @@ class Connection(asyncio.Protocol):
                 self._feed_head(data)
             else:
                 self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade, _UnusableHead) as error:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade, UnusableHead) as error:
             self._surplus = True
             if not self._complete:
                 self._fail(FailureReason.MALFORMED, f"the answer is not HTTP/1.1: {_text(error)}")
@@ -290,7 +289,11 @@ class Connection(asyncio.Protocol):
             self._finish(self._keep_alive and not self._surplus)
 
     def eof_received(self) -> None:
-        if self._answer is not None and not self._reading_head and self._ends_with_connection():
+        if (
+            self._answer is not None
+            and not self._reading_head
+            and ends_with_connection(self._headers)
+        ):
             self._finish(reusable=False)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -313,7 +316,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         if self._complete:
-            raise _UnusableHead("a second answer")
+            raise UnusableHead("a second answer")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._reading_head:  # else it is a trailer, which may not replace a header
@@ -322,18 +325,18 @@ class Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
         if status < 100 or status == 101:
-            raise _UnusableHead(f"status {status} without being asked for")
+            raise UnusableHead(f"status {status} without being asked for")
         version = self._parser.get_http_version()
         if version not in _VERSIONS:
-            raise _UnusableHead(f"it is HTTP/{version}")
+            raise UnusableHead(f"it is HTTP/{version}")
         self._status = status
         if status >= 200:
-            self._check_coding()
+            check_coding(self._headers)
             self._reading_head = False
 
     def on_body(self, data: bytes) -> None:
         if self._reading_head:  # RFC 9110, 15.2; the parser knows it of some of them only
-            raise _UnusableHead(f"status {self._status} with a body")
+            raise UnusableHead(f"status {self._status} with a body")
         self._body_size += len(data)
         if self._body_size <= self._limits.max_response_bytes:
             self._body.append(data)
@@ -346,7 +349,7 @@ class Connection(asyncio.Protocol):
             return
         self._complete = True
         self._keep_alive = self._parser.should_keep_alive()
-        if self._status in (204, 304) and self._has_framing():
+        if self._status in (204, 304) and has_body(self._headers):
             self._keep_alive = False  # the parser ended it here, the peer may send a body
 
     # The rest.
@@ -365,7 +368,7 @@ class Connection(asyncio.Protocol):
         self._head_cost += len(data)
         self._head_room = room - len(data)
         if self._head_room < 0:
-            raise _UnusableHead(f"more than {most} bytes of headers")
+            raise UnusableHead(f"more than {most} bytes of headers")
 
     def _is_short_of_memory(self) -> bool:
         """Whether there is no room for what was read; if there is, it is taken."""
@@ -432,31 +435,6 @@ class Connection(asyncio.Protocol):
             return "in the headers of the answer"
         return f"in the body of an answer with status {self._status}"
 
-    def _check_coding(self) -> None:
-        """Refuse codings that nobody asked for: what the body is, and where it ends, is unclear.
-
-        The parser takes any list with ``chunked`` in its last place, and a tab after that for part
-        of another coding.
-        """
-        for name, value in self._headers:
-            if len(name) == _CODING_LENGTH and name.lower() == _CODING:
-                coding = value.strip(b" ").lower()
-                if self._coding or coding not in {b"chunked", b"identity"}:
-                    raise _UnusableHead("its Transfer-Encoding is another than chunked")
-                self._coding = coding
-
-    def _ends_with_connection(self) -> bool:
-        """Whether the body ends where the connection ends (RFC 9112, 6.3)."""
-        return self._coding != b"chunked" and not any(
-            name.lower() == b"content-length" for name, _ in self._headers
-        )
-
-    def _has_framing(self) -> bool:
-        return any(
-            name.lower() == _CODING or (name.lower() == b"content-length" and value.strip(b"0"))
-            for name, value in self._headers
-        )
-
     def _send_more(self) -> None:
         while self._unsent and not self._write_paused and self._state is State.ACTIVE:
             part, self._unsent = self._unsent[:_SLICE], self._unsent[_SLICE:]
@@ -484,10 +462,6 @@ class Connection(asyncio.Protocol):
         self.abort()
 
 
-class _UnusableHead(Exception):
-    """The answer's head is valid for the parser, but not for us."""
-
-
 def _text(error: Exception) -> str:
     """What is wrong, in the words of the parser or of the callback that stopped it."""
-    return str(error.__context__ if isinstance(error.__context__, _UnusableHead) else error)
+    return str(error.__context__ if isinstance(error.__context__, UnusableHead) else error)

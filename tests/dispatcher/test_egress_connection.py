@@ -5,11 +5,11 @@ import pytest
 from dispatcher.egress.connection import (
     EgressError,
     FailureReason,
-    Headers,
     Response,
     StaleConnection,
     State,
 )
+from dispatcher.egress.framing import Headers
 from dispatcher.limits import EgressLimits
 from tests.dispatcher.egress_fakes import OK, Wire, bytewise
 

@@ -8,7 +8,7 @@ import pytest
 
 from contract import uris
 from dispatcher import event, headers
-from dispatcher.egress.connection import Connection
+from dispatcher.egress import connection
 from dispatcher.ingress import responses
 from dispatcher.ingress.request_reader import RequestReader
 from dispatcher.sources import annotation, parsing
@@ -56,11 +56,11 @@ def bytes_are_held_for_ever(patch: pytest.MonkeyPatch) -> None:
 
 
 def half_an_answer_is_taken(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Connection, "_ends_with_connection", lambda _: True)
+    patch.setattr(connection, "ends_with_connection", lambda _: True)
 
 
 def any_coding_is_taken(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Connection, "_check_coding", lambda _: None)
+    patch.setattr(connection, "check_coding", lambda _: None)
 
 
 def a_header_may_hold_line_ends(patch: pytest.MonkeyPatch) -> None:
