@@ -27,9 +27,10 @@ DELIVERY_SECONDS = 30.0
 
 OF_YOUR_OWN = """
 For channels of your own, with a server that keeps its store in ./natss-store:
-  [bold].tools/bin/nats-streaming-server -store FILE -dir natss-store -cid knative-nats-streaming
-  .venv/bin/natss-dispatcher --channels examples/channels.yaml \
---natss-url nats://127.0.0.1:4222[/]
+  [bold].tools/bin/nats-streaming-server -a 127.0.0.1 -store FILE -dir natss-store \\
+    -cid knative-nats-streaming
+  .venv/bin/natss-dispatcher --channels examples/channels.yaml \\
+    --natss-url nats://127.0.0.1:4222 --listen 127.0.0.1:8080 --admin-listen 127.0.0.1:8081[/]
 and an event for the channel orders:
   [bold]curl -i http://127.0.0.1:8080/ -H 'Host: orders.shop.channels.cluster.local' \\
     -H 'Ce-Id: 1' -H 'Ce-Source: /me' -H 'Ce-Type: order.created' -H 'Ce-Specversion: 1.0' \\
