@@ -379,11 +379,7 @@ class TestOnARealServer:
         self, memory_server: NatsStreamingServer, unique_name: str, sink: Subscriber
     ) -> None:
         """Then it keeps nothing of it, and does not touch it when it takes over."""
-        first = DataPlane(memory_server, unique_name)
-        standby = DataPlane(memory_server, unique_name)
-        standby.broker.publishing._options = replace(
-            standby.broker.publishing._options, client_id=f"{unique_name}-standby"
-        )
+        first, standby = replicas(memory_server, unique_name)
         async with first, standby:
             for plane in (first, standby):
                 plane.subscribe(subscriber(sink.url, uid="old"), policy=QUICK)
@@ -412,11 +408,7 @@ class TestOnARealServer:
         self, memory_server: NatsStreamingServer, unique_name: str, sink: Subscriber
     ) -> None:
         """The spec and the record of the one that delivers may arrive together."""
-        first = DataPlane(memory_server, unique_name)
-        standby = DataPlane(memory_server, unique_name)
-        standby.broker.publishing._options = replace(
-            standby.broker.publishing._options, client_id=f"{unique_name}-standby"
-        )
+        first, standby = replicas(memory_server, unique_name)
         gone = subscriber(sink.url, "gone", "gone")
         async with first, standby:
             for plane in (first, standby):
@@ -435,6 +427,14 @@ class TestOnARealServer:
             await standby.publish("e1")
             await sink.wait_until(lambda: sink.counts["e1"] == 2)
             await eventually(lambda: are(standby, {"new", "gone"}))
+
+
+def replicas(server: NatsStreamingServer, client_id: str) -> tuple[DataPlane, DataPlane]:
+    """Two that share the client id of the durables, but not that for publishing."""
+    first, standby = DataPlane(server, client_id), DataPlane(server, client_id)
+    publishing = standby.broker.publishing
+    publishing._options = replace(publishing._options, client_id=f"{client_id}-standby")
+    return first, standby
 
 
 def has_tried(sink: Subscriber, event_id: str) -> bool:

@@ -1,7 +1,10 @@
-from collections.abc import Iterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.faulty_api import FaultyApi
 from tests.kubernetes import Document, KubernetesServer, until
 from tests.natss_provisioner.serving import ServingStandIn
 from tests.provisioner_process import ACCOUNT, NAMESPACE, ProvisionerProcess
@@ -22,6 +25,22 @@ def provisioner(
     process.start()
     yield process
     process.stop()
+
+
+@pytest.fixture
+async def api(kubernetes: KubernetesServer) -> AsyncIterator[FaultyApi]:
+    """Stands before the API; see ``provisioner_behind``."""
+    async with FaultyApi(kubernetes) as faulty:
+        yield faulty
+
+
+async def provisioner_behind(
+    api: FaultyApi, kubernetes: KubernetesServer, folder: Path
+) -> ProvisionerProcess:
+    """To be started; all that it asks of the API goes through ``api``."""
+    process = ProvisionerProcess(kubernetes, folder / "log")
+    process.kubeconfig = await asyncio.to_thread(api.kubeconfig, folder, NAMESPACE, ACCOUNT)
+    return process
 
 
 @pytest.fixture(scope="module")

@@ -16,9 +16,9 @@ from aiohttp import web
 from tests.conftest import installed
 from tests.faulty_api import FaultyApi, Forward, pass_on
 from tests.kubernetes import KubernetesServer, until
-from tests.natss_provisioner.conftest import Shop
+from tests.natss_provisioner.conftest import Shop, provisioner_behind
 from tests.natss_provisioner.wholeness import is_whole
-from tests.provisioner_process import ACCOUNT, NAMESPACE, ProvisionerProcess
+from tests.provisioner_process import ProvisionerProcess
 
 PATIENCE = 20.0
 
@@ -30,18 +30,11 @@ def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubernetesS
 
 
 @pytest.fixture
-async def api(kubernetes: KubernetesServer) -> AsyncIterator[FaultyApi]:
-    async with FaultyApi(kubernetes) as faulty:
-        yield faulty
-
-
-@pytest.fixture
 async def provisioner(
     kubernetes: KubernetesServer, api: FaultyApi, tmp_path: Path
 ) -> AsyncIterator[ProvisionerProcess]:
     """To be started by the test; it reaches the API through ``api``."""
-    process = ProvisionerProcess(kubernetes, tmp_path / "log")
-    process.kubeconfig = await asyncio.to_thread(api.kubeconfig, tmp_path, NAMESPACE, ACCOUNT)
+    process = await provisioner_behind(api, kubernetes, tmp_path)
     yield process
     api.rule = pass_on
     await asyncio.to_thread(process.kill)
