@@ -4,6 +4,8 @@ A connection is ``dispatcher.ingress.connection``; what all share, ``dispatcher.
 """
 
 import asyncio
+import os
+import socket
 
 import structlog
 
@@ -17,6 +19,11 @@ log = structlog.get_logger(__name__)
 _BACKLOG = 4096
 """Connections that the kernel accepts ahead of us; it takes less if ``somaxconn`` is less."""
 
+_ACCEPTS = 16
+"""Connections that are accepted in one turn of the loop. uvloop accepts one for each time that it
+watches a listener, so with one a busy loop would let a hundred publishers wait for a hundred turns.
+"""
+
 
 class Ingress:
     """Takes events over HTTP/1.1 and answers 202 when they are stored.
@@ -28,7 +35,7 @@ class Ingress:
 
     def __init__(self, services: Services, limits: IngressLimits) -> None:
         self._context = IngressContext(services, limits)
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
         self._tasks = BackgroundTasks()
 
     @property
@@ -46,12 +53,20 @@ class Ingress:
             OSError: the address cannot be had.
         """
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            lambda: IngressConnection(self._context), host or None, port, backlog=_BACKLOG
-        )
+
+        def connection() -> IngressConnection:
+            return IngressConnection(self._context)
+
+        first = await loop.create_server(connection, host or None, port, backlog=_BACKLOG)
+        self._servers.append(first)
+        for listener in first.sockets:
+            for _ in range(_ACCEPTS - 1):
+                again = socket.socket(fileno=os.dup(listener.fileno()))
+                server = await loop.create_server(connection, sock=again, backlog=_BACKLOG)
+                self._servers.append(server)
         self._context.tick()
         self._tasks.start(self._tick(), "ingress-clock")
-        bound: int = self._server.sockets[0].getsockname()[1]
+        bound: int = first.sockets[0].getsockname()[1]
         return bound
 
     async def drain(self, timeout: float) -> None:
@@ -60,8 +75,8 @@ class Ingress:
         Args:
             timeout: Seconds after which connections that are still open are left to ``close``.
         """
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers:
+            server.close()
         self._context.start_draining(timeout)
         try:
             async with asyncio.timeout(timeout):
@@ -71,8 +86,8 @@ class Ingress:
 
     async def close(self) -> None:
         """Close everything at once; what has no answer gets none."""
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers:
+            server.close()
         for connection in tuple(self._context.connections):
             connection.abort()
         await self._tasks.close()

@@ -107,6 +107,19 @@ async def test_events_come_in_over_one_connection(server: Server) -> None:
     assert server.ingress.connections == 1
 
 
+async def test_many_connections_are_accepted_in_one_turn_of_the_loop(server: Server) -> None:
+    """A busy loop takes milliseconds for a turn, and none of them is to wait for a hundred."""
+    peers = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(64)]
+    turns = 0
+    async with asyncio.timeout(5):
+        while server.ingress.connections < len(peers):
+            await asyncio.sleep(0)
+            turns += 1
+    assert turns <= 10
+    for peer in peers:
+        peer.close()
+
+
 @pytest.mark.usefixtures("many_files")
 async def test_400_publishers_at_once_with_a_connection_for_each_event(server: Server) -> None:
     async def publish(number: int) -> int:
