@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from contract.names import normalise_host
 from contract.resources import Channel, Problem, ResourceName
+from dispatcher.lanes import Lanes, PublishLane, never_busy
 from dispatcher.metrics import ChannelMetrics
 
 MAX_HOST_BYTES = 300
@@ -26,6 +27,7 @@ class Route:
     channel: Channel
     subject: str
     metrics: ChannelMetrics
+    lane: PublishLane
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +83,25 @@ class RoutingTable:
     """One for each channel and host in conflict."""
 
     @classmethod
-    def build(cls, channels: Iterable[Channel], metrics_of: ChannelMetricsOf) -> "RoutingTable":
-        """A host that two channels claim is refused for both; every other host is served."""
+    def build(
+        cls,
+        channels: Iterable[Channel],
+        metrics_of: ChannelMetricsOf,
+        lanes: Lanes | None = None,
+    ) -> "RoutingTable":
+        """A host that two channels claim is refused for both; every other host is served.
+
+        Args:
+            channels: Those that are wanted.
+            metrics_of: Gives the metrics of a channel.
+            lanes: Those of the process; by default nothing is ever limited.
+        """
+        lanes = lanes or Lanes(never_busy)
         claims: dict[str, dict[ResourceName, Channel]] = {}
         routes: dict[ResourceName, Route] = {}
         for channel in channels:
-            routes[channel.name] = Route(channel, channel.subject, metrics_of(channel.name))
+            name = channel.name
+            routes[name] = Route(channel, channel.subject, metrics_of(name), lanes.publishing(name))
             for host in channel.hosts:
                 claims.setdefault(normalise_host(host), {})[channel.name] = channel
         hosts: dict[str, Route | HostConflict] = {}

@@ -31,6 +31,7 @@ from dispatcher.durable import DurableName, DurableOptions
 from dispatcher.egress.client import Egress
 from dispatcher.flow import ByteBudget
 from dispatcher.handover import hand_over
+from dispatcher.lanes import Lanes
 from dispatcher.member import Member, MemberKey, make_plan
 from dispatcher.metrics import Metrics
 from dispatcher.records import Record, Records
@@ -58,6 +59,7 @@ class Fanout:
         metrics: Gets an entry for each subscription.
         budget: Memory for events that all subscriptions share.
         records: Every durable that there may be, those of former and of other processes included.
+        lanes: Each subscription has one of its own.
     """
 
     def __init__(
@@ -67,12 +69,14 @@ class Fanout:
         metrics: Metrics,
         budget: ByteBudget,
         records: Records,
+        lanes: Lanes,
     ) -> None:
         self._broker = broker
         self._egress = egress
         self._metrics = metrics
         self._budget = budget
         self._records = records
+        self._lanes = lanes
         self._state = DesiredState({})
         self._applied: dict[ResourceName, _Applied] = {}
         self._deleted: set[ResourceName] = set()
@@ -242,7 +246,8 @@ class Fanout:
         name = f"{key.ref} of channel {key.channel}"
         metrics = self._metrics.subscription(channel.name, subscriber)
         attempts = Attempts(name, plan, self._egress, metrics, self._budget)
-        subscription = Subscription(name, attempts, metrics, self._budget)
+        lane = self._lanes.delivering(channel.name)
+        subscription = Subscription(name, attempts, metrics, self._budget, lane)
         durables = [
             self._broker.durable(
                 DurableName(channel.subject, record.durable),

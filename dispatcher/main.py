@@ -22,6 +22,8 @@ from dispatcher.fanout import Fanout
 from dispatcher.flow import ByteBudget
 from dispatcher.ingress.context import Services
 from dispatcher.ingress.server import Ingress
+from dispatcher.lanes import Lanes
+from dispatcher.loop_load import LoopLoad
 from dispatcher.metrics import Metrics
 from dispatcher.records import Records
 from dispatcher.reporting.observed import Observed
@@ -88,7 +90,11 @@ class Dispatcher:
         budget = ByteBudget(settings.delivery.max_buffered_bytes)
         tls = subscriber_tls(settings.delivery)
         self._egress = Egress(settings.egress, tls, budget=budget)
-        self._fanout = Fanout(self._broker, self._egress, self._metrics, budget, records)
+        self._load = LoopLoad()
+        self._lanes = Lanes(self._load.since_last)
+        self._fanout = Fanout(
+            self._broker, self._egress, self._metrics, budget, records, self._lanes
+        )
         self._routes = Channels()
         services = Services(
             self._routes, self._broker.publish, self._metrics, lambda: self._broker.max_event_bytes
@@ -136,6 +142,8 @@ class Dispatcher:
     async def _close(self) -> None:
         await self._ingress.close()
         await self._fanout.close()
+        self._lanes.close()
+        self._load.close()
         await self._records.write()
         await self._broker.close()
         await self._egress.close()
@@ -155,7 +163,7 @@ class Dispatcher:
         problems = [*state.problems, *self._fanout.apply(state)]
         for name in self._channels.keys() - state.channels.keys():
             self._metrics.forget_channel(name)
-        table = RoutingTable.build(state.channels.values(), self._metrics.channel)
+        table = RoutingTable.build(state.channels.values(), self._metrics.channel, self._lanes)
         self._routes.swap(table)
         problems += table.problems
         known = set(self._problems)

@@ -16,6 +16,7 @@ from contract.resources import DeliveryPolicy, Order
 from dispatcher.attempts import Attempts, Health, Plan
 from dispatcher.delivery import Outcome
 from dispatcher.flow import ByteBudget
+from dispatcher.lanes import Lane
 from dispatcher.metrics import SubscriptionMetrics
 from dispatcher.window import Receipt, Record, Window
 
@@ -76,10 +77,16 @@ class Subscription:
         attempts: Makes the attempts, by the plan that it holds.
         metrics: Of this subscription.
         budget: Memory that all subscriptions share.
+        lane: Limits how many deliveries are under way at once while others are held up.
     """
 
     def __init__(
-        self, name: str, attempts: Attempts, metrics: SubscriptionMetrics, budget: ByteBudget
+        self,
+        name: str,
+        attempts: Attempts,
+        metrics: SubscriptionMetrics,
+        budget: ByteBudget,
+        lane: Lane,
     ) -> None:
         self.name = name
         self.state = SubscriptionState.ACTIVE
@@ -88,6 +95,7 @@ class Subscription:
         self._attempts = attempts
         self._metrics = metrics
         self._budget = budget
+        self._lane = lane
         self._window = Window(attempts.plan.policy, budget)
         self._workers: set[asyncio.Task[None]] = set()
         self._busy = 0  # workers that look for more work when they are done
@@ -133,7 +141,14 @@ class Subscription:
 
     def _may_start_worker(self) -> bool:
         busy = self._busy
-        return busy < self._limit and (not busy or busy * WORKER_COST < self._budget.free // 2)
+        return (
+            busy < self._limit
+            and busy < self._lane.limit
+            and (not busy or busy * WORKER_COST < self._budget.free // 2)
+        )
+
+    def _may_go_on(self) -> bool:
+        return self._busy <= self._limit and self._busy <= self._lane.limit
 
     def _start_worker(self) -> None:
         self._busy += 1
@@ -167,7 +182,7 @@ class Subscription:
         """Deliver what waits until nothing does, or there are more workers than allowed."""
         window = self._window
         try:
-            while self._busy <= self._limit and (record := window.next()) is not None:
+            while self._may_go_on() and (record := window.next()) is not None:
                 outcome = await self._deliver(record)
                 self._settle(record, outcome)
                 if window.waiting and self._may_start_worker():
@@ -189,6 +204,7 @@ class Subscription:
 
     def _settle(self, record: Record, outcome: Outcome) -> None:
         if outcome.settled:
+            self._lane.count()
             if self._window.settle(record):
                 self._metrics.settled += 1
                 self._acknowledge(record.sequence)

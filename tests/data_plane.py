@@ -18,6 +18,7 @@ from dispatcher.egress.client import Egress
 from dispatcher.event import encode
 from dispatcher.fanout import Fanout
 from dispatcher.flow import ByteBudget
+from dispatcher.lanes import Lanes, never_busy
 from dispatcher.limits import EgressLimits
 from dispatcher.metrics import Metrics
 from dispatcher.records import Records
@@ -61,7 +62,8 @@ class DataPlane:
         records = Records(StateFolder(state_dir), grace)
         self.records = records
         budget = ByteBudget(64 * MIB)
-        self.fanout = Fanout(self.broker, self.egress, self.metrics, budget, records)
+        lanes = Lanes(never_busy)
+        self.fanout = Fanout(self.broker, self.egress, self.metrics, budget, records, lanes)
         self.channel = ResourceName("default", client_id)
 
     @property

@@ -6,6 +6,7 @@ from contract.resources import Channel, ResourceName
 from dispatcher.channels import Channels, RoutingTable
 from dispatcher.ingress.connection import IngressConnection
 from dispatcher.ingress.context import IngressContext, Services
+from dispatcher.lanes import Lanes, never_busy
 from dispatcher.limits import IngressLimits
 from dispatcher.metrics import ChannelMetrics, Metrics
 from tests.fakes import FakeClock, FakePublish, FakeTransport, run_callbacks
@@ -74,6 +75,7 @@ class Publisher:
     Attributes:
         publish: The store that takes its events.
         transport: The publisher's end.
+        lane: Of the channel ``orders``; nothing changes its limit but a test.
     """
 
     def __init__(
@@ -87,7 +89,9 @@ class Publisher:
         self.metrics = Metrics()
         self.publish = FakePublish(instant=instant)
         self.max_event_bytes: int | None = MAX_EVENT_BYTES
-        table = RoutingTable.build(orders_and_conflicts(), self.metrics.channel)
+        lanes = Lanes(never_busy)
+        self.lane = lanes.publishing(ORDERS)
+        table = RoutingTable.build(orders_and_conflicts(), self.metrics.channel, lanes)
         services = Services(
             Channels(table),
             self.publish,

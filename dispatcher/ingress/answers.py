@@ -69,11 +69,18 @@ class Answers:
         request.event = encode(request.headers, body, request.host.decode("ascii"))
         request.headers = _NO_HEADERS
         self.requests.append(request)
-        if self._in_flight < context.limits.max_pipelined:  # so none waits before it
+        lane = request.route.lane
+        if (
+            lane.is_free
+            and not self._unpublished
+            and self._in_flight < context.limits.max_pipelined
+        ):
             self._publish(request)
         else:
             self._unpublished.append(request)
             self.waiting_bytes += len(request.event) + _REQUEST_OVERHEAD
+            if not lane.is_free:
+                lane.wait(self)
 
     def add_refused(self, request: Request, refusal: Refusal) -> None:
         """A request that is answered without being published."""
@@ -115,9 +122,10 @@ class Answers:
                     refusal = self._failure(request, future)
                 else:
                     self._count(request, "stored")
+            requests.popleft()
             if request.future is not None:
                 self._in_flight -= 1
-            requests.popleft()
+                request.route.lane.ended()
             if refusal is not None:
                 parts.append(self._refused(request, refusal))
             elif not request.keeps_alive:
@@ -126,6 +134,12 @@ class Answers:
                 parts.append(known.accepted_keep_alive)
             else:
                 parts.append(known.accepted)
+
+    def go_on(self) -> None:
+        """Publish what waits: there is room in a lane."""
+        self._publish_waiting()
+        if self.has_news:
+            self._on_ready()
 
     def expire(self, complete_before: float) -> None:
         """Refuse requests that have waited too long."""
@@ -136,13 +150,15 @@ class Answers:
                 self._fail(request, "timeout", responses.NOT_CONFIRMED)
 
     def drop_waiting(self) -> None:
-        """Forget the requests beyond those allowed, for which there is no room.
+        """Forget the requests that wait to be published, and those beyond the allowed ones.
 
-        Nothing of them was published, and the connection has to end before their answers.
+        There is no room for them, and the connection has to end before their answers.
         """
         most = self._context.limits.max_pipelined
-        while len(self.requests) > most and self.requests[-1].future is None:
-            self.requests.pop()
+        first = self._unpublished[0] if self._unpublished else None
+        while (first or len(self.requests) > most) and self.requests[-1].future is None:
+            if self.requests.pop() is first:
+                first = None
         self.abandon()
 
     def abandon(self) -> None:
@@ -162,6 +178,7 @@ class Answers:
         else:
             request.future = future
             self._in_flight += 1
+            request.route.lane.began()
             if future.done():
                 self.has_news = True
             else:
@@ -173,6 +190,10 @@ class Answers:
         waiting = self._unpublished
         before = len(waiting)
         while waiting and self._in_flight < most:
+            lane = waiting[0].route.lane
+            if lane.under_way >= lane.limit:
+                lane.wait(self)
+                break
             request = waiting.popleft()
             if request.refusal is None:  # it may have waited too long
                 self._publish(request)

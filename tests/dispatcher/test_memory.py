@@ -9,12 +9,13 @@ from dataclasses import dataclass
 
 import pytest
 
-from contract.resources import DeliveryPolicy
+from contract.resources import DeliveryPolicy, ResourceName
 from dispatcher.attempts import Attempts, Plan
 from dispatcher.delivery import Outcome
 from dispatcher.egress.client import Egress, EgressError, Response, Target
 from dispatcher.event import encode
 from dispatcher.flow import ByteBudget, Share
+from dispatcher.lanes import Lanes, never_busy
 from dispatcher.limits import EgressLimits
 from dispatcher.metrics import SubscriptionMetrics
 from dispatcher.subscription import Subscription
@@ -70,7 +71,8 @@ async def test_events_under_way_take_no_more_memory_than_they_are_counted_for(
             name, metrics = f"s{number}", SubscriptionMetrics()
             plan = Plan(Target.parse(url), None, None, DeliveryPolicy(max_inflight=IN_FLIGHT))
             attempts = Attempts(name, plan, egress, metrics, budget)
-            made.append(Subscription(name, attempts, metrics, budget))
+            lane = Lanes(never_busy).delivering(ResourceName("default", "orders"))
+            made.append(Subscription(name, attempts, metrics, budget, lane))
         in_flight = subscriptions * IN_FLIGHT
         tracemalloc.start()
         try:

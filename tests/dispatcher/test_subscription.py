@@ -12,8 +12,10 @@ from dispatcher.egress.client import Response
 from dispatcher.egress.target import Target
 from dispatcher.event import encode
 from dispatcher.flow import ByteBudget
+from dispatcher.lanes import UNLIMITED, Lane, Lanes, never_busy
 from dispatcher.metrics import Metrics, SubscriptionMetrics
 from dispatcher.subscription import Subscription, SubscriptionState
+from tests.fakes import run_callbacks
 
 TARGET = Target.parse("http://subscriber.test/")
 PLAN = Plan(TARGET, None, None, DeliveryPolicy(retry=0, max_inflight=4, ack_wait=10))
@@ -88,6 +90,7 @@ class Bench:
     egress: HeldEgress
     acks: Acks
     metrics: SubscriptionMetrics
+    lane: Lane
 
     def receive(self, *sequences: int) -> None:
         for sequence in sequences:
@@ -100,10 +103,11 @@ def make_bench(plan: Plan = PLAN, budget: ByteBudget | None = None) -> Bench:
     egress = HeldEgress()
     budget = budget or ByteBudget(2**20)
     attempts = Attempts("mail", plan, egress, metrics, budget)
-    subscription = Subscription("mail", attempts, metrics, budget)
+    lane = Lanes(never_busy).delivering(name)
+    subscription = Subscription("mail", attempts, metrics, budget, lane)
     acks = Acks()
     subscription.durables = (acks,)
-    return Bench(subscription, egress, acks, metrics)
+    return Bench(subscription, egress, acks, metrics, lane)
 
 
 @pytest.fixture
@@ -119,6 +123,43 @@ async def test_an_event_is_acknowledged_only_after_its_answer(bench: Bench) -> N
     await bench.acks.wait_for(1)
     assert bench.acks.sequences == [1]
     assert bench.metrics.settled == 1
+
+
+async def test_no_more_are_begun_than_its_lane_allows(bench: Bench) -> None:
+    bench.lane.limit = 2
+    bench.receive(*range(1, 11))
+    await bench.egress.wait_for_posts(2)
+    await run_callbacks()
+    assert len(bench.egress.posts) == 2
+
+
+async def test_what_is_settled_is_counted_as_work_and_what_fails_is_not(bench: Bench) -> None:
+    """A subscriber that is down would hold up the busy ones otherwise."""
+    bench.receive(1, 2, 3)
+    await bench.egress.wait_for_posts(3)
+    for post, status in zip(bench.egress.posts, (202, 503, 503), strict=True):
+        post.set_result(status)
+    await bench.acks.wait_for(1)
+    await run_callbacks()
+    bench.lane.look()
+    assert bench.lane.recent == 1
+
+
+async def test_fewer_are_delivered_at_once_while_others_are_held_up(bench: Bench) -> None:
+    bench.receive(*range(1, 11))
+    await bench.egress.wait_for_posts(4)
+    bench.lane.limit = 2
+    for answered in range(3):
+        bench.egress.posts[answered].set_result(202)
+    await bench.acks.wait_for(3)
+    await run_callbacks()
+    assert len(bench.egress.posts) == 5  # one is left of the four, and one has begun
+    bench.lane.limit = UNLIMITED
+    for answered in range(3, 5):
+        bench.egress.posts[answered].set_result(202)
+    await bench.egress.wait_for_posts(9)
+    await run_callbacks()
+    assert len(bench.egress.posts) == 9  # four at once again
 
 
 async def test_as_many_are_delivered_at_once_as_the_policy_allows(bench: Bench) -> None:

@@ -13,7 +13,8 @@ from tests.endurance.fairness import DISTURBANCES, Comparison, Disturbance, comp
 @pytest.mark.parametrize("disturbance", DISTURBANCES, ids=lambda disturbance: disturbance.name)
 async def test_others_hardly_notice(disturbance: Disturbance, tmp_path: Path) -> None:
     compared = await compare(disturbance, disturbance.short, tmp_path)
-    assert compared.is_fair("p50"), compared
+    # Ten times as long without limits for the loud; and other tests run beside this one.
+    assert compared.is_fair("p50", most=4), compared
 
 
 def test_others_that_take_too_long_are_noticed() -> None:
@@ -25,9 +26,9 @@ def test_others_that_take_too_long_are_noticed() -> None:
     assert not compared.is_fair("p99")
 
 
-def test_beside_a_loud_channel_others_wait_as_its_publishers_do() -> None:
-    compared = Comparison("loud", Latency(1.0, 10.0), Latency(9.0, 50.0), Latency(8.0, 30.0))
+def test_what_the_machine_costs_is_nobodys_fault() -> None:
+    compared = Comparison("loud", Latency(1.0, 5.0), Latency(4.0, 20.0), Latency(2.0, 10.0))
     assert compared.is_fair("p50")
     assert compared.is_fair("p99")
-    assert not replace(compared, with_it=Latency(9.0, 121.0)).is_fair("p99")
-    assert not replace(compared, own=None).is_fair("p50")
+    assert not replace(compared, with_it=Latency(4.0, 21.0)).is_fair("p99")
+    assert not replace(compared, elsewhere=None).is_fair("p50")

@@ -1,0 +1,42 @@
+"""How busy the thread of the event loop is."""
+
+import contextlib
+import time
+from pathlib import Path
+
+_SCHEDSTAT = Path("/proc/thread-self/schedstat")
+
+
+class LoopLoad:
+    """Measures the thread in which it was made, and holds a file open until ``close``.
+
+    Waiting for a CPU counts as being busy: who is served by the loop has to wait as well. Where
+    the kernel does not tell, only the time on a CPU counts.
+    """
+
+    def __init__(self) -> None:
+        self._file = None
+        with contextlib.suppress(OSError):
+            self._file = _SCHEDSTAT.open("rb", buffering=0)
+        self._at = time.monotonic()
+        self._spent = self._read()
+
+    def since_last(self) -> float:
+        """The share of the time since the last call in which it was busy, from 0 to 1."""
+        at, spent = time.monotonic(), self._read()
+        busy = (spent - self._spent) / max(at - self._at, 1e-6)
+        self._at, self._spent = at, spent
+        return min(max(busy, 0.0), 1.0)
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _read(self) -> float:
+        """Seconds since the thread began."""
+        if self._file is None:
+            return time.thread_time()
+        self._file.seek(0)
+        on_cpu, waiting, _ = self._file.read(100).split()  # nanoseconds; proc(5)
+        return (int(on_cpu) + int(waiting)) / 1e9
