@@ -16,7 +16,11 @@ from collections.abc import Callable
 from typing import Final, Protocol
 from weakref import WeakValueDictionary
 
+import structlog
+
 from contract.resources import ResourceName
+
+log = structlog.get_logger(__name__)
 
 UNLIMITED: Final = sys.maxsize
 
@@ -45,7 +49,7 @@ _NEARLY: Final = 4
 
 _FADES: Final = 0.9
 _FORGOTTEN: Final = 0.05
-"""A lane without work is forgotten after a second and a half or more."""
+"""A lane without work is forgotten after one to five seconds, by how much it did."""
 
 
 def never_busy() -> float:
@@ -53,23 +57,36 @@ def never_busy() -> float:
     return 0.0
 
 
+def _nothing_to_do() -> None:
+    """For who does not care."""
+
+
 class Lane:
     """Work of one kind for one channel.
 
     Attributes:
         channel: Its name.
-        limit: How many pieces of it may be under way at once, now.
+        limit: How many pieces of it may be under way at once, now; see ``set_limit``.
         recent: How much was done, what is long ago counting less.
+        on_room: Called when more may be under way than before.
     """
 
-    __slots__ = ("__weakref__", "_news", "_work", "channel", "limit", "recent")
+    __slots__ = ("__weakref__", "_news", "_work", "channel", "limit", "on_room", "recent")
 
     def __init__(self, channel: ResourceName, news: "Callable[[Lane], None]") -> None:
         self.channel = channel
         self.limit = UNLIMITED
         self.recent = 0.0
+        self.on_room: Callable[[], None] = _nothing_to_do
         self._work = 0
         self._news = news
+
+    def set_limit(self, limit: int) -> None:
+        """Allow so many pieces at once from now on."""
+        grows = limit > self.limit
+        self.limit = limit
+        if grows:
+            self.on_room()
 
     def count(self) -> None:
         """Count a piece of work."""
@@ -89,10 +106,10 @@ class Lane:
 
 
 class Waiter(Protocol):
-    """Who has something to publish, and was over the limit."""
+    """Who has something to publish for which there was no room."""
 
-    def go_on(self) -> None:
-        """Publish what the limit allows, and wait again with the rest."""
+    def go_on(self, lane: "PublishLane") -> None:
+        """Publish one to this lane. If there is more, wait again, behind all others."""
 
 
 class PublishLane(Lane):
@@ -102,12 +119,13 @@ class PublishLane(Lane):
         under_way: Published, and not yet answered.
     """
 
-    __slots__ = ("_waiting", "under_way")
+    __slots__ = ("_is_waking", "_waiting", "under_way")
 
     def __init__(self, channel: ResourceName, news: Callable[[Lane], None]) -> None:
         super().__init__(channel, news)
         self.under_way = 0
         self._waiting: dict[Waiter, None] = {}
+        self._is_waking = False
 
     @property
     def is_free(self) -> bool:
@@ -115,8 +133,12 @@ class PublishLane(Lane):
         return self.under_way < self.limit and not self._waiting
 
     def wait(self, waiter: Waiter) -> None:
-        """Have ``go_on`` called when there is room. Waiting twice is waiting once."""
+        """Have ``go_on`` called when it is its turn. Waiting twice is waiting once."""
         self._waiting[waiter] = None
+
+    def leave(self, waiter: Waiter) -> None:
+        """Wait no more. One that does not is no error."""
+        self._waiting.pop(waiter, None)
 
     def began(self) -> None:
         """One more is under way."""
@@ -127,14 +149,29 @@ class PublishLane(Lane):
         """One is not under way any more; who waits has its turn when the caller is done."""
         self.under_way -= 1
         if self._waiting:
+            self._wake_soon()
+
+    def set_limit(self, limit: int) -> None:
+        """Allow so many at once from now on; who waits has its turn when the caller is done."""
+        super().set_limit(limit)
+        if self._waiting:
+            self._wake_soon()
+
+    def _wake_soon(self) -> None:
+        if not self._is_waking:
+            self._is_waking = True
             asyncio.get_running_loop().call_soon(self._wake)
 
     def _wake(self) -> None:
+        self._is_waking = False
         waiting = self._waiting
         while waiting and self.under_way < self.limit:
             waiter = next(iter(waiting))
             del waiting[waiter]
-            waiter.go_on()
+            try:
+                waiter.go_on(self)
+            except Exception:  # one publisher must not take the turn of all others with it
+                log.exception("a publisher that waited broke", channel=str(self.channel))
 
 
 class Lanes:
@@ -152,6 +189,7 @@ class Lanes:
         self._loud: list[Lane] = []
         self._limit = MOST
         self._timer: asyncio.TimerHandle | None = None
+        self._is_closed = False
 
     def publishing(self, channel: ResourceName) -> PublishLane:
         """That of a channel, the same one as long as somebody has it."""
@@ -170,7 +208,12 @@ class Lanes:
         return self._timer is not None
 
     def close(self) -> None:
-        """Look no more; nothing is limited from now on."""
+        """Never look again; nothing is limited from now on."""
+        self._is_closed = True
+        self._rest()
+
+    def _rest(self) -> None:
+        """Nothing is limited until there is work again."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -179,6 +222,8 @@ class Lanes:
 
     def _begins(self, lane: Lane) -> None:
         """A lane has its first work since the last look."""
+        if self._is_closed:
+            return
         self._news.append(lane)
         if self._timer is None:
             self._load()  # from now on
@@ -188,12 +233,11 @@ class Lanes:
         self._timer = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look)
 
     def _look(self) -> None:
-        self._timer = None
         if self._news or self._active:
-            self.look(self._load())
             self._set_timer()
+            self.look(self._load())
         else:
-            self.close()
+            self._rest()
 
     def look(self, busy: float) -> None:
         """Set the limits for the time until the next look.
@@ -207,10 +251,13 @@ class Lanes:
             for lane in self._active:
                 lane.forget()
             self._active.clear()
-            self._limit = MOST
             return
-        self._adapt(busy)
-        self._limit_only(self._find_loud() if self._limit < MOST else [])
+        loud = self._find_loud()
+        if loud:
+            self._adapt(busy)
+        else:
+            self._limit = MOST
+        self._limit_only(loud if self._limit < MOST else [])
 
     def _adapt(self, busy: float) -> None:
         limit = self._limit
@@ -233,8 +280,8 @@ class Lanes:
         return [lane for lane in self._active if lane.recent * _NEARLY > busiest.recent]
 
     def _limit_only(self, loud: list[Lane]) -> None:
-        for lane in self._loud:
-            lane.limit = UNLIMITED
+        before, self._loud = self._loud, loud
+        for lane in set(before) - set(loud):
+            lane.set_limit(UNLIMITED)
         for lane in loud:
-            lane.limit = self._limit
-        self._loud = loud
+            lane.set_limit(self._limit)

@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from io import FileIO
 from pathlib import Path
 
 _SCHEDSTAT = Path("/proc/thread-self/schedstat")
@@ -15,9 +16,9 @@ class LoopLoad:
     """
 
     def __init__(self) -> None:
-        self._file = None
+        self._file: FileIO | None = None
         with contextlib.suppress(OSError):
-            self._file = _SCHEDSTAT.open("rb", buffering=0)
+            self._file = FileIO(_SCHEDSTAT)
         self._at = time.monotonic()
         self._spent = self._read()
 
@@ -35,8 +36,11 @@ class LoopLoad:
 
     def _read(self) -> float:
         """Seconds since the thread began."""
-        if self._file is None:
-            return time.thread_time()
-        self._file.seek(0)
-        on_cpu, waiting, _ = self._file.read(100).split()  # nanoseconds; proc(5)
-        return (int(on_cpu) + int(waiting)) / 1e9
+        if self._file is not None:
+            with contextlib.suppress(OSError, ValueError):
+                self._file.seek(0)
+                on_cpu, waiting, slices = map(int, self._file.read(100).split())  # see proc(5)
+                if slices:  # else the kernel does not count
+                    return (on_cpu + waiting) / 1e9
+            self.close()
+        return time.thread_time()

@@ -103,6 +103,7 @@ class Subscription:
         self._drained = asyncio.Event()
         self._room_timer: asyncio.TimerHandle | None = None
         metrics.pending = lambda: self._window.unsettled
+        lane.on_room = self._start_workers
 
     @property
     def plan(self) -> Plan:
@@ -146,6 +147,13 @@ class Subscription:
             and busy < self._lane.limit
             and (not busy or busy * WORKER_COST < self._budget.free // 2)
         )
+
+    def _start_workers(self) -> None:
+        """Begin as much of what waits as is allowed."""
+        for _ in range(self._window.waiting):
+            if not self._may_start_worker():
+                break
+            self._start_worker()
 
     def _may_go_on(self) -> bool:
         return self._busy <= self._limit and self._busy <= self._lane.limit
@@ -222,10 +230,7 @@ class Subscription:
         self._attempts.change(plan)
         self._window.change(plan.policy)
         self._limit = concurrency(plan.policy)
-        for _ in range(self._window.waiting):
-            if not self._may_start_worker():
-                break
-            self._start_worker()
+        self._start_workers()
 
     def pause(self) -> None:
         """Begin nothing more. Attempts under way end, since what was sent cannot be unsent."""

@@ -16,6 +16,7 @@ from dispatcher.ingress import responses
 from dispatcher.ingress.context import IngressContext
 from dispatcher.ingress.request import Headers, Request
 from dispatcher.ingress.responses import Refusal
+from dispatcher.lanes import PublishLane
 
 _NO_HEADERS: Headers = []
 
@@ -79,7 +80,7 @@ class Answers:
         else:
             self._unpublished.append(request)
             self.waiting_bytes += len(request.event) + _REQUEST_OVERHEAD
-            if not lane.is_free:
+            if self._unpublished[0] is request and not lane.is_free:
                 lane.wait(self)
 
     def add_refused(self, request: Request, refusal: Refusal) -> None:
@@ -135,11 +136,18 @@ class Answers:
             else:
                 parts.append(known.accepted)
 
-    def go_on(self) -> None:
-        """Publish what waits: there is room in a lane."""
+    def go_on(self, lane: PublishLane) -> None:
+        """See ``dispatcher.lanes.Waiter``."""
+        waiting = self._unpublished
+        self._drop_refused()
+        if (
+            waiting
+            and waiting[0].route.lane is lane
+            and self._in_flight < self._context.limits.max_pipelined
+        ):
+            self._publish(waiting.popleft())
         self._publish_waiting()
-        if self.has_news:
-            self._on_ready()
+        self._on_ready()
 
     def expire(self, complete_before: float) -> None:
         """Refuse requests that have waited too long."""
@@ -155,16 +163,22 @@ class Answers:
         There is no room for them, and the connection has to end before their answers.
         """
         most = self._context.limits.max_pipelined
-        first = self._unpublished[0] if self._unpublished else None
-        while (first or len(self.requests) > most) and self.requests[-1].future is None:
-            if self.requests.pop() is first:
-                first = None
+        requests, waiting = self.requests, self._unpublished
+        while requests and requests[-1].future is None and (waiting or len(requests) > most):
+            if requests.pop() is (waiting[-1] if waiting else None):
+                self._forget(waiting.pop())
         self.abandon()
 
     def abandon(self) -> None:
         """Nobody waits for the answers any more: what is not published will not be."""
+        for request in self._unpublished:
+            self._forget(request)
         self._unpublished.clear()
         self.waiting_bytes = 0
+
+    def _forget(self, request: Request) -> None:
+        request.event = b""
+        request.route.lane.leave(self)
 
     def _publish(self, request: Request) -> None:
         event, request.event = request.event, b""
@@ -189,17 +203,21 @@ class Answers:
         most = self._context.limits.max_pipelined
         waiting = self._unpublished
         before = len(waiting)
+        self._drop_refused()
         while waiting and self._in_flight < most:
             lane = waiting[0].route.lane
-            if lane.under_way >= lane.limit:
+            if not lane.is_free:
                 lane.wait(self)
                 break
-            request = waiting.popleft()
-            if request.refusal is None:  # it may have waited too long
-                self._publish(request)
-        excess = max(0, len(self.requests) - most)
-        self.waiting_bytes = sum(len(r.event) for r in waiting) + excess * _REQUEST_OVERHEAD
+            self._publish(waiting.popleft())
+        beyond = max(len(waiting), len(self.requests) - most)
+        self.waiting_bytes = sum(len(r.event) for r in waiting) + beyond * _REQUEST_OVERHEAD
         return len(waiting) < before
+
+    def _drop_refused(self) -> None:
+        """Those that have waited too long for their turn; they are the oldest."""
+        while self._unpublished and self._unpublished[0].refusal is not None:
+            self._forget(self._unpublished.popleft())
 
     def _done(self, future: "Future[str]") -> None:
         if not future.cancelled():

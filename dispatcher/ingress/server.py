@@ -22,7 +22,7 @@ _BACKLOG = 4096
 _ACCEPTS = 16
 """Connections that are accepted in one turn of the loop. uvloop accepts one for each time that it
 watches a listener, so with one a busy loop would let a hundred publishers wait for a hundred turns.
-"""
+The price: a lone connection costs the others a system call each."""
 
 
 class Ingress:
@@ -62,7 +62,11 @@ class Ingress:
         for listener in first.sockets:
             for _ in range(_ACCEPTS - 1):
                 again = socket.socket(fileno=os.dup(listener.fileno()))
-                server = await loop.create_server(connection, sock=again, backlog=_BACKLOG)
+                try:
+                    server = await loop.create_server(connection, sock=again, backlog=_BACKLOG)
+                except BaseException:
+                    again.close()
+                    raise
                 self._servers.append(server)
         self._context.tick()
         self._tasks.start(self._tick(), "ingress-clock")

@@ -17,7 +17,7 @@ class Crowd:
 
     def __init__(self, size: int, limit: int, limits: IngressLimits | None = None) -> None:
         self.server = Publisher(limits)
-        self.server.lane.limit = limit
+        self.server.lane.set_limit(limit)
         self.ends: list[tuple[IngressConnection, FakeTransport]] = [
             self.server.connect() for _ in range(size)
         ]
@@ -52,13 +52,23 @@ async def test_who_is_over_the_limit_waits_and_is_answered_in_its_turn() -> None
     assert crowd.server.context.budget.used == 0
 
 
+async def test_what_has_had_its_turn_is_not_counted_as_waiting() -> None:
+    crowd = Crowd(2, limit=1)
+    crowd.post(0, b"x")
+    crowd.post(1, b"x" * 1000)
+    assert crowd.server.context.budget.used > 1000
+    await crowd.store(0)
+    assert crowd.published == 2
+    assert crowd.server.context.budget.used == 0
+
+
 async def test_nobody_passes_those_that_wait() -> None:
     crowd = Crowd(4, limit=1)
     for number in range(3):
         crowd.post(number, b"first")
     await crowd.store(0)
     crowd.post(0, b"second")  # the quickest is back at once
-    crowd.server.lane.limit = 2
+    crowd.server.lane.set_limit(2)
     crowd.post(3, b"first")
     for stored in range(1, 5):
         await crowd.store(stored)
@@ -89,13 +99,28 @@ async def test_requests_of_one_connection_keep_their_order() -> None:
     assert [subject for subject, _ in crowd.server.publish.calls][-1] == "a.default"
 
 
-async def test_when_the_limit_is_gone_all_go_on_with_the_next_answer() -> None:
-    crowd = Crowd(6, limit=1)
+async def test_when_the_limit_is_gone_all_go_on_at_once() -> None:
+    crowd = Crowd(7, limit=1)
     for number in range(6):
         crowd.post(number, b"x")
-    crowd.server.lane.limit = UNLIMITED
-    await crowd.store(0)
+    crowd.server.lane.set_limit(UNLIMITED)
+    await run_callbacks()
     assert crowd.published == 6
+    crowd.post(6, b"x")
+    assert crowd.published == 7
+
+
+async def test_who_pipelines_takes_no_turns_of_others() -> None:
+    crowd = Crowd(3, limit=2, limits=IngressLimits(max_pipelined=16))
+    for _ in range(16):
+        crowd.post(0, b"many")
+    crowd.post(1, b"one")
+    crowd.post(2, b"one")
+    for stored in range(6):
+        await crowd.store(stored)
+        if crowd.ends[0][1].reads:
+            crowd.post(0, b"more")
+    assert (crowd.statuses(1), crowd.statuses(2)) == ([202], [202])
 
 
 async def test_those_that_wait_are_refused_when_the_store_is_away() -> None:
@@ -122,6 +147,45 @@ async def test_who_has_gone_while_it_waited_holds_nobody_up() -> None:
     await crowd.store(1)
     assert crowd.statuses(2) == [202]
     assert crowd.server.lane.under_way == 0
+
+
+async def test_nothing_is_kept_of_who_has_gone_while_it_waited() -> None:
+    crowd = Crowd(2, limit=1)
+    crowd.post(0, b"x")
+    crowd.post(1, b"x" * 1000)
+    crowd.ends[1][0].connection_lost(None)
+    assert crowd.server.context.budget.used == 0
+    crowd.server.lane.set_limit(2)
+    assert crowd.server.lane.is_free  # nobody waits there
+
+
+@pytest.mark.parametrize("first", [0, 1])
+async def test_after_a_timeout_of_all_nothing_is_held(first: int) -> None:
+    """Whichever of them is looked at first: who is under way, or who waits."""
+    crowd = Crowd(2, limit=1, limits=IngressLimits(answer_timeout=5))
+    crowd.post(0, b"x")
+    crowd.post(1, b"x" * 1000)
+    crowd.post(1, b"x" * 1000)
+    crowd.server.clock.advance(6)
+    for number in (first, 1 - first):
+        crowd.ends[number][0].check(crowd.server.clock.now)
+    await run_callbacks()
+    assert (crowd.statuses(0), crowd.statuses(1)) == ([503], [503, 503])
+    assert crowd.server.context.budget.used == 0
+    assert crowd.published == 1
+
+
+async def test_who_waited_too_long_may_lack_memory_next() -> None:
+    limits = IngressLimits(answer_timeout=5, max_buffered_bytes=8000)
+    crowd = Crowd(2, limit=1, limits=limits)
+    crowd.post(0, b"x")
+    crowd.post(1, b"x")
+    crowd.server.clock.advance(6)
+    crowd.ends[1][0].check(crowd.server.clock.now)
+    assert crowd.server.context.budget.used == 0
+    crowd.post(1, b"x" * 3000)
+    crowd.post(1, b"x" * 3000)
+    assert crowd.statuses(1) == [503, 503]
 
 
 async def test_who_waits_too_long_is_told_so() -> None:

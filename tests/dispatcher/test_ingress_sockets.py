@@ -108,7 +108,10 @@ async def test_events_come_in_over_one_connection(server: Server) -> None:
 
 
 async def test_many_connections_are_accepted_in_one_turn_of_the_loop(server: Server) -> None:
-    """A busy loop takes milliseconds for a turn, and none of them is to wait for a hundred."""
+    """A busy loop takes milliseconds for a turn, and none of them is to wait for a hundred.
+
+    It is uvloop that accepts one at a time by itself.
+    """
     peers = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(64)]
     turns = 0
     async with asyncio.timeout(5):

@@ -1,12 +1,25 @@
 """Who is limited, and when: what lanes did and how busy the loop was in, limits out."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Callable
 
 import pytest
 
 from contract.resources import ResourceName
-from dispatcher.lanes import BUSY, CALM, FEWEST, FIRST, UNLIMITED, Lane, Lanes, never_busy
+from dispatcher.lanes import (
+    BUSY,
+    CALM,
+    FEWEST,
+    FIRST,
+    UNLIMITED,
+    Lane,
+    Lanes,
+    PublishLane,
+    never_busy,
+)
+from tests.fakes import run_callbacks
 
 LOUD = ResourceName("default", "loud")
 QUIET = ResourceName("default", "quiet")
@@ -102,10 +115,29 @@ async def test_what_was_done_in_a_calm_time_is_nothing_to_go_by(bench: Bench) ->
     assert bench.look(busy=1.0) == FIRST
 
 
-async def test_in_the_end_nothing_is_limited(bench: Bench) -> None:
+async def test_who_was_alone_for_long_begins_with_the_first_limit(bench: Bench) -> None:
+    for _ in range(20):
+        bench.look(1.0, quiet=0)
+    assert bench.look(busy=1.0) == FIRST
+
+
+async def test_in_the_end_nothing_is_limited_or_looked_at(bench: Bench) -> None:
     bench.look(busy=1.0)
     bench.lanes.close()
     assert bench.loud.limit == UNLIMITED
+    work(bench.loud, 1)
+    assert not bench.lanes.is_watching
+
+
+async def test_who_may_have_more_is_told(bench: Bench) -> None:
+    told: list[int] = []
+    bench.loud.on_room = lambda: told.append(bench.loud.limit)
+    bench.look(busy=1.0)
+    bench.look(busy=1.0)
+    assert told == []
+    grown = bench.look(busy=0.5)
+    bench.lanes.close()
+    assert told == [grown, UNLIMITED]
 
 
 async def test_a_channel_keeps_its_lane_as_long_as_somebody_has_it() -> None:
@@ -113,6 +145,39 @@ async def test_a_channel_keeps_its_lane_as_long_as_somebody_has_it() -> None:
     lane = lanes.publishing(LOUD)
     assert lanes.publishing(LOUD) is lane
     assert lanes.publishing(QUIET) is not lane
+    before = weakref.ref(lane)
+    del lane
+    gc.collect()
+    assert before() is None
+
+
+class OneWhoWaits:
+    """It publishes in its turn, or breaks."""
+
+    def __init__(self, *, breaks: bool = False) -> None:
+        self.breaks = breaks
+        self.turns = 0
+
+    def go_on(self, lane: PublishLane) -> None:
+        self.turns += 1
+        if self.breaks:
+            raise RuntimeError("planted")
+        lane.began()
+
+
+async def test_one_that_breaks_takes_the_turn_of_no_other(bench: Bench) -> None:
+    lane = bench.loud
+    lane.set_limit(1)
+    lane.began()
+    waiters = [OneWhoWaits(breaks=True), OneWhoWaits(), OneWhoWaits()]
+    for waiter in waiters:
+        lane.wait(waiter)
+    lane.ended()
+    await run_callbacks()
+    assert [waiter.turns for waiter in waiters] == [1, 1, 0]
+    lane.ended()
+    await run_callbacks()
+    assert [waiter.turns for waiter in waiters] == [1, 1, 1]
 
 
 async def until(condition: Callable[[], bool]) -> None:

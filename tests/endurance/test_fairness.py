@@ -6,15 +6,16 @@ from pathlib import Path
 import pytest
 
 from bench.ends import Latency
-from tests.endurance.fairness import DISTURBANCES, Comparison, Disturbance, compare
+from tests.endurance.fairness import DISTURBANCES, MOST, Comparison, Disturbance, What, compare
 
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("disturbance", DISTURBANCES, ids=lambda disturbance: disturbance.name)
 async def test_others_hardly_notice(disturbance: Disturbance, tmp_path: Path) -> None:
     compared = await compare(disturbance, disturbance.short, tmp_path)
-    # Ten times as long without limits for the loud; and other tests run beside this one.
-    assert compared.is_fair("p50", most=4), compared
+    # Without limits for the loud it takes ten times as long. Other tests may run beside this one.
+    most = 4.0 if disturbance.what is What.LOUD_CHANNEL else MOST
+    assert compared.is_fair("p50", most), compared
 
 
 def test_others_that_take_too_long_are_noticed() -> None:
