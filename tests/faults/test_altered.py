@@ -12,7 +12,6 @@ from tests.faults.checker import UNDER_WAY, check
 from tests.faults.episode import play
 from tests.faults.load import Pace
 from tests.faults.nemesis import Fault, Part
-from tests.faults.network_faults import cut
 from tests.faults.store_faults import wipe
 from tests.faults.subscribers import Trouble
 from tests.faults.system import Setup, System
@@ -32,6 +31,17 @@ async def kill_while_subscribers_hang(system: System, _: Random) -> None:
         await endpoint.stop()
         await endpoint.start()
     await system.dispatchers[0].launch()
+
+
+async def cut_while_subscribers_hang(system: System, _: Random) -> None:
+    """What is being delivered is sent again by the server, which has no acks of it."""
+    for endpoint in system.endpoints.values():
+        endpoint.be(Trouble.HUNG)
+    await asyncio.sleep(1.0)
+    system.proxy.cut()
+    await asyncio.sleep(1.5)
+    for endpoint in system.endpoints.values():
+        endpoint.be(Trouble.NONE)
 
 
 async def lower_the_limit_of_channels(system: System, chance: Random) -> None:
@@ -65,7 +75,7 @@ CAUGHT = {
     altered.ack_before_it_is_settled: (kill_while_subscribers_hang, "lost"),
     altered.do_not_subscribe_again: (wipe, "lost"),
     altered.ignore_errors_in_pubacks: (lower_the_limit_of_channels, "not stored"),
-    altered.deliver_copies: (cut, "unexplained duplicate"),
+    altered.deliver_copies: (cut_while_subscribers_hang, "unexplained duplicate"),
     altered.go_on_after_removal: (remove_and_wait, "after removal"),
     altered.take_no_heed_of_order: (refuse_for_a_moment, "out of order"),
 }

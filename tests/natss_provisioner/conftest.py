@@ -85,7 +85,10 @@ class Shop:
 
     def ready(self, name: str = "orders", seconds: float = 20.0) -> Document:
         """The channel as soon as it is ready."""
-        ready: Document = until(lambda: self._if_ready(name), seconds)
+        try:
+            ready: Document = until(lambda: self._if_ready(name), seconds)
+        except AssertionError as error:
+            raise AssertionError(f"not ready: {self.channel(name).get('status')}") from error
         return ready
 
     def is_observed(self, name: str = "orders") -> bool:
