@@ -15,8 +15,9 @@ from kube.client import Document, KubeClient, Listing
 from kube.errors import Conflict, KubeError, Refusal
 from kube.resources import Resource
 
-_WATCH_SECONDS = 60
-"""A watch is renewed so often, and so a dead connection is noticed in little more."""
+_WATCH_SECONDS = 15
+"""A watch is renewed so often. A dead connection is noticed in little more; and a busy API server
+was seen to tell nothing for half a minute, until more happened: a new watch has it told."""
 
 _FIRST_WAIT = 0.2
 _LONGEST_WAIT = 3.0

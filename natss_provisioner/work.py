@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from kube import KubeError, Refusal
+from kube import KubeError, NotFound, Refusal
 
 _log = logging.getLogger(__name__)
 
@@ -130,11 +130,13 @@ class WorkQueue(Generic[Key]):
         try:
             wait = await self._work(key)
         except KubeError as error:
-            wait = self._fail(key, retriable=error.retriable)
+            # What was seen and is not found was deleted meanwhile: a lost race as well.
+            retriable = error.retriable or isinstance(error, NotFound)
+            wait = self._fail(key, retriable=retriable)
             if isinstance(error, Refusal) and error.retry_after is not None:
                 wait = max(wait, error.retry_after)
             _log.log(
-                logging.INFO if error.retriable else logging.WARNING,
+                logging.INFO if retriable else logging.WARNING,
                 "%s: %s; tried again in %.1f s",
                 key,
                 error,

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from kube import Forbidden, TooManyRequests, Unreachable
+from kube import Forbidden, NotFound, TooManyRequests, Unreachable
 from natss_provisioner.work import Backoff, WorkQueue
 
 Start = Callable[..., WorkQueue[str]]
@@ -134,6 +134,23 @@ async def test_what_the_server_asks_to_wait_is_waited(start: Start) -> None:
     start(work).add("a")
     await done.wait()
     assert times[1] - times[0] >= 0.1
+
+
+async def test_what_was_deleted_meanwhile_is_looked_at_again_soon(start: Start) -> None:
+    """It was seen and is gone: whoever wants it made anew does not wait for half a minute."""
+    attempts = 0
+    done = asyncio.Event()
+
+    async def work(key: str) -> None:
+        nonlocal attempts
+        attempts += 1
+        if attempts == 1:
+            raise NotFound(404, "NotFound", 'services "natss-dispatcher" not found')
+        done.set()
+
+    start(work, backoff=Backoff(first=0.001, hopeless=3600.0)).add("a")
+    async with asyncio.timeout(10):
+        await done.wait()
 
 
 async def test_a_new_reason_ends_the_wait(start: Start) -> None:
