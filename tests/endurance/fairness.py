@@ -24,6 +24,10 @@ from tests.endurance.overload_system import Layout, System, running
 MOST = 2.0
 """How many times as long it may take with the disturbance."""
 
+MOST_BESIDE = 3.0
+"""The same beside a loud channel: the slowest hundredth takes 1.5 to 2.2 times as long from run to
+run, and one verdict in three would be chance."""
+
 HEAD = (
     "| disturbance | without it: p50, p99 | with it: p50, p99 | with it elsewhere: p50, p99 |\n"
     "|---|---:|---:|---:|"
@@ -31,8 +35,9 @@ HEAD = (
 
 _ALL_HOSTS = "c%04d.default.channels.cluster.local"
 _BODY = 64
-_LOUD_EVENTS = 5000
-"""Posted at a time, on 64 connections, as long as the disturbance lasts."""
+_LOUD_RATE = 4000
+"""No more events of the loud channel get through in a second. As many as a turn has room for are
+posted on the same 64 connections, and then again, as long as the disturbance lasts."""
 
 _ONSET = 0.5
 """Seconds from its beginning until it is looked at what it does."""
@@ -105,8 +110,10 @@ class Comparison:
         cells = [_shown(self.without), _shown(self.with_it), _shown(self.elsewhere)]
         return f"| {self.name} | {' | '.join(cells)} |"
 
-    def is_fair(self, quantile: str, most: float = MOST) -> bool:
+    def is_fair(self, quantile: str, most: float | None = None) -> bool:
         """Whether the others take at most so many times as long, by ``p50`` or ``p99``."""
+        if most is None:
+            most = MOST if self.elsewhere is None else MOST_BESIDE
         allowed = getattr(self.without, quantile)
         if self.elsewhere is not None:
             allowed = max(allowed, getattr(self.elsewhere, quantile))
@@ -148,7 +155,7 @@ async def compare(disturbance: Disturbance, size: Size, folder: Path) -> Compari
         alone = Layout(sink_of=lambda *_: one.address, fan_out=size.fan_out)
         second = await stack.enter_async_context(running(elsewhere, alone))
         without, with_it = await _turns(
-            trickle, size.turns, lambda: _loud(system), lambda: _loud(second)
+            trickle, size.turns, lambda: _loud(system, size), lambda: _loud(second, size)
         )
         return Comparison(disturbance.name, without, *with_it)
 
@@ -200,10 +207,10 @@ async def _dead(one: Sink) -> AsyncIterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def _loud(system: System) -> AsyncIterator[None]:
+async def _loud(system: System, size: Size) -> AsyncIterator[None]:
     """Post to the last channel as fast as it is answered."""
     stop = asyncio.Event()
-    posting = asyncio.create_task(_be_loud(system, stop), name="loud channel")
+    posting = asyncio.create_task(_be_loud(system, size, stop), name="loud channel")
     try:
         await asyncio.sleep(_ONSET)
         yield
@@ -212,11 +219,11 @@ async def _loud(system: System) -> AsyncIterator[None]:
         await posting
 
 
-async def _be_loud(system: System, stop: asyncio.Event) -> None:
+async def _be_loud(system: System, size: Size, stop: asyncio.Event) -> None:
     address = f"127.0.0.1:{system.dispatcher.port}"
     loud = host(f"c{system.layout.channels - 1:04d}")
     while not stop.is_set():
-        await post(address, loud, _LOUD_EVENTS, _BODY)
+        await post(address, loud, round(_LOUD_RATE * size.seconds), _BODY)
 
 
 @contextlib.asynccontextmanager

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bench.ends import Latency
-from tests.endurance.fairness import DISTURBANCES, MOST, Comparison, Disturbance, What, compare
+from tests.endurance.fairness import DISTURBANCES, Comparison, Disturbance, What, compare
 
 
 @pytest.mark.timeout(120)
@@ -14,7 +14,7 @@ from tests.endurance.fairness import DISTURBANCES, MOST, Comparison, Disturbance
 async def test_others_hardly_notice(disturbance: Disturbance, tmp_path: Path) -> None:
     compared = await compare(disturbance, disturbance.short, tmp_path)
     # Without limits for the loud it takes ten times as long. Other tests may run beside this one.
-    most = 4.0 if disturbance.what is What.LOUD_CHANNEL else MOST
+    most = 4.0 if disturbance.what is What.LOUD_CHANNEL else None
     assert compared.is_fair("p50", most), compared
 
 
@@ -28,8 +28,8 @@ def test_others_that_take_too_long_are_noticed() -> None:
 
 
 def test_what_the_machine_costs_is_nobodys_fault() -> None:
-    compared = Comparison("loud", Latency(1.0, 5.0), Latency(4.0, 20.0), Latency(2.0, 10.0))
+    compared = Comparison("loud", Latency(1.0, 5.0), Latency(6.0, 30.0), Latency(2.0, 10.0))
     assert compared.is_fair("p50")
     assert compared.is_fair("p99")
-    assert not replace(compared, with_it=Latency(4.0, 21.0)).is_fair("p99")
+    assert not replace(compared, with_it=Latency(6.0, 31.0)).is_fair("p99")
     assert not replace(compared, elsewhere=None).is_fair("p50")
