@@ -25,7 +25,7 @@ MOST = 2.0
 """How many times as long it may take with the disturbance."""
 
 MOST_BESIDE = 3.0
-"""The same beside a loud channel: the slowest hundredth takes 1.5 to 2.2 times as long from run to
+"""The same beside a loud channel: the slowest hundredth takes 1.5 to 2.4 times as long from run to
 run, and one verdict in three would be chance."""
 
 HEAD = (
