@@ -16,8 +16,8 @@ from kube.errors import Conflict, KubeError, Refusal
 from kube.resources import Resource
 
 _WATCH_SECONDS = 15
-"""A watch is renewed so often. A dead connection is noticed in little more; and a busy API server
-was seen to tell nothing for half a minute, until more happened: a new watch has it told."""
+"""A watch is renewed so often, so in little more it is noticed that it tells nothing any more: for
+its connection is dead or, as was seen once on a busy machine, for a reason that is not known."""
 
 _FIRST_WAIT = 0.2
 _LONGEST_WAIT = 3.0
