@@ -4,13 +4,13 @@ What was stored since a subscriber is wanted is owed to it, however long its dur
 opened, and whichever process opens it in the end.
 """
 
-import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from contract.resources import Start, StartKind
-from nats_streaming import Connection, Message, StartAt, SubscriptionOptions
+from dispatcher.fence import first_message
+from nats_streaming import Connection, StartAt
 
 _MARGIN = 2.5
 """Seconds that a start by time looks further back: longer than a request may be on its way, since
@@ -66,12 +66,12 @@ class Beginning:
         if kind is not StartKind.LAST or self.was_open or alive_at is not None:
             return self.start_at(alive_at)
         since = _since(self.wanted_since)
-        newest = await _first_of(connection, subject, StartAt.last_received())
+        newest = await first_message(connection, subject, StartAt.last_received(), _COMES_WITHIN)
         if newest is None:
             return since
         if newest.timestamp < 1e9 * (since.epoch or 0.0):
             return StartAt.sequence(newest.sequence)
-        first = await _first_of(connection, subject, since)
+        first = await first_message(connection, subject, since, _COMES_WITHIN)
         return since if first is None else StartAt.sequence(max(1, first.sequence - 1))
 
     def start_at(self, alive_at: float | None) -> StartAt:
@@ -86,6 +86,8 @@ class Beginning:
             return _since(alive_at)
         if self.start is None:
             return StartAt.new_only()
+        if self.was_open:  # so the store was lost, and all that it has now was stored since
+            return StartAt.first()
         match self.start.kind:
             case StartKind.NEW | StartKind.LAST:
                 return _since(self.wanted_since)
@@ -103,22 +105,3 @@ def _since(monotonic: float) -> StartAt:
     """From a moment on; how long ago that is, is computed when the request is sent."""
     ago = time.monotonic() - monotonic
     return StartAt.time(max(0.0, time.time() - ago - _MARGIN))
-
-
-async def _first_of(connection: Connection, subject: str, start: StartAt) -> Message | None:
-    """The event that a subscription would begin with; None if there is none, as far as is known."""
-    found: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
-
-    def take(message: Message) -> None:
-        if not found.done():
-            found.set_result(message)
-
-    options = SubscriptionOptions(start=start, max_inflight=1, manual_ack=True)
-    subscription = await connection.subscribe(subject, take, options)
-    try:
-        async with asyncio.timeout(_COMES_WITHIN):
-            return await found
-    except TimeoutError:
-        return None
-    finally:
-        await subscription.unsubscribe()

@@ -58,6 +58,34 @@ class DurableName:
         return f"{self.durable} of {self.subject}"
 
 
+class Tally:
+    """Counts what a durable receives."""
+
+    __slots__ = ("_count", "highest", "lowest")
+
+    def __init__(self) -> None:
+        self._count = 0
+        self.lowest: int | None = None
+        self.highest = 0
+
+    def count(self, sequence: int) -> None:
+        self._count += 1
+        self.highest = max(self.highest, sequence)
+        self.lowest = sequence if self.lowest is None else min(self.lowest, sequence)
+
+    def sent_below(self, last: int, max_inflight: int) -> int:
+        """The sequence below which the server has sent everything since the durable was opened.
+
+        It has stopped before the last event of the channel only if MaxInflight was reached.
+
+        Args:
+            last: Sequence of an event that was the last one when it was opened, or before.
+            max_inflight: Of the durable.
+        """
+        has_stopped = self._count >= max_inflight
+        return (self.highest if has_stopped else max(self.highest, last)) + 1
+
+
 class Durable:
     """A plain durable of this dispatcher's client id.
 
@@ -98,6 +126,9 @@ class Durable:
         self._connection: Connection | None = None
         self._subscription: nats_streaming.Subscription | None = None
         self._acknowledger: Acknowledger | None = None
+        self._tally: Tally | None = None
+        self.opened_over: Connection | None = None
+        """Over which it was first open since it is wanted."""
         self._nudge = asyncio.Event()
         self._tasks = BackgroundTasks()
         self._task: asyncio.Task[None] | None = None
@@ -106,6 +137,30 @@ class Durable:
     def is_leaving(self) -> bool:
         """Whether it is removed, or is to be."""
         return self._removal
+
+    @property
+    def connection(self) -> Connection | None:
+        """Over which it is kept open now."""
+        return self._connection
+
+    @property
+    def max_inflight(self) -> int:
+        """As it is wanted."""
+        return self._options.max_inflight
+
+    @property
+    def opening(self) -> str | None:
+        """Tells one opening on the server from every other; None while it is not open there."""
+        subscription = self._subscription
+        return None if subscription is None or not subscription.is_open else subscription.inbox
+
+    def begin_tally(self) -> Tally:
+        """Count what is received from now on, until ``end_tally``."""
+        self._tally = Tally()
+        return self._tally
+
+    def end_tally(self) -> None:
+        self._tally = None
 
     def ack(self, sequence: int) -> None:
         """Acknowledge a settled event; if no session is open its copy will be, when it comes."""
@@ -165,7 +220,8 @@ class Durable:
     ) -> None:
         """Be wanted after ``remove``: with its position, if the server still knows it."""
         self._removal = self.is_given_up = False
-        self._beginning = beginning
+        # If the server does not know it any more, that is because it was removed.
+        self._beginning = replace(beginning, was_open=False)
         self._alive_at = self.opened_at = None
         self._options = options
         self._receive = receive
@@ -182,6 +238,11 @@ class Durable:
 
     async def wait_open_or_gone(self) -> None:
         while self.state is DurableState.CLOSED:
+            await self._change()
+
+    async def wait_reopened(self) -> None:
+        """Wait until it is open as it was last asked for, or is not wanted any more."""
+        while not self._removal and not self._is_as_wanted():
             await self._change()
 
     async def wait_removed(self) -> bool:
@@ -287,6 +348,8 @@ class Durable:
     def _receive_message(self, message: nats_streaming.Message) -> None:
         if self._acknowledger is None:  # it comes before the answer to the subscribe request
             self._acknowledger = message.subscription
+        if self._tally is not None:
+            self._tally.count(message.sequence)
         self._receive(message)
 
     def _opened(self, reopenings: int) -> None:
@@ -294,6 +357,7 @@ class Durable:
         self._reopened = reopenings
         if self.opened_at is None:
             self.opened_at = time.monotonic()
+            self.opened_over = self._connection
             self._beginning.on_open()
         self._set_state(DurableState.OPEN)
 

@@ -30,7 +30,7 @@ from dispatcher.broker import Broker
 from dispatcher.durable import DurableName, DurableOptions
 from dispatcher.egress.client import Egress
 from dispatcher.flow import ByteBudget
-from dispatcher.handover import hand_over
+from dispatcher.handover import Handover
 from dispatcher.lanes import Lanes
 from dispatcher.member import Member, MemberKey, make_plan
 from dispatcher.metrics import Metrics
@@ -281,10 +281,9 @@ class Fanout:
             log.info("subscription changed", subscription=subscription.name)
             came_back = subscription.window.has_released
         member.subscriber = subscriber
-        for durable in member.durables:
-            durable.change(DurableOptions.of(channel.policy))
-            if came_back:
-                durable.reopen()
+        member.durable.change(DurableOptions.of(channel.policy))
+        for durable in member.durables if came_back else ():
+            durable.reopen()
         if (
             member.durables != (member.durable,)
             or member.durable.name.durable != subscriber.durable
@@ -293,6 +292,7 @@ class Fanout:
 
     def _begin_handover(self, member: Member, wanted_since: float) -> None:
         if member.handover is not None and not member.handover.done():
+            member.subscription.note_progress()
             return
         member.changed_at = wanted_since
         member.handover = self._tasks.start(
@@ -310,11 +310,15 @@ class Fanout:
                 if old.name != name:
                     self._records.dismiss(channel, old.name.durable, self._records.grace)
             note_open = partial(self._records.note_open, channel, name.durable)
-            for old in await hand_over(self._broker, member, name, note_open):
+            is_recorded = self._records.are_kept
+            handover = Handover(self._broker, member, name, note_open, is_recorded=is_recorded)
+            for old in await handover.run():
                 self._records.forget(channel, old.name.durable)
-            log.info(
-                "durable handed over", subscription=member.subscription.name, durable=name.durable
-            )
+        log.info(
+            "durable handed over",
+            subscription=member.subscription.name,
+            durable=member.durable.name.durable,
+        )
         self._forget_passed_over(member)
 
     def _forget_passed_over(self, member: Member) -> None:

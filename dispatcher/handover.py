@@ -1,11 +1,14 @@
 """Moves the position of a subscription from one durable to another without losing an event.
 
-A Subscription that is deleted and made again gets another uid, hence another durable. The new
-durable starts at the earliest event that the old one has not settled; what lies behind it and is
-settled is recognised by the window and only acknowledged.
+A Subscription that is deleted and made again gets another uid, hence another durable. What the old
+one owes is found out by evidence (``dispatcher.pending``). The new one starts at the earliest event
+of that, and the window recognises what lies behind it and is settled. If that is more than the
+window knows, the new one starts behind it all, and the old one stays until it owes nothing.
 """
 
 import asyncio
+import contextlib
+import sys
 import time
 from collections.abc import Callable
 from typing import Protocol
@@ -13,11 +16,17 @@ from typing import Protocol
 from contract.resources import Start, StartKind
 from dispatcher.beginning import Beginning
 from dispatcher.broker import Broker
-from dispatcher.durable import Durable, DurableName, DurableOptions
+from dispatcher.durable import Durable, DurableName, DurableOptions, Tally
+from dispatcher.fence import fence
+from dispatcher.pending import Pending, find_pending
 from dispatcher.subscription import Subscription
+from nats_streaming import Connection, NatsStreamingError
 
-_COMPLETE_AFTER = 2.0
-"""Seconds after the opening of a durable: everything pending was sent then, at once."""
+_LOOK_AGAIN = 60.0
+"""Seconds until an old durable is asked again what it has pending: events expire in the store."""
+
+_NOTHING = range(0)
+_ANYTHING = range(1, sys.maxsize)
 
 
 class Successive(Protocol):
@@ -30,63 +39,172 @@ class Successive(Protocol):
     @property
     def durables(self) -> tuple[Durable, ...]: ...
 
+    @property
+    def wanted_durable(self) -> str:
+        """Its name; it may change at any time."""
+
     def use(self, *durables: Durable) -> None: ...
 
 
-async def hand_over(
-    broker: Broker, owner: Successive, name: DurableName, on_open: Callable[[], None]
-) -> list[Durable]:
-    """Open the durable ``name`` at the position of those of ``owner``, and remove these.
-
-    Those that were removed are returned: one that somebody wants meanwhile is not.
+class Handover:
+    """Opens the durable ``name`` at the position of those of ``owner``, and removes these.
 
     There are several if a former handover was cut short. Events go on to be delivered meanwhile.
-    When this is cancelled both the old and the new may exist, as ``owner.durables``.
+    When ``run`` is cancelled both the old and the new may exist, as ``owner.durables``.
 
     Args:
         broker: Keeps the durables.
         owner: Gets the new one.
         name: Of the new one.
         on_open: Called when the new one is open.
+        is_recorded: Whether a process that comes after this one will know the old durables.
     """
-    before = owner.durables
-    opened = await _opened(before)
-    new = next((each for each in before if each.name == name), None)
-    if new is None:
-        await broker.wait_free(name)
-        since = min([owner.changed_at, *(at for at in opened if at is not None)])
-        new = broker.durable(
-            name,
-            Beginning(position(owner.subscription, since), time.monotonic(), on_open=on_open),
-            DurableOptions.of(owner.subscription.plan.policy),
-            owner.subscription.receive,
-        )
-    olds = tuple(each for each in before if each is not new)
-    owner.use(*olds, new)
-    await new.wait_open()
-    owner.use(new, *olds)
-    for old in olds:
-        old.remove()
-    are_removed = await asyncio.gather(*(broker.removed(old) for old in olds))
-    owner.use(new)
-    return [old for old, is_removed in zip(olds, are_removed, strict=True) if is_removed]
 
+    def __init__(
+        self,
+        broker: Broker,
+        owner: Successive,
+        name: DurableName,
+        on_open: Callable[[], None],
+        *,
+        is_recorded: bool,
+    ) -> None:
+        self._broker = broker
+        self._owner = owner
+        self._name = name
+        self._on_open = on_open
+        self._is_recorded = is_recorded
+        self._olds = tuple(each for each in owner.durables if each.name != name)
+        self._owed = _NOTHING
+        """Sequences of what only the old durables have, unless it is settled."""
+        self._session: Connection | None = None
+        """In which that was found out; None if another process has removed the old durables."""
 
-async def _opened(durables: tuple[Durable, ...]) -> list[float | None]:
-    """Wait until all that is pending has come; gives when each was opened (monotonic seconds)."""
-    for durable in durables:
-        durable.forgo_beginning()
-    await asyncio.gather(*(durable.wait_open_or_gone() for durable in durables))
-    opened = [durable.opened_at for durable in durables]
-    complete = max((at + _COMPLETE_AFTER for at in opened if at is not None), default=0.0)
-    await asyncio.sleep(max(0.0, complete - time.monotonic()))
-    return opened
+    async def run(self) -> list[Durable]:
+        """Return those that were removed: one that somebody wants meanwhile is not.
 
+        It ends early, and removes none, when yet another durable becomes wanted.
+        """
+        for old in self._olds:
+            old.forgo_beginning()
+        new = next((each for each in self._owner.durables if each.name == self._name), None)
+        if new is None:
+            await self._broker.wait_free(self._name)
+            new = await self._open()
+        else:
+            new.change(self._options())
+            self._owed = _ANYTHING
+        await self._finish()
+        return await self._remove(new) if self._is_wanted() else []
 
-def position(subscription: Subscription, since: float) -> Start:
-    """The earliest event that is not settled; if none ever came, all ``since`` (monotonic)."""
-    window = subscription.window
-    if window.highest == 0:
-        return Start(StartKind.AGO, time.monotonic() - since)
-    lowest = window.lowest_unsettled
-    return Start(StartKind.SEQUENCE, window.highest + 1 if lowest is None else lowest)
+    def _is_wanted(self) -> bool:
+        return self._owner.wanted_durable == self._name.durable
+
+    def _options(self) -> DurableOptions:
+        return DurableOptions.of(self._owner.subscription.plan.policy)
+
+    def _owes(self) -> int | None:
+        """The first event that the old durables have to finish, as far as it is known."""
+        return self._owner.subscription.window.first_unsettled(self._owed)
+
+    async def _look(self) -> Pending | None:
+        """Find out what the old durables owe; see ``find_pending``."""
+        begun = time.monotonic()
+        pending = await find_pending(self._olds)
+        if pending is None:
+            self._owed, self._session = _NOTHING, None
+        elif pending.is_certain:
+            if pending.connection is not self._session:
+                self._owed, self._session = pending.owed, pending.connection
+            self._owner.subscription.window.forget_released(begun, self._owed)
+        return pending
+
+    async def _open(self) -> Durable:
+        """Open the new durable where it misses nothing but what the old ones finish."""
+        while True:
+            pending = await self._look()
+            start = self._position(pending)
+            beginning = Beginning(start, time.monotonic(), on_open=self._on_open)
+            receive = self._owner.subscription.receive
+            new = self._broker.durable(self._name, beginning, self._options(), receive)
+            tally = new.begin_tally()
+            self._owner.use(*self._olds, new)
+            await new.wait_open()
+            if pending is None or new.opened_over is pending.connection:
+                break
+            # The store of another session may be another, in which that position means nothing.
+            new.remove()
+            await self._broker.removed(new)
+            self._owner.use(*self._olds)
+        self._owner.use(new, *self._olds)
+        if self._owed and start.kind is StartKind.SEQUENCE:
+            await self._see_arrive(int(start.value), tally)
+        new.end_tally()
+        return new
+
+    def _position(self, pending: Pending | None) -> Start:
+        """Where the new durable starts; if it has all from there on, nothing is owed any more."""
+        if pending is None:  # another process has seen to everything
+            return Start(StartKind.AGO, time.monotonic() - self._owner.changed_at)
+        if not pending.is_certain:
+            self._owed = _NOTHING
+            return Start(StartKind.FIRST)
+        window, end = self._owner.subscription.window, self._owed.stop
+        lowest = self._owes()
+        if lowest is None:
+            self._owed = _NOTHING
+            return Start(StartKind.SEQUENCE, end)
+        if window.knows_all(range(lowest, end)):
+            return Start(StartKind.SEQUENCE, lowest)
+        if self._is_recorded:
+            return Start(StartKind.SEQUENCE, end)
+        # Nobody would know of the old durable if this process died. What comes again is taken as
+        # settled in this session only: the store of another one may be another.
+        window.take_as_settled(end)
+        pending.connection.lost.add_done_callback(lambda _: window.take_as_settled(0))
+        return Start(StartKind.SEQUENCE, lowest)
+
+    async def _see_arrive(self, start: int, tally: Tally) -> None:
+        """Leave nothing to the old durables if the new one has all of it as well.
+
+        It is not where it was to start if NATS Streaming has known it before.
+        """
+        lowest = self._owes()
+        if self._session is None or lowest is None or start > lowest:
+            return
+        with contextlib.suppress(NatsStreamingError):
+            has_arrived = await fence(self._session, self._name.subject)
+            if has_arrived and tally.lowest is not None and tally.lowest <= lowest:
+                self._owed = _NOTHING
+
+    async def _finish(self) -> None:
+        """Wait until the old durables owe nothing, or another one is wanted."""
+        if not self._owed:
+            return
+        policy = self._owner.subscription.plan.policy
+        for old in self._olds:  # what is new comes to the new one
+            old.change(DurableOptions(1, policy.ack_wait))
+        is_late = False
+        while self._is_wanted():
+            if is_late or self._owes() is None:
+                pending = await self._look()
+                is_certain = pending is None or pending.is_certain
+                if is_certain and self._owes() is None:
+                    return
+            is_late = not await self._progress()
+
+    async def _progress(self) -> bool:
+        """Wait until an event is settled that is owed; False if that takes too long."""
+        try:
+            async with asyncio.timeout(_LOOK_AGAIN):
+                await self._owner.subscription.progress(self._owed.stop)
+        except TimeoutError:
+            return False
+        return True
+
+    async def _remove(self, new: Durable) -> list[Durable]:
+        for old in self._olds:
+            old.remove()
+        are_removed = await asyncio.gather(*(self._broker.removed(old) for old in self._olds))
+        self._owner.use(new)
+        return [old for old, gone in zip(self._olds, are_removed, strict=True) if gone]

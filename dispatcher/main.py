@@ -233,7 +233,7 @@ async def serve(settings: Settings) -> None:
     grace = settings.delivery.removal_grace
     source: Source
     if settings.source.kubernetes:
-        records = Records(StateFolder(None), grace)  # kept on the Channels
+        records = Records(StateFolder(None), grace, are_kept=True)  # on the Channels
         client = KubeClient(connection_info, field_manager=PROGRAM.name)
         cluster = Cluster(client, ChannelTable(settings.defaults), PROGRAM.name)
         orphans = Orphans(client, settings.source.system_namespace, records, settings.defaults)

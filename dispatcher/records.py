@@ -54,10 +54,12 @@ class Records:
     Args:
         folder: Where they are kept for the next process.
         grace: Seconds that the durable of a removed subscriber is kept.
+        are_kept: Whether they are there after a restart; None if that is up to the folder.
     """
 
-    def __init__(self, folder: StateFolder, grace: float) -> None:
+    def __init__(self, folder: StateFolder, grace: float, *, are_kept: bool | None = None) -> None:
         self.grace = grace
+        self.are_kept = folder.keeps if are_kept is None else are_kept
         self.sessions = 0
         """How often this process has got the client id that the durables belong to."""
         self.has_session = False

@@ -7,11 +7,12 @@ settled nearly in order, so they are kept as runs, each of which takes four numb
 from array import array
 from bisect import bisect_right
 
-_SHORT_RUN = 64
 _SHORT_TIME = 1_000_000_000
-"""A run has no more events than this or lasts no longer (nanoseconds), so that the time between
-its first and last event tells events of this channel from those of one that was made anew under
-the same sequences."""
+_FEW = 64
+_LONG_TIME = 64_000_000_000
+"""The timestamps of a run lie within the short time, those of a few events within the long one
+(nanoseconds). So they tell events of this channel from those of one that was made anew under the
+same sequences, also when the server's clock was set back and timestamps fall."""
 
 
 class SettledEvents:
@@ -37,11 +38,16 @@ class SettledEvents:
     def has(self, sequence: int, timestamp: int) -> bool:
         """Whether it was this event.
 
-        If only its sequence is known, the channel was made anew: timestamps do not decrease with
-        the sequence, so those of a run lie between its earliest and its latest.
+        If only its sequence is known, the channel was made anew.
         """
         run = self._run_of(sequence)
         return run is not None and self._earliest[run] <= timestamp <= self._latest[run]
+
+    def count(self, among: range) -> int:
+        """Return how many of these sequences were settled."""
+        runs = zip(self._first, self._last, strict=True)
+        spans = (min(last + 1, among.stop) - max(first, among.start) for first, last in runs)
+        return sum(span for span in spans if span > 0)
 
     def add(self, sequence: int, timestamp: int) -> None:
         first, last = self._first, self._last
@@ -74,10 +80,9 @@ class SettledEvents:
 
     def _may_have(self, run: int, timestamp: int) -> bool:
         """Whether a run may grow by an event next to it."""
-        return (
-            self._last[run] - self._first[run] + 1 < _SHORT_RUN
-            or abs(timestamp - self._earliest[run]) <= _SHORT_TIME
-        )
+        earliest = min(self._earliest[run], timestamp)
+        latest = max(self._latest[run], timestamp)
+        return _is_short(self._last[run] - self._first[run] + 2, latest - earliest)
 
     def _take(self, run: int, sequence: int, timestamp: int) -> None:
         if sequence < self._first[run]:
@@ -95,7 +100,7 @@ class SettledEvents:
         earliest = min(self._earliest[run], self._earliest[above])
         latest = max(self._latest[run], self._latest[above])
         count = self._last[above] - self._first[run] + 1
-        if count > _SHORT_RUN and latest - earliest > _SHORT_TIME:
+        if not _is_short(count, latest - earliest):
             return
         self._last[run] = self._last[above]
         self._earliest[run], self._latest[run] = earliest, latest
@@ -112,3 +117,8 @@ class SettledEvents:
     def _remove(self, run: int) -> None:
         for numbers in (self._first, self._last, self._earliest, self._latest):
             del numbers[run]
+
+
+def _is_short(events: int, nanoseconds: int) -> bool:
+    """Whether so many events in such a time may be one run."""
+    return nanoseconds <= (_LONG_TIME if events <= _FEW else _SHORT_TIME)

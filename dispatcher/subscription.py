@@ -101,6 +101,8 @@ class Subscription:
         self._busy = 0  # workers that look for more work when they are done
         self._limit = concurrency(attempts.plan.policy)
         self._drained = asyncio.Event()
+        self._progress = asyncio.Event()
+        self._awaited_below = 0
         self._room_timer: asyncio.TimerHandle | None = None
         metrics.pending = lambda: self._window.unsettled
         lane.on_room = self._start_workers
@@ -126,6 +128,7 @@ class Subscription:
         if message.redelivered:
             self._metrics.redelivered += 1
         if self.state is not SubscriptionState.ACTIVE:
+            self._window.note(message.sequence, message.timestamp, time.monotonic())
             return
         receipt = self._window.receive(
             message.sequence, message.timestamp, message.data, time.monotonic()
@@ -213,6 +216,8 @@ class Subscription:
     def _settle(self, record: Record, outcome: Outcome) -> None:
         if outcome.settled:
             self._lane.count()
+            if record.sequence < self._awaited_below:
+                self._progress.set()
             if self._window.settle(record):
                 self._metrics.settled += 1
                 self._acknowledge(record.sequence)
@@ -224,6 +229,19 @@ class Subscription:
     def _acknowledge(self, sequence: int) -> None:
         for durable in self.durables:
             durable.ack(sequence)
+
+    async def progress(self, below: int) -> None:
+        """Wait until an event with a sequence ``below`` is settled, or for ``note_progress``."""
+        self._awaited_below = below
+        self._progress.clear()
+        try:
+            await self._progress.wait()
+        finally:
+            self._awaited_below = 0
+
+    def note_progress(self) -> None:
+        """Let who waits for ``progress`` look again."""
+        self._progress.set()
 
     def retarget(self, plan: Plan) -> None:
         """Deliver by another plan from the next attempt on; nothing is lost or sent twice."""

@@ -6,6 +6,7 @@ than the ack wait without duplicates. Pure: the caller gives the time and does w
 """
 
 import enum
+import sys
 from collections import deque
 
 from contract.resources import DeliveryPolicy, Order
@@ -81,9 +82,9 @@ class Record:
 class Window:
     """The unsettled events of a subscription by sequence.
 
-    An event is known by its sequence and timestamp. Timestamps do not decrease with the sequence,
-    so a known sequence that comes with a later timestamp belongs to a channel that was made anew:
-    everything remembered of the old one is forgotten then.
+    An event is known by its sequence and timestamp. A known sequence that comes with another
+    timestamp belongs to a channel that was made anew: everything remembered of the old one is
+    forgotten then. The order of timestamps says nothing: the server's clock may be set back.
 
     Args:
         policy: ``order``, ``ack_wait`` and ``max_inflight`` are used.
@@ -93,11 +94,11 @@ class Window:
 
     __slots__ = (
         "_highest",
-        "_highest_timestamp",
         "_memory",
         "_policy",
         "_purge_above",
         "_settled",
+        "_settled_below",
         "_unsettled",
         "_waiting",
         "active",
@@ -110,8 +111,8 @@ class Window:
         self._unsettled: dict[int, Record] = {}
         self._waiting: deque[Record] = deque()
         self._settled = SettledEvents(_runs(policy))
+        self._settled_below = 0
         self._highest = 0
-        self._highest_timestamp = 0
         self._purge_above = 2 * policy.max_inflight
         self.active = 0
         self.was_short = False
@@ -130,9 +131,35 @@ class Window:
     def waiting(self) -> int:
         return len(self._waiting)
 
-    @property
-    def lowest_unsettled(self) -> int | None:
-        return min(self._unsettled, default=None)
+    def first_unsettled(self, among: range) -> int | None:
+        """Return the lowest sequence of an unsettled event among these."""
+        return min((each for each in self._unsettled if each in among), default=None)
+
+    def knows_all(self, among: range) -> bool:
+        """Whether each of these events is known, settled or not.
+
+        Then none that was settled is taken for a new one when they are all sent again.
+        """
+        unsettled = sum(each in among for each in self._unsettled)
+        return unsettled + self._settled.count(among) == len(among)
+
+    def take_as_settled(self, end: int) -> None:
+        """Acknowledge what comes with a sequence below ``end``, unless it is known as unsettled.
+
+        To be called when it is known that everything else below was settled.
+        """
+        self._settled_below = end
+
+    def forget_released(self, before: float, among: range) -> None:
+        """Forget those released events of which no copy has come since ``before``.
+
+        When it is known that everything pending was sent since, the server has no such event.
+        """
+        for record in list(self._unsettled.values()):
+            is_released = record.state is RecordState.RELEASED and record.last_copy < before
+            if is_released and record.sequence in among:
+                record.state = RecordState.GONE
+                del self._unsettled[record.sequence]
 
     @property
     def has_released(self) -> bool:
@@ -162,28 +189,46 @@ class Window:
 
     def receive(self, sequence: int, timestamp: int, data: bytes, now: float) -> Receipt:
         """Judge a message; ``now`` is in seconds of a clock that does not jump."""
-        if sequence <= self._highest:
-            if timestamp > self._highest_timestamp:
-                self._forget_channel()
-            elif (record := self._unsettled.get(sequence)) is not None:
-                return self._receive_copy(record, timestamp, data, now)
-            elif self._settled.has(sequence, timestamp):
+        if sequence <= self._highest and self._is_known(sequence, timestamp):
+            record = self._unsettled.get(sequence)
+            if record is None:
                 return Receipt.ACKNOWLEDGE
-            elif self._settled.has_sequence(sequence):
-                self._forget_channel()
-        if sequence > self._highest:
-            self._highest = sequence
-            self._highest_timestamp = timestamp
+            return self._receive_copy(record, data, now)
+        return self._accept(self._new_record(sequence, timestamp, now), data, now)
+
+    def note(self, sequence: int, timestamp: int, now: float) -> None:
+        """Remember that an event is unsettled that is not to be delivered now: it will come again.
+
+        What is not noted would count as settled when a successor's start position is looked for.
+        """
+        if sequence <= self._highest and self._is_known(sequence, timestamp):
+            record = self._unsettled.get(sequence)
+            if record is not None:
+                record.last_copy = now
+            return
+        self._new_record(sequence, timestamp, now).state = RecordState.RELEASED
+
+    def _is_known(self, sequence: int, timestamp: int) -> bool:
+        """Whether it was this event; if only its sequence is known, forget the former channel."""
+        record = self._unsettled.get(sequence)
+        if record is not None:
+            is_same = record.timestamp == timestamp
+        elif self._settled.has_sequence(sequence):
+            is_same = self._settled.has(sequence, timestamp)
+        else:
+            return sequence < self._settled_below
+        if not is_same:
+            self._forget_channel()
+        return is_same
+
+    def _new_record(self, sequence: int, timestamp: int, now: float) -> Record:
+        self._highest = max(self._highest, sequence)
         if len(self._unsettled) > self._purge_above:
             self._purge(now)
-        record = Record(sequence, timestamp, data, now)
-        self._unsettled[sequence] = record
-        return self._accept(record, data, now)
+        record = self._unsettled[sequence] = Record(sequence, timestamp, b"", now)
+        return record
 
-    def _receive_copy(self, record: Record, timestamp: int, data: bytes, now: float) -> Receipt:
-        if record.timestamp != timestamp:
-            self._forget_channel()
-            return self.receive(record.sequence, timestamp, data, now)
+    def _receive_copy(self, record: Record, data: bytes, now: float) -> Receipt:
         record.last_copy = now
         if record.state is not RecordState.RELEASED or now < record.not_before:
             return Receipt.COPY
@@ -191,7 +236,6 @@ class Window:
 
     def _accept(self, record: Record, data: bytes, now: float) -> Receipt:
         if not self._has_room(record, data, now):
-            record.data = b""
             record.state = RecordState.RELEASED
             return Receipt.DEFERRED
         record.data = data
@@ -287,20 +331,19 @@ class Window:
         self._unsettled.clear()
         self._waiting.clear()
         self._settled.clear()
+        self._settled_below = 0
         self._highest = 0
-        self._highest_timestamp = 0
 
     def _expired(self, now: float) -> float:
         """A released event of which no copy came since then has expired in the store."""
         return now - COPIES_UNTIL_GONE * self._policy.ack_wait
 
     def _purge(self, now: float) -> None:
-        """Forget released events that expired in the store."""
-        expired = self._expired(now)
-        for record in list(self._unsettled.values()):
-            if record.state is RecordState.RELEASED and record.last_copy < expired:
-                record.state = RecordState.GONE
-                del self._unsettled[record.sequence]
+        """Forget released events that expired in the store, as it seems.
+
+        If one comes again after all it is a new event, unless what is unknown counts as settled.
+        """
+        self.forget_released(self._expired(now), range(self._settled_below, sys.maxsize))
         self._purge_above = 2 * max(self._policy.max_inflight, len(self._unsettled))
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
@@ -53,10 +54,13 @@ class DataPlane:
         client_id: str,
         grace: float = 60.0,
         state_dir: Path | None = None,
+        url: str | None = None,
     ) -> None:
         self.client_id = client_id
         self.metrics = Metrics()
         options = connection_options(server, client_id)
+        if url is not None:  # of a proxy
+            options = replace(options, nats=replace(options.nats, servers=(url,)))
         self.broker = Broker(options, "publisher", self.metrics)
         self.egress = Egress(EgressLimits())
         records = Records(StateFolder(state_dir), grace)
@@ -108,8 +112,8 @@ class DataPlane:
 
         await eventually(are_settled)
 
-    async def publish(self, *ids: str) -> None:
-        await asyncio.gather(*(self.broker.publish(self.subject, event(i)) for i in ids))
+    async def publish(self, *ids: str, body: bytes = b"{}") -> None:
+        await asyncio.gather(*(self.broker.publish(self.subject, event(i, body)) for i in ids))
 
 
 def subscriber(url: str, name: str = "mail", uid: str | None = "uid-1") -> Subscriber:
@@ -121,7 +125,7 @@ async def durables(server: NatsStreamingServer, subject: str) -> dict[str, dict[
     found = cast(
         "Sequence[dict[str, Any]] | None", (await server.channelsz(subject)).get("subscriptions")
     )
-    return {entry["durable_name"]: entry for entry in found or ()}
+    return {entry["durable_name"]: entry for entry in found or () if "durable_name" in entry}
 
 
 async def eventually(condition: Callable[[], Any], timeout: float = 15.0) -> None:

@@ -5,6 +5,7 @@ from dispatcher.flow import ByteBudget
 from dispatcher.window import EVENT_COST, Receipt, Record, Window
 
 MEGABYTE = 1024 * 1024
+ALL = range(1, 2**63)
 COST = len(b"event") + EVENT_COST
 
 
@@ -197,12 +198,12 @@ def test_expired_events_are_forgotten() -> None:
 
 def test_position_is_the_lowest_unsettled() -> None:
     subject = window()
-    assert (subject.highest, subject.lowest_unsettled) == (0, None)
+    assert (subject.highest, subject.first_unsettled(ALL)) == (0, None)
     for sequence in (1, 2, 3):
         receive(subject, sequence)
     take(subject)
     subject.settle(take(subject))
-    assert (subject.highest, subject.lowest_unsettled) == (3, 1)
+    assert (subject.highest, subject.first_unsettled(ALL)) == (3, 1)
 
 
 def test_the_oldest_event_counts_from_its_first_copy() -> None:
