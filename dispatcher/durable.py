@@ -358,7 +358,8 @@ class Durable:
         if self.opened_at is None:
             self.opened_at = time.monotonic()
             self.opened_over = self._connection
-            self._beginning.on_open()
+            if not self._removal:  # else it is opened in order to be unsubscribed
+                self._beginning.on_open()
         self._set_state(DurableState.OPEN)
 
     def _subscription_options(self, start: StartAt) -> SubscriptionOptions:

@@ -309,10 +309,7 @@ class Fanout:
             for old in member.durables:
                 if old.name != name:
                     self._records.dismiss(channel, old.name.durable, self._records.grace)
-            note_open = partial(self._records.note_open, channel, name.durable)
-            is_recorded = self._records.are_kept
-            handover = Handover(self._broker, member, name, note_open, is_recorded=is_recorded)
-            for old in await handover.run():
+            for old in await Handover(self._broker, member, name, self._records).run():
                 self._records.forget(channel, old.name.durable)
         log.info(
             "durable handed over",

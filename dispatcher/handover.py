@@ -10,16 +10,15 @@ import asyncio
 import contextlib
 import sys
 import time
-from collections.abc import Callable
-from typing import Protocol
 
 from contract.resources import Start, StartKind
 from dispatcher.beginning import Beginning
 from dispatcher.broker import Broker
 from dispatcher.durable import Durable, DurableName, DurableOptions, Tally
 from dispatcher.fence import fence
+from dispatcher.member import Member
 from dispatcher.pending import Pending, find_pending
-from dispatcher.subscription import Subscription
+from dispatcher.records import Records
 from nats_streaming import Connection, NatsStreamingError
 
 _LOOK_AGAIN = 60.0
@@ -27,23 +26,6 @@ _LOOK_AGAIN = 60.0
 
 _NOTHING = range(0)
 _ANYTHING = range(1, sys.maxsize)
-
-
-class Successive(Protocol):
-    """Whoever has durables that may be succeeded by another."""
-
-    subscription: Subscription
-    changed_at: float
-    """When another durable became wanted (monotonic seconds)."""
-
-    @property
-    def durables(self) -> tuple[Durable, ...]: ...
-
-    @property
-    def wanted_durable(self) -> str:
-        """Its name; it may change at any time."""
-
-    def use(self, *durables: Durable) -> None: ...
 
 
 class Handover:
@@ -56,27 +38,19 @@ class Handover:
         broker: Keeps the durables.
         owner: Gets the new one.
         name: Of the new one.
-        on_open: Called when the new one is open.
-        is_recorded: Whether a process that comes after this one will know the old durables.
+        records: A process that comes after this one knows of the durables what is in there.
     """
 
-    def __init__(
-        self,
-        broker: Broker,
-        owner: Successive,
-        name: DurableName,
-        on_open: Callable[[], None],
-        *,
-        is_recorded: bool,
-    ) -> None:
+    def __init__(self, broker: Broker, owner: Member, name: DurableName, records: Records) -> None:
         self._broker = broker
         self._owner = owner
         self._name = name
-        self._on_open = on_open
-        self._is_recorded = is_recorded
+        self._records = records
         self._olds = tuple(each for each in owner.durables if each.name != name)
         self._owed = _NOTHING
         """Sequences of what only the old durables have, unless it is settled."""
+        self._reached = 0
+        """Below this sequence everything was sent to each of them."""
         self._session: Connection | None = None
         """In which that was found out; None if another process has removed the old durables."""
 
@@ -95,10 +69,13 @@ class Handover:
             new.change(self._options())
             self._owed = _ANYTHING
         await self._finish()
-        return await self._remove(new) if self._is_wanted() else []
+        return await self._remove(new)
+
+    def _note_open(self) -> None:
+        self._records.note_open(self._owner.key.channel, self._name.durable)
 
     def _is_wanted(self) -> bool:
-        return self._owner.wanted_durable == self._name.durable
+        return self._owner.subscriber.durable == self._name.durable
 
     def _options(self) -> DurableOptions:
         return DurableOptions.of(self._owner.subscription.plan.policy)
@@ -112,10 +89,11 @@ class Handover:
         begun = time.monotonic()
         pending = await find_pending(self._olds)
         if pending is None:
-            self._owed, self._session = _NOTHING, None
+            self._owed, self._reached, self._session = _NOTHING, 0, None
         elif pending.is_certain:
             if pending.connection is not self._session:
                 self._owed, self._session = pending.owed, pending.connection
+            self._reached = pending.reached
             self._owner.subscription.window.forget_released(begun, self._owed)
         return pending
 
@@ -124,7 +102,7 @@ class Handover:
         while True:
             pending = await self._look()
             start = self._position(pending)
-            beginning = Beginning(start, time.monotonic(), on_open=self._on_open)
+            beginning = Beginning(start, time.monotonic(), on_open=self._note_open)
             receive = self._owner.subscription.receive
             new = self._broker.durable(self._name, beginning, self._options(), receive)
             tally = new.begin_tally()
@@ -150,17 +128,18 @@ class Handover:
             self._owed = _NOTHING
             return Start(StartKind.FIRST)
         window, end = self._owner.subscription.window, self._owed.stop
-        lowest = self._owes()
-        if lowest is None:
+        unsettled = self._owes()
+        lowest = pending.reached if unsettled is None else min(unsettled, pending.reached)
+        if lowest == end:
             self._owed = _NOTHING
             return Start(StartKind.SEQUENCE, end)
         if window.knows_all(range(lowest, end)):
             return Start(StartKind.SEQUENCE, lowest)
-        if self._is_recorded:
+        if self._records.are_kept:
             return Start(StartKind.SEQUENCE, end)
         # Nobody would know of the old durable if this process died. What comes again is taken as
         # settled in this session only: the store of another one may be another.
-        window.take_as_settled(end)
+        window.take_as_settled(pending.reached)
         pending.connection.lost.add_done_callback(lambda _: window.take_as_settled(0))
         return Start(StartKind.SEQUENCE, lowest)
 
@@ -169,29 +148,31 @@ class Handover:
 
         It is not where it was to start if NATS Streaming has known it before.
         """
-        lowest = self._owes()
-        if self._session is None or lowest is None or start > lowest:
+        if self._session is None or start == self._owed.stop:
             return
         with contextlib.suppress(NatsStreamingError):
             has_arrived = await fence(self._session, self._name.subject)
-            if has_arrived and tally.lowest is not None and tally.lowest <= lowest:
+            if has_arrived and tally.lowest is not None and tally.lowest <= start:
                 self._owed = _NOTHING
 
     async def _finish(self) -> None:
         """Wait until the old durables owe nothing, or another one is wanted."""
-        if not self._owed:
-            return
-        policy = self._owner.subscription.plan.policy
-        for old in self._olds:  # what is new comes to the new one
-            old.change(DurableOptions(1, policy.ack_wait))
         is_late = False
-        while self._is_wanted():
+        while self._owed and self._is_wanted():
             if is_late or self._owes() is None:
                 pending = await self._look()
                 is_certain = pending is None or pending.is_certain
-                if is_certain and self._owes() is None:
+                if is_certain and self._has_all_been_sent() and self._owes() is None:
                     return
+            if self._has_all_been_sent():  # what is new comes to the new one
+                policy = self._owner.subscription.plan.policy
+                for old in self._olds:
+                    old.change(DurableOptions(1, policy.ack_wait))
             is_late = not await self._progress()
+
+    def _has_all_been_sent(self) -> bool:
+        """Whether everything that the old durables owe has been received."""
+        return self._reached >= self._owed.stop
 
     async def _progress(self) -> bool:
         """Wait until an event is settled that is owed; False if that takes too long."""
@@ -203,6 +184,10 @@ class Handover:
         return True
 
     async def _remove(self, new: Durable) -> list[Durable]:
+        durables = [old.name.durable for old in self._olds]
+        await self._records.succeeded(self._owner.key.channel, durables, self._name.durable)
+        if not self._is_wanted():
+            return []
         for old in self._olds:
             old.remove()
         are_removed = await asyncio.gather(*(self._broker.removed(old) for old in self._olds))

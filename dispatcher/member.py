@@ -63,10 +63,6 @@ class Member:
         return self.durables[0]
 
     @property
-    def wanted_durable(self) -> str:
-        return self.subscriber.durable
-
-    @property
     def is_handed_over(self) -> bool:
         """Whether it has the durable of its subscriber, and no other."""
         return [each.name.durable for each in self.durables] == [self.subscriber.durable]

@@ -25,9 +25,12 @@ class Pending:
     """Over which it was found out. It holds for this session: another may have another store."""
 
     owed: range
-    """Sequences in which everything pending lies, and nothing that was not sent yet. All of it has
-    been received; what else is in this range was acknowledged before. Empty if nothing is pending:
-    it begins and ends where everything that is not sent yet begins."""
+    """Sequences in which everything pending lies. It ends where nothing was sent yet to any of the
+    durables; it is empty if nothing is pending."""
+
+    reached: int
+    """All events below this sequence were sent to each of the durables. What is pending of them has
+    been received, and everything else was acknowledged."""
 
     is_certain: bool = True
     """False if the channel seems to have no event at all, but nothing proves it."""
@@ -40,8 +43,7 @@ async def find_pending(durables: Sequence[Durable]) -> Pending | None:
     has unsubscribed them.
 
     Args:
-        durables: Of one channel; they are reopened. If there are several, each was opened where the
-            one before owed everything that it does not have.
+        durables: Of one channel; they are reopened.
     """
     wait = _FIRST_WAIT
     while True:
@@ -71,7 +73,7 @@ async def _find(durables: list[Durable], tallies: list[Tally]) -> Pending | None
     subject = durables[0].name.subject
     last = await last_message(connection, subject)
     if last is None:
-        return Pending(connection, range(1, 1), is_certain=False)
+        return Pending(connection, range(1, 1), 1, is_certain=False)
     for durable in durables:
         durable.reopen()
     await asyncio.gather(*(durable.wait_reopened() for durable in durables))
@@ -81,9 +83,10 @@ async def _find(durables: list[Durable], tallies: list[Tally]) -> Pending | None
     is_same = openings == [durable.opening for durable in durables]
     if None in openings or not is_same or durables[0].connection is not connection:
         return None
-    end = max(
+    sent_below = [
         tally.sent_below(last.sequence, durable.max_inflight)
         for durable, tally in zip(durables, tallies, strict=True)
-    )
-    begin = min(tally.lowest or end for tally in tallies)
-    return Pending(connection, range(begin, end))
+    ]
+    reached, end = min(sent_below), max(sent_below)
+    begin = min(tally.lowest or reached for tally in tallies)
+    return Pending(connection, range(min(begin, reached), end), reached)

@@ -142,6 +142,7 @@ class Records:
         if told is before:
             return
         self._told[channel] = told
+        self._changed.set()
         for durable, record in told.items():
             mine = self.get(channel, durable)
             if (channel, durable) in self._outdated:
@@ -199,6 +200,23 @@ class Records:
         while channel in self._all:
             await self._change()
 
+    async def succeeded(self, channel: ResourceName, olds: list[str], durable: str) -> None:
+        """Wait until whoever comes next will know that ``durable`` is open, or nothing of ``olds``.
+
+        He would take the position from one of those otherwise, which may not be there any more.
+        """
+        if not self.are_kept:
+            return
+        version = self._version
+        while self._folder.keeps and self._written < version:
+            await self._change()
+        while not self._folder.keeps:
+            told = self._told.get(channel, {})
+            record = told.get(durable)
+            if (record is not None and record.since is None) or told.keys().isdisjoint(olds):
+                return
+            await self._change()
+
     async def settled(self, channel: ResourceName, durable: str) -> None:
         """Wait until a durable is not to be removed any more: it is, or it is wanted again."""
         while (record := self.get(channel, durable)) is not None and record.due is not None:
@@ -235,6 +253,7 @@ class Records:
         ):
             return False
         self._written = version
+        self._changed.set()
         return True
 
     def _take(self, record: Record) -> None:

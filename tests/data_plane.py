@@ -24,6 +24,7 @@ from dispatcher.limits import EgressLimits
 from dispatcher.metrics import Metrics
 from dispatcher.records import Records
 from dispatcher.state_folder import StateFolder
+from dispatcher.tasks import cancel
 from nats_streaming import ConnectionOptions, NatsOptions
 from tests.servers import NatsStreamingServer
 
@@ -69,6 +70,7 @@ class DataPlane:
         lanes = Lanes(never_busy)
         self.fanout = Fanout(self.broker, self.egress, self.metrics, budget, records, lanes)
         self.channel = ResourceName("default", client_id)
+        self._recording: asyncio.Task[None] | None = None
 
     @property
     def subject(self) -> str:
@@ -78,6 +80,7 @@ class DataPlane:
         self.broker.start()
         self.broker.start_delivering()
         await self.broker.publishing.was_open.wait()
+        self._recording = asyncio.create_task(self.records.run(), name="records")
         return self
 
     async def __aexit__(
@@ -90,6 +93,8 @@ class DataPlane:
 
     async def close(self) -> None:
         await self.fanout.close()
+        if self._recording is not None:
+            await cancel(self._recording)
         await self.broker.close()
         await self.egress.close()
 

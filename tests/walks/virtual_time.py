@@ -1,0 +1,63 @@
+"""An event loop whose time passes only when there is nothing to do, and then at once."""
+
+import asyncio
+import contextlib
+import selectors
+import time
+from collections.abc import Coroutine, Iterator
+from typing import Any, TypeVar
+from unittest import mock
+
+T = TypeVar("T")
+
+_EPOCH = 1_800_000_000.0
+"""What ``time.time`` gives at the beginning of each walk."""
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+
+class _Selector(selectors.SelectSelector):
+    """Waits for nothing: there is no input or output, only timers."""
+
+    def __init__(self, clock: _Clock) -> None:
+        super().__init__()
+        self._clock = clock
+
+    def select(self, timeout: float | None = None) -> list[Any]:
+        if timeout is None:
+            raise RuntimeError("nothing is left that could ever happen")
+        self._clock.now += max(0.0, timeout)
+        return []
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    def __init__(self, clock: _Clock) -> None:
+        super().__init__(_Selector(clock))
+        self._clock = clock
+
+    def time(self) -> float:
+        return self._clock.now
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run it in virtual time; ``time.monotonic`` and ``time.time`` follow."""
+    clock = _Clock()
+    loop = _Loop(clock)
+    try:
+        with _patched(clock):
+            return loop.run_until_complete(work)
+    finally:
+        loop.close()
+
+
+@contextlib.contextmanager
+def _patched(clock: _Clock) -> Iterator[None]:
+    begun = clock.now
+    with (
+        mock.patch.object(time, "monotonic", lambda: clock.now),
+        mock.patch.object(time, "time", lambda: _EPOCH + clock.now - begun),
+    ):
+        yield

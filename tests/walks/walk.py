@@ -1,0 +1,310 @@
+"""One random walk: a Subscription is wanted, removed, made anew; processes die; links are slow."""
+
+import asyncio
+import itertools
+import random
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from contract.resources import Channel, DeliveryPolicy, DesiredState, Order, ResourceName, Subscriber
+from dispatcher.broker import Broker
+from dispatcher.egress.client import Egress, Response
+from dispatcher.event import decode, encode
+from dispatcher.fanout import Fanout
+from dispatcher.flow import ByteBudget
+from dispatcher.lanes import Lanes, never_busy
+from dispatcher.metrics import Metrics
+from dispatcher.records import Record, Records
+from dispatcher.state_folder import StateFolder
+from nats_streaming import ConnectionOptions
+from tests.walks.store_model import ModelConnection, Server
+from tests.walks.virtual_time import run
+
+CHANNEL = ResourceName("default", "walk")
+REF = ResourceName("default", "mail")
+GRACE = 60.0
+END = 600.0
+"""Virtual seconds after the last step in which everything owed has to arrive."""
+
+POLICIES = (
+    DeliveryPolicy(ack_wait=2, retry=0, backoff_delay=0.05, max_inflight=4),
+    DeliveryPolicy(ack_wait=30, retry=0, backoff_delay=0.05, max_inflight=64),
+    DeliveryPolicy(ack_wait=2, retry=0, backoff_delay=0.05, max_inflight=1),
+    DeliveryPolicy(ack_wait=2, retry=0, backoff_delay=0.05, order=Order.CHANNEL),
+)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of a walk."""
+
+    seed: int
+    steps: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    twice: int = 0
+    events: int = 0
+    is_disturbed: bool = False
+    """Whether a process has died, or lost its session: then events may come twice."""
+
+
+class Folder(StateFolder):
+    """What a process leaves for the next one, in memory."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self._values: dict[str, object] = {}
+
+    @property
+    def keeps(self) -> bool:
+        return True
+
+    def read(self, name: str) -> object:
+        return self._values.get(name)
+
+    async def write(self, name: str, value: object) -> bool:
+        self._values[name] = value
+        return True
+
+
+class Sink:
+    """The subscriber; counts what it has taken."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self.chance = chance
+        self.is_up = True
+        self.refused: set[str] = set()
+        self.taken: Counter[str] = Counter()
+
+    async def post(self, _target: object, head: bytes, _body: bytes, _timeout: float) -> Response:
+        event_id = head.partition(b"Ce-Id: ")[2].partition(b"\r\n")[0].decode()
+        await asyncio.sleep(self.chance.choice((0.001, 0.01, 0.2)))
+        if not self.is_up or event_id in self.refused:
+            return Response(503, [], b"")
+        self.taken[event_id] += 1
+        return Response(200, [], b"")
+
+
+class Process:
+    """A dispatcher without HTTP; its records are told to the others as the Channel tells them."""
+
+    def __init__(self, walk: "Walk", folder: Folder | None) -> None:
+        self._walk = walk
+        metrics, budget = Metrics(), ByteBudget(1 << 26)
+        self.records = Records(folder or StateFolder(None), GRACE, are_kept=True)
+        options = ConnectionOptions(cluster_id="walk", client_id="walk")
+        self._broker = Broker(options, "publisher", metrics, self.records.note_session)
+        egress = cast("Egress", walk.sink)
+        lanes = Lanes(never_busy)
+        self.fanout = Fanout(self._broker, egress, metrics, budget, self.records, lanes)
+        self._connection: ModelConnection | None = None
+        self._connecting: asyncio.Task[None] | None = None
+        self._writing = asyncio.create_task(self.records.run())
+        self._told: Mapping[str, Record] = {}
+
+    @property
+    def connection(self) -> ModelConnection | None:
+        return self._connection
+
+    def apply(self, state: DesiredState) -> None:
+        self.fanout.apply(state)
+        if self._connecting is None:
+            self._connecting = asyncio.create_task(self._keep_connected())
+
+    def learn(self, told: Mapping[str, Record]) -> None:
+        self.records.learn(CHANNEL, told)
+
+    async def _keep_connected(self) -> None:
+        while True:
+            while self._walk.server.session is not None:
+                await asyncio.sleep(0.25)
+            await asyncio.sleep(self._walk.chance.choice((0.0, 0.5, 3.0)))
+            if self._walk.server.session is not None:
+                continue
+            connection = self._connection = self._walk.server.connect()
+            connection.delay = self._walk.delay
+            self._broker.delivering.connection = cast("Any", connection)
+            self._broker._restore(cast("Any", connection))
+            await asyncio.shield(connection.lost)
+            self._connection = self._broker.delivering.connection = None
+
+    async def stop(self, *, kindly: bool) -> None:
+        """Ends as by SIGTERM, or at once as by SIGKILL."""
+        if kindly:
+            await self.fanout.drain()
+            await self.records.write()
+        await self._cancel(self._connecting)
+        if not kindly:
+            await self._cancel(self._writing)
+            self._let_go("killed")
+        await self.fanout.close()
+        for durable in self._broker._durables.values():
+            await durable.close()
+        await self._cancel(self._writing)
+        self._let_go("closed")
+
+    def _let_go(self, reason: str) -> None:
+        if self._connection is not None:
+            self._connection.lose(reason)
+            self._connection = None
+
+    async def _cancel(self, task: asyncio.Task[None] | None) -> None:
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+class Walk:
+    """The state of one walk; ``go`` makes the steps and returns what came of them."""
+
+    def __init__(self, seed: int, processes: int) -> None:
+        self.chance = random.Random(seed)
+        self.server = Server(self.chance)
+        self.sink = Sink(self.chance)
+        self.delay = 0.001
+        self.outcome = Outcome(seed)
+        self._policy = self.chance.choice(POLICIES)
+        self._numbers = itertools.count(1)
+        self._uids = itertools.count(1)
+        self._uid: str | None = None
+        self._removed_at: float | None = None
+        self._owed: set[str] = set()
+        self._folders = [Folder() for _ in range(processes)] if processes == 1 else [None] * processes
+        self._processes: list[Process] = []
+
+    async def go(self, steps: int) -> Outcome:
+        self._processes = [Process(self, folder) for folder in self._folders]
+        telling = asyncio.create_task(self._tell())
+        self._want()
+        for _ in range(steps):
+            step = self.chance.choices(_STEPS, _WEIGHTS)[0]
+            self.outcome.steps.append(step.__name__)
+            result = step(self)
+            if result is not None:
+                await result
+        await self._end()
+        telling.cancel()
+        await asyncio.gather(telling, return_exceptions=True)
+        return self.outcome
+
+    async def _end(self) -> None:
+        self.sink.is_up = True
+        self.sink.refused.clear()
+        self._set_delay(0.001)
+        if self._uid is None:
+            self._want()
+        self._apply()
+        async with asyncio.timeout(None) as patience:
+            patience.reschedule(asyncio.get_running_loop().time() + END)
+            try:
+                while self._owed - self.sink.taken.keys():
+                    await asyncio.sleep(1.0)
+            except asyncio.CancelledError:
+                pass
+        await asyncio.sleep(0.5)
+        self.outcome.lost = sorted(self._owed - self.sink.taken.keys())
+        self.outcome.twice = sum(count - 1 for count in self.sink.taken.values())
+        for process in self._processes:
+            await process.stop(kindly=True)
+
+    def _apply(self, process: Process | None = None) -> None:
+        subscribers: tuple[Subscriber, ...] = ()
+        if self._uid is not None:
+            subscribers = (Subscriber(REF, self._uid, "http://sink/"),)
+        channel = Channel(CHANNEL, (), subscribers, self._policy)
+        for each in self._processes if process is None else (process,):
+            each.apply(DesiredState({CHANNEL: channel}))
+
+    async def _tell(self) -> None:
+        """Tell every process what the one that has the session has recorded, after a while."""
+        told: Mapping[str, Record] = {}
+        while True:
+            await asyncio.sleep(0.2)
+            for process in self._processes:
+                if process.connection is not None:
+                    told = {
+                        each.durable: Record(each.channel, each.ref, each.durable, each.since)
+                        for each in process.records
+                    }
+            if len(self._folders) > 1:
+                self._told = told
+                for process in self._processes:
+                    process.learn(told)
+                self._apply()
+
+    # Steps
+
+    def _want(self) -> None:
+        """Make the Subscription, or make it anew."""
+        now = asyncio.get_running_loop().time()
+        if self._removed_at is not None and now - self._removed_at > GRACE - 1.0:
+            self._owed.clear()
+        self._uid = f"u{next(self._uids)}"
+        self._removed_at = None
+        self._apply()
+
+    def _remove(self) -> None:
+        if self._uid is not None:
+            self._uid = None
+            self._removed_at = asyncio.get_running_loop().time()
+            self._apply()
+
+    def _publish(self) -> None:
+        for _ in range(self.chance.choice((1, 1, 2, 8))):
+            event_id = f"e{next(self._numbers)}"
+            self.server.publish(encode([(b"Ce-Id", event_id.encode())], b"{}", "walk"))
+            self._owed.add(event_id)
+            self.outcome.events += 1
+            if self.chance.random() < 0.1:
+                self.sink.refused.add(event_id)
+
+    def _subscriber_fails(self) -> None:
+        self.sink.is_up = not self.sink.is_up
+
+    def _slow_link(self) -> None:
+        self._set_delay(self.chance.choice((0.001, 0.001, 0.4, 0.9, 0.95)))
+
+    def _set_delay(self, seconds: float) -> None:
+        self.delay = seconds
+        if self.server.session is not None:
+            self.server.session.delay = seconds
+
+    async def _pass_time(self) -> None:
+        await asyncio.sleep(self.chance.choice((0.0, 0.01, 0.3, 2.5, 6.0)))
+
+    async def _restart(self) -> None:
+        number = self.chance.randrange(len(self._processes))
+        self.outcome.is_disturbed = True
+        await self._processes[number].stop(kindly=self.chance.random() < 0.5)
+        await asyncio.sleep(self.chance.choice((0.0, 0.5, 4.0)))
+        process = self._processes[number] = Process(self, self._folders[number])
+        self._apply(process)
+
+    def _lose_session(self) -> None:
+        if self.server.session is not None:
+            self.outcome.is_disturbed = True
+            self.server.session.lose("expired")
+
+
+_CHOICES = {
+    Walk._publish: 6,
+    Walk._pass_time: 8,
+    Walk._want: 4,
+    Walk._remove: 3,
+    Walk._subscriber_fails: 2,
+    Walk._slow_link: 1,
+    Walk._restart: 2,
+    Walk._lose_session: 1,
+}
+_STEPS: Any = tuple(_CHOICES)
+_WEIGHTS = tuple(_CHOICES.values())
+
+
+def walk(seed: int, *, processes: int = 1, steps: int = 40) -> Outcome:
+    """Make a walk; the same one for the same arguments."""
+
+    async def go() -> Outcome:
+        return await Walk(seed, processes).go(steps)
+
+    return run(go())
