@@ -172,6 +172,8 @@ class Walk:
         self._owed: set[str] = set()
         self._folders = [Folder() for _ in range(processes)] if processes == 1 else [None] * processes
         self._processes: list[Process] = []
+        self._told: Mapping[str, Record] = {}
+        """What stands on the Channel."""
 
     async def go(self, steps: int) -> Outcome:
         self._processes = [Process(self, folder) for folder in self._folders]
@@ -218,19 +220,17 @@ class Walk:
 
     async def _tell(self) -> None:
         """Tell every process what the one that has the session has recorded, after a while."""
-        told: Mapping[str, Record] = {}
         while True:
             await asyncio.sleep(0.2)
             for process in self._processes:
                 if process.connection is not None:
-                    told = {
+                    self._told = {
                         each.durable: Record(each.channel, each.ref, each.durable, each.since)
                         for each in process.records
                     }
             if len(self._folders) > 1:
-                self._told = told
                 for process in self._processes:
-                    process.learn(told)
+                    process.learn(self._told)
                 self._apply()
 
     # Steps
@@ -279,6 +279,8 @@ class Walk:
         await self._processes[number].stop(kindly=self.chance.random() < 0.5)
         await asyncio.sleep(self.chance.choice((0.0, 0.5, 4.0)))
         process = self._processes[number] = Process(self, self._folders[number])
+        if len(self._folders) > 1:
+            process.learn(self._told)
         self._apply(process)
 
     def _lose_session(self) -> None:
