@@ -82,6 +82,8 @@ class Fanout:
         self._applied: dict[ResourceName, _Applied] = {}
         self._deleted: set[ResourceName] = set()
         self._members: dict[MemberKey, Member] = {}
+        self._left: set[str] = set()
+        """Durables that were never open, and are to be removed once this process may."""
         self._tasks = BackgroundTasks()
 
     @property
@@ -184,9 +186,22 @@ class Fanout:
             wait = max(0.0, max(dues) - time.time()) if dues else self._records.grace
             self._begin_grace(member, wait)
         for record in records:
-            if record not in heirless:
-                alone = ResourceName(ref.namespace, record.durable)
-                self._end_now(self._add_left(channel, alone, [record]))
+            if record not in heirless and record.durable not in self._left:
+                self._left.add(record.durable)
+                self._tasks.start(self._end_left(channel, record), f"removal {record.durable}")
+
+    async def _end_left(self, channel: Channel, record: Record) -> None:
+        """Remove what was never open, unless another process opens it before this one may."""
+        await self._broker.session()
+        self._left.discard(record.durable)
+        name = DurableName(channel.subject, record.durable)
+        current = self._records.get(channel.name, record.durable)
+        members = [each for each in self._members.values() if each.key.channel == channel.name]
+        is_wanted = any(each.subscriber.durable == record.durable for each in members)
+        is_left = current is not None and current.since is not None
+        if is_left and not is_wanted and not self._broker.has(name):
+            alone = ResourceName(record.ref.namespace, record.durable)
+            self._end_now(self._add_left(channel, alone, [record]))
 
     def _add_left(self, channel: Channel, ref: ResourceName, records: list[Record]) -> Member:
         key = MemberKey(channel.name, ref)
@@ -344,11 +359,17 @@ class Fanout:
             member.use(*durables)
 
     def _forget_passed_over(self, member: Member) -> None:
-        """Nothing is owed to a uid that came and went before its turn: another has the position."""
+        """Nothing is owed to a uid that came and went before its turn: another has the position.
+
+        Who has no session does not know whose turn it was.
+        """
+        if not self._records.has_session:
+            return
         subject = member.durable.name.subject
         for record in self._records.of(member.key.channel):
             is_there = self._broker.has(DurableName(subject, record.durable))
-            if record.ref == member.subscriber.ref and not is_there:
+            is_passed_over = record.since is not None and not is_there
+            if record.ref == member.subscriber.ref and is_passed_over:
                 self._records.forget(record.channel, record.durable)
 
     def _hold(self, member: Member) -> None:
