@@ -128,6 +128,7 @@ class Metrics:
         reconnects: NATS connections that were lost and came back with their session.
         unknown_hosts: Requests whose Host no channel has.
         refused: Other requests that were refused before a channel was found, by status.
+        evicted_connections: Connections of publishers closed to make room for new ones.
         connect_failures: Failed attempts to open a session, by role and reason. While a session
             outlives its connection, an attempt counts only if it fails for another reason.
     """
@@ -136,6 +137,7 @@ class Metrics:
         self.session_losses = 0
         self.reconnects = 0
         self.unknown_hosts = 0
+        self.evicted_connections = 0
         self.refused: defaultdict[int, int] = defaultdict(int)
         self.connect_failures: defaultdict[tuple[str, str], int] = defaultdict(int)
         self._connections = {"publish": False, "deliver": False}

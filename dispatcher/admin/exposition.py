@@ -71,6 +71,12 @@ _REFUSED = Family(
     ("status",),
     "Other requests refused before a channel was found, by status of the answer.",
 )
+_EVICTED = Family(
+    "natss_evicted_connections_total",
+    "counter",
+    (),
+    "Connections of publishers, idle or stalled, closed to make room for new ones.",
+)
 _EVENTS = Family(
     "natss_channel_events_total",
     "counter",
@@ -131,7 +137,8 @@ _COUNTERS = {
 """Counters of a subscription by the attribute of ``SubscriptionMetrics``."""
 
 FAMILIES = (
-    _BUILD, _UP, _CONNECT_FAILURES, _LOSSES, _RECONNECTS, _UNKNOWN, _REFUSED, _EVENTS, _REQUESTS,
+    _BUILD, _UP, _CONNECT_FAILURES, _LOSSES, _RECONNECTS, _UNKNOWN, _REFUSED, _EVICTED, _EVENTS,
+    _REQUESTS,
     _PENDING, _STUCK, _ATTEMPTS, _DURATIONS, *_COUNTERS.values(),
 )  # fmt: skip
 
@@ -188,6 +195,7 @@ def _of_dispatcher(metrics: Metrics) -> Iterator[str]:
         (_LOSSES, metrics.session_losses),
         (_RECONNECTS, metrics.reconnects),
         (_UNKNOWN, metrics.unknown_hosts),
+        (_EVICTED, metrics.evicted_connections),
     ):
         yield f"{_header(family)}{family.name} {number}\n"
 

@@ -15,6 +15,7 @@ import structlog
 from dispatcher.broker import Publish
 from dispatcher.channels import Channels
 from dispatcher.flow import ByteBudget
+from dispatcher.ingress.places import Places
 from dispatcher.ingress.request import largest_body
 from dispatcher.ingress.responses import Responses
 from dispatcher.limits import IngressLimits
@@ -56,8 +57,11 @@ class IngressContext:
     """State that all connections share.
 
     Attributes:
-        now: The time of the last tick, on the clock of the services. Timeouts are counted from it,
-            so they end up to one tick early; requests need no clock and no timer of their own.
+        now: The time of the last tick, on the clock of the services. What happens between two
+            ticks counts from the second, so that no timeout ends early; requests need no clock and
+            no timer of their own.
+        step: Seconds between the last two ticks.
+        places: Connections that are within the limits.
         max_body_bytes: Longer bodies are refused without being read.
         closes_idle: A connection without a request is to be closed, and a new one refused.
         is_draining: Each connection ends with the next answer.
@@ -78,8 +82,10 @@ class IngressContext:
         "max_event_bytes",
         "metrics",
         "now",
+        "places",
         "publish",
         "responses",
+        "step",
         "tick_interval",
     )
 
@@ -92,8 +98,12 @@ class IngressContext:
         self.limits = limits
         self.budget = ByteBudget(limits.max_incoming_bytes)
         self.connections: set[Connection] = set()
+        self.places = Places(
+            limits.max_connections, limits.max_connections_per_address, self.metrics
+        )
         self.responses = Responses(time.time())
         self.now = self.clock()
+        self.step = 0.0
         self.max_body_bytes = limits.max_body_bytes
         shortest = min(
             limits.header_timeout,
@@ -109,7 +119,8 @@ class IngressContext:
 
     def tick(self) -> None:
         """To be called every ``tick_interval`` seconds: date, limits and timeouts."""
-        self.now = self.clock()
+        before, self.now = self.now, self.clock()
+        self.step = self.now - before
         self.closes_idle = self.now >= self._close_idle_at
         self.responses.set_date(time.time())
         stored = self.max_event_bytes()

@@ -68,6 +68,18 @@ TOO_MANY_CONNECTIONS = Refusal(
     True,
     _RETRY_AFTER,
 )
+TOO_MANY_OF_ADDRESS = Refusal(
+    503,
+    "too many connections are open from your address: keep connections alive and use them again",
+    True,
+    _RETRY_AFTER,
+)
+MADE_ROOM = Refusal(
+    503,
+    "too many connections are open, and nothing more of this request came: send it again",
+    True,
+    _RETRY_AFTER,
+)
 OVERLOADED = Refusal(
     503, "too many events are being received: send this one again later", True, _RETRY_AFTER
 )
