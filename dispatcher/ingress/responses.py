@@ -52,6 +52,17 @@ HEADERS_TIMEOUT = Refusal(
 BODY_TIMEOUT = Refusal(
     408, "the body of the request did not arrive in time: send it again", closes=True
 )
+NO_LENGTH = Refusal(
+    411,
+    "the length of the body is unknown: send Content-Length, 0 for an event without data",
+    closes=True,
+)
+CODED = Refusal(
+    415,
+    "the body has a content coding, which subscribers would not be told: leave out"
+    " Content-Encoding and send the data as it is",
+    headers=b"Accept-Encoding: identity\r\n",
+)
 UNKNOWN_EXPECTATION = Refusal(
     417, "the only expectation that can be met is 100-continue: leave out Expect", closes=True
 )
