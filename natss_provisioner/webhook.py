@@ -25,6 +25,7 @@ from natss_provisioner.handlers.targets import address_of
 from natss_provisioner.resources import CHANNELS
 from natss_provisioner.settings import Settings
 from natss_provisioner.subscribers import name_of
+from process.listening import listening
 
 _log = logging.getLogger(__name__)
 
@@ -87,8 +88,9 @@ class Webhook:
             pkeyfile=files / "tls.key",
             file_check_interval=_FILES_CHECKED,
         )
-        async for _ in server(cast("kopf.WebhookFn", self._review)):
-            _log.info("reviewing requests on %s", self._listen)
+        with listening("--admission-listen", self._listen):
+            async for _ in server(cast("kopf.WebhookFn", self._review)):
+                _log.info("reviewing requests on %s", self._listen)
 
     async def _keep(self, files: Path, is_there: asyncio.Event) -> None:
         while True:

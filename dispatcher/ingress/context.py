@@ -63,6 +63,7 @@ class IngressContext:
         step: Seconds between the last two ticks.
         places: Connections that are within the limits.
         max_body_bytes: Longer bodies are refused without being read.
+        max_payload: Of the NATS server, while ``max_body_bytes`` follows from it; else None.
         closes_idle: A connection without a request is to be closed, and a new one refused.
         is_draining: Each connection ends with the next answer.
         drained: Set when ``is_draining`` and the last connection is gone.
@@ -80,6 +81,7 @@ class IngressContext:
         "limits",
         "max_body_bytes",
         "max_event_bytes",
+        "max_payload",
         "metrics",
         "now",
         "places",
@@ -105,6 +107,7 @@ class IngressContext:
         self.now = self.clock()
         self.step = 0.0
         self.max_body_bytes = limits.max_body_bytes
+        self.max_payload: int | None = None
         shortest = min(
             limits.header_timeout,
             limits.body_timeout,
@@ -123,15 +126,20 @@ class IngressContext:
         self.step = self.now - before
         self.closes_idle = self.now >= self._close_idle_at
         self.responses.set_date(time.time())
-        stored = self.max_event_bytes()
-        most = self.limits.max_body_bytes
-        self.max_body_bytes = most if stored is None else min(most, largest_body(stored))
+        self._set_max_body()
         for connection in tuple(self.connections):
             try:
                 connection.check(self.now)
             except Exception:  # one connection must not take the timeouts of all others with it
                 log.exception("connection broke and is closed")
                 connection.abort()
+
+    def _set_max_body(self) -> None:
+        most = self.limits.max_body_bytes
+        stored = self.max_event_bytes()
+        follows = stored is not None and largest_body(stored) < most
+        self.max_payload = stored if follows else None
+        self.max_body_bytes = most if stored is None else min(most, largest_body(stored))
 
     def start_draining(self, timeout: float) -> None:
         """Let each connection end with its next answer, or when it was idle for a moment.

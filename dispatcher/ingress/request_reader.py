@@ -304,7 +304,7 @@ class RequestReader:
     def _too_large(self, request: Request) -> Refusal:
         results = request.route.metrics.results
         results["too_large"] = results.get("too_large", 0) + 1
-        return responses.body_too_large(self._context.max_body_bytes)
+        return responses.body_too_large(self._context.max_body_bytes, self._context.max_payload)
 
     def _account(self, before: Reading, size_before: int) -> None:
         """Look after what was read for a request that is not complete."""

@@ -130,9 +130,22 @@ def host_conflict(reason: str) -> Refusal:
     return Refusal(409, reason)
 
 
-def body_too_large(limit: int) -> Refusal:
-    """The rest of the body is not read."""
-    return Refusal(413, f"the body is too large: send at most {limit} bytes", closes=True)
+def body_too_large(limit: int, max_payload: int | None) -> Refusal:
+    """The rest of the body is not read.
+
+    Args:
+        limit: Bytes of a body that would be taken.
+        max_payload: What a NATS server takes, if the limit follows from it; else it is our own.
+    """
+    text = f"the body is too large: send at most {limit} bytes"
+    if max_payload is None:
+        text += ", or raise --max-body-bytes of the dispatcher"
+    else:
+        text += (
+            f"; in base64 it has to fit into max_payload of the NATS server ({max_payload} bytes),"
+            " which can be raised there"
+        )
+    return Refusal(413, text, closes=True)
 
 
 def event_too_large(reason: str) -> Refusal:

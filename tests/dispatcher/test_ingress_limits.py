@@ -270,7 +270,10 @@ async def test_the_largest_body_is_read_and_one_byte_more_is_413() -> None:
     assert [answer.status for answer in publisher.send(post(b"x" * LARGEST))] == [202]
     (answer,) = publisher.send(post(b"x" * (LARGEST + 1)))
     assert answer.status == 413
-    assert answer.body == f"the body is too large: send at most {LARGEST} bytes\n"
+    assert answer.body == (
+        f"the body is too large: send at most {LARGEST} bytes; in base64 it has to fit into"
+        f" max_payload of the NATS server ({MAX_EVENT_BYTES} bytes), which can be raised there\n"
+    )
     assert answer.headers["connection"] == "close"
     assert publisher.transport.sent_eof
     assert publisher.orders.results["too_large"] == 1
@@ -312,7 +315,32 @@ async def test_a_limit_of_our_own_holds_while_the_server_is_away() -> None:
     publisher.max_event_bytes = None
     publisher.context.tick()
     assert [answer.status for answer in publisher.send(post(b"x" * 1000))] == [202]
-    assert [answer.status for answer in publisher.send(post(b"x" * 1001))] == [413]
+    (answer,) = publisher.send(post(b"x" * 1001))
+    assert answer.status == 413
+    assert answer.body == (
+        "the body is too large: send at most 1000 bytes,"
+        " or raise --max-body-bytes of the dispatcher\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("ours", "of_nats", "named"),
+    [
+        (1000, 4096, "--max-body-bytes"),
+        (1000, None, "--max-body-bytes"),
+        (4000, 4096, "max_payload"),
+        (8 * 2**20, 2**20, "max_payload"),
+    ],
+)
+async def test_too_large_names_the_limit_that_can_be_raised(
+    ours: int, of_nats: int | None, named: str
+) -> None:
+    publisher = Publisher(IngressLimits(max_body_bytes=ours), instant=True)
+    publisher.max_event_bytes = of_nats
+    publisher.context.tick()
+    (answer,) = publisher.send(post(b"")[:-5] + b"20000000\r\n\r\n")
+    assert answer.status == 413
+    assert [each for each in ("--max-body-bytes", "max_payload") if each in answer.body] == [named]
 
 
 async def test_the_body_of_a_refused_request_is_bounded_too() -> None:
