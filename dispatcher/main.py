@@ -92,7 +92,7 @@ class Dispatcher:
         tls = subscriber_tls(settings.delivery)
         self._egress = Egress(settings.egress, tls, budget=budget)
         self._load = LoopLoad()
-        self._lanes = Lanes(self._load.since_last)
+        self._lanes = Lanes(self._load.since_last, self._metrics.count_held_back)
         self._fanout = Fanout(
             self._broker, self._egress, self._metrics, budget, records, self._lanes
         )

@@ -46,13 +46,15 @@ class ChannelMetrics:
     Attributes:
         results: Answered requests by ``stored``, or by the reason why not.
         seconds: From the complete request to its answer.
+        held_back: Seconds in which it was limited for the sake of others (``dispatcher.lanes``).
     """
 
-    __slots__ = ("results", "seconds")
+    __slots__ = ("held_back", "results", "seconds")
 
     def __init__(self) -> None:
         self.results = dict.fromkeys(_RESULTS, 0)
         self.seconds = Histogram()
+        self.held_back = 0.0
 
 
 def _none() -> int:
@@ -150,6 +152,12 @@ class Metrics:
         if found is None:
             found = self._channels[name] = ChannelMetrics()
         return found
+
+    def count_held_back(self, name: ResourceName, seconds: float) -> None:
+        """Count time in which a channel was limited. One that is not known is no error."""
+        found = self._channels.get(name)
+        if found is not None:
+            found.held_back += seconds
 
     def forget_channel(self, name: ResourceName) -> None:
         """Show a channel no longer. One that is not known is no error."""

@@ -89,6 +89,12 @@ _REQUESTS = Family(
     _CHANNEL,
     "Time from a complete request to its answer.",
 )
+_HELD_BACK = Family(
+    "natss_channel_held_back_seconds_total",
+    "counter",
+    _CHANNEL,
+    "Time in which the busiest channels had less under way at once so that others got through.",
+)
 _PENDING = Family(
     "natss_subscription_pending_events",
     "gauge",
@@ -138,8 +144,7 @@ _COUNTERS = {
 
 FAMILIES = (
     _BUILD, _UP, _CONNECT_FAILURES, _LOSSES, _RECONNECTS, _UNKNOWN, _REFUSED, _EVICTED, _EVENTS,
-    _REQUESTS,
-    _PENDING, _STUCK, _ATTEMPTS, _DURATIONS, *_COUNTERS.values(),
+    _REQUESTS, _HELD_BACK, _PENDING, _STUCK, _ATTEMPTS, _DURATIONS, *_COUNTERS.values(),
 )  # fmt: skip
 
 _SPECIAL = re.compile(r'[\\"\n]')
@@ -203,6 +208,10 @@ def _of_dispatcher(metrics: Metrics) -> Iterator[str]:
 def _of_channels(channels: Series[ChannelMetrics]) -> Iterator[bytes]:
     yield from _family(_EVENTS, channels, lambda labels, of: _by(_EVENTS, labels, of.results))
     yield from _family(_REQUESTS, channels, lambda labels, of: _of(_REQUESTS, labels, of.seconds))
+    held_back = [(labels, of) for labels, of in channels if of.held_back]
+    yield from _family(
+        _HELD_BACK, held_back, lambda labels, of: _line(_HELD_BACK, labels, round(of.held_back, 3))
+    )
 
 
 def _of_subscriptions(subscriptions: Series[SubscriptionMetrics]) -> Iterator[bytes]:
@@ -238,7 +247,7 @@ def _header(family: Family) -> str:
     return f"# HELP {family.name} {family.help}\n# TYPE {family.name} {family.kind}\n"
 
 
-def _line(family: Family, labels: str, number: int) -> str:
+def _line(family: Family, labels: str, number: float) -> str:
     return f"{family.name}{{{labels}}} {number}\n"
 
 
