@@ -39,7 +39,7 @@ from dispatcher.tasks import BackgroundTasks, cancel
 from kube import KubeClient, connection_info
 from nats_streaming import ConnectionOptions
 from process import logs
-from process.listening import listening
+from process.listen_errors import listening
 from process.settings import exit_with
 from process.signals import on_termination
 

@@ -1,4 +1,4 @@
-"""HTTP servers beside the way of events: for probes, Prometheus and people.
+"""HTTP servers beside the way of events: for probes, Prometheus, people and the API server.
 
 Few clients use them, and whoever reaches one may try how many connections it takes. Each is an open
 file of the process, which publishers and subscribers need as well.
@@ -11,10 +11,12 @@ from typing import Final, cast
 from aiohttp import web
 
 _MOST: Final = 128
-"""Connections of one port. A kubelet, a Prometheus or two and some browsers need a dozen."""
+"""Connections of one port. A kubelet, a Prometheus or two and some browsers need a dozen, and so do
+three API servers that ask at once."""
 
-_KEEPALIVE_SECONDS: Final = 75.0
-"""That a connection may idle, also before its first request. Prometheus asks more often."""
+_KEEPALIVE_SECONDS: Final = 120.0
+"""That a connection may idle, also before its first request. Prometheus asks more often, and
+clients in Go, as the API server, close idle ones after 90 s: none meets a closing one."""
 
 _CLOSE_SECONDS: Final = 1.0
 """That closing waits for answers under way."""
@@ -43,16 +45,16 @@ class SidePort(web.AppRunner):
 
     @property
     def server(self) -> web.Server | None:
-        """Makes the protocol of each connection that is accepted."""
+        """For sites of aiohttp, which only call it; see ``protocol``."""
+        return None if super().server is None else cast("web.Server", self.protocol)
+
+    def protocol(self) -> web.RequestHandler:
+        """Make that of a connection that was accepted. ``setup`` has to be done."""
         server = super().server
         if server is None:
-            return None
-
-        def protocol() -> web.RequestHandler:
-            self._make_room(server)
-            return server()
-
-        return cast("web.Server", protocol)
+            raise RuntimeError("it is not set up")
+        self._make_room(server)
+        return server()
 
     def _make_room(self, server: web.Server) -> None:
         connections = server.connections  # in the order of their opening

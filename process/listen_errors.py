@@ -7,10 +7,12 @@ from collections.abc import Iterator
 
 from process.kinds import Address
 
+_NO_ADDRESS = "the host has no address; set an IP address of this machine"
 _REASONS = {
     errno.EADDRINUSE: "another process listens there; end it, or set another port",
     errno.EADDRNOTAVAIL: "this machine has no such address; set one that it has",
     errno.EACCES: "this user may not use the port; set one from 1024 on",
+    **dict.fromkeys((socket.EAI_NONAME, socket.EAI_NODATA, socket.EAI_AGAIN), _NO_ADDRESS),
 }
 
 
@@ -36,9 +38,6 @@ def listening(flag: str, address: Address) -> Iterator[None]:
     """
     try:
         yield
-    except socket.gaierror as error:
-        reason = "the host has no address; set an IP address of this machine"
-        raise CannotListen(flag, address, reason) from error
     except OSError as error:
         reason = _REASONS.get(error.errno or 0, "")
         if not reason:
