@@ -136,9 +136,10 @@ def encode(headers: Headers, body: bytes | bytearray | memoryview, host: str) ->
     names = tuple([name for name, _ in headers])
     shape = _stored_shapes.get(names) or _stored_shape(names)
     values = [headers[index][1].strip(http.WHITE) for index in shape.order]
-    for place, indices in shape.lists:
-        parts = [headers[index][1].strip(http.WHITE) for index in indices]
-        values[place] = http.LIST_SEPARATOR.join(parts)
+    if shape.lists:
+        for place, indices in shape.lists:
+            parts = [headers[index][1].strip(http.WHITE) for index in indices]
+            values[place] = http.LIST_SEPARATOR.join(parts)
     history = host.encode("utf-8", "surrogateescape")
     if shape.history is not None:
         earlier = headers[shape.history][1].strip(http.WHITE)

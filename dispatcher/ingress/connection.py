@@ -108,7 +108,11 @@ class IngressConnection(asyncio.Protocol):
             self._flush()
         if len(answers.requests) >= self._max_pipelined:
             self._flow.hold(Hold.ANSWERS)
-        if reader.state is not _IDLE and reader.since == SINCE_NEXT_TICK:
+        if (
+            reader.state is not _IDLE
+            and reader.since == SINCE_NEXT_TICK
+            and self._rests_since != self._context.now
+        ):
             self._rest()
 
     def pause_writing(self) -> None:
@@ -185,10 +189,8 @@ class IngressConnection(asyncio.Protocol):
 
     def _rest(self) -> None:
         """Tell that from now on it is the peer that is waited for; once a tick is enough."""
-        now = self._context.now
-        if self._rests_since != now:
-            self._rests_since = now
-            self._context.places.rest(self)
+        self._rests_since = self._context.now
+        self._context.places.rest(self)
 
     def _turn_away(self, refusal: Refusal) -> None:
         context = self._context
@@ -218,7 +220,8 @@ class IngressConnection(asyncio.Protocol):
                 reader.since = SINCE_NEXT_TICK
             else:
                 self._after_last_answer()
-            self._rest()
+            if self._rests_since != self._context.now:
+                self._rest()
         if self._flow.is_held and len(answers.requests) < self._max_pipelined:
             self._flow.release(Hold.ANSWERS)
 
