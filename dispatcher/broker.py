@@ -48,8 +48,8 @@ class EventTooLarge(NotStored):
     def __init__(self, size: int, limit: int) -> None:
         super().__init__(
             "too_large",
-            f"the event takes {size} bytes when stored, NATS Streaming takes {limit}: "
-            "send less, or raise max_payload there",
+            f"the event takes {size} bytes when stored, the NATS server {limit} (its max_payload):"
+            " send less, or raise max_payload there",
             retriable=False,
         )
         self.size = size

@@ -39,6 +39,7 @@ from dispatcher.tasks import BackgroundTasks, cancel
 from kube import KubeClient, connection_info
 from nats_streaming import ConnectionOptions
 from process import logs
+from process.listen_errors import listening
 from process.settings import exit_with
 from process.signals import on_termination
 
@@ -91,7 +92,7 @@ class Dispatcher:
         tls = subscriber_tls(settings.delivery)
         self._egress = Egress(settings.egress, tls, budget=budget)
         self._load = LoopLoad()
-        self._lanes = Lanes(self._load.since_last)
+        self._lanes = Lanes(self._load.since_last, self._metrics.count_held_back)
         self._fanout = Fanout(
             self._broker, self._egress, self._metrics, budget, records, self._lanes
         )
@@ -108,12 +109,14 @@ class Dispatcher:
         """Serve until ``stop`` is set, then finish what has begun.
 
         Raises:
-            OSError: an address cannot be listened on.
+            CannotListen: an address cannot be listened on.
         """
         settings = self._settings
         try:
-            await self._admin.start(settings.admin_listen.host, settings.admin_listen.port)
-            port = await self._ingress.start(settings.listen.host, settings.listen.port)
+            with listening("--admin-listen", settings.admin_listen):
+                await self._admin.start(settings.admin_listen.host, settings.admin_listen.port)
+            with listening("--listen", settings.listen):
+                port = await self._ingress.start(settings.listen.host, settings.listen.port)
             self._broker.start()
             log.info("listening", host=settings.listen.host, port=port)
             working = asyncio.create_task(self._source.run(self._apply), name="source")

@@ -200,6 +200,9 @@ def _derived(settings: Settings, given: Mapping[str, Given]) -> Settings:
         values["nats.servers"] = (url,)
     if "egress.denied_networks" not in given and source.kubernetes:
         values["egress.denied_networks"] = settings.egress.denied_networks + LOOPBACK
+    if "ingress.max_connections_per_address" not in given:
+        most = settings.ingress.max_connections
+        values["ingress.max_connections_per_address"] = most - most // 10
     if policy.dead_letter_uri is not None:
         uri = complete_uri(policy.dead_letter_uri, source.system_namespace, source.cluster_domain)
         values["delivery.policy.dead_letter_uri"] = uri

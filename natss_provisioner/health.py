@@ -5,9 +5,7 @@ from collections.abc import Callable, Mapping
 from aiohttp import web
 
 from process.kinds import Address
-
-_CLOSE_TIMEOUT = 1.0
-"""Seconds that closing waits for answers under way."""
+from process.side_ports import SidePort
 
 
 class Health:
@@ -28,7 +26,7 @@ class Health:
         app = web.Application()
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_CLOSE_TIMEOUT)
+        self._runner = SidePort(app)
 
     async def start(self, address: Address) -> None:
         """Listen.

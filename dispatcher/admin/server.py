@@ -14,14 +14,13 @@ from aiohttp import web
 
 from dispatcher.admin import exposition, page
 from dispatcher.metrics import Metrics
+from process.side_ports import SidePort
 
 _PIECE_SECONDS = 0.005
 """How long one piece may take to be made. A busy loop still gets through in time: a scrape of
 3,000 subscriptions is a dozen pieces."""
 
 _PIECE_BYTES = 1024 * 1024
-_CLOSE_TIMEOUT = 1.0
-"""Seconds that closing waits for answers under way."""
 
 
 class Admin:
@@ -50,7 +49,7 @@ class Admin:
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/status", self._show_status)
         app.on_response_prepare.append(_add_headers)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_CLOSE_TIMEOUT)
+        self._runner = SidePort(app)
 
     async def start(self, host: str, port: int) -> int:
         """Listen; the port is returned, which is another than ``port`` if that is 0.

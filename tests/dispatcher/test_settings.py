@@ -96,6 +96,7 @@ OTHER_VALUES: dict[str, tuple[str, object]] = {
     "listen": ("127.0.0.1:0", Address("127.0.0.1", 0)),
     "admin_listen": ("[::1]:9000", Address("::1", 9000)),
     "ingress.max_connections": ("5", 5),
+    "ingress.max_connections_per_address": ("7", 7),
     "ingress.max_header_bytes": ("8Ki", 8192),
     "ingress.max_body_bytes": ("65536", 65536),
     "ingress.max_buffered_bytes": ("1Gi", 1024**3),

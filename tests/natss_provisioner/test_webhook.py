@@ -22,6 +22,7 @@ import pytest
 import yaml
 
 from kube import KubeClient, connection_info
+from natss_provisioner import webhook as webhook_module
 from natss_provisioner.certificates import Certificate
 from natss_provisioner.settings import OPTIONS, Settings
 from natss_provisioner.webhook import Webhook
@@ -397,6 +398,28 @@ async def test_at_rest_nothing_is_written(kubernetes: KubernetesServer, client: 
         assert after == before
 
 
+async def test_silent_connections_keep_nobody_from_asking(
+    kubernetes: KubernetesServer, client: KubeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhook_module, "_HANDSHAKE_SECONDS", 0.3)
+    port = free_port()
+    async with running(client, port) as webhook:
+        await asyncio.to_thread(until, lambda: webhook.failure is None, 20.0)
+        bundle = bundle_of(kubernetes)
+        trusting = ssl.create_default_context(cadata=base64.b64decode(bundle).decode())
+        trusting.check_hostname = False
+        silent = [await asyncio.open_connection("127.0.0.1", port)]  # before its handshake
+        silent += [
+            await asyncio.open_connection("127.0.0.1", port, ssl=trusting) for _ in range(150)
+        ]
+        await asyncio.to_thread(certificate_of, port, bundle)
+        for reader, _ in silent[:20]:
+            with contextlib.suppress(ConnectionError):
+                assert await asyncio.wait_for(reader.read(), 10) == b""
+        for _, writer in silent:
+            writer.transport.abort()
+
+
 def test_an_address_that_cannot_be_listened_on_ends_it(
     kubernetes: KubernetesServer, tmp_path: Path
 ) -> None:
@@ -404,5 +427,7 @@ def test_an_address_that_cannot_be_listened_on_ends_it(
     process = ProvisionerProcess(kubernetes, tmp_path / "log", flags, pod="three")
     process.start()
     until(lambda: "cannot start: " in process.end_of_log(), 20.0)
+    told = "--admission-listen: cannot listen on 192.0.2.1:8443: this machine has no such address"
+    assert told in process.end_of_log()
     assert "Traceback" not in process.end_of_log()
     process.stop()
