@@ -9,7 +9,6 @@ import sys
 from dataclasses import replace
 
 import structlog
-import uvloop
 
 from contract.resources import Channel, DesiredState, Problem, ResourceName
 from dispatcher.admin import status
@@ -39,6 +38,7 @@ from dispatcher.tasks import BackgroundTasks, cancel
 from kube import KubeClient, connection_info
 from nats_streaming import ConnectionOptions
 from process import logs
+from process.event_loops import UvloopLoop
 from process.settings import exit_with
 from process.signals import on_termination
 
@@ -264,7 +264,8 @@ def main() -> None:
     )
     _raise_open_files()
     try:
-        uvloop.run(serve(settings))
+        with asyncio.Runner(loop_factory=UvloopLoop) as runner:
+            runner.run(serve(settings))
     except SettingsError as error:
         exit_with(PROGRAM, error)
     except OSError as error:

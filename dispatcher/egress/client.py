@@ -7,7 +7,7 @@ It tries once. What an answer means and whether to try again is decided by ``del
 import asyncio
 import ssl
 
-from dispatcher.egress.connect import Resolve, Resolver, connect
+from dispatcher.egress.connect import connect
 from dispatcher.egress.connection import (
     Connection,
     EgressError,
@@ -17,6 +17,7 @@ from dispatcher.egress.connection import (
     State,
 )
 from dispatcher.egress.pool import Pools
+from dispatcher.egress.resolver import Resolve, Resolver
 from dispatcher.egress.target import InvalidTarget, Target
 from dispatcher.flow import ByteBudget
 from dispatcher.limits import EgressLimits

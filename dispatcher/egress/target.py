@@ -44,8 +44,11 @@ class Target:
 
     _shown: str = field(repr=False, compare=False)
 
+    namespace: str = ""
+    """Whose target it is: names are looked up at its expense."""
+
     @classmethod
-    def parse(cls, url: str) -> Self:
+    def parse(cls, url: str, namespace: str = "") -> Self:
         """Read an absolute ``http`` or ``https`` URL.
 
         Path and query go into the request as they are written, and so does host and port into the
@@ -70,6 +73,7 @@ class Target:
             tls=scheme == "https",
             request_prefix=head.encode("ascii"),
             _shown=shown,
+            namespace=namespace,
         )
 
     def __str__(self) -> str:
