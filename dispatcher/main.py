@@ -115,7 +115,7 @@ class Dispatcher:
             await self._admin.start(settings.admin_listen.host, settings.admin_listen.port)
             port = await self._ingress.start(settings.listen.host, settings.listen.port)
             self._broker.start()
-            log.info("listening", host=settings.listen.host, port=port)
+            log.info("listening", host=settings.listen.host or "every address", port=port)
             working = asyncio.create_task(self._source.run(self._apply), name="source")
             remembering = self._tasks.start(self._records.run(), "records")
             ready = self._tasks.start(self._tell_ready(), "ready")

@@ -125,8 +125,8 @@ class DeliverySettings:
     """Who is trusted besides the system's authorities when subscribers use https."""
 
 
-_EVENTS = Address("0.0.0.0", 8080)  # noqa: S104  in a pod, as the Go program
-_ADMIN = Address("0.0.0.0", 8081)  # noqa: S104  probes and Prometheus come from outside
+_EVENTS = Address("", 8080)
+_ADMIN = Address("", 8081)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

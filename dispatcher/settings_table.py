@@ -144,7 +144,7 @@ NATS = Section(
 INGRESS = Section(
     "Publishers (HTTP in)",
     (
-        Option("listen", "--listen", ADDRESS, "where events are taken; [::]:8080 for IPv6"),
+        Option("listen", "--listen", ADDRESS, "where events are taken"),
         Option(
             "ingress.max_connections",
             "--max-connections",

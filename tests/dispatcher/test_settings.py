@@ -77,8 +77,8 @@ def test_defaults() -> None:
     assert settings.source.channels == (Path("channels.yaml"),)
     assert settings == Settings(source=settings.source)
     assert settings.nats.servers == ("nats://nats-streaming.natss.svc.cluster.local:4222",)
-    assert settings.listen == Address("0.0.0.0", 8080)
-    assert settings.admin_listen == Address("0.0.0.0", 8081)
+    assert settings.listen == Address("", 8080)
+    assert settings.admin_listen == Address("", 8081)
     assert settings.defaults == Defaults()
 
 
