@@ -33,7 +33,8 @@ class Egress:
 
     Args:
         limits: What subscribers may take.
-        tls: For ``https``; by default certificates are verified against those of the system.
+        tls: For ``https``; by default certificates are verified against those of the system. It is
+            changed: a Common Name does not count in place of a subjectAltName.
         resolve: Names to addresses; by default the system's resolver.
         budget: Of long bodies of answers; by default there is room for the longest of all
             connections.
@@ -50,6 +51,7 @@ class Egress:
         self._limits = limits
         self._loop = asyncio.get_running_loop()
         self._tls = tls or ssl.create_default_context()
+        self._tls.hostname_checks_common_name = False  # RFC 9525, 2: as Go's client and browsers
         self._resolver = Resolver()
         self._resolve = resolve or self._resolver
         if budget is None:

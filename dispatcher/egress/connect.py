@@ -13,6 +13,9 @@ from dispatcher.egress.resolver import Resolve
 from dispatcher.egress.target import Target
 from process.event_loops import Address, connect_first, is_ip_address
 
+_OTHER_NAME = (62, 64)
+"""OpenSSL's codes for a certificate of another host name, or another address."""
+
 
 async def connect(
     target: Target,
@@ -75,5 +78,7 @@ async def _open(
 
 
 def _tls_text(error: ssl.SSLError) -> str:
-    verdict = getattr(error, "verify_message", "")
+    verdict: str = getattr(error, "verify_message", "")
+    if getattr(error, "verify_code", 0) in _OTHER_NAME:
+        verdict = f"{verdict.rstrip('.')} (a Common Name does not count, only subjectAltName does)"
     return verdict or error.reason or str(error)

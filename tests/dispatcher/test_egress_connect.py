@@ -12,6 +12,7 @@ from dispatcher.egress.client import Egress, EgressError, FailureReason, Respons
 from dispatcher.limits import EgressLimits
 from process.event_loops import Address
 from tests.black_hole import black_hole
+from tests.certificates import certificate_with_common_name
 from tests.event_loops import BOTH
 from tests.scripted_server import ALWAYS_202, STALL, ScriptedServer
 from tests.servers import free_port
@@ -209,6 +210,33 @@ async def test_wrong_certificate(
         assert "secret" not in str(error)
         assert server.requests == []
         await server.until(lambda: server.open == 0)
+
+
+def common_name_only(name: str) -> ssl.SSLContext:
+    """A server's context whose certificate has no subjectAltName, as of old guides."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    certificate_with_common_name(AUTHORITY, name).configure_cert(context)
+    return context
+
+
+@pytest.mark.parametrize("host", ["orders.shop", "127.0.0.1"])
+async def test_a_common_name_does_not_count(egress: Egress, names: Names, host: str) -> None:
+    """As for Go's client, and browsers (RFC 9525, 2)."""
+    async with ScriptedServer(tls=common_name_only(host)) as server:
+        names.addresses = [("127.0.0.1", server.port)]
+        error = await failure(egress, f"https://{host}:{server.port}/")
+        assert error.reason is FailureReason.TLS
+        assert f"certificate is not valid for '{host}'" in str(error)
+        assert str(error).endswith("(a Common Name does not count, only subjectAltName does)")
+        assert server.requests == []
+
+
+async def test_another_fault_of_a_certificate_says_nothing_of_names(
+    egress: Egress, names: Names
+) -> None:
+    async with ScriptedServer(tls=server_context("orders.shop", authority=trustme.CA())) as server:
+        names.addresses = [("127.0.0.1", server.port)]
+        assert "Common Name" not in str(await failure(egress, "https://orders.shop/"))
 
 
 async def test_default_context_verifies(names: Names) -> None:
