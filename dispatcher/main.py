@@ -89,7 +89,7 @@ class Dispatcher:
         )
         budget = ByteBudget(settings.delivery.max_buffered_bytes)
         tls = subscriber_tls(settings.delivery)
-        self._egress = Egress(settings.egress, tls, budget=budget)
+        self._egress = Egress(settings.egress, tls, budget=budget, proxies=settings.proxies)
         self._load = LoopLoad()
         self._lanes = Lanes(self._load.since_last)
         self._fanout = Fanout(
@@ -262,6 +262,13 @@ def main() -> None:
         cluster_id=settings.nats.cluster_id,
         client_id=settings.nats.client_id,
     )
+    if settings.proxies.are_used:
+        log.info(
+            "subscribers are called by a proxy (HTTP_PROXY, HTTPS_PROXY)",
+            http=str(settings.proxies.http or "directly"),
+            https=str(settings.proxies.https or "directly"),
+            no_proxy=settings.proxies.no_proxy,
+        )
     _raise_open_files()
     try:
         with asyncio.Runner(loop_factory=UvloopLoop) as runner:

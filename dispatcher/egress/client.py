@@ -17,12 +17,15 @@ from dispatcher.egress.connection import (
     State,
 )
 from dispatcher.egress.pool import Pools
+from dispatcher.egress.proxies import Proxies
 from dispatcher.egress.resolver import Resolve, Resolver
 from dispatcher.egress.target import InvalidTarget, Target
 from dispatcher.flow import ByteBudget
 from dispatcher.limits import EgressLimits
 
 __all__ = ["Egress", "EgressError", "FailureReason", "InvalidTarget", "Response", "Target"]
+
+_NO_PROXIES = Proxies()
 
 _ONE_WRITE = 64 * 1024
 """Bytes of a body up to which it is copied behind its head, so that one write sends both."""
@@ -38,6 +41,7 @@ class Egress:
         resolve: Names to addresses; by default the system's resolver.
         budget: Of long bodies of answers; by default there is room for the longest of all
             connections.
+        proxies: By which subscribers are called.
     """
 
     def __init__(
@@ -47,6 +51,7 @@ class Egress:
         *,
         resolve: Resolve | None = None,
         budget: ByteBudget | None = None,
+        proxies: Proxies = _NO_PROXIES,
     ) -> None:
         self._limits = limits
         self._loop = asyncio.get_running_loop()
@@ -56,6 +61,7 @@ class Egress:
         self._resolve = resolve or self._resolver
         if budget is None:
             budget = ByteBudget(limits.max_connections * limits.max_response_bytes)
+        self._proxies = proxies if proxies.are_used else None
         self._pools = Pools(limits, self._loop, budget)
         self._sweep: asyncio.TimerHandle | None = None
         self._closed = False
@@ -80,6 +86,8 @@ class Egress:
         """
         now = self._loop.time()
         deadline = now + timeout
+        if self._proxies is not None:
+            target = self._proxies.route(target)
         connection = self._pools.take_idle(target.origin, now)
         if connection is None:
             connection = await self._connection(target, deadline)
