@@ -111,22 +111,22 @@ async def _ask(server: str, query: bytes) -> bytes | None:
             return None
 
 
-def _own_files(seconds: float) -> None:
-    """Have other files at the places where glibc looks."""
+def _own_files(seconds: float, folder: Path) -> None:
+    """Have other files, of a folder, at the places where glibc looks."""
     wait = min(_LONGEST, int(seconds) + 5)
     kept = re.findall(r"(?m)^(?:search|domain)\b.*\n", _RESOLV_CONF.read_text())
     names = f"nameserver {_SERVER}\n{''.join(kept)}options timeout:{wait} attempts:5\n"
-    _mount(_RESOLV_CONF, names)
+    _mount(_RESOLV_CONF, names, folder)
     if _NSSWITCH.exists():
-        _mount(_NSSWITCH, re.sub(r"(?m)^hosts:.*$", "hosts: files dns", _NSSWITCH.read_text()))
+        order = re.sub(r"(?m)^hosts:.*$", "hosts: files dns", _NSSWITCH.read_text())
+        _mount(_NSSWITCH, order, folder)
 
 
-def _mount(path: Path, text: str) -> None:
-    with tempfile.NamedTemporaryFile("w", suffix=path.name) as file:
-        file.write(text)
-        file.flush()
-        Path(file.name).chmod(0o644)
-        subprocess.run(["mount", "--bind", file.name, str(path.resolve())], check=True)
+def _mount(path: Path, text: str, folder: Path) -> None:
+    file = folder / path.name
+    file.write_text(text)
+    file.chmod(0o644)
+    subprocess.run(["mount", "--bind", file, path.resolve()], check=True)
 
 
 def _have_loopback() -> None:
@@ -173,8 +173,10 @@ def main(argv: Sequence[str]) -> int:
         upstream = None
     else:
         upstream = _nameserver()
-    _own_files(options.seconds)
-    return asyncio.run(_run(given, upstream, options.seconds, options.log))
+    with tempfile.TemporaryDirectory(prefix="slow-names-") as folder:
+        Path(folder).chmod(0o755)
+        _own_files(options.seconds, Path(folder))
+        return asyncio.run(_run(given, upstream, options.seconds, options.log))
 
 
 def _end_with_parent() -> None:
