@@ -130,7 +130,7 @@ NATS = Section(
             "nats.tls_hostname",
             "--natss-tls-hostname",
             text(r"[A-Za-z0-9.:_-]+", "a host name", "NAME"),
-            "name in the server's certificate, if it is not that of the URL",
+            "name in the subjectAltName of the server's certificate, if it is not that of the URL",
         ),
         Option(
             "nats.connect_timeout",
@@ -144,7 +144,7 @@ NATS = Section(
 INGRESS = Section(
     "Publishers (HTTP in)",
     (
-        Option("listen", "--listen", ADDRESS, "where events are taken; [::]:8080 for IPv6"),
+        Option("listen", "--listen", ADDRESS, "where events are taken"),
         Option(
             "ingress.max_connections",
             "--max-connections",

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from aiohttp import web
 
 from process.kinds import Address
+from process.listening import bind
 from process.side_ports import SidePort
 
 
@@ -35,7 +36,8 @@ class Health:
             OSError: the address cannot be listened on.
         """
         await self._runner.setup()
-        await web.TCPSite(self._runner, address.host, address.port).start()
+        for sock in await bind(address):
+            await web.SockSite(self._runner, sock).start()
 
     async def close(self) -> None:
         """Stop listening; it may be called in any state."""

@@ -20,6 +20,7 @@ from natss_provisioner.settings import PROGRAM, Settings, SettingsError
 from natss_provisioner.watches import Watch, Watches
 from natss_provisioner.webhook import Webhook
 from process import logs
+from process.event_loops import AsyncioLoop
 from process.listen_errors import listening
 from process.logs import LogLevel, LogSettings
 from process.settings import exit_with
@@ -166,7 +167,8 @@ def main() -> None:
     _log.info("starting; channels lead to the dispatcher in %s", settings.system_namespace)
     failure: BaseException | None = None
     try:
-        asyncio.run(run(settings))
+        with asyncio.Runner(loop_factory=AsyncioLoop) as runner:
+            runner.run(run(settings))
     except* OSError as group:
         failure = group
     while isinstance(failure, BaseExceptionGroup):

@@ -14,6 +14,8 @@ from aiohttp import web
 
 from dispatcher.admin import exposition, page
 from dispatcher.metrics import Metrics
+from process.kinds import Address
+from process.listening import bind
 from process.side_ports import SidePort
 
 _PIECE_SECONDS = 0.005
@@ -54,11 +56,14 @@ class Admin:
     async def start(self, host: str, port: int) -> int:
         """Listen; the port is returned, which is another than ``port`` if that is 0.
 
+        An empty host means every address, IPv4 and IPv6.
+
         Raises:
             OSError: The address cannot be listened on.
         """
         await self._runner.setup()
-        await web.TCPSite(self._runner, host, port).start()
+        for sock in await bind(Address(host, port)):
+            await web.SockSite(self._runner, sock).start()
         return int(self._runner.addresses[0][1])
 
     async def close(self) -> None:

@@ -6,7 +6,7 @@ Subscription may leave them out.
 
 import base64
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Self
 from urllib.parse import unquote_to_bytes
 
@@ -21,6 +21,26 @@ _SHOWN = 200
 
 class InvalidTarget(ValueError):
     """A URL to which no event can be sent. The text says why, without userinfo and query."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """An HTTP proxy; ``str()`` and ``repr()`` leave out user and password."""
+
+    host: str
+    port: int
+    authorization: bytes = field(default=b"", repr=False)
+    """The line ``Proxy-Authorization`` with its end, if the URL has userinfo."""
+
+    @classmethod
+    def of(cls, target: "Target") -> Self:
+        """The proxy at an ``http`` URL, whose path means nothing."""
+        found = re.search(rb"\r\n(Authorization: [^\r]*\r\n)", target.request_prefix)
+        return cls(target.host, target.port, b"Proxy-" + found[1] if found else b"")
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +64,14 @@ class Target:
 
     _shown: str = field(repr=False, compare=False)
 
+    namespace: str = ""
+    """Whose target it is: names are looked up at its expense."""
+
+    proxy: Proxy | None = None
+    """By which it is called."""
+
     @classmethod
-    def parse(cls, url: str) -> Self:
+    def parse(cls, url: str, namespace: str = "") -> Self:
         """Read an absolute ``http`` or ``https`` URL.
 
         Path and query go into the request as they are written, and so does host and port into the
@@ -70,7 +96,20 @@ class Target:
             tls=scheme == "https",
             request_prefix=head.encode("ascii"),
             _shown=shown,
+            namespace=namespace,
         )
+
+    def through(self, proxy: Proxy) -> Self:
+        """The same as it is called by a proxy.
+
+        A request by plain HTTP names its host in the first line (RFC 9112, 3.2.2); one by TLS goes
+        through a tunnel, and is what it was.
+        """
+        if self.tls:
+            return replace(self, proxy=proxy)
+        method, path, rest = self.request_prefix.split(b" ", 2)
+        line = b"%b %b%b %b" % (method, self.origin.encode("ascii"), path, rest)
+        return replace(self, proxy=proxy, request_prefix=line + proxy.authorization)
 
     def __str__(self) -> str:
         return self._shown

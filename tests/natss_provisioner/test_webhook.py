@@ -239,11 +239,11 @@ class TestReviews:
         assert shop.entries() == []
 
 
-def certificate_of(port: int, bundle: str) -> bytes:
+def certificate_of(port: int, bundle: str, host: str = "127.0.0.1") -> bytes:
     """What a webhook shows, in DER, if an API server with this bundle trusts it; SSLError else."""
     trusting = ssl.create_default_context(cadata=base64.b64decode(bundle).decode())
     with (
-        socket.create_connection(("127.0.0.1", port), 10) as connection,
+        socket.create_connection((host, port), 10) as connection,
         trusting.wrap_socket(connection, server_hostname=HOST) as secured,
     ):
         shown = secured.getpeercert(binary_form=True)
@@ -308,8 +308,8 @@ async def client(
 
 
 @contextlib.asynccontextmanager
-async def running(client: KubeClient, port: int) -> AsyncIterator[Webhook]:
-    settings = Settings(admission=True, admission_listen=Address("127.0.0.1", port))
+async def running(client: KubeClient, port: int, host: str = "127.0.0.1") -> AsyncIterator[Webhook]:
+    settings = Settings(admission=True, admission_listen=Address(host, port))
     webhook = Webhook(client, settings, look_again=0.1)
     task = asyncio.create_task(webhook.run())
     try:
@@ -350,6 +350,18 @@ async def test_an_old_certificate_is_replaced_and_trusted_a_while_longer(
         new = stored(kubernetes)
         await shows(kubernetes, port, new.certificate)
         assert old.certificate in base64.b64decode(bundle_of(kubernetes))
+
+
+async def test_by_default_it_serves_ipv4_and_ipv6(
+    kubernetes: KubernetesServer, client: KubeClient
+) -> None:
+    port = free_port()
+    async with running(client, port, Settings().admission_listen.host) as webhook:
+        await asyncio.to_thread(until, lambda: webhook.failure is None, 20.0)
+        wanted = stored(kubernetes).certificate
+        await shows(kubernetes, port, wanted)
+        shown = await asyncio.to_thread(certificate_of, port, bundle_of(kubernetes), "::1")
+        assert shown == ssl.PEM_cert_to_DER_cert(wanted.decode())
 
 
 async def test_what_somebody_else_changes_is_put_right_while_it_serves(
