@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from contract.resources import Start, StartKind
-from dispatcher.fence import first_message
+from dispatcher.fence import first_message, last_message
 from nats_streaming import Connection, StartAt
 
 _MARGIN = 2.5
@@ -22,6 +22,18 @@ _COMES_WITHIN = 1.0
 
 def _nobody_cares() -> None:
     """What to do when a durable is open, unless somebody wants to know."""
+
+
+_BY_TIME = (StartKind.NEW, StartKind.AGO, StartKind.TIME)
+
+
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """The first event that a durable must not miss."""
+
+    sequence: int
+    is_stored: bool
+    """Whether there is such an event already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +51,29 @@ class Beginning:
 
     on_open: Callable[[], None] = _nobody_cares
     """Called when it is open for the first time since it is wanted."""
+
+    is_doubtful: bool = False
+    """Whether another process may have asked for it, and the server has opened it since, too late:
+    how long ago the start is, counts from when the server handles the request."""
+
+    @property
+    def is_by_time(self) -> bool:
+        """Whether it depends on when the server handles the request where the durable starts."""
+        return not self.was_open and self.start is not None and self.start.kind in _BY_TIME
+
+    async def owed(self, connection: Connection, subject: str) -> Owed:
+        """Find out where a start by time is, so that no delay can change it.
+
+        Raises:
+            NatsStreamingError: the server could not be asked in time.
+        """
+        last = await last_message(connection, subject)
+        if last is None:
+            return Owed(1, is_stored=False)
+        first = await first_message(connection, subject, self.start_at(None), by_fence=True)
+        if first is None:
+            return Owed(last.sequence + 1, is_stored=False)
+        return Owed(first.sequence, is_stored=True)
 
     def known(self) -> "Beginning":
         """The same of a durable that the server knows by now."""
@@ -66,12 +101,14 @@ class Beginning:
         if kind is not StartKind.LAST or self.was_open or alive_at is not None:
             return self.start_at(alive_at)
         since = _since(self.wanted_since)
-        newest = await first_message(connection, subject, StartAt.last_received(), _COMES_WITHIN)
+        newest = await first_message(
+            connection, subject, StartAt.last_received(), within=_COMES_WITHIN
+        )
         if newest is None:
             return since
         if newest.timestamp < 1e9 * (since.epoch or 0.0):
             return StartAt.sequence(newest.sequence)
-        first = await first_message(connection, subject, since, _COMES_WITHIN)
+        first = await first_message(connection, subject, since, within=_COMES_WITHIN)
         return since if first is None else StartAt.sequence(max(1, first.sequence - 1))
 
     def start_at(self, alive_at: float | None) -> StartAt:

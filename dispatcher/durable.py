@@ -15,7 +15,8 @@ import structlog
 
 import nats_streaming
 from contract.resources import DeliveryPolicy
-from dispatcher.beginning import Beginning
+from dispatcher.beginning import Beginning, Owed
+from dispatcher.fence import fence
 from dispatcher.subscription import Acknowledger, StoredMessage, concurrency
 from dispatcher.tasks import BackgroundTasks
 from nats_streaming import Connection, NatsStreamingError, StartAt, SubscriptionOptions
@@ -115,6 +116,7 @@ class Durable:
         self._gate = gate
         self._changed = asyncio.Event()
         self._beginning = beginning
+        self._in_doubt = beginning.is_doubtful
         self._alive_at: float | None = None
         self._options = options
         self._receive = receive
@@ -222,6 +224,7 @@ class Durable:
         self._removal = self.is_given_up = False
         # If the server does not know it any more, that is because it was removed.
         self._beginning = replace(beginning, was_open=False)
+        self._in_doubt = True
         self._alive_at = self.opened_at = None
         self._options = options
         self._receive = receive
@@ -322,11 +325,7 @@ class Durable:
         subscription = self._subscription
         reopenings = self._reopenings
         if subscription is None:
-            subject = self.name.subject
-            start = await self._beginning.start_on(connection, subject, self._alive_at)
-            opened = await connection.subscribe(
-                subject, self._receive_message, self._subscription_options(start)
-            )
+            opened = await self._open(connection)
             if connection is self._connection:
                 self._subscription = self._acknowledger = opened
                 self._opened(reopenings)
@@ -345,6 +344,42 @@ class Durable:
             )
             self._opened(reopenings)
 
+    async def _open(self, connection: Connection) -> nats_streaming.Subscription:
+        beginning = self._beginning
+        if self._in_doubt and beginning.is_by_time and self._alive_at is None:
+            return await self._open_at(
+                connection, await beginning.owed(connection, self.name.subject)
+            )
+        start = await beginning.start_on(connection, self.name.subject, self._alive_at)
+        try:
+            return await self._subscribe(connection, start)
+        except (nats_streaming.RequestRefused, nats_streaming.NoResponders):
+            raise
+        except NatsStreamingError:
+            self._in_doubt = True  # the server may handle that request at any time
+            raise
+
+    async def _open_at(self, connection: Connection, owed: Owed) -> nats_streaming.Subscription:
+        """Open it, and if the server has opened it too late already, have it begin anew."""
+        tally = self.begin_tally()
+        try:
+            start = StartAt.sequence(owed.sequence)
+            opened = await self._subscribe(connection, start)
+            if owed.is_stored:
+                await fence(connection, self.name.subject)
+                if tally.lowest is None or tally.lowest > owed.sequence:
+                    await opened.unsubscribe()
+                    opened = await self._subscribe(connection, start)
+        finally:
+            self.end_tally()
+        return opened
+
+    async def _subscribe(
+        self, connection: Connection, start: StartAt
+    ) -> nats_streaming.Subscription:
+        options = self._subscription_options(start)
+        return await connection.subscribe(self.name.subject, self._receive_message, options)
+
     def _receive_message(self, message: nats_streaming.Message) -> None:
         if self._acknowledger is None:  # it comes before the answer to the subscribe request
             self._acknowledger = message.subscription
@@ -355,6 +390,7 @@ class Durable:
     def _opened(self, reopenings: int) -> None:
         self.last_error = self.failure = None
         self._reopened = reopenings
+        self._in_doubt = False
         if self.opened_at is None:
             self.opened_at = time.monotonic()
             self.opened_over = self._connection

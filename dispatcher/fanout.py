@@ -209,7 +209,10 @@ class Fanout:
             key = MemberKey(channel.name, ResourceName(ref.namespace, records[0].durable))
         subscriber = Subscriber(ref, uid=records[0].durable)
         left = replace(channel, policy=replace(channel.policy, start=Start()))
-        return self._add(key, left, subscriber, make_plan(left, subscriber)[0], *records)
+        member = self._add(key, left, subscriber, make_plan(left, subscriber)[0], *records)
+        for durable in member.durables:
+            durable.forgo_beginning()
+        return member
 
     def _apply_channel(self, channel: Channel, members: list[Member]) -> _Applied:
         before = self._applied.get(channel.name)
@@ -276,6 +279,7 @@ class Fanout:
                     _monotonic(record.since),
                     record.since is None,
                     partial(self._records.note_open, channel.name, record.durable),
+                    self._records.is_former(channel.name, record.durable),
                 ),
                 DurableOptions.of(channel.policy),
                 subscription.receive,
@@ -304,10 +308,10 @@ class Fanout:
         member.durable.change(DurableOptions.of(channel.policy))
         for durable in member.durables if came_back else ():
             durable.reopen()
-        if (
-            member.durables != (member.durable,)
-            or member.durable.name.durable != subscriber.durable
-        ):
+        for durable in member.durables:
+            if durable.name.durable != subscriber.durable:
+                durable.forgo_beginning()
+        if not member.is_handed_over:
             self._begin_handover(member, _monotonic(record.since))
 
     def _begin_handover(self, member: Member, wanted_since: float) -> None:

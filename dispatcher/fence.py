@@ -61,15 +61,22 @@ async def last_message(connection: Connection, subject: str) -> Message | None:
 
 
 async def first_message(
-    connection: Connection, subject: str, start: StartAt, within: float = _COMES_WITHIN
+    connection: Connection,
+    subject: str,
+    start: StartAt,
+    *,
+    within: float = _COMES_WITHIN,
+    by_fence: bool = False,
 ) -> Message | None:
-    """The event that a subscription would begin with; None if there is none, as far as is known.
+    """Return the event that a subscription would begin with; None if there is none.
 
     Args:
         connection: To ask over.
         subject: The channel.
         start: Where such a subscription would begin.
-        within: Seconds to wait for it after the server has answered.
+        within: Seconds to wait for it after the server has answered; nothing proves then that
+            there is none.
+        by_fence: Wait instead until it must have come. The channel must have an event.
 
     Raises:
         NatsStreamingError: the server cannot be asked.
@@ -83,6 +90,9 @@ async def first_message(
     options = SubscriptionOptions(start=start, max_inflight=1, manual_ack=True)
     subscription = await connection.subscribe(subject, take, options)
     try:
+        if by_fence:
+            await fence(connection, subject)
+            return found.result() if found.done() else None
         async with asyncio.timeout(within):
             return await found
     except TimeoutError:

@@ -68,6 +68,8 @@ class Records:
         self._all: dict[ResourceName, dict[str, Record]] = {}
         for record in _read(folder):
             self._all.setdefault(record.channel, {})[record.durable] = record
+        self._former = {(each.channel, each.durable) for each in self}
+        """Those of another process, as far as they have not been open in this one."""
         self._told: dict[ResourceName, Mapping[str, Record]] = {}
         self._opened: set[tuple[ResourceName, str]] = set()
         """Those that this process has opened."""
@@ -103,11 +105,16 @@ class Records:
         self._put(record)
         return record
 
+    def is_former(self, channel: ResourceName, durable: str) -> bool:
+        """Whether another process has recorded it, and may have asked the server for it."""
+        return (channel, durable) in self._former
+
     def note_open(self, channel: ResourceName, durable: str) -> None:
         """The server knows it from now on."""
         record = self.get(channel, durable)
         if record is not None:
             self._opened.add((channel, durable))
+            self._former.discard((channel, durable))
             self._put(replace(record, since=None))
 
     def dismiss(self, channel: ResourceName, durable: str, seconds: float) -> None:
@@ -120,6 +127,7 @@ class Records:
         """The server has forgotten it."""
         if self._all.get(channel, {}).pop(durable, None) is not None:
             self._opened.discard((channel, durable))
+            self._former.discard((channel, durable))
             if not self._all[channel]:
                 del self._all[channel]
             if durable in self._told.get(channel, {}):
@@ -259,6 +267,7 @@ class Records:
     def _take(self, record: Record) -> None:
         """Take what another process has recorded."""
         self._all.setdefault(record.channel, {})[record.durable] = record
+        self._former.add((record.channel, record.durable))
         self._given_up.setdefault(record.channel, set())
         self._version += 1
 

@@ -277,7 +277,7 @@ class Walk:
         self.sink.is_up = not self.sink.is_up
 
     def _slow_link(self) -> None:
-        self._set_delay(self.chance.choice((0.001, 0.001, 0.4, 0.9, 0.95)))
+        self._set_delay(self.chance.choice((0.001, 0.001, 0.4, 0.9, 3.0)))
 
     def _set_delay(self, seconds: float) -> None:
         self.delay = seconds
