@@ -367,7 +367,7 @@ class Fanout:
 
         Who has no session does not know whose turn it was.
         """
-        if not self._records.has_session:
+        if self._broker.delivering.connection is None:
             return
         subject = member.durable.name.subject
         for record in self._records.of(member.key.channel):

@@ -25,6 +25,8 @@ from nats_streaming.protocol_pb2 import StartPosition
 
 REQUEST_TIMEOUT = 2.0
 NANOSECONDS = 1_000_000_000
+_TICK = 1e-6
+"""Seconds between two messages: timers of the same moment are called in any order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,13 +192,13 @@ class ModelConnection:
     def send_down(self, call: Callable[[], None]) -> None:
         """Have the client get something, after all that was sent to it before."""
         loop = asyncio.get_running_loop()
-        self._down_until = max(self._down_until, loop.time() + self.delay)
+        self._down_until = max(self._down_until + _TICK, loop.time() + self.delay)
         loop.call_at(self._down_until, self._arrive, call)
 
     def send_up(self, call: Callable[[], None], *, is_ack: bool = False) -> None:
         """Have the server get something, after all that was sent to it before."""
         loop = asyncio.get_running_loop()
-        self._up_until = max(self._up_until, loop.time() + self.delay)
+        self._up_until = max(self._up_until + _TICK, loop.time() + self.delay)
         loop.call_at(self._up_until, self._reach, call, is_ack)
 
     def _arrive(self, call: Callable[[], None]) -> None:
