@@ -5,6 +5,7 @@ import gc
 import ssl
 import time
 from collections.abc import AsyncIterator
+from importlib.metadata import version
 
 import pytest
 
@@ -55,8 +56,9 @@ async def test_the_request_to_the_byte(egress: Egress) -> None:
         assert server.requests == [
             b"POST /in?a=%%20b HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n"
             b"Authorization: Basic dXNlcjpzZWNyZXQ=\r\n"
+            b"User-Agent: natss-dispatcher/%b\r\nAccept-Encoding: identity\r\n"
             b"Content-Type: application/json\r\nCe-Id: 1\r\n"
-            b'Content-Length: 7\r\n\r\n{"a":1}' % server.port
+            b'Content-Length: 7\r\n\r\n{"a":1}' % (server.port, version("natss-channel").encode())
         ]
 
 

@@ -1,0 +1,125 @@
+"""Answers whose content is coded: what becomes a reply is the content, or names its coding."""
+
+import gzip
+import zlib
+from collections.abc import AsyncIterator
+
+import pytest
+
+from dispatcher.egress.client import Egress, EgressError, FailureReason, Target
+from dispatcher.event import Event, reply_head
+from dispatcher.limits import EgressLimits
+from tests.scripted_server import READ, REPEAT, ScriptedServer, answer
+
+LIMIT = 100_000
+BODY = b'{"order": 1}' * 50
+BARE = zlib.compressobj(wbits=-15)
+RAW = BARE.compress(BODY) + BARE.flush()
+
+
+@pytest.fixture
+async def egress() -> AsyncIterator[Egress]:
+    egress = Egress(EgressLimits(max_response_bytes=LIMIT))
+    yield egress
+    await egress.close()
+
+
+async def response_of(
+    egress: Egress, body: bytes, *codings: bytes, status: int = 200
+) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    headers = [b"Content-Encoding: " + coding for coding in codings]
+    async with ScriptedServer(
+        (READ, answer(status, body, b"Ce-Id: r1", *headers), REPEAT)
+    ) as server:
+        response = await egress.post(Target.parse(server.url), b"", b"{}", 5.0)
+    assert response.status == status
+    return response.headers, response.body
+
+
+@pytest.mark.parametrize(
+    ("codings", "data"),
+    [
+        ([], BODY),
+        ([b"identity"], BODY),
+        ([b""], BODY),
+        ([b"gzip"], gzip.compress(BODY)),
+        ([b"x-gzip"], gzip.compress(BODY)),
+        ([b"GZIP "], gzip.compress(BODY[:9]) + gzip.compress(BODY[9:]) + b"\0\0"),
+        ([b"deflate"], zlib.compress(BODY)),
+        ([b"deflate"], RAW),
+        ([b"deflate, gzip"], gzip.compress(zlib.compress(BODY))),
+        ([b"deflate", b"identity", b"gzip"], gzip.compress(zlib.compress(BODY))),
+        ([b"gzip"], gzip.compress(b"x" * LIMIT)),
+    ],
+)
+async def test_a_coding_is_taken_off(egress: Egress, codings: list[bytes], data: bytes) -> None:
+    headers, body = await response_of(egress, data, *codings)
+    assert body == (BODY if len(data) != len(gzip.compress(b"x" * LIMIT)) else b"x" * LIMIT)
+    head = reply_head(headers, Event(b"", b""))
+    assert b"Ce-Id: r1\r\n" in head
+    assert b"encoding" not in head.lower()
+
+
+@pytest.mark.parametrize(
+    ("codings", "data", "left", "kept"),
+    [
+        ([b"br"], b"\x0b\x02\x80hello\x03", b"br", b"\x0b\x02\x80hello\x03"),
+        ([b"br, gzip"], gzip.compress(b"brotli"), b"br", b"brotli"),
+        ([b"gzip", b"zstd"], b"zstd of gzip", b"gzip, zstd", b"zstd of gzip"),
+    ],
+)
+async def test_a_coding_that_we_do_not_know_goes_along(
+    egress: Egress, codings: list[bytes], data: bytes, left: bytes, kept: bytes
+) -> None:
+    headers, body = await response_of(egress, data, *codings)
+    assert body == kept
+    assert b"Content-Encoding: %b\r\n" % left in reply_head(headers, Event(b"", b""))
+
+
+@pytest.mark.parametrize(
+    ("codings", "data", "reason"),
+    [
+        ([b"gzip"], gzip.compress(b"x" * (LIMIT + 1)), FailureReason.TOO_LARGE),
+        ([b"gzip"], gzip.compress(b"x" * 50_000) * 3, FailureReason.TOO_LARGE),
+        ([b"deflate"], zlib.compress(bytes(10_000_000)), FailureReason.TOO_LARGE),
+        ([b"gzip, gzip"], gzip.compress(gzip.compress(bytes(10**8))), FailureReason.TOO_LARGE),
+        ([b"gzip"], BODY, FailureReason.MALFORMED),
+        ([b"gzip"], gzip.compress(BODY)[:-9], FailureReason.MALFORMED),
+        ([b"gzip"], gzip.compress(BODY) + b"rest", FailureReason.MALFORMED),
+        ([b"gzip"], gzip.compress(b"") * 1000, FailureReason.MALFORMED),
+        ([b"deflate"], BODY, FailureReason.MALFORMED),
+        ([b"gzip"] * 5, gzip.compress(BODY), FailureReason.MALFORMED),
+    ],
+    ids=lambda value: f"{len(value)} bytes" if isinstance(value, bytes) else None,
+)
+async def test_what_cannot_be_decoded_becomes_no_reply(
+    egress: Egress, codings: list[bytes], data: bytes, reason: FailureReason
+) -> None:
+    with pytest.raises(EgressError) as caught:
+        await response_of(egress, data, *codings)
+    assert caught.value.reason is reason
+    assert caught.value.status == 200, "the subscriber has the event"
+
+
+@pytest.mark.parametrize(
+    ("codings", "data", "shown"),
+    [
+        ([b"gzip"], gzip.compress(b"no disk"), b"no disk"),
+        ([b"gzip"], BODY, b""),
+        ([b"br"], BODY, b""),
+        ([b"identity"], b"no disk", b"no disk"),
+    ],
+)
+async def test_a_failure_is_told_in_words(
+    egress: Egress, codings: list[bytes], data: bytes, shown: bytes
+) -> None:
+    _, body = await response_of(egress, data, *codings, status=500)
+    assert body == shown
+
+
+async def test_a_coding_does_not_matter_where_no_reply_is_wanted(egress: Egress) -> None:
+    async with ScriptedServer(
+        (READ, answer(200, b"not gzip", b"Content-Encoding: gzip"), REPEAT)
+    ) as server:
+        target = Target.parse(server.url)
+        assert (await egress.post(target, b"", b"{}", 5.0, wants_body=False)).status == 200
