@@ -109,6 +109,11 @@ class Share:
     def held(self) -> int:
         return self._held
 
+    @property
+    def is_used_up(self) -> bool:
+        """Whether it holds something, and as much as is left for all others."""
+        return 0 < self._held >= self._budget.free
+
     def take(self, size: int) -> bool:
         """Whether there was room for ``size`` bytes; if so they are taken."""
         if self._held + size > self._budget.free:
