@@ -81,24 +81,21 @@ class AnswerReader:
         return self._head_cost + self._kept
 
     @property
-    def is_over_limit(self) -> bool:
-        """Whether its body is longer than any answer may be."""
-        return self.body_size > self._limits.max_response_bytes
-
-    @property
     def known_status(self) -> int | None:
         """The status by the first line, also if its head is not complete or not readable."""
         return tolerant.status_of(self._raw) if self.is_reading_head else self.status
 
     def begin(self, *, wants_body: bool) -> None:
-        """Expect the next answer; of a body that is not wanted, only the beginning is kept."""
+        """Expect the next answer; of a body that is not wanted, only the beginning is kept.
+
+        The one before must be forgotten.
+        """
         self._most = self._limits.max_response_bytes if wants_body else _BEGINNING
         self._head_room = self._limits.max_response_header_bytes
         self._head_cost = 0
         self.status = 0
         self.is_complete = False
         self.is_reading_head = True
-        self.forget()
 
     def forget(self) -> None:
         """Keep nothing of the answer; a connection may be idle for long."""

@@ -289,8 +289,10 @@ class Connection(asyncio.Protocol):
     def _go_on(self) -> None:
         """Decide by what was read."""
         reader = self._reader
-        if reader.is_over_limit:
+        if reader.body_size > self._limits.max_response_bytes:
             self._finish_oversized()
+        elif reader.is_complete and reader.cost <= SHORT_ANSWER:  # nearly every one
+            self._finish(reader.is_trusted)
         elif not self._has_room():
             self._wait_for_room()
         elif reader.is_complete:
