@@ -87,7 +87,7 @@ _JITTER = 0.2
 
 
 def verdict(status: int) -> Verdict:
-    """Judge the status of an answer by Knative's retry rules (3xx is never followed)."""
+    """Judge the status of an answer by Knative's retry rules (3xx that is left is not followed)."""
     if 200 <= status < 300:
         return Verdict.DELIVERED
     if status >= 500 or status in _RETRIED_CLIENT_ERRORS:
