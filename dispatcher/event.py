@@ -246,13 +246,9 @@ def _head(stored: Any) -> bytes:
 def reply_head(response_headers: Headers, event: Event) -> bytes:
     """The head of a reply: what travels of the subscriber's answer, as its own event.
 
-    A coding that is left on the content is named. ``Knative-Correlation-Id`` is that of the event
-    which was answered, if it has one (Go v0.6.0).
+    ``Knative-Correlation-Id`` is that of the event which was answered, if it has one (Go v0.6.0).
     """
     headers = http.forwarded(response_headers)
-    for name, value in response_headers:
-        if name.lower() == b"content-encoding":
-            headers[b"Content-Encoding"] = value
     correlation = event.get("knative-correlation-id")
     if correlation is not None:
         headers[http.CORRELATION] = correlation.encode("utf-8")

@@ -1,4 +1,4 @@
-"""Content codings of answers: taken off, within a bound, or left for the reader of the reply. Pure.
+"""Content codings of answers: taken off within a bound, for an event has none. Pure.
 
 ``identity`` is asked for; servers and proxies that compress all the same are common.
 """
@@ -31,28 +31,25 @@ def is_coded(headers: Headers) -> bool:
 
 
 def decode(headers: Headers, body: bytes, most: int) -> tuple[Headers, bytes]:
-    """Headers and body without the codings that can be taken off: gzip and deflate.
-
-    Of others, as ``br``, the header is kept with them: who reads the body needs it.
+    """Headers and body without the codings gzip and deflate.
 
     Raises:
-        Undecodable, TooLong: it cannot be had.
+        Undecodable, TooLong: it cannot be had, or there is another coding. None is handed on: a
+            channel refuses events that have one.
     """
     named = [value for name, value in headers if name.lower() == _NAME]
     codings = [each.strip(b" \t").lower() for value in named for each in value.split(b",")]
     codings = [each for each in codings if each not in (b"", b"identity")]
     if len(codings) > _MOST_CODINGS:
         raise Undecodable("it has too many codings")
-    while codings and (take_off := _DECODERS.get(codings[-1])) is not None:
+    if not _DECODERS.keys() >= set(codings):
+        raise Undecodable("it has another coding than gzip and deflate, though none was asked for")
+    for coding in reversed(codings):
         try:
-            body = take_off(body, most)
+            body = _DECODERS[coding](body, most)
         except zlib.error:
-            raise Undecodable(f"it is not in the coding {codings[-1].decode()}") from None
-        codings.pop()
-    kept = [header for header in headers if header[0].lower() != _NAME]
-    if codings:
-        kept.append((b"Content-Encoding", b", ".join(codings)))
-    return kept, body
+            raise Undecodable(f"it is not in the coding {coding.decode()}") from None
+    return [header for header in headers if header[0].lower() != _NAME], body
 
 
 def beginning(headers: Headers, body: bytes, most: int) -> bytes:
