@@ -52,7 +52,14 @@ class Poster(Protocol):
     """Posts to a destination (``dispatcher.egress.client.Egress``)."""
 
     async def post(
-        self, target: Target, head: bytes, body: bytes, timeout: float, *, wants_body: bool
+        self,
+        target: Target,
+        head: bytes,
+        body: bytes,
+        timeout: float,
+        *,
+        wants_body: bool,
+        memory: Share | None,
     ) -> Response: ...
 
 
@@ -291,7 +298,10 @@ class Attempts:
         metrics = self._metrics
         started = time.monotonic()
         try:
-            response = await self._egress.post(target, head, body, timeout, wants_body=wants_body)
+            memory = self._memory if wants_body else None  # where the reply will be kept
+            response = await self._egress.post(
+                target, head, body, timeout, wants_body=wants_body, memory=memory
+            )
         except EgressError as error:
             is_taken = error.status is not None and verdict(error.status) is Verdict.DELIVERED
             is_done = is_taken and not wants_body

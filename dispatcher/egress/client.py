@@ -20,7 +20,7 @@ from dispatcher.egress.connection import (
 )
 from dispatcher.egress.pool import Pools
 from dispatcher.egress.target import InvalidTarget, Target
-from dispatcher.flow import ByteBudget
+from dispatcher.flow import ByteBudget, Share
 from dispatcher.limits import EgressLimits
 from dispatcher.version import VERSION
 
@@ -73,7 +73,14 @@ class Egress:
         return f"<Egress {'closed' if self._closed else 'open'}: {self._pools.summary}>"
 
     async def post(
-        self, target: Target, head: bytes, body: bytes, timeout: float, *, wants_body: bool = True
+        self,
+        target: Target,
+        head: bytes,
+        body: bytes,
+        timeout: float,
+        *,
+        wants_body: bool = True,
+        memory: Share | None = None,
     ) -> Response:
         """Send one request and wait for its answer, whatever its status.
 
@@ -86,12 +93,15 @@ class Egress:
                 answer to its last byte.
             wants_body: Whether the body of a successful answer is of use; else only its beginning
                 is kept.
+            memory: Where a long answer is taken from while it is read; it waits for room if there
+                is none. By default all of an origin share it.
 
         Raises:
             EgressError: there is no complete answer, or a redirect that is not followed. It was
                 tried once, and once more only where a kept-alive connection was closed.
         """
-        request = _Request(head, body, self._loop.time() + timeout, wants_body=wants_body)
+        deadline = self._loop.time() + timeout
+        request = _Request(head, body, deadline, wants_body=wants_body, memory=memory)
         response = await self._post(target, request)
         if response.status in _FOLLOWED:
             response = await self._follow(target, request, response)
@@ -213,13 +223,22 @@ class Egress:
 class _Request:
     """What goes to a target, and to where that one redirects it."""
 
-    __slots__ = ("body", "deadline", "head", "wants_body")
+    __slots__ = ("body", "deadline", "head", "memory", "wants_body")
 
-    def __init__(self, head: bytes, body: bytes, deadline: float, *, wants_body: bool) -> None:
+    def __init__(
+        self,
+        head: bytes,
+        body: bytes,
+        deadline: float,
+        *,
+        wants_body: bool,
+        memory: Share | None,
+    ) -> None:
         self.head = head
         self.body = body
         self.deadline = deadline
         self.wants_body = wants_body
+        self.memory = memory
 
 
 async def _exchange(connection: Connection, target: Target, request: _Request) -> Response:
@@ -230,7 +249,9 @@ async def _exchange(connection: Connection, target: Target, request: _Request) -
         data, rest = b"%b%b%bContent-Length: %d\r\n\r\n%b" % (*parts, body), b""
     else:
         data, rest = b"%b%b%bContent-Length: %d\r\n\r\n" % parts, body
-    answer = connection.exchange(data, rest, request.deadline, wants_body=request.wants_body)
+    answer = connection.exchange(
+        data, rest, request.deadline, wants_body=request.wants_body, memory=request.memory
+    )
     del data
     try:
         return await answer

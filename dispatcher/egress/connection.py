@@ -122,6 +122,7 @@ class Connection(asyncio.Protocol):
         "_deadline",
         "_limits",
         "_loop",
+        "_memory",
         "_owner",
         "_reader",
         "_silent",
@@ -165,6 +166,7 @@ class Connection(asyncio.Protocol):
         # its answer
         self._silent = True
         self._wants_body = True
+        self._memory = owner.memory
         self._waits_for_room = False
         self._charged = 0
 
@@ -195,7 +197,13 @@ class Connection(asyncio.Protocol):
         self._become(State.ACTIVE)
 
     def exchange(
-        self, request: bytes, body: bytes, deadline: float, *, wants_body: bool = True
+        self,
+        request: bytes,
+        body: bytes,
+        deadline: float,
+        *,
+        wants_body: bool = True,
+        memory: Share | None = None,
     ) -> asyncio.Future[Response]:
         """Send a request and give the future of its answer.
 
@@ -205,6 +213,7 @@ class Connection(asyncio.Protocol):
             deadline: Time of the loop at which the answer must be complete.
             wants_body: Whether all of the answer's body is of use if it is a success; of what else
                 is answered, a part may be kept.
+            memory: Where a long answer is taken from while it is read; by default from the owner's.
 
         The future fails with EgressError, or with StaleConnection if the connection had served
         another request before and was found closed. Whoever stops awaiting it calls ``forsake``.
@@ -212,6 +221,7 @@ class Connection(asyncio.Protocol):
         self._answer = answer = self._loop.create_future()
         self._silent = True
         self._wants_body = wants_body
+        self._memory = memory or self._owner.memory
         self._waits_for_room = False
         self._reader.begin(wants_body=wants_body)
         if self._state is not State.ACTIVE:  # lost since it was taken
@@ -303,7 +313,7 @@ class Connection(asyncio.Protocol):
         more = self._reader.cost - SHORT_ANSWER - self._charged
         if more <= 0:
             return True
-        if not self._owner.memory.take(more):
+        if not self._memory.take_in_turn(self, more):
             return False
         self._charged += more
         return True
@@ -335,7 +345,8 @@ class Connection(asyncio.Protocol):
         """Who got it has it; a connection may be idle for long."""
         self._reader.forget()
         if self._charged:
-            self._owner.memory.give_back(self._charged)
+            self._memory.give_back(self._charged)
+            self._memory.end_turn(self)
             self._charged = 0
 
     def _finish(self, reusable: bool) -> None:
@@ -403,15 +414,16 @@ class Connection(asyncio.Protocol):
         self._timer_at = float("inf")
         if self._answer is None:
             return
-        if self._loop.time() < self._deadline:
-            if self._waits_for_room:
-                self._look_for_room()
-            else:
-                self._set_timer(self._deadline)
-            return
-        if self._waits_for_room:
+        is_late = self._loop.time() >= self._deadline
+        if is_late and self._waits_for_room:
             text = f"there was no memory for the answer in time, {self._progress()}"
             self._fail(FailureReason.TOO_LARGE, text)
-        else:
+        elif is_late:
             self._fail(FailureReason.TIMEOUT, f"timed out {self._progress()}")
+        elif self._waits_for_room:
+            self._look_for_room()
+            return
+        else:
+            self._set_timer(self._deadline)
+            return
         self.abort()

@@ -130,9 +130,12 @@ class Wire:
         timeout: float = 30.0,
         *,
         wants_body: bool = True,
+        memory: Share | None = None,
     ) -> asyncio.Future[Any]:
         deadline = self.loop.now + timeout
-        return self.connection.exchange(request, body, deadline, wants_body=wants_body)
+        return self.connection.exchange(
+            request, body, deadline, wants_body=wants_body, memory=memory
+        )
 
     def receive(self, *blocks: bytes) -> None:
         """As a transport: nothing is passed on once it was aborted."""

@@ -15,7 +15,7 @@ from dispatcher.delivery import Outcome
 from dispatcher.egress.client import EgressError, FailureReason, Response
 from dispatcher.egress.target import Target
 from dispatcher.event import encode
-from dispatcher.flow import ByteBudget
+from dispatcher.flow import ByteBudget, Share
 from dispatcher.metrics import Metrics, SubscriptionMetrics
 from tests.dispatcher.pending_events import pending
 
@@ -41,8 +41,16 @@ class ScriptedEgress:
     on_post: Callable[[], None] = lambda: None
 
     async def post(
-        self, target: Target, head: bytes, body: bytes, timeout: float, *, wants_body: bool
+        self,
+        target: Target,
+        head: bytes,
+        body: bytes,
+        timeout: float,
+        *,
+        wants_body: bool,
+        memory: Share | None,
     ) -> Response:
+        assert (memory is not None) is wants_body
         self.wanted.append(wants_body)
         assert timeout == QUICK.timeout
         self.posts.append((target, head, body))

@@ -166,17 +166,17 @@ async def test_headers_of_an_answer_are_counted_while_it_is_read(end: bytes) -> 
     tracemalloc.start()
     try:
         before = traced()
-        answers = [wire.exchange() for wire in wires]
+        shares = [Share(ByteBudget(2**24)) for _ in wires]
+        answers = [w.exchange(memory=share) for w, share in zip(wires, shares, strict=True)]
         for wire in wires:
-            wire.owner.memory = Share(ByteBudget(2**24))
             wire.receive(head)
         taken = traced() - before
     finally:
         tracemalloc.stop()
-    assert taken <= sum(wire.owner.memory.held for wire in wires) < 3 * taken
+    assert taken <= sum(share.held for share in shares) < 3 * taken
     for wire, answer in zip(wires, answers, strict=True):
         wire.connection.forsake(answer)
-        assert wire.owner.memory.held == 0
+    assert [share.held for share in shares] == [0, 0]
 
 
 BY_OTHERS = 2**20 - 10_000
@@ -228,6 +228,26 @@ async def test_an_answer_for_which_there_is_no_memory_in_time_fails() -> None:
     assert wire.owner.budget.used == BY_OTHERS
     assert wire.transport.aborted
     assert wire.loop.pending_timers == 0
+
+
+async def test_answers_that_each_lack_a_part_do_not_wait_for_each_other() -> None:
+    """One at a time is read to its end, of what is left for others."""
+    budget = ByteBudget(2**20)
+    share = Share(budget)
+    wires = [Wire() for _ in range(10)]
+    answers = [wire.exchange(memory=share) for wire in wires]
+    data = long_answer(200, 300_000)
+    for wire in wires:
+        wire.receive(data[:150_000])
+    assert sum(wire.transport.is_reading() for wire in wires) in range(1, 9)
+    assert budget.free > budget.limit // 4
+    for _ in wires:
+        for wire, answer in zip(wires, answers, strict=True):
+            wire.loop.advance(1)
+            if wire.transport.is_reading() and not answer.done():
+                wire.receive(data[150_000:])
+    assert [len((await answer).body) for answer in answers] == [300_000] * 10
+    assert budget.used == 0
 
 
 async def test_an_answer_that_waits_for_memory_and_is_complete_outlives_its_connection() -> None:

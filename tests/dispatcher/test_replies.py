@@ -11,7 +11,7 @@ from contract.resources import DeliveryPolicy, Order, ResourceName
 from dispatcher.attempts import Attempts, Plan
 from dispatcher.egress.client import EgressError, FailureReason, Response
 from dispatcher.egress.target import Target
-from dispatcher.flow import ByteBudget
+from dispatcher.flow import ByteBudget, Share
 from dispatcher.lanes import Lanes, never_busy
 from dispatcher.metrics import SubscriptionMetrics
 from dispatcher.subscription import Subscription, SubscriptionState
@@ -42,7 +42,14 @@ class Peers:
         self.hold: asyncio.Event | None = None
 
     async def post(
-        self, target: Target, head: bytes, body: bytes, timeout: float, *, wants_body: bool
+        self,
+        target: Target,
+        head: bytes,
+        body: bytes,
+        timeout: float,
+        *,
+        wants_body: bool,
+        memory: Share | None,
     ) -> Response:
         if target == SUBSCRIBER:
             self.calls += 1
@@ -251,3 +258,37 @@ async def test_an_answer_that_is_too_large_has_the_subscriber_called_once(
         assert first.headers["ce-knativeerrordest"] == large.url
     line = await dispatcher.wait_for_log("subscriber has taken an event, but its answer cannot")
     assert "more than 1048576 bytes" in line["reason"]
+
+
+async def test_without_memory_for_its_answer_a_subscriber_is_not_called_again(
+    file_server: NatsStreamingServer,
+    start_dispatcher: StartDispatcher,
+    start_subscriber: StartSubscriber,
+) -> None:
+    """Ten answers at once take three times what there is, and their address is down at first."""
+    is_up = False
+
+    async def pong(event: Received) -> aiohttp.web.Response:
+        return aiohttp.web.Response(body=bytes(300_000), headers={"Ce-Id": f"r-{event.id}"})
+
+    async def listen(_: Received) -> aiohttp.web.Response:
+        return aiohttp.web.Response(status=202 if is_up else 503)
+
+    ponger, listener = await start_subscriber(pong), await start_subscriber(listen)
+    pings = pinging(ponger, listener.url, ackWait="2s", timeout="1.9s", retry=0)
+    flags = ("--egress-max-buffered-bytes=1Mi",)
+    dispatcher = await start_dispatcher(file_server, pings, flags=flags)
+    events = [f"e{number}" for number in range(10)]
+    statuses = await asyncio.gather(*(dispatcher.post("pings", event) for event in events))
+    assert set(statuses) == {202}
+    await listener.wait_until(lambda: len(listener.received) >= 1)
+    is_up = True
+
+    async def is_settled() -> bool:
+        return await samples(dispatcher, "settled_events_total") == [10]
+
+    await eventually(is_settled, 60.0)
+    assert sorted(received.id for received in ponger.received) == events
+    (lost,) = await samples(dispatcher, "unusable_replies_total")
+    assert len(listener.counts) + lost == 10, "each was sent on, or it is told"
+    assert len(listener.counts) >= 1

@@ -46,7 +46,7 @@ class HeldEgress:
         self.begun = asyncio.Condition()
 
     async def post(
-        self, target: Target, head: bytes, body: bytes, timeout: float, *, wants_body: bool = True
+        self, target: Target, head: bytes, body: bytes, timeout: float, **_: object
     ) -> Response:
         answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self.posts.append(answer)
