@@ -35,6 +35,12 @@ MINUTES ?= 60
 chaos: venv-dev server ## break everything again and again, print what it cost; MINUTES=60 SEED=any
 	@$(BIN)/python -m tests.faults --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
+.PHONY: walk
+WALKS ?= 20000
+PROCESSES ?= 1
+walk: venv-dev ## random walks over what is wanted, restarts and slow links; WALKS=20000 PROCESSES=1 SEED=0
+	@$(BIN)/python -m tests.walks --count $(WALKS) --processes $(PROCESSES) $(if $(SEED),--first $(SEED)) $(ARGS)
+
 .PHONY: fuzz
 fuzz: MINUTES = 10
 fuzz: venv-fuzz ## feed anything to all that reads what others send; MINUTES=10, ARGS="--target NAME"

@@ -48,8 +48,8 @@ class EventTooLarge(NotStored):
     def __init__(self, size: int, limit: int) -> None:
         super().__init__(
             "too_large",
-            f"the event takes {size} bytes when stored, NATS Streaming takes {limit}: "
-            "send less, or raise max_payload there",
+            f"the event takes {size} bytes when stored, the NATS server {limit} (its max_payload):"
+            " send less, or raise max_payload there",
             retriable=False,
         )
         self.size = size
@@ -115,6 +115,7 @@ class Broker:
         self.delivering = Link("deliver", options, self._restore, metrics)
         self._durables: dict[DurableName, Durable] = {}
         self._gate = asyncio.Semaphore(_DURABLES_AT_ONCE)
+        self._has_session = asyncio.Event()
         self._on_session = on_session
 
     def start(self) -> None:
@@ -153,6 +154,13 @@ class Broker:
         """The largest message that the server takes, once it is known."""
         connection = self.publishing.connection
         return None if connection is None else connection.max_payload
+
+    async def session(self) -> Connection:
+        """Return the session that has the client id of the durables, as soon as there is one."""
+        while (connection := self.delivering.connection) is None or connection.lost.done():
+            self._has_session.clear()
+            await self._has_session.wait()
+        return connection
 
     def is_taken(self, name: DurableName) -> bool:
         """Whether somebody has this durable, and does not give it up."""
@@ -222,6 +230,7 @@ class Broker:
         connection.lost.add_done_callback(lambda _: self._session_lost(connection.last_answer))
         for durable in self._durables.values():
             durable.connect(connection)
+        self._has_session.set()
         self._on_session(is_open=True)
 
     def _session_lost(self, alive_at: float) -> None:

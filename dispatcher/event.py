@@ -85,15 +85,21 @@ class _StoredShape:
     for each such list of names.
     """
 
-    __slots__ = ("history", "order", "template")
+    __slots__ = ("history", "lists", "order", "template")
 
     def __init__(self, names: tuple[bytes, ...]) -> None:
-        places: dict[bytes, int] = {}  # canonical name -> index of its first value
+        places: dict[bytes, list[int]] = {}  # canonical name -> indices of its values
         for index, name in enumerate(names):
             if http.travels(name):
-                places.setdefault(http.canonical(name), index)
-        self.history = places.pop(http.HISTORY, None)
-        self.order = [places[name] for name in sorted(places)]
+                places.setdefault(http.canonical(name), []).append(index)
+        history = places.pop(http.HISTORY, None)
+        self.history = None if history is None else history[0]
+        self.order = [places[name][0] for name in sorted(places)]
+        self.lists = [
+            (place, places[name])
+            for place, name in enumerate(sorted(places))
+            if http.is_list(name) and len(places[name]) > 1
+        ]
         # The history comes last: it is in lower case, and canonical names begin in upper case.
         keys = [*sorted(places), http.HISTORY.lower()]
         members = b",".join([b'"%b":"%%b"' % _escape(key).replace(b"%", b"%%") for key in keys])
@@ -119,7 +125,8 @@ def _stored_shape(names: tuple[bytes, ...]) -> _StoredShape:
 def encode(headers: Headers, body: bytes | bytearray | memoryview, host: str) -> bytes:
     """The stored form of an event that was published.
 
-    Headers that do not travel are left out; of a header given twice the first value is stored.
+    Headers that do not travel are left out; of a header given twice the first value is stored, of
+    a list all of it.
 
     Args:
         headers: As they came in, in their order.
@@ -129,6 +136,10 @@ def encode(headers: Headers, body: bytes | bytearray | memoryview, host: str) ->
     names = tuple([name for name, _ in headers])
     shape = _stored_shapes.get(names) or _stored_shape(names)
     values = [headers[index][1].strip(http.WHITE) for index in shape.order]
+    if shape.lists:
+        for place, indices in shape.lists:
+            parts = [headers[index][1].strip(http.WHITE) for index in indices]
+            values[place] = http.LIST_SEPARATOR.join(parts)
     history = host.encode("utf-8", "surrogateescape")
     if shape.history is not None:
         earlier = headers[shape.history][1].strip(http.WHITE)
@@ -247,11 +258,13 @@ def reply_head(response_headers: Headers, event: Event) -> bytes:
     """The head of a reply: what travels of the subscriber's answer, as its own event.
 
     ``Knative-Correlation-Id`` is that of the event which was answered, if it has one (Go v0.6.0).
+    So is the trace context where the answer has none: few subscribers repeat it.
     """
     headers = http.forwarded(response_headers)
     correlation = event.get("knative-correlation-id")
     if correlation is not None:
         headers[http.CORRELATION] = correlation.encode("utf-8")
+    headers |= http.inherited_trace(headers, event.headers)
     return http.lines(headers)
 
 

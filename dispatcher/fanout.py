@@ -10,7 +10,7 @@ it (``dispatcher.records``), so that any process goes on where another one ended
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -27,7 +27,7 @@ from contract.resources import (
 from dispatcher.attempts import Attempts, Plan
 from dispatcher.beginning import Beginning
 from dispatcher.broker import Broker
-from dispatcher.durable import DurableName, DurableOptions
+from dispatcher.durable import DurableName, DurableOptions, DurableState
 from dispatcher.egress.client import Egress
 from dispatcher.flow import ByteBudget
 from dispatcher.handover import Handover
@@ -37,6 +37,7 @@ from dispatcher.metrics import Metrics
 from dispatcher.records import Record, Records
 from dispatcher.subscription import Subscription, SubscriptionState
 from dispatcher.tasks import BackgroundTasks, cancel
+from nats_streaming import Connection
 
 log = structlog.get_logger(__name__)
 
@@ -81,6 +82,8 @@ class Fanout:
         self._applied: dict[ResourceName, _Applied] = {}
         self._deleted: set[ResourceName] = set()
         self._members: dict[MemberKey, Member] = {}
+        self._left: set[str] = set()
+        """Durables that were never open, and are to be removed once this process may."""
         self._tasks = BackgroundTasks()
 
     @property
@@ -171,6 +174,10 @@ class Fanout:
         Together those that were ever open have everything; without any, the first one has.
         """
         heirless = [each for each in records if each.since is None] or records[:1]
+        present = self._members.get(MemberKey(channel.name, ref))
+        if present is not None and heirless[0].since is None:
+            self._take_recorded(present)
+            return
         member = self._add_left(channel, ref, heirless)
         if self._state.may_want(channel.name, ref):
             self._hold(member)
@@ -179,9 +186,22 @@ class Fanout:
             wait = max(0.0, max(dues) - time.time()) if dues else self._records.grace
             self._begin_grace(member, wait)
         for record in records:
-            if record not in heirless:
-                alone = ResourceName(ref.namespace, record.durable)
-                self._end_now(self._add_left(channel, alone, [record]))
+            if record not in heirless and record.durable not in self._left:
+                self._left.add(record.durable)
+                self._tasks.start(self._end_left(channel, record), f"removal {record.durable}")
+
+    async def _end_left(self, channel: Channel, record: Record) -> None:
+        """Remove what was never open, unless another process opens it before this one may."""
+        await self._broker.session()
+        self._left.discard(record.durable)
+        name = DurableName(channel.subject, record.durable)
+        current = self._records.get(channel.name, record.durable)
+        members = [each for each in self._members.values() if each.key.channel == channel.name]
+        is_wanted = any(each.subscriber.durable == record.durable for each in members)
+        is_left = current is not None and current.since is not None
+        if is_left and not is_wanted and not self._broker.has(name):
+            alone = ResourceName(record.ref.namespace, record.durable)
+            self._end_now(self._add_left(channel, alone, [record]))
 
     def _add_left(self, channel: Channel, ref: ResourceName, records: list[Record]) -> Member:
         key = MemberKey(channel.name, ref)
@@ -303,14 +323,18 @@ class Fanout:
         """Move the position to the durable of the present uid, until there is no other."""
         channel = member.key.channel
         while not member.is_handed_over:
+            session = await self._broker.session()
             ref = member.subscriber.ref
             name = DurableName(member.durable.name.subject, member.subscriber.durable)
             self._records.want(channel, ref, name.durable, time.time())
+            self._take_recorded(member)
             for old in member.durables:
                 if old.name != name:
                     self._records.dismiss(channel, old.name.durable, self._records.grace)
-            for old in await Handover(self._broker, member, name, self._records).run():
-                self._records.forget(channel, old.name.durable)
+            handover = Handover(self._broker, member, name, self._records)
+            if await _unless_lost(session, handover.run()):
+                for old in await handover.remove():
+                    self._records.forget(channel, old.name.durable)
         log.info(
             "durable handed over",
             subscription=member.subscription.name,
@@ -318,12 +342,34 @@ class Fanout:
         )
         self._forget_passed_over(member)
 
+    def _take_recorded(self, member: Member) -> None:
+        """Know the durables that another process has opened for the same Subscription."""
+        channel, subscription = member.key.channel, member.subscription
+        durables = [each for each in member.durables if each.state is not DurableState.REMOVED]
+        known = {each.name.durable for each in durables} | {member.subscriber.durable}
+        for record in self._records.of(channel):
+            name = DurableName(member.durable.name.subject, record.durable)
+            is_other = record.ref != member.subscriber.ref or record.durable in known
+            if is_other or record.since is not None or self._broker.is_taken(name):
+                continue
+            beginning = Beginning(None, time.monotonic(), was_open=True)
+            options = DurableOptions.of(subscription.plan.policy)
+            durables.append(self._broker.durable(name, beginning, options, subscription.receive))
+        if durables:
+            member.use(*durables)
+
     def _forget_passed_over(self, member: Member) -> None:
-        """Nothing is owed to a uid that came and went before its turn: another has the position."""
+        """Nothing is owed to a uid that came and went before its turn: another has the position.
+
+        Who has no session does not know whose turn it was.
+        """
+        if not self._records.has_session:
+            return
         subject = member.durable.name.subject
         for record in self._records.of(member.key.channel):
             is_there = self._broker.has(DurableName(subject, record.durable))
-            if record.ref == member.subscriber.ref and not is_there:
+            is_passed_over = record.since is not None and not is_there
+            if record.ref == member.subscriber.ref and is_passed_over:
                 self._records.forget(record.channel, record.durable)
 
     def _hold(self, member: Member) -> None:
@@ -393,6 +439,18 @@ class Fanout:
         for member in self._members.values():
             if member.grace is not None:
                 member.grace.cancel()
+
+
+async def _unless_lost(session: Connection, work: Coroutine[object, object, bool]) -> bool:
+    """Do it, but break it off when the session is lost; False then."""
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.wait((task, session.lost), return_when=asyncio.FIRST_COMPLETED)
+        return task.done() and task.result()
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
 
 def _monotonic(epoch: float | None) -> float:

@@ -32,7 +32,8 @@ class Handover:
     """Opens the durable ``name`` at the position of those of ``owner``, and removes these.
 
     There are several if a former handover was cut short. Events go on to be delivered meanwhile.
-    When ``run`` is cancelled both the old and the new may exist, as ``owner.durables``.
+    When ``run`` is cancelled both the old and the new may exist, as ``owner.durables``. It belongs
+    to one session: in another one begin anew, for another process may have done a part of it.
 
     Args:
         broker: Keeps the durables.
@@ -54,10 +55,10 @@ class Handover:
         self._session: Connection | None = None
         """In which that was found out; None if another process has removed the old durables."""
 
-    async def run(self) -> list[Durable]:
-        """Return those that were removed: one that somebody wants meanwhile is not.
+    async def run(self) -> bool:
+        """Return when the new durable has everything, and the old ones may be removed.
 
-        It ends early, and removes none, when yet another durable becomes wanted.
+        It ends early, and returns False, when yet another durable becomes wanted.
         """
         for old in self._olds:
             old.forgo_beginning()
@@ -69,7 +70,17 @@ class Handover:
             new.change(self._options())
             self._owed = _ANYTHING
         await self._finish()
-        return await self._remove(new)
+        durables = [old.name.durable for old in self._olds]
+        await self._records.succeeded(self._owner.key.channel, durables, self._name.durable)
+        return self._is_wanted()
+
+    async def remove(self) -> list[Durable]:
+        """Unsubscribe the old durables; return those that are: one that is wanted again is not."""
+        for old in self._olds:
+            old.remove()
+        are_removed = await asyncio.gather(*(self._broker.removed(old) for old in self._olds))
+        self._owner.use(*(each for each in self._owner.durables if each not in self._olds))
+        return [old for old, gone in zip(self._olds, are_removed, strict=True) if gone]
 
     def _note_open(self) -> None:
         self._records.note_open(self._owner.key.channel, self._name.durable)
@@ -182,14 +193,3 @@ class Handover:
         except TimeoutError:
             return False
         return True
-
-    async def _remove(self, new: Durable) -> list[Durable]:
-        durables = [old.name.durable for old in self._olds]
-        await self._records.succeeded(self._owner.key.channel, durables, self._name.durable)
-        if not self._is_wanted():
-            return []
-        for old in self._olds:
-            old.remove()
-        are_removed = await asyncio.gather(*(self._broker.removed(old) for old in self._olds))
-        self._owner.use(new)
-        return [old for old, gone in zip(self._olds, are_removed, strict=True) if gone]

@@ -61,6 +61,10 @@ def _nothing_to_do() -> None:
     """For who does not care."""
 
 
+def _tell_nobody(_channel: ResourceName, _seconds: float) -> None:
+    """For who does not count."""
+
+
 class Lane:
     """Work of one kind for one channel.
 
@@ -179,10 +183,17 @@ class Lanes:
 
     Args:
         load: Gives the share of time that the loop was busy since it was asked last.
+        on_held_back: Is told after each look which channel was limited, and for how many seconds.
     """
 
-    def __init__(self, load: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        load: Callable[[], float],
+        on_held_back: Callable[[ResourceName, float], None] = _tell_nobody,
+    ) -> None:
         self._load = load
+        self._on_held_back = on_held_back
+        self._looked_at = 0.0
         self._publishing: WeakValueDictionary[ResourceName, PublishLane] = WeakValueDictionary()
         self._news: list[Lane] = []
         self._active: dict[Lane, None] = {}
@@ -227,12 +238,17 @@ class Lanes:
         self._news.append(lane)
         if self._timer is None:
             self._load()  # from now on
+            self._looked_at = asyncio.get_running_loop().time()
             self._set_timer()
 
     def _set_timer(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look)
 
     def _look(self) -> None:
+        now = asyncio.get_running_loop().time()
+        for channel in {lane.channel for lane in self._loud}:
+            self._on_held_back(channel, now - self._looked_at)
+        self._looked_at = now
         if self._news or self._active:
             self._set_timer()
             self.look(self._load())

@@ -17,8 +17,12 @@ class IngressLimits:
     """What publishers may take."""
 
     max_connections: int = 10_000
-    """Connections open at once; a further one is answered 503 and closed. A connection that says
-    nothing costs a few KiB, so this many are tens of MiB."""
+    """Connections open at once; for a further one the one that has been idle longest is closed. A
+    connection that says nothing costs a few KiB, so this many are tens of MiB."""
+
+    max_connections_per_address: int = 9_000
+    """Those of one address. Where everything comes from one proxy, that is all there is, so it gets
+    nearly all of ``max_connections``; the rest keeps one address from locking out all others."""
 
     max_header_bytes: int = 64 * KIB
     """Request line and headers of one request together, in bytes; more is answered 431. Go's
@@ -32,7 +36,8 @@ class IngressLimits:
 
     body_timeout: float = 30.0
     """Seconds without a byte of a body that is not complete; then 408. It counts progress, so that
-    a large event over a slow line is not cut off."""
+    a large event over a slow line is not cut off. A body that takes longer in all has to come with
+    500 bytes a second."""
 
     keepalive_timeout: float = 75.0
     """Seconds that a connection may idle between two requests before it is closed. Longer than the

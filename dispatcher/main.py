@@ -9,7 +9,6 @@ import sys
 from dataclasses import replace
 
 import structlog
-import uvloop
 
 from contract.resources import Channel, DesiredState, Problem, ResourceName
 from dispatcher.admin import status
@@ -39,6 +38,8 @@ from dispatcher.tasks import BackgroundTasks, cancel
 from kube import KubeClient, connection_info
 from nats_streaming import ConnectionOptions
 from process import logs
+from process.event_loops import UvloopLoop
+from process.listen_errors import listening
 from process.settings import exit_with
 from process.signals import on_termination
 
@@ -89,9 +90,9 @@ class Dispatcher:
         )
         budget = ByteBudget(settings.delivery.max_buffered_bytes)
         tls = subscriber_tls(settings.delivery)
-        self._egress = Egress(settings.egress, tls, budget=budget)
+        self._egress = Egress(settings.egress, tls, budget=budget, proxies=settings.proxies)
         self._load = LoopLoad()
-        self._lanes = Lanes(self._load.since_last)
+        self._lanes = Lanes(self._load.since_last, self._metrics.count_held_back)
         self._fanout = Fanout(
             self._broker, self._egress, self._metrics, budget, records, self._lanes
         )
@@ -108,14 +109,16 @@ class Dispatcher:
         """Serve until ``stop`` is set, then finish what has begun.
 
         Raises:
-            OSError: an address cannot be listened on.
+            CannotListen: an address cannot be listened on.
         """
         settings = self._settings
         try:
-            await self._admin.start(settings.admin_listen.host, settings.admin_listen.port)
-            port = await self._ingress.start(settings.listen.host, settings.listen.port)
+            with listening("--admin-listen", settings.admin_listen):
+                await self._admin.start(settings.admin_listen.host, settings.admin_listen.port)
+            with listening("--listen", settings.listen):
+                port = await self._ingress.start(settings.listen.host, settings.listen.port)
             self._broker.start()
-            log.info("listening", host=settings.listen.host, port=port)
+            log.info("listening", host=settings.listen.host or "every address", port=port)
             working = asyncio.create_task(self._source.run(self._apply), name="source")
             remembering = self._tasks.start(self._records.run(), "records")
             ready = self._tasks.start(self._tell_ready(), "ready")
@@ -262,9 +265,17 @@ def main() -> None:
         cluster_id=settings.nats.cluster_id,
         client_id=settings.nats.client_id,
     )
+    if settings.proxies.are_used:
+        log.info(
+            "subscribers are called by a proxy (HTTP_PROXY, HTTPS_PROXY)",
+            http=str(settings.proxies.http or "directly"),
+            https=str(settings.proxies.https or "directly"),
+            no_proxy=settings.proxies.no_proxy,
+        )
     _raise_open_files()
     try:
-        uvloop.run(serve(settings))
+        with asyncio.Runner(loop_factory=UvloopLoop) as runner:
+            runner.run(serve(settings))
     except SettingsError as error:
         exit_with(PROGRAM, error)
     except OSError as error:

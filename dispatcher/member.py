@@ -81,7 +81,7 @@ def make_plan(channel: Channel, subscriber: Subscriber) -> tuple[Plan, list[Prob
         if uri is None:
             return None
         try:
-            return Target.parse(uri)
+            return Target.parse(uri, channel.name.namespace)
         except InvalidTarget as error:
             problems.append(Problem(f"Subscription {subscriber.ref}", path, str(error)))
             return None

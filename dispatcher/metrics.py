@@ -46,13 +46,15 @@ class ChannelMetrics:
     Attributes:
         results: Answered requests by ``stored``, or by the reason why not.
         seconds: From the complete request to its answer.
+        held_back: Seconds in which it was limited for the sake of others (``dispatcher.lanes``).
     """
 
-    __slots__ = ("results", "seconds")
+    __slots__ = ("held_back", "results", "seconds")
 
     def __init__(self) -> None:
         self.results = dict.fromkeys(_RESULTS, 0)
         self.seconds = Histogram()
+        self.held_back = 0.0
 
 
 def _none() -> int:
@@ -131,6 +133,7 @@ class Metrics:
         reconnects: NATS connections that were lost and came back with their session.
         unknown_hosts: Requests whose Host no channel has.
         refused: Other requests that were refused before a channel was found, by status.
+        evicted_connections: Connections of publishers closed to make room for new ones.
         connect_failures: Failed attempts to open a session, by role and reason. While a session
             outlives its connection, an attempt counts only if it fails for another reason.
     """
@@ -139,6 +142,7 @@ class Metrics:
         self.session_losses = 0
         self.reconnects = 0
         self.unknown_hosts = 0
+        self.evicted_connections = 0
         self.refused: defaultdict[int, int] = defaultdict(int)
         self.connect_failures: defaultdict[tuple[str, str], int] = defaultdict(int)
         self._connections = {"publish": False, "deliver": False}
@@ -151,6 +155,12 @@ class Metrics:
         if found is None:
             found = self._channels[name] = ChannelMetrics()
         return found
+
+    def count_held_back(self, name: ResourceName, seconds: float) -> None:
+        """Count time in which a channel was limited. One that is not known is no error."""
+        found = self._channels.get(name)
+        if found is not None:
+            found.held_back += seconds
 
     def forget_channel(self, name: ResourceName) -> None:
         """Show a channel no longer. One that is not known is no error."""

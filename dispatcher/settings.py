@@ -7,7 +7,7 @@ users.
 import argparse
 import importlib.metadata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from contract.arguments import fitting_timeout
@@ -21,6 +21,7 @@ from contract.names import (
 from contract.resources import Defaults, DeliveryPolicy
 from contract.uris import complete_uri, redact_value
 from dispatcher.egress.denied import LOOPBACK
+from dispatcher.egress.proxies import InvalidProxy, Proxies
 from dispatcher.limits import MIB, EgressLimits, IngressLimits
 from dispatcher.settings_table import SECTIONS
 from process.kinds import Address
@@ -125,8 +126,8 @@ class DeliverySettings:
     """Who is trusted besides the system's authorities when subscribers use https."""
 
 
-_EVENTS = Address("0.0.0.0", 8080)  # noqa: S104  in a pod, as the Go program
-_ADMIN = Address("0.0.0.0", 8081)  # noqa: S104  probes and Prometheus come from outside
+_EVENTS = Address("", 8080)
+_ADMIN = Address("", 8081)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +141,10 @@ class Settings:
     ingress: IngressLimits = field(default_factory=IngressLimits)
     egress: EgressLimits = field(default_factory=EgressLimits)
     delivery: DeliverySettings = field(default_factory=DeliverySettings)
+    proxies: Proxies = field(default_factory=Proxies)
+    """By which subscribers are called: of ``HTTP_PROXY``, ``HTTPS_PROXY`` and ``NO_PROXY``, which
+    are no settings of this program alone and have no flags."""
+
     log: LogSettings = field(default_factory=LogSettings)
 
     @classmethod
@@ -158,7 +163,11 @@ class Settings:
         values = {path: value.value for path, value in given.items()}
         if not values.keys() & {"source.channels", "source.kubernetes"}:
             values["source.kubernetes"] = bool(environ.get(_IN_POD))
-        settings: Settings = applied(cls(), values)
+        try:
+            proxies = Proxies.of_environment(environ)
+        except InvalidProxy as error:
+            raise SettingsError(str(error)) from error
+        settings: Settings = replace(applied(cls(), values), proxies=proxies)
         settings = _derived(settings, given)
         _check(settings, given)
         return settings
@@ -200,6 +209,9 @@ def _derived(settings: Settings, given: Mapping[str, Given]) -> Settings:
         values["nats.servers"] = (url,)
     if "egress.denied_networks" not in given and source.kubernetes:
         values["egress.denied_networks"] = settings.egress.denied_networks + LOOPBACK
+    if "ingress.max_connections_per_address" not in given:
+        most = settings.ingress.max_connections
+        values["ingress.max_connections_per_address"] = most - most // 10
     if policy.dead_letter_uri is not None:
         uri = complete_uri(policy.dead_letter_uri, source.system_namespace, source.cluster_domain)
         values["delivery.policy.dead_letter_uri"] = uri

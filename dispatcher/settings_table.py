@@ -130,7 +130,7 @@ NATS = Section(
             "nats.tls_hostname",
             "--natss-tls-hostname",
             text(r"[A-Za-z0-9.:_-]+", "a host name", "NAME"),
-            "name in the server's certificate, if it is not that of the URL",
+            "name in the subjectAltName of the server's certificate, if it is not that of the URL",
         ),
         Option(
             "nats.connect_timeout",
@@ -144,12 +144,20 @@ NATS = Section(
 INGRESS = Section(
     "Publishers (HTTP in)",
     (
-        Option("listen", "--listen", ADDRESS, "where events are taken; [::]:8080 for IPv6"),
+        Option("listen", "--listen", ADDRESS, "where events are taken"),
         Option(
             "ingress.max_connections",
             "--max-connections",
             whole(1),
-            "connections at once; a further one is answered 503",
+            "connections at once; for a further one the longest idle is closed, and without an"
+            " idle one the answer is 503",
+        ),
+        Option(
+            "ingress.max_connections_per_address",
+            "--max-connections-per-address",
+            whole(1),
+            "those of one IP address, by the same rule; a proxy is one address",
+            default="nine tenths of --max-connections",
         ),
         Option(
             "ingress.max_header_bytes",
@@ -186,7 +194,8 @@ INGRESS = Section(
             "ingress.body_timeout",
             "--body-timeout",
             duration(),
-            "without a byte of a body; then 408",
+            "without a byte of a body; then 408, as is a body that takes longer in all and comes"
+            " with less than 500 bytes a second",
         ),
         Option(
             "ingress.keepalive_timeout",

@@ -34,6 +34,9 @@ logger = logging.getLogger(__name__)
 NO_RESPONDERS = b"NATS/1.0 503"
 PINGS_UNANSWERED = 2
 CLOSE_SECONDS = 1.0
+OTHER_NAME = (62, 64)
+"""OpenSSL's codes for a certificate of another host name, or another address."""
+
 LATE_READ_SECONDS = 0.02
 """After a stall of the event loop its timers run before it reads what arrived meanwhile. A request
 that seems to have timed out looks once more after this time."""
@@ -259,4 +262,9 @@ def _now(secret: Secret | None) -> str | None:
 
 
 def _text(error: BaseException | None) -> str:
-    return "no reason given" if error is None else str(error) or type(error).__name__
+    if error is None:
+        return "no reason given"
+    text = str(error) or type(error).__name__
+    if isinstance(error, ssl.SSLCertVerificationError) and error.verify_code in OTHER_NAME:
+        text += " (a Common Name does not count, only subjectAltName does)"
+    return text

@@ -11,12 +11,15 @@ All that this package assumes about the inside of nats-py is in this file, and
   its three tasks are awaited.
 - TLS: nats-py speaks plain text to a server that does not ask for TLS, whatever the URL says;
   ``_connect_command``, which is made after the TLS handshake and holds the credentials, is refused.
+  Each handshake is made with ``ssl_context``, which accepts a Common Name in place of a
+  subjectAltName by itself.
 
 What is left to ``link.py``: when to connect, and what an error means.
 """
 
 import asyncio
 import logging
+import ssl
 from collections.abc import Callable
 
 from nats.aio.client import Client
@@ -44,6 +47,12 @@ class NatsClient(Client):
         super().__init__()
         self._must_encrypt = must_encrypt
         self._receivers: dict[int, Receiver] = {}
+
+    @property
+    def ssl_context(self) -> ssl.SSLContext:
+        context = super().ssl_context
+        context.hostname_checks_common_name = False  # RFC 9525, 2: as all clients of NATS in Go
+        return context
 
     async def receive(self, subject: str, receiver: Receiver) -> None:
         """Calls ``receiver`` for each message, in the order of arrival; it must not block."""

@@ -51,7 +51,8 @@ class NatsOptions:
 
     tls: ssl.SSLContext | None = None
     """Who is trusted, and the client's certificate. With it, or with ``tls://``, a server that
-    does not offer TLS is refused."""
+    does not offer TLS is refused. It is changed: a Common Name does not count in place of a
+    subjectAltName."""
 
     tls_hostname: str | None = None
     """The name in the server's certificate, if it is not that of the URL."""

@@ -5,9 +5,8 @@ from collections.abc import Callable, Mapping
 from aiohttp import web
 
 from process.kinds import Address
-
-_CLOSE_TIMEOUT = 1.0
-"""Seconds that closing waits for answers under way."""
+from process.listening import bind
+from process.side_ports import SidePort
 
 
 class Health:
@@ -28,7 +27,7 @@ class Health:
         app = web.Application()
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_CLOSE_TIMEOUT)
+        self._runner = SidePort(app)
 
     async def start(self, address: Address) -> None:
         """Listen.
@@ -37,7 +36,8 @@ class Health:
             OSError: the address cannot be listened on.
         """
         await self._runner.setup()
-        await web.TCPSite(self._runner, address.host, address.port).start()
+        for sock in await bind(address):
+            await web.SockSite(self._runner, sock).start()
 
     async def close(self) -> None:
         """Stop listening; it may be called in any state."""

@@ -20,6 +20,8 @@ from natss_provisioner.settings import PROGRAM, Settings, SettingsError
 from natss_provisioner.watches import Watch, Watches
 from natss_provisioner.webhook import Webhook
 from process import logs
+from process.event_loops import AsyncioLoop
+from process.listen_errors import listening
 from process.logs import LogLevel, LogSettings
 from process.settings import exit_with
 from process.signals import on_termination
@@ -50,10 +52,11 @@ class Replica:
         """Watch and reconcile, whenever it is this replica's turn, until cancelled.
 
         Raises:
-            OSError, ExceptionGroup: an address cannot be listened on.
+            CannotListen, ExceptionGroup: an address cannot be listened on.
         """
         try:
-            await self._health.start(self._settings.health_listen)
+            with listening("--health-listen", self._settings.health_listen):
+                await self._health.start(self._settings.health_listen)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._permissions.run(), name="permissions")
                 if self._webhook is not None:
@@ -164,7 +167,8 @@ def main() -> None:
     _log.info("starting; channels lead to the dispatcher in %s", settings.system_namespace)
     failure: BaseException | None = None
     try:
-        asyncio.run(run(settings))
+        with asyncio.Runner(loop_factory=AsyncioLoop) as runner:
+            runner.run(run(settings))
     except* OSError as group:
         failure = group
     while isinstance(failure, BaseExceptionGroup):

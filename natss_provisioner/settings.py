@@ -43,8 +43,8 @@ PROGRAM = Program(
     units="Durations are written as 30s, 10m, PT10M or 600 (seconds).",
 )
 
-_HEALTH = Address("0.0.0.0", 8081)  # noqa: S104  the kubelet calls it from outside the pod
-_ADMISSION = Address("0.0.0.0", 8443)  # noqa: S104  and so does the API server
+_HEALTH = Address("", 8081)
+_ADMISSION = Address("", 8443)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

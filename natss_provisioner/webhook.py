@@ -1,30 +1,32 @@
 """Serves admission reviews to the API server, in every replica, whichever leads.
 
-kopf's server does the HTTP. Its certificate lies in a Secret that all replicas share, and in the
-webhook configurations as what the API server is to trust; both are put right when they are not.
-The configurations themselves are manifests (``config/admission``). Those that kopf can make have no
-other timeout than 30 s and name no Service, and it empties them when any replica ends.
+Its certificate lies in a Secret that all replicas share, and in the webhook configurations as what
+the API server is to trust; both are put right when they are not. The configurations themselves are
+manifests (``config/admission``). Those that kopf can make have no other timeout than 30 s and name
+no Service, and it empties them when any replica ends; and its server takes connections without a
+bound.
 """
 
 import asyncio
+import json
 import logging
+import ssl
 import tempfile
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
 
-import kopf
 from aiohttp import web
 
 from contract.resources import ResourceName
-from kube import Conflict, Document, KubeClient, KubeError, NotFound, Resource, nesting
+from kube import Conflict, KubeClient, KubeError, NotFound, Resource, nesting
 from natss_provisioner import reviews
 from natss_provisioner.certificates import Certificate
 from natss_provisioner.handlers.targets import address_of
 from natss_provisioner.resources import CHANNELS
 from natss_provisioner.settings import Settings
 from natss_provisioner.subscribers import name_of
+from process.listen_errors import listening
+from process.side_ports import SidePort
 
 _log = logging.getLogger(__name__)
 
@@ -38,8 +40,11 @@ _CONFIGURATIONS = [
 ]
 
 _TRY_AGAIN = 2.0
-_FILES_CHECKED = 2.0
-"""Seconds until a new certificate is served."""
+_MOST_BYTES = 4 * 1024 * 1024
+"""Of one request. It has an object twice when it is changed, and etcd stores 1.5 MiB at most."""
+
+_HANDSHAKE_SECONDS = 5.0
+"""That a connection may take for its TLS handshake. Who never begins it is not counted before."""
 
 _HOSTS_TIMEOUT = 2.0
 """Seconds that the other channels may take to be listed, of those that the API server waits."""
@@ -61,6 +66,7 @@ class Webhook:
         self._namespace = settings.system_namespace
         self._cluster_domain = settings.cluster_domain
         self._hosts = (f"{NAME}.{settings.system_namespace}.svc",)
+        self._tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         self._told: str | None = None
         self.failure: str | None = "the webhook has no certificate yet"
         """Why requests were never reviewed so far; None once they are."""
@@ -77,18 +83,27 @@ class Webhook:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._keep(files, is_there), name="webhook certificate")
                 await is_there.wait()
-                group.create_task(self._serve(files), name="webhook server")
+                group.create_task(self._serve(), name="webhook server")
 
-    async def _serve(self, files: Path) -> None:
-        server = kopf.WebhookServer(
-            addr=self._listen.host,
-            port=self._listen.port,
-            certfile=files / "tls.crt",
-            pkeyfile=files / "tls.key",
-            file_check_interval=_FILES_CHECKED,
-        )
-        async for _ in server(cast("kopf.WebhookFn", self._review)):
+    async def _serve(self) -> None:
+        app = web.Application(client_max_size=_MOST_BYTES)
+        app.router.add_post("/{webhook:.*}", self._answer)
+        port = SidePort(app)
+        await port.setup()
+        try:
+            with listening("--admission-listen", self._listen):
+                server = await asyncio.get_running_loop().create_server(
+                    port.protocol,
+                    self._listen.host or None,
+                    self._listen.port,
+                    ssl=self._tls,
+                    ssl_handshake_timeout=_HANDSHAKE_SECONDS,
+                )
             _log.info("reviewing requests on %s", self._listen)
+            async with server:
+                await asyncio.Event().wait()
+        finally:
+            await port.cleanup()
 
     async def _keep(self, files: Path, is_there: asyncio.Event) -> None:
         while True:
@@ -102,7 +117,8 @@ class Webhook:
         """Have the certificate in the files and trusted; whether that is so now."""
         try:
             certificate = await self._agree()
-            _write(files, certificate)
+            if _write(files, certificate):  # new connections are shown it from now on
+                self._tls.load_cert_chain(files / "tls.crt", files / "tls.key")
             for configuration in _CONFIGURATIONS:
                 await self._trust(configuration, certificate.secret_data()["ca.crt"])
         except Conflict:  # another replica was faster: look at what it has written
@@ -151,15 +167,19 @@ class Webhook:
         if self.failure is not None:
             self.failure = f"the webhook has no certificate yet: {failure}"
 
-    async def _review(
-        self, review: Mapping[str, Any], *, webhook: str | None = None, **_: object
-    ) -> Document:
-        """One request; called by the server. An error is answered, and then it is admitted."""
-        nesting.cut(review)
+    async def _answer(self, request: web.Request) -> web.Response:
+        """One request. An error is answered, and then what was asked about is admitted."""
         try:
+            review = nesting.loads(await request.read())
+            if not isinstance(review, dict):
+                raise web.HTTPBadRequest(reason="the review is no JSON object")
+            nesting.cut(review)
             namespace = reviews.namespace_of_new_channel(review)
             hosts = await self._hosts_of_channels(namespace) if namespace else {}
-            return reviews.answer(review, webhook or "", hosts, self._cluster_domain)
+            webhook = request.match_info["webhook"]
+            return web.json_response(reviews.answer(review, webhook, hosts, self._cluster_domain))
+        except json.JSONDecodeError as error:
+            raise web.HTTPBadRequest(reason="the review is no JSON") from error
         except reviews.Malformed as error:
             raise web.HTTPBadRequest(reason=str(error)) from error
 
@@ -175,10 +195,13 @@ class Webhook:
         return {name: host for name, host in hosts.items() if host is not None}
 
 
-def _write(files: Path, certificate: Certificate) -> None:
-    """Replace the files if they are other ones; the server reads them again when they change."""
+def _write(files: Path, certificate: Certificate) -> bool:
+    """Replace the files if they are other ones, and say so."""
+    is_new = False
     wanted = {"tls.crt": certificate.certificate, "tls.key": certificate.key}
     for name, content in wanted.items():
         file = files / name
         if not file.exists() or file.read_bytes() != content:
             file.write_bytes(content)
+            is_new = True
+    return is_new

@@ -95,7 +95,7 @@ def choice(choices: type[enum.Enum]) -> Kind:
 
 
 class Address(NamedTuple):
-    """Where to listen."""
+    """Where to listen; without host on every address, IPv4 and IPv6."""
 
     host: str
     port: int
@@ -108,7 +108,7 @@ def _address(value: str) -> Address:
     match = re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([^:\[\]/\s]*)):([0-9]{1,5})", value, re.ASCII)
     if match is None or int(match[3]) > 65535:
         raise ValueError("must be HOST:PORT, as :8080, 127.0.0.1:8080 or [::1]:8080")
-    return Address(match[1] or match[2] or "0.0.0.0", int(match[3]))  # noqa: S104  every address of the pod
+    return Address(match[1] or match[2] or "", int(match[3]))
 
 
 ADDRESS = Kind("HOST:PORT", _address)

@@ -16,8 +16,14 @@ class FakeTransport(asyncio.Transport):
         reads: Whether the protocol reads now.
     """
 
-    def __init__(self, protocol: asyncio.Protocol, *, high_water: int | None = None) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        protocol: asyncio.Protocol,
+        *,
+        high_water: int | None = None,
+        peer: str = "192.0.2.1",
+    ) -> None:
+        super().__init__({"peername": (peer, 40000)})
         self.protocol = protocol
         self.written: list[bytes] = []
         self.reads = True

@@ -103,10 +103,12 @@ class Publisher:
         self.context.tick()
         self.protocol, self.transport = self.connect(high_water=high_water)
 
-    def connect(self, *, high_water: int | None = None) -> tuple[IngressConnection, FakeTransport]:
+    def connect(
+        self, *, high_water: int | None = None, peer: str = "192.0.2.1"
+    ) -> tuple[IngressConnection, FakeTransport]:
         """One more connection to the same server."""
         protocol = IngressConnection(self.context)
-        return protocol, FakeTransport(protocol, high_water=high_water)
+        return protocol, FakeTransport(protocol, high_water=high_water, peer=peer)
 
     @property
     def orders(self) -> ChannelMetrics:

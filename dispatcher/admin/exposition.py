@@ -71,6 +71,12 @@ _REFUSED = Family(
     ("status",),
     "Other requests refused before a channel was found, by status of the answer.",
 )
+_EVICTED = Family(
+    "natss_evicted_connections_total",
+    "counter",
+    (),
+    "Connections of publishers, idle or stalled, closed to make room for new ones.",
+)
 _EVENTS = Family(
     "natss_channel_events_total",
     "counter",
@@ -82,6 +88,12 @@ _REQUESTS = Family(
     "histogram",
     _CHANNEL,
     "Time from a complete request to its answer.",
+)
+_HELD_BACK = Family(
+    "natss_channel_held_back_seconds_total",
+    "counter",
+    _CHANNEL,
+    "Time in which the busiest channels had less under way at once so that others got through.",
 )
 _PENDING = Family(
     "natss_subscription_pending_events",
@@ -135,8 +147,8 @@ _COUNTERS = {
 """Counters of a subscription by the attribute of ``SubscriptionMetrics``."""
 
 FAMILIES = (
-    _BUILD, _UP, _CONNECT_FAILURES, _LOSSES, _RECONNECTS, _UNKNOWN, _REFUSED, _EVENTS, _REQUESTS,
-    _PENDING, _STUCK, _ATTEMPTS, _DURATIONS, *_COUNTERS.values(),
+    _BUILD, _UP, _CONNECT_FAILURES, _LOSSES, _RECONNECTS, _UNKNOWN, _REFUSED, _EVICTED, _EVENTS,
+    _REQUESTS, _HELD_BACK, _PENDING, _STUCK, _ATTEMPTS, _DURATIONS, *_COUNTERS.values(),
 )  # fmt: skip
 
 _SPECIAL = re.compile(r'[\\"\n]')
@@ -192,6 +204,7 @@ def _of_dispatcher(metrics: Metrics) -> Iterator[str]:
         (_LOSSES, metrics.session_losses),
         (_RECONNECTS, metrics.reconnects),
         (_UNKNOWN, metrics.unknown_hosts),
+        (_EVICTED, metrics.evicted_connections),
     ):
         yield f"{_header(family)}{family.name} {number}\n"
 
@@ -199,6 +212,10 @@ def _of_dispatcher(metrics: Metrics) -> Iterator[str]:
 def _of_channels(channels: Series[ChannelMetrics]) -> Iterator[bytes]:
     yield from _family(_EVENTS, channels, lambda labels, of: _by(_EVENTS, labels, of.results))
     yield from _family(_REQUESTS, channels, lambda labels, of: _of(_REQUESTS, labels, of.seconds))
+    held_back = [(labels, of) for labels, of in channels if of.held_back]
+    yield from _family(
+        _HELD_BACK, held_back, lambda labels, of: _line(_HELD_BACK, labels, round(of.held_back, 3))
+    )
 
 
 def _of_subscriptions(subscriptions: Series[SubscriptionMetrics]) -> Iterator[bytes]:
@@ -234,7 +251,7 @@ def _header(family: Family) -> str:
     return f"# HELP {family.name} {family.help}\n# TYPE {family.name} {family.kind}\n"
 
 
-def _line(family: Family, labels: str, number: int) -> str:
+def _line(family: Family, labels: str, number: float) -> str:
     return f"{family.name}{{{labels}}} {number}\n"
 
 

@@ -14,14 +14,15 @@ from aiohttp import web
 
 from dispatcher.admin import exposition, page
 from dispatcher.metrics import Metrics
+from process.kinds import Address
+from process.listening import bind
+from process.side_ports import SidePort
 
 _PIECE_SECONDS = 0.005
 """How long one piece may take to be made. A busy loop still gets through in time: a scrape of
 3,000 subscriptions is a dozen pieces."""
 
 _PIECE_BYTES = 1024 * 1024
-_CLOSE_TIMEOUT = 1.0
-"""Seconds that closing waits for answers under way."""
 
 
 class Admin:
@@ -50,16 +51,19 @@ class Admin:
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/status", self._show_status)
         app.on_response_prepare.append(_add_headers)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_CLOSE_TIMEOUT)
+        self._runner = SidePort(app)
 
     async def start(self, host: str, port: int) -> int:
         """Listen; the port is returned, which is another than ``port`` if that is 0.
+
+        An empty host means every address, IPv4 and IPv6.
 
         Raises:
             OSError: The address cannot be listened on.
         """
         await self._runner.setup()
-        await web.TCPSite(self._runner, host, port).start()
+        for sock in await bind(Address(host, port)):
+            await web.SockSite(self._runner, sock).start()
         return int(self._runner.addresses[0][1])
 
     async def close(self) -> None:

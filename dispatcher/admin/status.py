@@ -78,6 +78,7 @@ def describe(
                 "hosts": list(channels[name].hosts) if name in channels else [],
                 "subject": f"{name.name}.{name.namespace}",
                 "published": _published(observed.metrics, name) if name in channels else {},
+                **_held_back(observed.metrics, name, is_known=name in channels),
                 "subscriptions": subscriptions,
             }
             for name, subscriptions in sorted(by_channel.items())
@@ -87,6 +88,12 @@ def describe(
 
 def _published(metrics: Metrics, name: ResourceName) -> dict[str, int]:
     return {result: count for result, count in metrics.channel(name).results.items() if count}
+
+
+def _held_back(metrics: Metrics, name: ResourceName, *, is_known: bool) -> dict[str, float]:
+    """That the channel was limited for the sake of others, if it ever was."""
+    seconds = metrics.channel(name).held_back if is_known else 0.0
+    return {"heldBackSeconds": round(seconds, 1)} if seconds else {}
 
 
 def _describe_link(link: Link) -> str:

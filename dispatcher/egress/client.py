@@ -9,7 +9,7 @@ import asyncio
 import ssl
 
 from dispatcher.egress.coding import TooLong, Undecodable, beginning, decode, is_coded
-from dispatcher.egress.connect import Resolve, Resolver, connect
+from dispatcher.egress.connect import connect
 from dispatcher.egress.connection import (
     Connection,
     EgressError,
@@ -19,12 +19,16 @@ from dispatcher.egress.connection import (
     State,
 )
 from dispatcher.egress.pool import Pools
+from dispatcher.egress.proxies import Proxies
+from dispatcher.egress.resolver import Resolve, Resolver
 from dispatcher.egress.target import InvalidTarget, Target
 from dispatcher.flow import ByteBudget, Share
 from dispatcher.limits import EgressLimits
 from dispatcher.version import VERSION
 
 __all__ = ["Egress", "EgressError", "FailureReason", "InvalidTarget", "Response", "Target"]
+
+_NO_PROXIES = Proxies()
 
 _FOLLOWED = frozenset({307, 308})
 _MOST_REDIRECTS = 3
@@ -44,10 +48,12 @@ class Egress:
 
     Args:
         limits: What subscribers may take.
-        tls: For ``https``; by default certificates are verified against those of the system.
+        tls: For ``https``; by default certificates are verified against those of the system. It is
+            changed: a Common Name does not count in place of a subjectAltName.
         resolve: Names to addresses; by default the system's resolver.
         budget: Of long bodies of answers; by default there is room for the longest of all
             connections.
+        proxies: By which subscribers are called.
     """
 
     def __init__(
@@ -57,14 +63,17 @@ class Egress:
         *,
         resolve: Resolve | None = None,
         budget: ByteBudget | None = None,
+        proxies: Proxies = _NO_PROXIES,
     ) -> None:
         self._limits = limits
         self._loop = asyncio.get_running_loop()
         self._tls = tls or ssl.create_default_context()
+        self._tls.hostname_checks_common_name = False  # RFC 9525, 2: as Go's client and browsers
         self._resolver = Resolver()
         self._resolve = resolve or self._resolver
         if budget is None:
             budget = ByteBudget(limits.max_connections * limits.max_response_bytes)
+        self._proxies = proxies if proxies.are_used else None
         self._pools = Pools(limits, self._loop, budget)
         self._sweep: asyncio.TimerHandle | None = None
         self._closed = False
@@ -120,6 +129,8 @@ class Egress:
 
     async def _post(self, target: Target, request: "_Request") -> Response:
         """Once, on an idle connection if there is one; then again if that one was closed."""
+        if self._proxies is not None:
+            target = self._proxies.route(target)
         connection = self._pools.take_idle(target.origin, self._loop.time())
         if connection is None:
             connection = await self._connection(target, request.deadline)

@@ -4,111 +4,24 @@ It knows no limits and no timeouts; whoever cancels it leaves nothing open.
 """
 
 import asyncio
-import contextlib
-import ipaddress
-import itertools
-import queue
 import socket
 import ssl
-import time
-from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
-
-from aiohappyeyeballs import start_connection
 
 from dispatcher.egress.connection import Connection, EgressError, FailureReason
 from dispatcher.egress.denied import DeniedNetworks
-from dispatcher.egress.target import Target
+from dispatcher.egress.resolver import Resolve
+from dispatcher.egress.target import Proxy, Target
+from dispatcher.egress.tunnel import open_tunnel
+from process.event_loops import Address, connect_first, is_ip_address
 
-Address = tuple[int, int, int, str, Any]
-"""What ``socket.getaddrinfo`` gives for one address."""
-
-Resolve = Callable[[str, int], Awaitable[Sequence[Address]]]
-
-Name = tuple[str, int]
-"""A host and a port."""
-
-Lookup = tuple[Sequence[Address] | OSError, float]
-"""What came of it, and after how many seconds in its thread."""
-
-_Waiting = queue.PriorityQueue[tuple[float, int, Name, Future[Lookup]]]
-"""Lookups by the seconds they took last, then in their order."""
-
-_NEXT_ADDRESS_AFTER = 0.25
-"""Seconds until the next address is tried besides (RFC 8305, 5)."""
-
-_LOOKUPS_AT_ONCE = 64
-"""Threads for name resolution. uvloop has four for everything, and a few names whose servers do not
-answer would hold all of them, for some 40 s each."""
-
-_PROMPT = 1.0
-"""Seconds in which a name is looked up if its servers answer."""
-
-_SLOW_LOOKUPS_AT_ONCE = 8
-_SLOW_REMEMBERED = 1024
-"""Names that took longer have threads of their own, so that they wait for each other alone; the
-quickest of them go first, for those whose servers never answer are tried again and again."""
+_OTHER_NAME = (62, 64)
+"""OpenSSL's codes for a certificate of another host name, or another address."""
 
 
-class Resolver:
-    """Names to addresses by the system's resolver, each name looked up once at a time."""
-
-    def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(_LOOKUPS_AT_ONCE, "egress-names")
-        self._slow_threads = ThreadPoolExecutor(_SLOW_LOOKUPS_AT_ONCE, "egress-slow-names")
-        self._lookups: dict[Name, asyncio.Future[Lookup]] = {}
-        self._slow: dict[Name, float] = {}
-        """How long a name took, if it was slow."""
-        self._waiting: _Waiting = queue.PriorityQueue()
-        self._numbers = itertools.count()
-
-    async def __call__(self, host: str, port: int) -> Sequence[Address]:
-        """The addresses in the order of preference.
-
-        Raises:
-            OSError: the name is unknown, or no server of names answers.
-        """
-        name = host, port
-        lookup = self._lookups.get(name)
-        if lookup is None:
-            lookup = asyncio.wrap_future(self._start(name))
-            self._lookups[name] = lookup
-            lookup.add_done_callback(partial(self._ended, name))
-        found, _ = await asyncio.shield(lookup)
-        if isinstance(found, OSError):
-            raise found
-        return found
-
-    def close(self) -> None:
-        """Start no more lookups; those under way are not waited for."""
-        for threads in (self._threads, self._slow_threads):
-            threads.shutdown(wait=False, cancel_futures=True)
-        with contextlib.suppress(queue.Empty):
-            while True:
-                *_, lookup = self._waiting.get_nowait()
-                lookup.cancel()
-
-    def _start(self, name: Name) -> Future[Lookup]:
-        seconds = self._slow.get(name)
-        if seconds is None:
-            return self._threads.submit(_look_up, *name)
-        lookup: Future[Lookup] = Future()
-        self._waiting.put((seconds, next(self._numbers), name, lookup))
-        self._slow_threads.submit(_look_up_next, self._waiting)
-        return lookup
-
-    def _ended(self, name: Name, lookup: asyncio.Future[Lookup]) -> None:
-        del self._lookups[name]
-        if lookup.cancelled() or lookup.exception() is not None:
-            return
-        _, seconds = lookup.result()
-        self._slow.pop(name, None)
-        if seconds > _PROMPT:
-            self._slow[name] = seconds
-            if len(self._slow) > _SLOW_REMEMBERED:
-                del self._slow[next(iter(self._slow))]
+_JUDGED_WITHIN = 1.0
+"""Seconds for the lookup of a name that a proxy is to look up. It may well know more names."""
 
 
 async def connect(
@@ -118,98 +31,98 @@ async def connect(
     resolve: Resolve,
     denied: DeniedNetworks,
 ) -> None:
-    """Open a NEW connection to the target, which is ACTIVE then.
+    """Open a NEW connection to the target, or by its proxy, which is ACTIVE then.
 
     Of several addresses one is used that answers soon, IPv6 or IPv4 (RFC 8305), and never one that
-    is denied.
+    is denied. By a proxy, a name is refused if one of the addresses that it has here is denied. The
+    proxy's own address is nobody's choice but the operator's, and is not judged.
 
     Raises:
         EgressError: with CONNECT, TLS or DENIED. The text names the target without its userinfo.
     """
+    way = target.origin if target.proxy is None else f"{target.origin} by proxy {target.proxy}"
     try:
-        addresses = await _addresses(target, resolve)
-        allowed = [each for each in addresses if not denied.covers(each[4][0])]
-        if addresses and not allowed:
-            raise EgressError(
-                FailureReason.DENIED,
-                f"the address {addresses[0][4][0]} of {target.origin} is forbidden (--egress-deny)",
-            )
-        await _open(target, connection, tls, allowed)
+        if target.proxy is None:
+            addresses = await _addresses(target.host, target.port, resolve, target.namespace)
+            allowed = [each for each in addresses if not denied.covers(each[4][0])]
+            if addresses and not allowed:
+                raise _denied(target, addresses[0])
+            await _open(target, connection, tls, allowed)
+        else:
+            await _judge(target, resolve, denied)
+            await _open_by_proxy(target, target.proxy, connection, tls, resolve)
     except ssl.SSLError as error:
-        raise EgressError(
-            FailureReason.TLS, f"no TLS with {target.origin}: {_tls_text(error)}"
-        ) from error
+        raise EgressError(FailureReason.TLS, f"no TLS with {way}: {_tls_text(error)}") from error
     except OSError as error:
         raise EgressError(
-            FailureReason.CONNECT, f"no connection to {target.origin}: {error.strerror or error}"
+            FailureReason.CONNECT, f"no connection to {way}: {error.strerror or error}"
         ) from error
 
 
-async def _addresses(target: Target, resolve: Resolve) -> Sequence[Address]:
-    if not _is_address(target.host):
-        return await resolve(target.host, target.port)
-    return [(0, 0, 0, "", (target.host, target.port))]
+async def _judge(target: Target, resolve: Resolve, denied: DeniedNetworks) -> None:
+    """Raise EgressError if the target is known to have a denied address."""
+    if not denied.networks:
+        return
+    try:
+        async with asyncio.timeout(_JUDGED_WITHIN):
+            known = await _addresses(target.host, target.port, resolve, target.namespace)
+    except (OSError, TimeoutError):  # a name that only the proxy knows
+        return
+    for each in known:
+        if denied.covers(each[4][0]):
+            raise _denied(target, each)
+
+
+def _denied(target: Target, address: Address) -> EgressError:
+    text = f"the address {address[4][0]} of {target.origin} is forbidden (--egress-deny)"
+    return EgressError(FailureReason.DENIED, text)
+
+
+async def _addresses(host: str, port: int, resolve: Resolve, namespace: str) -> Sequence[Address]:
+    if not is_ip_address(host):
+        return await resolve(host, port, namespace)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return [(family, socket.SOCK_STREAM, 0, "", (host, port))]
 
 
 async def _open(
     target: Target, connection: Connection, tls: ssl.SSLContext, addresses: Sequence[Address]
 ) -> None:
-    loop = asyncio.get_running_loop()
-    context = tls if target.tls else None
-    server_hostname = target.host.removesuffix(".") if target.tls else None
     if len(addresses) != 1:
-        sock = await _race(addresses)
-        await loop.create_connection(
-            lambda: connection, sock=sock, ssl=context, server_hostname=server_hostname
-        )
-        return
-    host, port = addresses[0][4][:2]
-    await loop.create_connection(
-        lambda: connection, host, port, ssl=context, server_hostname=server_hostname
+        if not addresses:
+            raise OSError("the name has no address")
+        await _start(target, connection, tls, sock=await connect_first(addresses))
+    else:
+        host, port = addresses[0][4][:2]
+        await _start(target, connection, tls, host=host, port=port)
+
+
+async def _open_by_proxy(
+    target: Target, proxy: Proxy, connection: Connection, tls: ssl.SSLContext, resolve: Resolve
+) -> None:
+    sock = await connect_first(await _addresses(proxy.host, proxy.port, resolve, ""))
+    if target.tls:
+        try:
+            await open_tunnel(sock, proxy, target.origin.removeprefix("https://"))
+        except BaseException:
+            sock.close()
+            raise
+    await _start(target, connection, tls, sock=sock)
+
+
+async def _start(target: Target, connection: Connection, tls: ssl.SSLContext, **where: Any) -> None:
+    """Speak to the target, by TLS if it wants that."""
+    server_hostname = target.host.removesuffix(".") if target.tls else None
+    await asyncio.get_running_loop().create_connection(
+        lambda: connection,
+        ssl=tls if target.tls else None,
+        server_hostname=server_hostname,
+        **where,
     )
 
 
-async def _race(addresses: Sequence[Address]) -> socket.socket:
-    """The socket that is connected first; uvloop itself tries one address after the other."""
-    if not addresses:
-        raise OSError("the name has no address")
-    try:
-        return await start_connection(addresses, happy_eyeballs_delay=_NEXT_ADDRESS_AFTER)
-    except RuntimeError as error:  # uvloop's for a socket that cannot be used
-        raise OSError(str(error)) from error
-
-
-def _look_up_next(waiting: _Waiting) -> None:
-    """Called once for each that waits."""
-    with contextlib.suppress(queue.Empty):
-        _, _, name, lookup = waiting.get_nowait()
-        try:
-            lookup.set_result(_look_up(*name))
-        except BaseException as error:
-            lookup.set_exception(error)
-
-
-def _look_up(host: str, port: int) -> Lookup:
-    began = time.monotonic()
-    try:
-        found: Sequence[Address] | OSError = _getaddrinfo(host, port)
-    except OSError as error:
-        found = error
-    return found, time.monotonic() - began
-
-
-def _getaddrinfo(host: str, port: int) -> Sequence[Address]:
-    return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
 def _tls_text(error: ssl.SSLError) -> str:
-    verdict = getattr(error, "verify_message", "")
+    verdict: str = getattr(error, "verify_message", "")
+    if getattr(error, "verify_code", 0) in _OTHER_NAME:
+        verdict = f"{verdict.rstrip('.')} (a Common Name does not count, only subjectAltName does)"
     return verdict or error.reason or str(error)

@@ -60,7 +60,8 @@ class Pools:
     - An origin has no more connections than are left for others. So many that hang at once share
       what there is, and leave as much again for the next.
     - Its first connection an origin gets even beyond that, so that none waits for others to finish.
-    - Idle connections are kept for a time (``close_idle``), and looked at now and then only.
+    - Idle connections are used for a time, not a moment longer: their server may close them then.
+      They are closed by ``close_idle``, which looks at them now and then only.
     - Where room is short, idle connections are closed, the longest unused first.
     - A connection that becomes free goes to the next request for its origin, in the order of their
       coming, unless an origin with clearly fewer connections waits for room: then that one gets it.
@@ -98,9 +99,10 @@ class Pools:
         pool = self._origins.get(origin)
         if pool is None:
             return None
+        unused_since = now - self._limits.idle_timeout
         while pool.idle:
             connection = pool.idle[-1]
-            if now < connection.expires:
+            if now < connection.expires and connection.idle_since > unused_since:
                 pool.idle.pop()
                 del self._idle[connection]
                 connection.take()

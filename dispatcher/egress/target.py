@@ -25,6 +25,26 @@ class InvalidTarget(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class Proxy:
+    """An HTTP proxy; ``str()`` and ``repr()`` leave out user and password."""
+
+    host: str
+    port: int
+    authorization: bytes = field(default=b"", repr=False)
+    """The line ``Proxy-Authorization`` with its end, if the URL has userinfo."""
+
+    @classmethod
+    def of(cls, target: "Target") -> Self:
+        """The proxy at an ``http`` URL, whose path means nothing."""
+        found = re.search(rb"\r\n(Authorization: [^\r]*\r\n)", target.request_prefix)
+        return cls(target.host, target.port, b"Proxy-" + found[1] if found else b"")
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """Where to POST events to; made by ``Target.parse``.
 
@@ -48,8 +68,14 @@ class Target:
 
     _shown: str = field(repr=False, compare=False)
 
+    namespace: str = ""
+    """Whose target it is: names are looked up at its expense."""
+
+    proxy: Proxy | None = None
+    """By which it is called."""
+
     @classmethod
-    def parse(cls, url: str) -> Self:
+    def parse(cls, url: str, namespace: str = "") -> Self:
         """Read an absolute ``http`` or ``https`` URL.
 
         Path and query go into the request as they are written, and so does host and port into the
@@ -74,7 +100,20 @@ class Target:
             request_prefix=f"{head}{authorization}".encode("ascii"),
             _authorization=authorization.encode("ascii"),
             _shown=shown,
+            namespace=namespace,
         )
+
+    def through(self, proxy: Proxy) -> Self:
+        """The same as it is called by a proxy.
+
+        A request by plain HTTP names its host in the first line (RFC 9112, 3.2.2); one by TLS goes
+        through a tunnel, and is what it was.
+        """
+        if self.tls:
+            return replace(self, proxy=proxy)
+        method, path, rest = self.request_prefix.split(b" ", 2)
+        line = b"%b %b%b %b" % (method, self.origin.encode("ascii"), path, rest)
+        return replace(self, proxy=proxy, request_prefix=line + proxy.authorization)
 
     def redirected(self, location: bytes) -> Self:
         """Where the value of a Location header leads from here.
@@ -92,7 +131,8 @@ class Target:
         except ValueError as error:
             raise _invalid(url, str(error)) from None
         scheme, authority, path = _split(url)
-        target = self.parse(f"{scheme}://{authority.rpartition('@')[2]}{path}")
+        url = f"{scheme}://{authority.rpartition('@')[2]}{path}"
+        target = self.parse(url, self.namespace)
         if self.tls and not target.tls:
             raise _invalid(url, "it would give up TLS")
         if target.origin != self.origin:

@@ -12,7 +12,9 @@ from dispatcher.flow import Hold, ReadFlow
 from dispatcher.ingress import responses
 from dispatcher.ingress.answers import Answers
 from dispatcher.ingress.context import IngressContext
-from dispatcher.ingress.request_reader import Reading, RequestReader
+from dispatcher.ingress.places import Way
+from dispatcher.ingress.request_reader import SINCE_NEXT_TICK, Reading, RequestReader
+from dispatcher.ingress.responses import Refusal
 
 _LINGER = 2.0
 """Seconds that a refused peer gets to read why. Closing at once while it still sends would reset
@@ -23,6 +25,10 @@ _LINGER_BYTES = 4 * 1024 * 1024
 
 _TURNED_AWAY = 128
 """Connections beyond the limit that get the time to read so; further ones are told and closed."""
+
+_AT_REST = 1.0
+"""Seconds without a byte, after which a connection gives way to a new one. One that has just come,
+or just had an answer, is about to send: closing it then would leave its publisher in doubt."""
 
 
 # A global is found faster than a member of an enum, and these are looked up for each request.
@@ -53,6 +59,7 @@ class IngressConnection(asyncio.Protocol):
         "_lingering_since",
         "_max_pipelined",
         "_reader",
+        "_rests_since",
         "_state",
         "_transport",
     )
@@ -69,6 +76,7 @@ class IngressConnection(asyncio.Protocol):
         self._blocked_since = float("inf")  # the peer does not read
         self._lingering_since = float("inf")
         self._discarded = 0  # bytes read after the last request
+        self._rests_since = context.now  # the tick in which places was told so last
 
     def __repr__(self) -> str:
         return (
@@ -83,12 +91,11 @@ class IngressConnection(asyncio.Protocol):
         self._flow = ReadFlow(self._transport)
         context = self._context
         context.connections.add(self)
-        excess = len(context.connections) - context.limits.max_connections
-        if excess > 0:
-            self._reader.end_with(responses.TOO_MANY_CONNECTIONS)
-            self._flush()
-            if excess > _TURNED_AWAY:
-                self._transport.close()
+        peer = transport.get_extra_info("peername")
+        address = str(peer[0]) if isinstance(peer, tuple) else ""
+        refusal = context.places.enter(self, address)
+        if refusal is not None:
+            self._turn_away(refusal)
 
     def data_received(self, data: bytes) -> None:
         reader = self._reader
@@ -101,9 +108,15 @@ class IngressConnection(asyncio.Protocol):
             self._flush()
         if len(answers.requests) >= self._max_pipelined:
             self._flow.hold(Hold.ANSWERS)
+        if (
+            reader.state is not _IDLE
+            and reader.since == SINCE_NEXT_TICK
+            and self._rests_since != self._context.now
+        ):
+            self._rest()
 
     def pause_writing(self) -> None:
-        self._blocked_since = self._context.now
+        self._blocked_since = self._context.clock()
         self._flow.hold(Hold.WRITES)
 
     def resume_writing(self) -> None:
@@ -121,6 +134,7 @@ class IngressConnection(asyncio.Protocol):
         self._state = State.CLOSED
         self._answers.abandon()
         self._reader.close()
+        self._context.places.leave(self)
         self._context.gone(self)
 
     # --- time -------------------------------------------------------------------------------------
@@ -140,19 +154,50 @@ class IngressConnection(asyncio.Protocol):
         if answers.requests:
             answers.expire(now + self._context.tick_interval - limits.answer_timeout)
         if self._flow.is_held:
-            reader.since = now  # it is not the peer that makes nothing go on
-        elif reader.state is not _IDLE:
-            reader.check(now - reader.since)
-        elif not answers.requests:
-            timeout = limits.keepalive_timeout if reader.is_used else limits.header_timeout
-            if now - reader.since >= timeout or self._context.closes_idle:
-                self._finish()
+            reader.pause()
+        else:
+            reader.check(now)
+            if reader.state is _IDLE and not answers.requests:
+                timeout = limits.keepalive_timeout if reader.is_used else limits.header_timeout
+                if now - reader.since >= timeout or self._context.closes_idle:
+                    self._finish()
         if answers.requests:
             self._flush()
 
     def abort(self) -> None:
         """Close at once, whatever is under way."""
         self._transport.abort()
+
+    # --- the place among all connections ----------------------------------------------------------
+
+    def give_way(self) -> Way:
+        """See ``dispatcher.ingress.places.Holder``."""
+        reader = self._reader
+        if self._state is not State.OPEN:
+            self._transport.close()  # it has had its answer
+            return Way.GIVES
+        if self._answers.requests or self._flow.is_held or reader.state is _ENDED:
+            self._rests_since = -1.0
+            return Way.BUSY
+        if self._context.now - reader.since < _AT_REST:
+            return Way.STAYS
+        if reader.state is _IDLE:
+            self._finish()
+        else:
+            self._turn_away(responses.MADE_ROOM)
+        return Way.GIVES
+
+    def _rest(self) -> None:
+        """Tell that from now on it is the peer that is waited for; once a tick is enough."""
+        self._rests_since = self._context.now
+        self._context.places.rest(self)
+
+    def _turn_away(self, refusal: Refusal) -> None:
+        context = self._context
+        self._reader.end_with(refusal)
+        self._flush()
+        if len(context.connections) - context.places.taken > _TURNED_AWAY:
+            self._transport.close()
 
     # --- what is said, and the end ----------------------------------------------------------------
 
@@ -172,9 +217,11 @@ class IngressConnection(asyncio.Protocol):
             reader.balance()
         if not answers.requests:
             if reader.state is _IDLE:
-                reader.since = self._context.now
+                reader.since = SINCE_NEXT_TICK
             else:
                 self._after_last_answer()
+            if self._rests_since != self._context.now:
+                self._rest()
         if self._flow.is_held and len(answers.requests) < self._max_pipelined:
             self._flow.release(Hold.ANSWERS)
 
@@ -198,7 +245,8 @@ class IngressConnection(asyncio.Protocol):
     def _finish(self) -> None:
         """All is said: the connection ends, at once or when the peer has read it."""
         self._state = State.LINGERING
-        self._lingering_since = self._context.now
+        self._lingering_since = self._context.clock()
+        self._rest()
         if self._transport.is_closing():
             return
         if not self._reader.was_cut:

@@ -15,6 +15,7 @@ import structlog
 from dispatcher.broker import Publish
 from dispatcher.channels import Channels
 from dispatcher.flow import ByteBudget
+from dispatcher.ingress.places import Places
 from dispatcher.ingress.request import largest_body
 from dispatcher.ingress.responses import Responses
 from dispatcher.limits import IngressLimits
@@ -56,9 +57,13 @@ class IngressContext:
     """State that all connections share.
 
     Attributes:
-        now: The time of the last tick, on the clock of the services. Timeouts are counted from it,
-            so they end up to one tick early; requests need no clock and no timer of their own.
+        now: The time of the last tick, on the clock of the services. What happens between two
+            ticks counts from the second, so that no timeout ends early; requests need no clock and
+            no timer of their own.
+        step: Seconds between the last two ticks.
+        places: Connections that are within the limits.
         max_body_bytes: Longer bodies are refused without being read.
+        max_payload: Of the NATS server, while ``max_body_bytes`` follows from it; else None.
         closes_idle: A connection without a request is to be closed, and a new one refused.
         is_draining: Each connection ends with the next answer.
         drained: Set when ``is_draining`` and the last connection is gone.
@@ -76,10 +81,13 @@ class IngressContext:
         "limits",
         "max_body_bytes",
         "max_event_bytes",
+        "max_payload",
         "metrics",
         "now",
+        "places",
         "publish",
         "responses",
+        "step",
         "tick_interval",
     )
 
@@ -92,9 +100,14 @@ class IngressContext:
         self.limits = limits
         self.budget = ByteBudget(limits.max_incoming_bytes)
         self.connections: set[Connection] = set()
+        self.places = Places(
+            limits.max_connections, limits.max_connections_per_address, self.metrics
+        )
         self.responses = Responses(time.time())
         self.now = self.clock()
+        self.step = 0.0
         self.max_body_bytes = limits.max_body_bytes
+        self.max_payload: int | None = None
         shortest = min(
             limits.header_timeout,
             limits.body_timeout,
@@ -109,18 +122,24 @@ class IngressContext:
 
     def tick(self) -> None:
         """To be called every ``tick_interval`` seconds: date, limits and timeouts."""
-        self.now = self.clock()
+        before, self.now = self.now, self.clock()
+        self.step = self.now - before
         self.closes_idle = self.now >= self._close_idle_at
         self.responses.set_date(time.time())
-        stored = self.max_event_bytes()
-        most = self.limits.max_body_bytes
-        self.max_body_bytes = most if stored is None else min(most, largest_body(stored))
+        self._set_max_body()
         for connection in tuple(self.connections):
             try:
                 connection.check(self.now)
             except Exception:  # one connection must not take the timeouts of all others with it
                 log.exception("connection broke and is closed")
                 connection.abort()
+
+    def _set_max_body(self) -> None:
+        most = self.limits.max_body_bytes
+        stored = self.max_event_bytes()
+        follows = stored is not None and largest_body(stored) < most
+        self.max_payload = stored if follows else None
+        self.max_body_bytes = most if stored is None else min(most, largest_body(stored))
 
     def start_draining(self, timeout: float) -> None:
         """Let each connection end with its next answer, or when it was idle for a moment.

@@ -18,13 +18,14 @@ MAX_HEADERS: Final = 256
 """Header lines of one request. Real ones have some twenty; each costs far more memory than bytes
 on the wire."""
 
-_OTHER, _HOST, _LENGTH, _ENCODING, _EXPECT, _CONNECTION = range(6)
+_OTHER, _HOST, _LENGTH, _ENCODING, _EXPECT, _CONNECTION, _CODING = range(7)
 _ROLES = {
     b"host": _HOST,
     b"content-length": _LENGTH,
     b"transfer-encoding": _ENCODING,
     b"expect": _EXPECT,
     b"connection": _CONNECTION,
+    b"content-encoding": _CODING,
 }
 
 
@@ -139,7 +140,7 @@ def read_head(
     if request.refusal is None:
         _check_target(request, method, target)
         unmet = _expectation(request)
-        request.refusal = request.refusal or unmet
+        request.refusal = request.refusal or unmet or _body_refusal(request, lengths)
     return request
 
 
@@ -211,6 +212,27 @@ def _expectation(request: Request) -> Refusal | None:
                 return responses.UNKNOWN_EXPECTATION
             request.expects_continue = True
     return None
+
+
+def _body_refusal(request: Request, lengths: int) -> Refusal | None:
+    """What speaks against the body of an event, which has not come yet.
+
+    Without a length there is none (RFC 9112, 6.3). But who closes the connection behind it may mean
+    that it goes on until then, as answers do, and in HTTP/1.0 an event has to have a length
+    (RFC 1945, 7.2.2): an empty event stored in its place would be a lost one.
+    """
+    if not lengths and request.length >= 0 and (request.is_http10 or not request.keeps_alive):
+        return responses.NO_LENGTH
+    codings = [value for name, value in request.headers if _roles[name] == _CODING]
+    if any(
+        coding.strip(b" \t").lower() not in _NO_CODING for coding in b",".join(codings).split(b",")
+    ):
+        return responses.CODED
+    return None
+
+
+_NO_CODING = frozenset({b"", b"identity"})
+"""A list may have empty elements (RFC 9110, 5.6.1)."""
 
 
 def largest_body(max_event_bytes: int) -> int:

@@ -7,6 +7,7 @@ of its connection if it is not clear where the next one begins. What headers mea
 
 import enum
 import re
+from typing import Final
 
 import httptools
 import structlog
@@ -29,6 +30,13 @@ _UPGRADE_HEADERS = frozenset({b"connection", b"upgrade", b"http2-settings"})
 
 
 _NO_REQUEST = Request([], keeps_alive=True)
+
+_MIN_BODY_RATE = 500
+"""Bytes a second on average of a body that takes longer than its timeout. With a byte now and then
+one could keep a connection for years. It is the default of Apache's mod_reqtimeout."""
+
+SINCE_NEXT_TICK: Final = float("inf")
+"""What has happened since the last tick. It counts from the next one: no time is up too early."""
 
 
 class Reading(enum.Enum):
@@ -57,7 +65,7 @@ class RequestReader:
 
     Attributes:
         state: What is being read.
-        since: Time, by ticks, of the state or of the last progress in it.
+        since: The first tick after the state began, or after the last progress in it.
         is_used: A request has begun once.
         owes_continue: The peer waits for ``100 Continue`` before it sends the body.
         was_cut: The peer may still be sending what nobody reads.
@@ -68,6 +76,7 @@ class RequestReader:
         "_answers",
         "_began",
         "_body",
+        "_body_since",
         "_context",
         "_feed",
         "_head_size",
@@ -95,7 +104,7 @@ class RequestReader:
         self._feed = self._parser.feed_data
         self._most_header_bytes = context.limits.max_header_bytes
         self.state = _IDLE
-        self.since = context.now
+        self.since = SINCE_NEXT_TICK
         self.is_used = False
         self.was_cut = False
         self.held = 0
@@ -107,6 +116,7 @@ class RequestReader:
         self._head_size = 0  # while the body is incomplete
         self._body: bytes | bytearray = b""
         self._size = 0  # of the body so far
+        self._body_since = SINCE_NEXT_TICK  # later by the time in which it was not read
         self._spent = 0  # bytes read for it without a byte of its body coming out
         self.owes_continue = False
         self._replayed_head = b""  # to be parsed again, without its Upgrade header
@@ -134,17 +144,25 @@ class RequestReader:
         if self.state is not _IDLE or self.held or self._answers.waiting_bytes:
             self._account(before, size)
 
-    def check(self, waited: float) -> None:
-        """Refuse a request that does not get on.
-
-        Args:
-            waited: Seconds since ``since`` in which the peer could have sent something.
-        """
+    def check(self, now: float) -> None:
+        """Refuse a request that does not get on. For each tick in which the peer could send."""
+        if self.since == SINCE_NEXT_TICK:
+            self.since = now
+            if self._body_since == SINCE_NEXT_TICK:
+                self._body_since = now
+        waited = now - self.since
         limits = self._context.limits
         if self.state is _HEAD and waited >= limits.header_timeout:
             self.end_with(responses.HEADERS_TIMEOUT)
-        elif self.state is _BODY and waited >= limits.body_timeout:
-            self.end_with(responses.BODY_TIMEOUT, self._request)
+        elif self.state is _BODY:
+            allowed = limits.body_timeout + self._size / _MIN_BODY_RATE
+            if waited >= limits.body_timeout or now - self._body_since >= allowed:
+                self.end_with(responses.BODY_TIMEOUT, self._request)
+
+    def pause(self) -> None:
+        """Let no time count since the last tick: it was not the peer that made nothing go on."""
+        self.since = SINCE_NEXT_TICK
+        self._body_since += self._context.step
 
     def balance(self) -> None:
         """Take from the budget what is held in memory, or give back what is not any more."""
@@ -214,6 +232,7 @@ class RequestReader:
             method, self._target, headers, parser.should_keep_alive(), parser.get_http_version
         )
         self._request = request
+        self._body_since = SINCE_NEXT_TICK
         self.state = _BODY
         refusal = request.refusal or self._admit(request)
         if len(headers) > MAX_HEADERS or self._spent + self._received > self._most_header_bytes:
@@ -285,14 +304,14 @@ class RequestReader:
     def _too_large(self, request: Request) -> Refusal:
         results = request.route.metrics.results
         results["too_large"] = results.get("too_large", 0) + 1
-        return responses.body_too_large(self._context.max_body_bytes)
+        return responses.body_too_large(self._context.max_body_bytes, self._context.max_payload)
 
     def _account(self, before: Reading, size_before: int) -> None:
         """Look after what was read for a request that is not complete."""
         most = self._most_header_bytes
         if self._began or self.state is not before or self._size != size_before:
             self._spent = 0
-            self.since = self._context.now
+            self.since = SINCE_NEXT_TICK
             if self.state is not _BODY:
                 self._head_size = 0
             elif self._began or before is not _BODY:

@@ -52,6 +52,17 @@ HEADERS_TIMEOUT = Refusal(
 BODY_TIMEOUT = Refusal(
     408, "the body of the request did not arrive in time: send it again", closes=True
 )
+NO_LENGTH = Refusal(
+    411,
+    "the length of the body is unknown: send Content-Length, 0 for an event without data",
+    closes=True,
+)
+CODED = Refusal(
+    415,
+    "the body has a content coding, which subscribers would not be told: leave out"
+    " Content-Encoding and send the data as it is",
+    headers=b"Accept-Encoding: identity\r\n",
+)
 UNKNOWN_EXPECTATION = Refusal(
     417, "the only expectation that can be met is 100-continue: leave out Expect", closes=True
 )
@@ -65,6 +76,18 @@ WRONG_VERSION = Refusal(505, "use HTTP/1.1", closes=True)
 TOO_MANY_CONNECTIONS = Refusal(
     503,
     "too many connections are open: keep connections alive and use them again",
+    True,
+    _RETRY_AFTER,
+)
+TOO_MANY_OF_ADDRESS = Refusal(
+    503,
+    "too many connections are open from your address: keep connections alive and use them again",
+    True,
+    _RETRY_AFTER,
+)
+MADE_ROOM = Refusal(
+    503,
+    "too many connections are open, and nothing more of this request came: send it again",
     True,
     _RETRY_AFTER,
 )
@@ -107,9 +130,22 @@ def host_conflict(reason: str) -> Refusal:
     return Refusal(409, reason)
 
 
-def body_too_large(limit: int) -> Refusal:
-    """The rest of the body is not read."""
-    return Refusal(413, f"the body is too large: send at most {limit} bytes", closes=True)
+def body_too_large(limit: int, max_payload: int | None) -> Refusal:
+    """The rest of the body is not read.
+
+    Args:
+        limit: Bytes of a body that would be taken.
+        max_payload: What a NATS server takes, if the limit follows from it; else it is our own.
+    """
+    text = f"the body is too large: send at most {limit} bytes"
+    if max_payload is None:
+        text += ", or raise --max-body-bytes of the dispatcher"
+    else:
+        text += (
+            f"; in base64 it has to fit into max_payload of the NATS server ({max_payload} bytes),"
+            " which can be raised there"
+        )
+    return Refusal(413, text, closes=True)
 
 
 def event_too_large(reason: str) -> Refusal:

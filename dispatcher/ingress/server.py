@@ -13,6 +13,8 @@ from dispatcher.ingress.connection import IngressConnection
 from dispatcher.ingress.context import IngressContext, Services
 from dispatcher.limits import IngressLimits
 from dispatcher.tasks import BackgroundTasks
+from process.kinds import Address
+from process.listening import bind
 
 log = structlog.get_logger(__name__)
 
@@ -44,7 +46,7 @@ class Ingress:
         return len(self._context.connections)
 
     async def start(self, host: str, port: int) -> int:
-        """Listen on an address; an empty host means all of them.
+        """Listen on an address; an empty host means all of them, IPv4 and IPv6.
 
         Returns:
             The port, which is another than 0.
@@ -57,20 +59,21 @@ class Ingress:
         def connection() -> IngressConnection:
             return IngressConnection(self._context)
 
-        first = await loop.create_server(connection, host or None, port, backlog=_BACKLOG)
-        self._servers.append(first)
-        for listener in first.sockets:
-            for _ in range(_ACCEPTS - 1):
-                again = socket.socket(fileno=os.dup(listener.fileno()))
-                try:
-                    server = await loop.create_server(connection, sock=again, backlog=_BACKLOG)
-                except BaseException:
-                    again.close()
-                    raise
+        sockets = await bind(Address(host, port))
+        bound: int = sockets[0].getsockname()[1]
+        for listener in tuple(sockets):
+            duplicates = (os.dup(listener.fileno()) for _ in range(_ACCEPTS - 1))
+            sockets += [socket.socket(fileno=duplicate) for duplicate in duplicates]
+        try:
+            for sock in sockets:
+                server = await loop.create_server(connection, sock=sock, backlog=_BACKLOG)
                 self._servers.append(server)
+        except BaseException:
+            for sock in sockets[len(self._servers) :]:
+                sock.close()
+            raise
         self._context.tick()
         self._tasks.start(self._tick(), "ingress-clock")
-        bound: int = first.sockets[0].getsockname()[1]
         return bound
 
     async def drain(self, timeout: float) -> None:

@@ -182,7 +182,7 @@ OTHER_NAMES = [
     for name, line in (
         ("with an underscore for the hyphen", b"Transfer_Encoding: chunked"),
         ("of another name", b"X-Transfer-Encoding: chunked"),
-        ("of content", b"Content-Encoding: chunked"),
+        ("of content", b"Content-Language: chunked"),
         ("TE", b"TE: chunked"),
         ("that says what is of the connection", b"Connection: Content-Length, Transfer-Encoding"),
     )

@@ -11,13 +11,13 @@ from contract.resources import DeliveryPolicy
 from dispatcher.attempts import Attempts, Plan
 from dispatcher.delivery import Failure, Outcome
 from dispatcher.egress.client import Egress, EgressError, FailureReason, Target
-from dispatcher.egress.connect import Address
 from dispatcher.egress.denied import LOOPBACK, METADATA, DeniedNetworks
 from dispatcher.event import encode
 from dispatcher.flow import ByteBudget
 from dispatcher.limits import EgressLimits
 from dispatcher.metrics import SubscriptionMetrics
 from dispatcher.settings import Settings, SettingsError
+from process.event_loops import Address
 from tests.dispatcher.pending_events import pending
 from tests.scripted_server import ALWAYS_202, READ, REPEAT, ScriptedServer, answer
 from tests.servers import NatsStreamingServer
@@ -94,7 +94,7 @@ def test_loopback_is_denied_in_a_cluster_unless_told_otherwise() -> None:
 
 
 async def refusal(uri: str, limits: EgressLimits, addresses: Sequence[str] = ()) -> EgressError:
-    async def resolve(_: str, port: int) -> Sequence[Address]:
+    async def resolve(_: str, port: int, namespace: str) -> Sequence[Address]:
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (each, port)) for each in addresses]
 
     egress = Egress(limits, resolve=resolve if addresses else None)
@@ -137,7 +137,7 @@ async def test_a_name_that_changes_its_mind_changes_nothing() -> None:
     async with ScriptedServer(ALWAYS_202) as allowed:
         asked = 0
 
-        async def resolve(_: str, port: int) -> Sequence[Address]:
+        async def resolve(_: str, port: int, namespace: str) -> Sequence[Address]:
             nonlocal asked
             asked += 1
             found = answers[min(asked, len(answers)) - 1]
@@ -203,7 +203,7 @@ async def test_nats_takes_no_command_from_an_event(
 async def test_of_several_addresses_the_allowed_ones_are_tried() -> None:
     async with ScriptedServer(ALWAYS_202) as server:
 
-        async def resolve(_: str, port: int) -> Sequence[Address]:
+        async def resolve(_: str, port: int, namespace: str) -> Sequence[Address]:
             return [
                 (socket.AF_INET, socket.SOCK_STREAM, 6, "", (each, port))
                 for each in ("169.254.169.254", "127.0.0.1")

@@ -9,8 +9,8 @@ import pytest
 import trustme
 
 from dispatcher.egress.client import Egress, Target
-from dispatcher.egress.connect import Address
 from dispatcher.limits import EgressLimits
+from process.event_loops import Address
 from tests.black_hole import black_hole
 from tests.event_loops import BOTH
 from tests.scripted_server import ALWAYS_202, READ, READ_HEAD, SILENT, STALL, ScriptedServer, answer
@@ -58,7 +58,7 @@ async def rounds(count: int = 5) -> None:
 async def test_while_the_name_is_looked_up() -> None:
     asked = asyncio.Event()
 
-    async def never(host: str, port: int) -> Sequence[Address]:
+    async def never(host: str, port: int, namespace: str) -> Sequence[Address]:
         asked.set()
         await asyncio.get_running_loop().create_future()
         raise AssertionError
@@ -86,7 +86,7 @@ async def test_while_connecting(egress: Egress) -> None:
 async def test_while_connecting_to_several_addresses() -> None:
     with black_hole() as port:
 
-        async def two(host: str, _: int) -> Sequence[Address]:
+        async def two(host: str, _: int, namespace: str) -> Sequence[Address]:
             return [(2, 1, 6, "", ("127.0.0.1", port))] * 2
 
         egress = Egress(EgressLimits(), TLS, resolve=two)

@@ -1,20 +1,18 @@
-"""Opening connections: names, several addresses, IPv6, TLS, and how failing is told."""
+"""Opening connections: several addresses, IPv6, TLS, and how failing is told."""
 
-import asyncio
 import socket
 import ssl
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
 
 import pytest
 import trustme
 
-from dispatcher.egress import connect
 from dispatcher.egress.client import Egress, EgressError, FailureReason, Response, Target
-from dispatcher.egress.connect import Address, Resolver
 from dispatcher.limits import EgressLimits
+from process.event_loops import Address
 from tests.black_hole import black_hole
+from tests.certificates import certificate_with_common_name
 from tests.event_loops import BOTH
 from tests.scripted_server import ALWAYS_202, STALL, ScriptedServer
 from tests.servers import free_port
@@ -45,7 +43,7 @@ class Names:
         self.addresses: list[tuple[str, int]] = []
         self.asked: list[tuple[str, int]] = []
 
-    async def __call__(self, host: str, port: int) -> Sequence[Address]:
+    async def __call__(self, host: str, port: int, namespace: str) -> Sequence[Address]:
         self.asked.append((host, port))
         return [
             (
@@ -164,152 +162,6 @@ async def test_timeout_of_the_attempt_holds_while_connecting(egress: Egress) -> 
     assert str(error) == f"timed out while connecting to http://127.0.0.1:{port}"
 
 
-# The resolver
-
-
-async def test_system_resolver() -> None:
-    resolver = Resolver()
-    addresses = await resolver("localhost", 81)
-    assert {address[4][:2] for address in addresses} <= {("127.0.0.1", 81), ("::1", 81)}
-    assert len(addresses) == len(set(addresses)) > 0
-    resolver.close()
-
-
-class SlowLookup:
-    """In place of ``socket.getaddrinfo``: counts, and answers when it is told."""
-
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-        self.loop = asyncio.get_running_loop()
-        self.go = asyncio.Event()
-        self._asked = asyncio.Event()
-
-    async def until(self, count: int) -> None:
-        """Wait until so many lookups have begun."""
-        async with asyncio.timeout(20):
-            while len(self.asked) < count:
-                self._asked.clear()
-                await self._asked.wait()
-
-    def __call__(self, host: str, port: int) -> Sequence[Address]:
-        self.asked.append(host)
-        self.loop.call_soon_threadsafe(self._asked.set)
-        asyncio.run_coroutine_threadsafe(self.go.wait(), self.loop).result(5)
-        if host == "unknown":
-            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
-
-
-@pytest.fixture
-async def lookup(monkeypatch: pytest.MonkeyPatch) -> SlowLookup:
-    lookup = SlowLookup()
-    monkeypatch.setattr(connect, "_getaddrinfo", lookup)
-    return lookup
-
-
-async def test_one_lookup_serves_all_who_ask_meanwhile(lookup: SlowLookup) -> None:
-    """A burst of connections to a slow name takes one thread, not all."""
-    resolver = Resolver()
-    asking = [asyncio.create_task(resolver("orders", 80)) for _ in range(50)]
-    await asyncio.sleep(0)
-    asking[0].cancel()  # does not take the lookup from the others
-    other = asyncio.create_task(resolver("other", 80))
-    lookup.go.set()
-    results = await asyncio.gather(*asking[1:], other)
-    assert {str(result) for result in results} == {str(results[0])}
-    assert sorted(lookup.asked) == ["orders", "other"]
-    await resolver("orders", 80)
-    assert len(lookup.asked) == 3
-    resolver.close()
-
-
-async def test_names_whose_servers_do_not_answer_hold_up_no_other(
-    lookup: SlowLookup, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whoever may write a Subscription may name as many of them as he likes."""
-    monkeypatch.setattr(connect, "_PROMPT", 0.01)
-    resolver = Resolver()
-    slow = [f"slow-{number}" for number in range(connect._LOOKUPS_AT_ONCE)]
-    first = [asyncio.create_task(resolver(name, 80)) for name in slow]
-    await lookup.until(len(slow))
-    await asyncio.sleep(0.02)  # longer than a prompt one takes
-    lookup.go.set()
-    await asyncio.gather(*first)
-
-    lookup.go.clear()
-    again = [asyncio.create_task(resolver(name, 80)) for name in slow]
-    await asyncio.sleep(0)
-    prompt = asyncio.create_task(resolver("orders", 80))
-    await lookup.until(len(slow) + connect._SLOW_LOOKUPS_AT_ONCE + 1)
-    assert "orders" in lookup.asked
-    lookup.go.set()
-    await asyncio.gather(*again, prompt)
-    resolver.close()
-
-
-async def test_names_that_were_slow_for_a_moment_do_not_wait_for_all_that_always_are(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """As all names are while a server of names starts again."""
-    asked: list[str] = []
-
-    def look_up(host: str, port: int) -> Sequence[Address]:
-        asked.append(host)
-        time.sleep(0.1 if host.startswith("hanging") else 0.02)
-        return []
-
-    monkeypatch.setattr(connect, "_getaddrinfo", look_up)
-    monkeypatch.setattr(connect, "_PROMPT", 0.01)
-    monkeypatch.setattr(connect, "_SLOW_LOOKUPS_AT_ONCE", 1)
-    resolver = Resolver()
-    names = [*(f"hanging-{number}" for number in range(5)), "orders"]
-    await asyncio.gather(*(resolver(name, 80) for name in names))
-    asked.clear()
-    again = [asyncio.create_task(resolver(name, 80)) for name in names]
-    await asyncio.gather(*again)
-    assert asked.index("orders") == 1, "after the one that was under way"
-    resolver.close()
-
-
-async def test_lookups_that_wait_are_given_up_with_the_resolver(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def look_up(host: str, port: int) -> Sequence[Address]:
-        time.sleep(0.05)
-        return []
-
-    monkeypatch.setattr(connect, "_getaddrinfo", look_up)
-    monkeypatch.setattr(connect, "_PROMPT", 0.01)
-    monkeypatch.setattr(connect, "_SLOW_LOOKUPS_AT_ONCE", 1)
-    resolver = Resolver()
-    names = [f"slow-{number}" for number in range(5)]
-    await asyncio.gather(*(resolver(name, 80) for name in names))
-    again = [asyncio.create_task(resolver(name, 80)) for name in names]
-    await asyncio.sleep(0.01)
-    resolver.close()
-    ended = await asyncio.gather(*again, return_exceptions=True)
-    assert sum(isinstance(each, asyncio.CancelledError) for each in ended) == len(names) - 1
-
-
-async def test_failed_lookup_is_told_to_all_and_not_kept(lookup: SlowLookup) -> None:
-    lookup.go.set()
-    egress = Egress(EgressLimits())
-    for _ in range(2):
-        error = await failure(egress, "http://unknown/")
-        assert error.reason is FailureReason.CONNECT
-        assert str(error) == "no connection to http://unknown:80: Name or service not known"
-    assert lookup.asked == ["unknown", "unknown"]
-    await egress.close()
-
-
-async def test_connect_timeout_includes_the_lookup(lookup: SlowLookup) -> None:
-    egress = Egress(EgressLimits(connect_timeout=0.05))
-    error = await failure(egress, "http://orders/")
-    assert str(error) == "no connection to http://orders:80 within 0.05 s"
-    lookup.go.set()
-    await egress.close()
-
-
 # TLS
 
 
@@ -358,6 +210,33 @@ async def test_wrong_certificate(
         assert "secret" not in str(error)
         assert server.requests == []
         await server.until(lambda: server.open == 0)
+
+
+def common_name_only(name: str) -> ssl.SSLContext:
+    """A server's context whose certificate has no subjectAltName, as of old guides."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    certificate_with_common_name(AUTHORITY, name).configure_cert(context)
+    return context
+
+
+@pytest.mark.parametrize("host", ["orders.shop", "127.0.0.1"])
+async def test_a_common_name_does_not_count(egress: Egress, names: Names, host: str) -> None:
+    """As for Go's client, and browsers (RFC 9525, 2)."""
+    async with ScriptedServer(tls=common_name_only(host)) as server:
+        names.addresses = [("127.0.0.1", server.port)]
+        error = await failure(egress, f"https://{host}:{server.port}/")
+        assert error.reason is FailureReason.TLS
+        assert f"certificate is not valid for '{host}'" in str(error)
+        assert str(error).endswith("(a Common Name does not count, only subjectAltName does)")
+        assert server.requests == []
+
+
+async def test_another_fault_of_a_certificate_says_nothing_of_names(
+    egress: Egress, names: Names
+) -> None:
+    async with ScriptedServer(tls=server_context("orders.shop", authority=trustme.CA())) as server:
+        names.addresses = [("127.0.0.1", server.port)]
+        assert "Common Name" not in str(await failure(egress, "https://orders.shop/"))
 
 
 async def test_default_context_verifies(names: Names) -> None:

@@ -18,6 +18,21 @@ async def test_the_last_used_connection_goes_first() -> None:
     assert world.taken() is first
 
 
+async def test_no_connection_is_used_after_the_idle_timeout_between_two_sweeps() -> None:
+    """It is set to less than the time after which the subscriber's server closes."""
+    world = World(idle_timeout=20.0)
+    first, second = world.taken(), world.taken()
+    answer(first)
+    world.loop.now += 6.0
+    answer(second)
+    world.loop.now += 19.999
+    assert world.taken() is second
+    answer(second)
+    world.loop.now += 20.0
+    assert world.taken() not in {first, second}
+    assert first.state is second.state is State.CLOSED
+
+
 async def test_origins_do_not_share_connections() -> None:
     world = World()
     answer(world.taken("a"))

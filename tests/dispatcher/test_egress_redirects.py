@@ -150,3 +150,9 @@ def test_what_is_told_of_a_place_has_no_secrets() -> None:
     with pytest.raises(InvalidTarget) as caught:
         Target.parse("https://orders/in").redirected(b"http://user:hush@orders/in?token=hush")
     assert "hush" not in str(caught.value)
+
+
+def test_a_redirect_stays_at_the_expense_of_its_namespace() -> None:
+    """Names are looked up for it, wherever it leads."""
+    target = Target.parse("http://orders/in", "shop")
+    assert target.redirected(b"http://elsewhere/").namespace == "shop"

@@ -94,6 +94,8 @@ def test_control_characters_are_escaped_as_in_the_time_of_v060() -> None:
         ("content-TYPE", "Content-Type"),
         ("traceparent", "Traceparent"),
         ("TraceState", "Tracestate"),
+        ("BAGGAGE", "Baggage"),
+        ("b3", "B3"),
         ("ce-it's", "Ce-It's"),
     ],
 )
@@ -107,7 +109,8 @@ def test_names_are_stored_in_canonical_form(name: str, stored: str) -> None:
     [
         "Host", "Connection", "Keep-Alive", "TE", "Trailer", "Transfer-Encoding", "Upgrade",
         "Content-Length", "Content-Encoding", "Authorization", "Cookie", "User-Agent", "Accept",
-        "X-Forwarded-For", "X-Other", "ce", "ce_id", "traceparent-x", "x-content-type", "",
+        "X-Forwarded-For", "X-Other", "ce", "ce_id", "traceparent-x", "b3-x", "b", "baggages",
+        "x-content-type", "",
     ],
 )  # fmt: skip
 def test_other_headers_do_not_travel(name: str) -> None:
@@ -198,6 +201,68 @@ def test_a_reply_carries_what_travels_of_the_answer() -> None:
     ]
     head = reply_head(answer, decode(b'{"headers":{"Ce-Id":"1","X-Request-Id":"r1"}}'))
     assert _lines(head) == [b"Content-Type: application/json", b"Ce-Id: 2", b"X-Request-Id: r2"]
+
+
+TRACE = {
+    "Traceparent": "00-1-2-01",
+    "Tracestate": "a=1",
+    "Baggage": "user=7",
+    "B3": "1-2-1",
+    "X-B3-Traceid": "1",
+    "X-Ot-Span-Context": "1;2",
+}
+
+
+def test_trace_context_travels_to_the_subscriber() -> None:
+    sent = [(name.lower().encode(), value.encode()) for name, value in TRACE.items()]
+    event = decode(encode(sent, b"", "h"))
+    assert {name: event.get(name.lower()) for name in TRACE} == TRACE
+
+
+def test_a_list_of_trace_context_in_several_headers_is_kept_whole() -> None:
+    sent = [
+        (b"tracestate", b"a=1"),
+        (b"Baggage", b" x=1,y=2 "),
+        (b"Ce-Id", b"first"),
+        (b"TraceState", b"b=2"),
+        (b"baggage", b"z=3"),
+        (b"ce-id", b"second"),
+    ]
+    for _ in range(2):  # the second time by what was worked out for the first
+        event = decode(encode(sent, b"", "h"))
+        assert event.get("tracestate") == "a=1,b=2"
+        assert event.get("baggage") == "x=1,y=2,z=3"
+        assert event.get("ce-id") == "first"
+    assert b"Baggage: x=1,y=2,z=3\r\n" in reply_head(sent, Event(b"", b""))
+    stored = b'{"headers":{"baggage":"x=1","Baggage":"y=2"}}'
+    assert decode(stored).head == b"Baggage: x=1,y=2\r\n"
+
+
+def test_a_reply_has_the_trace_context_of_its_event() -> None:
+    event = decode(json.dumps({"headers": {"Ce-Id": "1", **TRACE}}).encode())
+    lines = _lines(reply_head([(b"Ce-Id", b"2")], event))
+    assert lines == [b"Ce-Id: 2", *(f"{name}: {value}".encode() for name, value in TRACE.items())]
+
+
+@pytest.mark.parametrize(
+    ("own", "from_event"),
+    [
+        ([(b"traceparent", b"00-1-9-01")], ["Baggage"]),
+        ([(b"b3", b"1-9-1")], ["Baggage"]),
+        ([(b"x-b3-traceid", b"1"), (b"x-b3-spanid", b"9")], ["Baggage"]),
+        ([(b"x-ot-span-context", b"1;9")], ["Baggage"]),
+        ([(b"baggage", b"user=8")], [name for name in TRACE if name != "Baggage"]),
+        ([(b"tracestate", b"b=9"), (b"Baggage", b"")], []),
+    ],
+)
+def test_trace_context_of_the_answer_goes_first(
+    own: list[tuple[bytes, bytes]], from_event: list[str]
+) -> None:
+    event = decode(json.dumps({"headers": TRACE}).encode())
+    kept = [f"{name}: {TRACE[name]}".encode() for name in from_event]
+    answered = [line.lower() for line in _lines(reply_head(own, event))]
+    sent = [b"%b: %b" % pair for pair in own]
+    assert sorted(answered) == sorted(line.lower() for line in sent + kept)
 
 
 def test_a_reply_has_the_correlation_id_of_its_event() -> None:

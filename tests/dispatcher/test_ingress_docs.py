@@ -16,7 +16,7 @@ def test_every_status_has_its_row() -> None:
         responses.invalid_host(""),
         responses.unknown_host(""),
         responses.host_conflict(""),
-        responses.body_too_large(1),
+        responses.body_too_large(1, None),
         responses.event_too_large(""),
         responses.not_stored("", retriable=True),
         responses.not_stored("", retriable=False),

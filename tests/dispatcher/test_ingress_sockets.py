@@ -223,18 +223,57 @@ async def test_a_publisher_that_reads_nothing_is_held_and_the_others_served() ->
         writer.transport.abort()
 
 
-async def test_a_connection_too_many_is_503() -> None:
-    async with Server(IngressLimits(max_connections=2)) as server:
+async def test_a_connection_too_many_is_503_while_all_are_in_use() -> None:
+    async with Server(IngressLimits(max_connections=2), instant=False) as server:
         first = await server.connect()
-        await server.connect()
-        await server.until(lambda: server.ingress.connections == 2)
+        second = await server.connect()
+        for _, writer in (first, second):
+            writer.write(post(b"x"))
+        await server.until(lambda: len(server.publish.futures) == 2)
         reader, writer = await server.connect()
         writer.write(post(b"x"))
         (answer,) = await read_all(reader)
         assert answer.status == 503
         assert answer.headers["retry-after"] == "1"
-        first[1].write(post(b"x"))
-        assert (await read_one(first[0])).status == 202
+        server.publish.futures[0].set_result("guid")
+        server.publish.futures[1].set_result("guid")
+        for reader, _ in (first, second):
+            assert (await read_one(reader)).status == 202
+
+
+async def test_idle_connections_do_not_lock_publishers_out() -> None:
+    """As many as there may be, each of which has published once, as a pool leaves them behind."""
+    async with Server(IngressLimits(max_connections=50)) as server:
+        idle = [await server.connect() for _ in range(50)]
+        for reader, writer in idle:
+            writer.write(post(b"x"))
+            assert (await read_one(reader)).status == 202
+        await _a_new_one_is_served(server)
+        for _ in range(49):
+            assert await _posted_on_a_new_connection(server) == 202
+        for reader, _ in idle:
+            assert await asyncio.wait_for(reader.read(), 5) == b"", "closed without a word"
+
+
+@pytest.mark.parametrize("part", [b"", b"PO", post(b"x")[:40], post(b"hello")[:-1]])
+async def test_connections_that_do_not_go_on_do_not_lock_publishers_out(part: bytes) -> None:
+    async with Server(IngressLimits(max_connections=20)) as server:
+        stalled = [await server.connect() for _ in range(20)]
+        for _, writer in stalled:
+            writer.write(part)
+        await _a_new_one_is_served(server)
+
+
+async def _a_new_one_is_served(server: Server) -> None:
+    async with asyncio.timeout(8):  # long before the time of the others is up
+        while await _posted_on_a_new_connection(server) != 202:  # noqa: ASYNC110  (as publishers do)
+            await asyncio.sleep(0.1)
+
+
+async def _posted_on_a_new_connection(server: Server) -> int:
+    reader, writer = await server.connect()
+    writer.write(post(b"x"))
+    return (await read_one(reader)).status
 
 
 async def test_the_port_is_told_and_taken() -> None:

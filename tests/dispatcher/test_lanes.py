@@ -186,6 +186,32 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
+async def test_time_in_which_a_channel_is_held_back_is_told() -> None:
+    told: dict[ResourceName, float] = {}
+
+    def on_held_back(channel: ResourceName, seconds: float) -> None:
+        told[channel] = told.get(channel, 0.0) + seconds
+
+    lanes = Lanes(lambda: 1.0, on_held_back)
+    loud, quiet, delivering = (
+        lanes.publishing(LOUD),
+        lanes.publishing(QUIET),
+        lanes.delivering(LOUD),
+    )
+    began = asyncio.get_running_loop().time()
+    work(loud, 20)
+    work(delivering, 20)
+    work(quiet, 1)
+    await until(lambda: not lanes.is_watching)
+    assert told.keys() == {LOUD}
+    taken = asyncio.get_running_loop().time() - began
+    assert 0 < told[LOUD] < taken, "of two lanes of a channel the time counts once"
+    before = dict(told)
+    work(quiet, 20)  # alone
+    await until(lambda: not lanes.is_watching)
+    assert told == before
+
+
 async def test_it_looks_by_itself_while_there_is_work_and_then_no_more() -> None:
     asked = 0
 

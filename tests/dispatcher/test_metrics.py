@@ -61,6 +61,21 @@ def test_a_duration_falls_into_the_bucket_whose_bound_it_does_not_pass(
     assert histogram.total == seconds
 
 
+def test_a_channel_that_is_held_back_shows_for_how_long() -> None:
+    metrics = Metrics()
+    bills = ResourceName("default", "bills")
+    for name in (ORDERS, bills):
+        metrics.channel(name)
+    metrics.count_held_back(ORDERS, 0.0625)
+    metrics.count_held_back(ORDERS, 1.5)
+    metrics.count_held_back(ResourceName("default", "gone"), 1.0)
+    held_back = "natss_channel_held_back_seconds_total"
+    told = {labels: value for (of, labels), value in _samples(metrics).items() if of == held_back}
+    assert told == {frozenset({("namespace", "default"), ("channel", "orders")}): 1.562}
+    metrics.forget_channel(ORDERS)
+    assert held_back + "{" not in _text(metrics)
+
+
 def test_a_channel_keeps_its_metrics_until_it_is_forgotten() -> None:
     metrics = Metrics()
     first = metrics.channel(ORDERS)

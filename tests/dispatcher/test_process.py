@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import io
 import json
 import re
 from pathlib import Path
@@ -284,6 +285,22 @@ async def test_an_unknown_channel_is_404_and_a_removed_one_becomes_unknown(
         return await dispatcher.post("bills", "e2") == 404
 
     await eventually(is_gone)
+    assert await dispatcher.post("orders", "e1") == 202
+
+
+async def test_an_event_of_2_mb_is_413_and_says_which_limit_that_is(
+    memory_server: NatsStreamingServer, start_dispatcher: StartDispatcher
+) -> None:
+    dispatcher = await start_dispatcher(memory_server, channel("orders"))
+    headers = {"Host": host("orders")}
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(dispatcher.url, data=io.BytesIO(bytes(2_000_000)), headers=headers) as answer,
+    ):
+        assert answer.status == 413
+        told = await answer.text()
+    assert "max_payload" in told
+    assert "1048576" in told
     assert await dispatcher.post("orders", "e1") == 202
 
 

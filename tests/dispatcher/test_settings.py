@@ -17,7 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from contract.resources import BackoffPolicy, Defaults, DeliveryPolicy, Order, Start, StartKind
+from dispatcher.egress import proxies
 from dispatcher.egress.denied import DeniedNetworks
+from dispatcher.egress.proxies import Proxies
 from dispatcher.settings import Settings, SettingsError, reference
 from dispatcher.settings_table import SECTIONS
 from process.kinds import Address
@@ -45,6 +47,8 @@ def mistake(*argv: str, **environ: str) -> str:
 
 def leaves(value: object, path: str = "") -> Iterator[str]:
     """The path of every field of nested settings that is not settings itself."""
+    if isinstance(value, Proxies):  # of variables that have no flags
+        return
     if not is_dataclass(value) or isinstance(value, Start | DeniedNetworks):
         yield path
         return
@@ -77,8 +81,8 @@ def test_defaults() -> None:
     assert settings.source.channels == (Path("channels.yaml"),)
     assert settings == Settings(source=settings.source)
     assert settings.nats.servers == ("nats://nats-streaming.natss.svc.cluster.local:4222",)
-    assert settings.listen == Address("0.0.0.0", 8080)
-    assert settings.admin_listen == Address("0.0.0.0", 8081)
+    assert settings.listen == Address("", 8080)
+    assert settings.admin_listen == Address("", 8081)
     assert settings.defaults == Defaults()
 
 
@@ -96,6 +100,7 @@ OTHER_VALUES: dict[str, tuple[str, object]] = {
     "listen": ("127.0.0.1:0", Address("127.0.0.1", 0)),
     "admin_listen": ("[::1]:9000", Address("::1", 9000)),
     "ingress.max_connections": ("5", 5),
+    "ingress.max_connections_per_address": ("7", 7),
     "ingress.max_header_bytes": ("8Ki", 8192),
     "ingress.max_body_bytes": ("65536", 65536),
     "ingress.max_buffered_bytes": ("1Gi", 1024**3),
@@ -400,7 +405,7 @@ class TestDocument:
     def test_it_names_no_variable_that_does_not_exist(self) -> None:
         variables = {variable for option in OPTIONS for variable in option.variables}
         named = set(re.findall(r"`([A-Z][A-Z_]{3,})`", self.text))
-        assert named - variables <= {"HOST:PORT"}
+        assert named - variables <= {"HOST:PORT", "CONNECT", *proxies.VARIABLES}
 
 
 def test_settings_cannot_be_changed() -> None:

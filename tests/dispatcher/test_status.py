@@ -78,3 +78,16 @@ async def test_a_durable_that_was_not_opened_again_is_a_problem(observed: Observ
     (problem,) = described(observed)["problems"]
     assert "u1 of orders.shop" in problem
     assert "full" in problem
+
+
+async def test_a_channel_that_was_held_back_says_so(observed: Observed) -> None:
+    channels = {ORDERS: Channel(ORDERS, ("orders.shop",))}
+
+    def shown() -> Mapping[str, Any]:
+        document: Mapping[str, Any] = status.describe({}, observed, channels, (), lambda _: None)
+        (channel,) = document["channels"]
+        return dict(channel)
+
+    assert "heldBackSeconds" not in shown()
+    observed.metrics.count_held_back(ORDERS, 2.04)
+    assert shown()["heldBackSeconds"] == 2.0

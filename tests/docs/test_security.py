@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from dispatcher.egress import proxies
 from dispatcher.settings import Settings
 from dispatcher.settings_table import SECTIONS
 from tests.documents import ROOT, examples
@@ -36,7 +37,7 @@ def test_every_setting_that_is_named_exists() -> None:
     flags = {option.flag for option in options} | {"--help"}
     variables = {variable for option in options for variable in option.variables}
     assert set(re.findall(r"`(--[a-z-]+)`", TEXT)) <= flags
-    assert set(re.findall(r"\b([A-Z]+_[A-Z_]+)\b", TEXT)) <= variables
+    assert set(re.findall(r"\b([A-Z]+_[A-Z_]+)\b", TEXT)) <= variables | set(proxies.VARIABLES)
 
 
 def test_the_example_denies_what_is_denied_by_default_and_more() -> None:

@@ -5,8 +5,9 @@
 //	go run generate.go > go-json.json
 //
 // The message and the choice of headers are those of the Go dispatcher v0.6.0 but for three things:
-// traceparent and tracestate travel, an incoming history is continued under one key, and the bytes
-// \b and \f are not drawn, because encoding/json has written them differently since Go 1.22.
+// trace context of the W3C and b3 travel, with all values of tracestate and baggage, an incoming
+// history is continued under one key, and the bytes \b and \f are not drawn, because encoding/json
+// has written them differently since Go 1.22.
 package main
 
 import (
@@ -46,6 +47,7 @@ var random = rand.New(rand.NewSource(1))
 var fixedNames = []string{
 	"Content-Type", "content-TYPE", "X-Request-Id", "traceparent", "TraceState", "Ce-Id", "ce-id",
 	"CE-Source-ID", "ce-knativehistory", "Ce-KnativeHistory", "Knative-Correlation-Id",
+	"tracestate", "Baggage", "baggage", "b3",
 	"X-B3-Traceid", "x-ot-span-context", "Authorization", "Host", "Content-Length", "X-Other",
 	"Cookie", "ce", "ce_id", "x-b3", "knative", "X-Request-Id-2", "Connection",
 }
@@ -92,7 +94,7 @@ func value() string {
 
 func travels(name string) bool {
 	switch name {
-	case "content-type", "x-request-id", "traceparent", "tracestate":
+	case "content-type", "x-request-id", "traceparent", "tracestate", "baggage", "b3":
 		return true
 	}
 	for _, prefix := range []string{"knative-", "ce-", "x-b3-", "x-ot-"} {
@@ -121,6 +123,8 @@ func draw() event {
 			if values[0] != "" {
 				history = values[0] + "; " + drawn.Host
 			}
+		case lower == "tracestate" || lower == "baggage":
+			stored.Headers[name] = strings.Join(values, ",")
 		case travels(lower):
 			stored.Headers[name] = values[0]
 		}

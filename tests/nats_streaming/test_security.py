@@ -10,6 +10,7 @@ import trustme
 
 import nats_streaming as ns
 from nats_streaming import ConnectionState
+from tests.certificates import certificate_with_common_name
 from tests.conftest import StartServer
 from tests.nats_streaming.credentials import operator_config, user_key
 from tests.nats_streaming.watching import Connect, Received
@@ -240,6 +241,29 @@ async def test_tls_of_another_name(
     server = await natss_server(nats=nats, streaming=streaming, scheme="tls")
     with pytest.raises(ns.NatsUnreachable, match=r"TLS.*localhost"):
         await connect(f"tls://localhost:{server.port}", nats={"tls": _trusting(authority)})
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+async def test_tls_with_a_common_name_alone(
+    connect: Connect, authority: trustme.CA, host: str
+) -> None:
+    """NATS' own clients, in Go, refuse it as well: so would NATS Streaming as one of them."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    certificate_with_common_name(authority, host).configure_cert(context)
+
+    async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b'INFO {"tls_required": true, "max_payload": 1048576}\r\n')
+        try:
+            await writer.start_tls(context)
+        except OSError:  # refused by the client
+            pass
+        finally:
+            writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(ns.NatsUnreachable, match=rf"not valid for '{host}'.*Common Name"):
+            await connect(f"tls://{host}:{port}", nats={"tls": _trusting(authority)})
 
 
 async def test_tls_that_has_expired(

@@ -22,6 +22,7 @@ import pytest
 import yaml
 
 from kube import KubeClient, connection_info
+from natss_provisioner import webhook as webhook_module
 from natss_provisioner.certificates import Certificate
 from natss_provisioner.settings import OPTIONS, Settings
 from natss_provisioner.webhook import Webhook
@@ -238,11 +239,11 @@ class TestReviews:
         assert shop.entries() == []
 
 
-def certificate_of(port: int, bundle: str) -> bytes:
+def certificate_of(port: int, bundle: str, host: str = "127.0.0.1") -> bytes:
     """What a webhook shows, in DER, if an API server with this bundle trusts it; SSLError else."""
     trusting = ssl.create_default_context(cadata=base64.b64decode(bundle).decode())
     with (
-        socket.create_connection(("127.0.0.1", port), 10) as connection,
+        socket.create_connection((host, port), 10) as connection,
         trusting.wrap_socket(connection, server_hostname=HOST) as secured,
     ):
         shown = secured.getpeercert(binary_form=True)
@@ -307,8 +308,8 @@ async def client(
 
 
 @contextlib.asynccontextmanager
-async def running(client: KubeClient, port: int) -> AsyncIterator[Webhook]:
-    settings = Settings(admission=True, admission_listen=Address("127.0.0.1", port))
+async def running(client: KubeClient, port: int, host: str = "127.0.0.1") -> AsyncIterator[Webhook]:
+    settings = Settings(admission=True, admission_listen=Address(host, port))
     webhook = Webhook(client, settings, look_again=0.1)
     task = asyncio.create_task(webhook.run())
     try:
@@ -349,6 +350,18 @@ async def test_an_old_certificate_is_replaced_and_trusted_a_while_longer(
         new = stored(kubernetes)
         await shows(kubernetes, port, new.certificate)
         assert old.certificate in base64.b64decode(bundle_of(kubernetes))
+
+
+async def test_by_default_it_serves_ipv4_and_ipv6(
+    kubernetes: KubernetesServer, client: KubeClient
+) -> None:
+    port = free_port()
+    async with running(client, port, Settings().admission_listen.host) as webhook:
+        await asyncio.to_thread(until, lambda: webhook.failure is None, 20.0)
+        wanted = stored(kubernetes).certificate
+        await shows(kubernetes, port, wanted)
+        shown = await asyncio.to_thread(certificate_of, port, bundle_of(kubernetes), "::1")
+        assert shown == ssl.PEM_cert_to_DER_cert(wanted.decode())
 
 
 async def test_what_somebody_else_changes_is_put_right_while_it_serves(
@@ -397,6 +410,28 @@ async def test_at_rest_nothing_is_written(kubernetes: KubernetesServer, client: 
         assert after == before
 
 
+async def test_silent_connections_keep_nobody_from_asking(
+    kubernetes: KubernetesServer, client: KubeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhook_module, "_HANDSHAKE_SECONDS", 0.3)
+    port = free_port()
+    async with running(client, port) as webhook:
+        await asyncio.to_thread(until, lambda: webhook.failure is None, 20.0)
+        bundle = bundle_of(kubernetes)
+        trusting = ssl.create_default_context(cadata=base64.b64decode(bundle).decode())
+        trusting.check_hostname = False
+        silent = [await asyncio.open_connection("127.0.0.1", port)]  # before its handshake
+        silent += [
+            await asyncio.open_connection("127.0.0.1", port, ssl=trusting) for _ in range(150)
+        ]
+        await asyncio.to_thread(certificate_of, port, bundle)
+        for reader, _ in silent[:20]:
+            with contextlib.suppress(ConnectionError):
+                assert await asyncio.wait_for(reader.read(), 10) == b""
+        for _, writer in silent:
+            writer.transport.abort()
+
+
 def test_an_address_that_cannot_be_listened_on_ends_it(
     kubernetes: KubernetesServer, tmp_path: Path
 ) -> None:
@@ -404,5 +439,7 @@ def test_an_address_that_cannot_be_listened_on_ends_it(
     process = ProvisionerProcess(kubernetes, tmp_path / "log", flags, pod="three")
     process.start()
     until(lambda: "cannot start: " in process.end_of_log(), 20.0)
+    told = "--admission-listen: cannot listen on 192.0.2.1:8443: this machine has no such address"
+    assert told in process.end_of_log()
     assert "Traceback" not in process.end_of_log()
     process.stop()

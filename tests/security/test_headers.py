@@ -20,7 +20,7 @@ from tests.servers import NatsStreamingServer
 LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+: [^\x00-\x08\x0a-\x1f\x7f]*")
 ADDED = {b"host", b"user-agent", b"accept-encoding", b"content-length"}
 TRAVELS = re.compile(
-    rb"content-type|x-request-id|traceparent|tracestate|(ce-|knative-|x-b3-|x-ot-).+"
+    rb"content-type|x-request-id|traceparent|tracestate|baggage|b3|(ce-|knative-|x-b3-|x-ot-).+"
 )
 CODING = b"Content-Encoding"
 STRANGE = (
@@ -144,8 +144,9 @@ async def place(
 
 
 async def test_headers_of_a_publisher(place: Place) -> None:
-    strange = [b"%b: evil" % name for name in STRANGE if name != b"Host"]
+    strange = [b"%b: evil" % name for name in STRANGE if name not in {b"Host", CODING}]
     assert await place.post(b"Ce-Id: e1", *strange) == 202
+    assert await place.post(CODING + b": evil") == 415
     taken = [await place.post(injected) for injected in INJECTED]
     assert set(taken) <= {202, 400}
     await place.settle()
@@ -169,3 +170,19 @@ async def test_headers_of_an_answer(place: Place) -> None:
     assert b"r1" in identities
     assert b"r2" not in identities, "nobody could read it without its coding"
     assert {headers[b"host"] for headers in seen} == {b"127.0.0.1:%d" % place.reply.port}
+
+
+async def test_trace_context_reaches_subscriber_and_reply(place: Place) -> None:
+    trace = {
+        b"traceparent": b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        b"tracestate": b"a=1",
+        b"baggage": b"user=7",
+        b"b3": b"0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-1",
+    }
+    place.answers.append(b"Ce-Id: r1\r\nContent-Type: text/plain")
+    assert await place.post(b"Ce-Id: e1", *(b"%b: %b" % pair for pair in trace.items())) == 202
+    await place.reply.until(lambda: len(place.reply.requests) >= 1)
+    for server, identity in ((place.subscriber, b"e1"), (place.reply, b"r1")):
+        headers = check(server.requests[0])
+        assert headers[b"ce-id"] == identity
+        assert headers.items() >= trace.items()

@@ -21,7 +21,7 @@ from nats_streaming import (
     SubscriptionOptions,
     UnknownSubscription,
 )
-from nats_streaming.options import StartPosition
+from nats_streaming.protocol_pb2 import StartPosition
 
 REQUEST_TIMEOUT = 2.0
 NANOSECONDS = 1_000_000_000

@@ -18,6 +18,12 @@ class _Clock:
     def __init__(self) -> None:
         self.now = 1000.0
 
+    def monotonic(self) -> float:
+        return self.now
+
+    def epoch(self) -> float:
+        return _EPOCH + self.now
+
 
 class _Selector(selectors.SelectSelector):
     """Waits for nothing: there is no input or output, only timers."""
@@ -55,9 +61,8 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
 @contextlib.contextmanager
 def _patched(clock: _Clock) -> Iterator[None]:
-    begun = clock.now
     with (
-        mock.patch.object(time, "monotonic", lambda: clock.now),
-        mock.patch.object(time, "time", lambda: _EPOCH + clock.now - begun),
+        mock.patch.object(time, "monotonic", clock.monotonic),
+        mock.patch.object(time, "time", clock.epoch),
     ):
         yield

@@ -4,14 +4,21 @@ import asyncio
 import itertools
 import random
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
-from contract.resources import Channel, DeliveryPolicy, DesiredState, Order, ResourceName, Subscriber
+from contract.resources import (
+    Channel,
+    DeliveryPolicy,
+    DesiredState,
+    Order,
+    ResourceName,
+    Subscriber,
+)
 from dispatcher.broker import Broker
 from dispatcher.egress.client import Egress, Response
-from dispatcher.event import decode, encode
+from dispatcher.event import encode
 from dispatcher.fanout import Fanout
 from dispatcher.flow import ByteBudget
 from dispatcher.lanes import Lanes, never_busy
@@ -25,7 +32,7 @@ from tests.walks.virtual_time import run
 CHANNEL = ResourceName("default", "walk")
 REF = ResourceName("default", "mail")
 GRACE = 60.0
-END = 600.0
+END = 600
 """Virtual seconds after the last step in which everything owed has to arrive."""
 
 POLICIES = (
@@ -114,15 +121,25 @@ class Process:
         if self._connecting is None:
             self._connecting = asyncio.create_task(self._keep_connected())
 
+    def record(self, told: Mapping[str, Record], wanted: str | None) -> Mapping[str, Record]:
+        """What stands on the Channel once this process has written what it has to say.
+
+        Only who has the session knows what the server has; others add what is wanted.
+        """
+        mine = {each.durable: replace(each, due=None) for each in self.records}
+        if self._connection is not None:
+            return told if mine == told else mine
+        new = {key: each for key, each in mine.items() if key == wanted and key not in told}
+        return {**told, **new} if new else told
+
     def learn(self, told: Mapping[str, Record]) -> None:
         self.records.learn(CHANNEL, told)
 
     async def _keep_connected(self) -> None:
         while True:
-            while self._walk.server.session is not None:
-                await asyncio.sleep(0.25)
-            await asyncio.sleep(self._walk.chance.choice((0.0, 0.5, 3.0)))
+            await asyncio.sleep(self._walk.chance.choice((0.0, 0.25, 0.5, 3.0)))
             if self._walk.server.session is not None:
+                await asyncio.sleep(0.25)
                 continue
             connection = self._connection = self._walk.server.connect()
             connection.delay = self._walk.delay
@@ -172,15 +189,21 @@ class Walk:
         self._uid: str | None = None
         self._removed_at: float | None = None
         self._owed: set[str] = set()
-        self._folders = [Folder() for _ in range(processes)] if processes == 1 else [None] * processes
+        self._folders = (
+            [Folder() for _ in range(processes)] if processes == 1 else [None] * processes
+        )
         self._processes: list[Process] = []
+        self._told: Mapping[str, Record] = {}
+        """What stands on the Channel."""
 
-    async def go(self, steps: int) -> Outcome:
+    async def go(self, steps: int, choices: "Mapping[Step, int]") -> Outcome:
         self._processes = [Process(self, folder) for folder in self._folders]
         telling = asyncio.create_task(self._tell())
         self._want()
+        if len(self._folders) > 1:
+            await asyncio.sleep(10.0)  # until it stands on the Channel, nobody else knows of it
         for _ in range(steps):
-            step = self.chance.choices(_STEPS, _WEIGHTS)[0]
+            step = self.chance.choices(tuple(choices), tuple(choices.values()))[0]
             self.outcome.steps.append(step.__name__)
             result = step(self)
             if result is not None:
@@ -197,13 +220,10 @@ class Walk:
         if self._uid is None:
             self._want()
         self._apply()
-        async with asyncio.timeout(None) as patience:
-            patience.reschedule(asyncio.get_running_loop().time() + END)
-            try:
-                while self._owed - self.sink.taken.keys():
-                    await asyncio.sleep(1.0)
-            except asyncio.CancelledError:
-                pass
+        for _ in range(END):
+            await asyncio.sleep(1.0)
+            if not self._owed - self.sink.taken.keys():
+                break
         await asyncio.sleep(0.5)
         self.outcome.lost = sorted(self._owed - self.sink.taken.keys())
         self.outcome.twice = sum(count - 1 for count in self.sink.taken.values())
@@ -220,19 +240,13 @@ class Walk:
 
     async def _tell(self) -> None:
         """Tell every process what the one that has the session has recorded, after a while."""
-        told: Mapping[str, Record] = {}
         while True:
             await asyncio.sleep(0.2)
             for process in self._processes:
-                if process.connection is not None:
-                    told = {
-                        each.durable: Record(each.channel, each.ref, each.durable, each.since)
-                        for each in process.records
-                    }
+                self._told = process.record(self._told, self._uid)
             if len(self._folders) > 1:
-                self._told = told
                 for process in self._processes:
-                    process.learn(told)
+                    process.learn(self._told)
                 self._apply()
 
     # Steps
@@ -281,6 +295,8 @@ class Walk:
         await self._processes[number].stop(kindly=self.chance.random() < 0.5)
         await asyncio.sleep(self.chance.choice((0.0, 0.5, 4.0)))
         process = self._processes[number] = Process(self, self._folders[number])
+        if len(self._folders) > 1:
+            process.learn(self._told)
         self._apply(process)
 
     def _lose_session(self) -> None:
@@ -289,7 +305,8 @@ class Walk:
             self.server.session.lose("expired")
 
 
-_CHOICES = {
+Step = Callable[[Walk], Awaitable[None] | None]
+_CHOICES: Mapping[Step, int] = {
     Walk._publish: 6,
     Walk._pass_time: 8,
     Walk._want: 4,
@@ -299,14 +316,24 @@ _CHOICES = {
     Walk._restart: 2,
     Walk._lose_session: 1,
 }
-_STEPS: Any = tuple(_CHOICES)
-_WEIGHTS = tuple(_CHOICES.values())
+_DISTURBING = {Walk._restart, Walk._lose_session}
 
 
-def walk(seed: int, *, processes: int = 1, steps: int = 40) -> Outcome:
-    """Make a walk; the same one for the same arguments."""
+def walk(seed: int, *, processes: int = 1, steps: int = 40, is_disturbed: bool = True) -> Outcome:
+    """Make a walk; the same one for the same arguments.
+
+    Args:
+        seed: Decides on every step.
+        processes: One that keeps its records in a folder, or several that take over from each
+            other and read them from the Channel.
+        steps: How many.
+        is_disturbed: Whether processes and sessions may end.
+    """
+    choices = {
+        step: weight for step, weight in _CHOICES.items() if is_disturbed or step not in _DISTURBING
+    }
 
     async def go() -> Outcome:
-        return await Walk(seed, processes).go(steps)
+        return await Walk(seed, processes).go(steps, choices)
 
     return run(go())

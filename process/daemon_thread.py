@@ -1,0 +1,50 @@
+"""Blocking calls that nothing waits for at the end of the process."""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def in_daemon_thread(name: str, function: Callable[[], T]) -> asyncio.Future[T]:
+    """Run a blocking call in a thread of its own, for what may hang and cannot be interrupted.
+
+    Neither cancelling the future nor the end of the loop or the interpreter waits for the thread,
+    as they do for those of ``loop.run_in_executor`` and of libuv. Leave to those whatever must not
+    be cut off. How many there are at once is up to the caller.
+
+    Args:
+        name: Of the thread.
+        function: Called in it.
+
+    Raises:
+        OSError: The system allows no more threads.
+    """
+    loop = asyncio.get_running_loop()
+    outcome: asyncio.Future[T] = loop.create_future()
+
+    def settle(result: T | None, error: Exception | None) -> None:
+        if outcome.done():  # cancelled
+            return
+        if error is not None:
+            outcome.set_exception(error)
+        else:
+            outcome.set_result(result)  # type: ignore[arg-type]  # T may be None as well
+
+    def run() -> None:
+        result, failure = None, None
+        try:
+            result = function()
+        except Exception as error:
+            failure = error
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody wants to know
+            loop.call_soon_threadsafe(settle, result, failure)
+
+    try:
+        threading.Thread(target=run, name=name, daemon=True).start()
+    except RuntimeError as error:  # Python's for a refused thread
+        raise OSError(f"no thread for {name}: {error}") from error
+    return outcome

@@ -1,0 +1,74 @@
+"""Sockets to listen on: one for each address that a setting stands for."""
+
+import asyncio
+import errno
+import socket
+
+from process.event_loops import Address as Found
+from process.kinds import Address
+
+_TRIES = 20
+"""For a port that is free on every address, if any port will do."""
+
+
+async def bind(address: Address) -> list[socket.socket]:
+    """Bind TCP sockets, which do not listen yet, and all have the same port.
+
+    No host means every address of the machine, IPv4 and IPv6, as far as the machine has them; an
+    IPv4 peer is told by its IPv4 address. A name means all of its addresses that the machine has.
+
+    Raises:
+        OSError: an address is taken, or none of them is one of this machine.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(
+            address.host or None, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        for _ in range(_TRIES):
+            try:
+                return _bind_all(list(dict.fromkeys(found)))
+            except OSError as error:
+                if address.port or error.errno != errno.EADDRINUSE:
+                    raise
+        raise OSError(errno.EADDRINUSE, "no port is free on every address")
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise OSError(error.errno, f"cannot listen on {address}: {reason}") from error
+
+
+def _bind_all(found: list[Found]) -> list[socket.socket]:
+    bound: list[socket.socket] = []
+    missing = OSError(errno.EADDRNOTAVAIL, "the name has no address")
+    try:
+        for family, kind, protocol, _, place in found:
+            port = bound[0].getsockname()[1] if bound else place[1]
+            try:
+                sock = socket.socket(family, kind, protocol)
+            except OSError as error:  # a kernel without IPv6, or without IPv4
+                missing = error
+                continue
+            try:
+                _bind(sock, (place[0], port, *place[2:]))
+            except OSError as error:
+                sock.close()
+                if error.errno != errno.EADDRNOTAVAIL:
+                    raise
+                missing = error  # not one of this machine's, as ::1 where IPv6 is switched off
+                continue
+            bound.append(sock)
+        if not bound:
+            raise missing
+    except BaseException:
+        for sock in bound:
+            sock.close()
+        raise
+    return bound
+
+
+def _bind(sock: socket.socket, place: tuple[object, ...]) -> None:
+    sock.setblocking(False)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # IPv4 has a socket of its own
+    sock.bind(place)
