@@ -1,14 +1,14 @@
-"""One round of a delivery: subscriber, then reply, and the dead letter sink when both fail.
+"""One round of a delivery: subscriber, then reply, and the dead letter sink when either fails.
 
 It answers with an outcome and settles nothing: that is done in one place, last, by
-``dispatcher.subscription``.
+``dispatcher.subscription``. What a later round must know is kept with the event (``replies``).
 """
 
 import asyncio
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import structlog
@@ -16,12 +16,12 @@ import structlog
 from contract.resources import DeliveryPolicy
 from dispatcher.delivery import Failure, Outcome, Verdict, backoff, goes_to_dead_letter, verdict
 from dispatcher.egress.client import EgressError, FailureReason, Response
-from dispatcher.egress.connection import SHORT_ANSWER
 from dispatcher.egress.target import Target
 from dispatcher.error_attributes import MAX_DATA
 from dispatcher.event import Event, UnreadableEvent, dead_letter, decode, reply_head
 from dispatcher.flow import ByteBudget, Share
 from dispatcher.metrics import SubscriptionMetrics
+from dispatcher.replies import Pending, Reply, Taken
 
 log = structlog.get_logger(__name__)
 
@@ -29,7 +29,9 @@ _QUIET = 60.0
 """Seconds between two log lines about the health of one subscriber."""
 
 
-_TOO_LARGE = FailureReason.TOO_LARGE.value
+_FOR_GOOD = frozenset({FailureReason.TOO_LARGE, FailureReason.MALFORMED})
+"""What makes an answer useless however often it is asked for; a broken connection does not."""
+
 _NO_DESTINATION = Failure("", 500, b"the subscription has no usable URI", False, "no usable URI")
 
 
@@ -49,17 +51,28 @@ class Plan:
 class Poster(Protocol):
     """Posts to a destination (``dispatcher.egress.client.Egress``)."""
 
-    async def post(self, target: Target, head: bytes, body: bytes, timeout: float) -> Response: ...
+    async def post(
+        self,
+        target: Target,
+        head: bytes,
+        body: bytes,
+        timeout: float,
+        *,
+        wants_body: bool,
+        memory: Share | None,
+    ) -> Response: ...
 
 
 class Health:
     """Whether a destination answers, for the log and for ``/status``."""
 
-    __slots__ = ("_logged", "_name", "failing_since", "last_failure", "last_failure_at")
+    __slots__ = (
+        "_logged", "_name", "_reply_logged", "failing_since", "last_failure", "last_failure_at"
+    )  # fmt: skip
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._logged = -_QUIET
+        self._logged = self._reply_logged = -_QUIET
         self.failing_since: float | None = None
         self.last_failure: Failure | None = None
         self.last_failure_at = 0.0
@@ -75,8 +88,22 @@ class Health:
                     "subscriber fails; its events are kept and tried again",
                     subscription=self._name,
                     destination=failure.destination,
-                    reason=failure.text,
+                    reason=failure.summary,
                 )
+
+    def without_reply(self, failure: Failure, kept: str) -> None:
+        """Tell of an answer that could never become a reply; its event was taken."""
+        self.last_failure = failure
+        self.last_failure_at = time.time()
+        if time.monotonic() - self._reply_logged > _QUIET:
+            self._reply_logged = time.monotonic()
+            log.warning(
+                "subscriber has taken an event, but its answer cannot become a reply",
+                subscription=self._name,
+                destination=failure.destination,
+                reason=failure.summary,
+                kept=kept,
+            )
 
     def recovered(self) -> None:
         failed_for = time.time() - (self.failing_since or time.time())
@@ -139,65 +166,70 @@ class Attempts:
         for pause in self._pauses:
             _end_pause(pause)
 
-    async def deliver(self, data: bytes, sequence: int, failed_rounds: int) -> Outcome:
-        """Make the attempts of one round.
-
-        Args:
-            data: The event in its stored form.
-            sequence: Its sequence in the channel, for the log.
-            failed_rounds: How many rounds have failed before this one.
-        """
+    async def deliver(self, pending: Pending) -> Outcome:
+        """Make the attempts of one round; ``pending`` is told how far they have come."""
+        data = pending.take_data()
         try:
             event = decode(data)
         except UnreadableEvent as error:
-            return await self._put_aside(data, sequence, error)
+            return await self._put_aside(data, pending.sequence, error)
         del data  # what follows may take long, and one copy of the event is enough
-        failure = await self._send_and_reply(event)
+        if pending.taken is None:
+            if self._plan.reply is not None and self._memory.is_used_up:
+                self._metrics.deferred += 1
+                return Outcome.POSTPONED
+            failure = await self._send_event(event, pending)
+        else:
+            failure = None
+        if failure is None and pending.taken is not None:
+            failure = await self._send_reply(pending.taken)
         if failure is None:
+            pending.taken = None
             return Outcome.DELIVERED
         if self._is_held or failure is _NO_DESTINATION:
             return Outcome.FAILED
-        if not goes_to_dead_letter(self._plan.policy, failed_rounds + 1):
+        if failure.is_taken:
+            return await self._do_without_reply(event, failure)
+        if not goes_to_dead_letter(self._plan.policy, pending.failed_rounds + 1):
             return Outcome.FAILED
         return await self._dead_letter(event, failure)
 
-    async def _send_and_reply(self, event: Event) -> Failure | None:
+    async def _send_event(self, event: Event, pending: Pending) -> Failure | None:
+        """Until the subscriber has taken it; then ``pending`` is told what is left to do."""
         if self._plan.subscriber is None:  # only a reply is wanted: the event itself goes there
             answer = await self._send(_reply, event.head, event.body)
             return None if isinstance(answer, Response) else answer or _NO_DESTINATION
         answer = await self._send(_subscriber, event.head, event.body)
-        if not isinstance(answer, Response):
-            return answer or _NO_DESTINATION
-        if not answer.body or self._plan.reply is None:
+        if isinstance(answer, Response):
+            if answer.body:
+                head = reply_head(answer.headers, event)
+                pending.taken = Reply(head, answer.body, self._memory)
             return None
-        head, reply = reply_head(answer.headers, event), answer.body
-        del answer  # its other headers may be many, and what follows may take long
-        size = len(head) + len(reply)
-        if (failure := self._take_reply(size)) is not None:
-            return failure
-        try:
-            sent = await self._send(_reply, head, reply)
-        finally:
-            self._memory.give_back(size)
-        if isinstance(sent, Failure):
-            return sent
-        self._metrics.replies += 1
-        return None
+        if answer is None:
+            return _NO_DESTINATION
+        if answer.is_taken:
+            self._metrics.unusable_replies += 1
+            pending.taken = answer
+            return None
+        return answer
 
-    def _take_reply(self, size: int) -> Failure | None:
-        """Take memory for a reply until it is sent on; it was given back when it had been read.
+    async def _send_reply(self, taken: Taken) -> Failure | None:
+        """Nothing is left to do if no reply is wanted any more."""
+        if self._plan.reply is None:
+            return None
+        if isinstance(taken, Failure):
+            return taken
+        answer = await self._send(_reply, taken.head, taken.body)
+        if isinstance(answer, Response):
+            self._metrics.replies += 1
+            return None
+        return answer
 
-        A lone one and a short one always get it.
-        """
-        memory = self._memory
-        if size <= SHORT_ANSWER or not memory.held:
-            memory.take_beyond(size)
-        elif not memory.take(size):
-            text = f"there is no room for its answer: {memory.held} bytes of others are not sent on"
-            failure = Failure(str(self._plan.subscriber), 500, text.encode(), False, _TOO_LARGE)
-            self.health.failed(failure)
-            return failure
-        return None
+    async def _do_without_reply(self, event: Event, failure: Failure) -> Outcome:
+        """End an event that was taken, but whose answer no repetition would make a reply."""
+        has_sink = self._plan.policy.dead_letter_uri is not None
+        self.health.without_reply(failure, "dead letter sink" if has_sink else "nowhere")
+        return await self._dead_letter(event, failure) if has_sink else Outcome.WITHOUT_REPLY
 
     async def _dead_letter(self, event: Event, failure: Failure) -> Outcome:
         head, body = dead_letter(event, failure.destination, failure.code, failure.data)
@@ -231,18 +263,20 @@ class Attempts:
     async def _send(
         self, pick: Callable[[Plan], Target | None], head: bytes, body: bytes
     ) -> Response | Failure | None:
-        """Post with retries; None when the plan has no such destination any more."""
+        """Post with retries; None when the plan has no such destination any more.
+
+        The body of the answer is empty unless it is to become a reply.
+        """
         retry = 0
         while True:
             plan = self._plan
             target = pick(plan)
             if target is None:
                 return None
-            needs_body = plan.reply is not None and pick is _subscriber
-            answer, final = await self._attempt(target, head, body, plan.policy.timeout)
-            if isinstance(answer, Failure) and answer.reason == _TOO_LARGE and not needs_body:
-                answer = Response(200, [], b"")  # its status was a success, and that is all we need
-            if isinstance(answer, Response):
+            wants_body = plan.reply is not None and pick is _subscriber
+            request = (target, head, body, plan.policy.timeout)
+            answer, final = await self._attempt(*request, wants_body=wants_body)
+            if isinstance(answer, Response) or (final and answer.is_taken):
                 if self.health.failing_since is not None:
                     self.health.recovered()
                 return answer
@@ -255,23 +289,31 @@ class Attempts:
                 retry += 1
                 await self._pause(backoff(plan.policy, retry, self._chance()))
             if self._is_held:
-                return answer
+                return replace(answer, is_taken=False)  # the next round may get all of it
 
     async def _attempt(
-        self, target: Target, head: bytes, body: bytes, timeout: float
+        self, target: Target, head: bytes, body: bytes, timeout: float, *, wants_body: bool
     ) -> tuple[Response | Failure, bool]:
         """Post once; the answer, or the failure and whether it is useless to try again."""
         metrics = self._metrics
         started = time.monotonic()
         try:
-            response = await self._egress.post(target, head, body, timeout)
+            memory = self._memory if wants_body else None  # where the reply will be kept
+            response = await self._egress.post(
+                target, head, body, timeout, wants_body=wants_body, memory=memory
+            )
         except EgressError as error:
-            metrics.attempt(error.reason.value, time.monotonic() - started)
-            return Failure(str(target), 500, str(error).encode(), False, error.reason.value), False
+            is_taken = error.status is not None and verdict(error.status) is Verdict.DELIVERED
+            is_done = is_taken and not wants_body
+            code = str(error.status) if is_done else error.reason.value
+            metrics.attempt(code, time.monotonic() - started)
+            return (Response(200, [], b""), True) if is_done else _failure(target, error, is_taken)
         status = response.status
         metrics.attempt(str(status), time.monotonic() - started)
         judgement = verdict(status)
         if judgement is Verdict.DELIVERED:
+            if not wants_body:
+                response.body = b""  # it may be cut
             return response, True
         failure = Failure(str(target), status, response.body[:MAX_DATA], True, f"status {status}")
         return failure, judgement is Verdict.REFUSED
@@ -288,6 +330,14 @@ class Attempts:
         finally:
             timer.cancel()
             self._pauses.discard(pause)
+
+
+def _failure(target: Target, error: EgressError, is_taken: bool) -> tuple[Failure, bool]:
+    """What an error means, and whether it is useless to try again."""
+    reason = error.reason
+    code = 500 if error.status is None else error.status
+    failure = Failure(str(target), code, str(error).encode(), False, reason.value, is_taken)
+    return failure, reason is FailureReason.REDIRECT or (is_taken and reason in _FOR_GOOD)
 
 
 def _end_pause(pause: asyncio.Future[None]) -> None:

@@ -7,6 +7,10 @@ import enum
 from dataclasses import dataclass
 
 from contract.resources import BackoffPolicy, DeliveryPolicy
+from contract.uris import redact
+
+_MOST_SHOWN = 200
+"""Characters of an answer that are shown to people."""
 
 
 class Verdict(enum.Enum):
@@ -23,11 +27,13 @@ class Outcome(enum.Enum):
     DELIVERED = enum.auto()
     DEAD_LETTERED = enum.auto()
     UNREADABLE = enum.auto()  # a poison message, counted, logged and put aside
+    WITHOUT_REPLY = enum.auto()  # taken, but the answer could never become a reply
     FAILED = enum.auto()  # NATS Streaming will redeliver it
+    POSTPONED = enum.auto()  # not begun for want of memory; NATS Streaming will redeliver it
 
     @property
     def settled(self) -> bool:
-        return self is not Outcome.FAILED
+        return self not in (Outcome.FAILED, Outcome.POSTPONED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +51,28 @@ class Failure:
     reason: str
     """Short: the status, or the kind of error as metrics have it."""
 
+    is_taken: bool = False
+    """Whether the destination has taken the event all the same: it answered 2xx, but of its answer
+    no reply can be made."""
+
     @property
     def text(self) -> str:
-        """For people: what the connection's error says, or the status."""
+        """For the people of the namespace: what went wrong, and what the destination said to it."""
+        said = _shown(self.data) if self.has_answer else ""
+        return f"{self.summary}: {said}" if said else self.summary
+
+    @property
+    def summary(self) -> str:
+        """For the log: the same without the words of the destination, which may quote the event."""
         return self.reason if self.has_answer else self.data.decode(errors="replace")
+
+
+def _shown(data: bytes) -> str:
+    """The beginning of an answer in one line of printable characters, without secrets in URLs."""
+    text = data.decode(errors="replace")
+    text = redact("".join(each if each.isprintable() else " " for each in text))
+    text = " ".join(text.split())
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
 
 
 _RETRIED_CLIENT_ERRORS = frozenset({404, 408, 409, 429})
@@ -63,7 +87,7 @@ _JITTER = 0.2
 
 
 def verdict(status: int) -> Verdict:
-    """Judge the status of an answer by Knative's retry rules (3xx is never followed)."""
+    """Judge the status of an answer by Knative's retry rules (3xx that is left is not followed)."""
     if 200 <= status < 300:
         return Verdict.DELIVERED
     if status >= 500 or status in _RETRIED_CLIENT_ERRORS:

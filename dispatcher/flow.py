@@ -99,15 +99,21 @@ class Share:
     So one alone gets half of it, and however many hold what they have, there is some for the next.
     """
 
-    __slots__ = ("_budget", "_held")
+    __slots__ = ("_budget", "_held", "_turn")
 
     def __init__(self, budget: ByteBudget) -> None:
         self._budget = budget
         self._held = 0
+        self._turn: object = None
 
     @property
     def held(self) -> int:
         return self._held
+
+    @property
+    def is_used_up(self) -> bool:
+        """Whether it holds something, and as much as is left for all others."""
+        return 0 < self._held >= self._budget.free
 
     def take(self, size: int) -> bool:
         """Whether there was room for ``size`` bytes; if so they are taken."""
@@ -115,6 +121,25 @@ class Share:
             return False
         self.take_beyond(size)
         return True
+
+    def take_in_turn(self, who: object, size: int) -> bool:
+        """Take bytes, and of what is left for others as well if nobody else here does so.
+
+        Of many that have a part and lack the rest, each would wait for the others for ever. Who
+        was let beyond the share calls ``end_turn``.
+        """
+        if self.take(size):
+            return True
+        if self._turn not in (None, who) or size > self._budget.free:
+            return False
+        self._turn = who
+        self.take_beyond(size)
+        return True
+
+    def end_turn(self, who: object) -> None:
+        """Let another one go beyond the share. Nothing happens if it was not ``who``."""
+        if self._turn is who:
+            self._turn = None
 
     def take_beyond(self, size: int) -> None:
         """Take bytes whether there is room or not."""

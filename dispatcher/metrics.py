@@ -75,6 +75,7 @@ class SubscriptionMetrics:
         dead_lettered: Events taken by the dead letter sink.
         stuck: Whether its events do not get through (``dispatcher.reporting.verdicts``).
         replies: Replies taken by the reply address.
+        unusable_replies: Answers that could never become a reply, of events that were taken.
         pending: Gives the number of events received and not settled.
     """
 
@@ -90,6 +91,7 @@ class SubscriptionMetrics:
         "seconds",
         "settled",
         "stuck",
+        "unusable_replies",
     )
 
     def __init__(self) -> None:
@@ -103,6 +105,7 @@ class SubscriptionMetrics:
         self.dead_lettered = 0
         self.stuck = False
         self.replies = 0
+        self.unusable_replies = 0
         self.pending: Callable[[], int] = _none
 
     def attempt(self, code: str, seconds: float) -> None:

@@ -357,7 +357,7 @@ EGRESS = Section(
             "egress.max_response_bytes",
             "--egress-max-response-bytes",
             size(0),
-            "body of an answer; more fails the attempt",
+            "body of an answer, also once it is decoded; more cannot become a reply",
         ),
         Option(
             "egress.max_response_header_bytes",

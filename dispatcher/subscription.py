@@ -203,9 +203,7 @@ class Subscription:
 
     async def _deliver(self, record: Record) -> Outcome:
         try:
-            return await self._attempts.deliver(
-                record.take_data(), record.sequence, record.failed_rounds
-            )
+            return await self._attempts.deliver(record)
         except asyncio.CancelledError:
             self._window.release(record)
             raise
@@ -221,9 +219,9 @@ class Subscription:
             if self._window.settle(record):
                 self._metrics.settled += 1
                 self._acknowledge(record.sequence)
-        elif self.state is SubscriptionState.ACTIVE:
+        elif outcome is Outcome.FAILED and self.state is SubscriptionState.ACTIVE:
             self._window.fail(record, time.monotonic())
-        else:  # its round was cut short by us
+        else:  # its round was cut short by us, or not begun
             self._window.release(record)
 
     def _acknowledge(self, sequence: int) -> None:
@@ -276,6 +274,7 @@ class Subscription:
         """Break off what is under way; it stays unacknowledged."""
         self.state = SubscriptionState.CLOSED
         self._hold()
+        self._window.forget_replies()
         for task in self._workers:
             task.cancel()
 
@@ -296,6 +295,7 @@ class Subscription:
             "lastSequence": window.highest,
             "settled": self._metrics.settled,
             "redelivered": self._metrics.redelivered,
+            "unusableReplies": self._metrics.unusable_replies,
         }
         if health.last_failure is not None:
             status["lastError"] = health.last_failure.text

@@ -12,6 +12,7 @@ from collections import deque
 from contract.resources import DeliveryPolicy, Order
 from dispatcher.delivery import redelivery_pause
 from dispatcher.flow import ByteBudget, Share
+from dispatcher.replies import Taken
 from dispatcher.settled import SettledEvents
 
 COPIES_UNTIL_GONE = 3
@@ -59,6 +60,7 @@ class Record:
         "not_before",
         "sequence",
         "state",
+        "taken",
         "timestamp",
     )
 
@@ -69,6 +71,7 @@ class Record:
         self.cost = 0  # taken from the budget
         self.state = RecordState.WAITING
         self.failed_rounds = 0
+        self.taken: Taken | None = None
         self.not_before = 0.0
         self.first_copy = now
         self.last_copy = now
@@ -312,6 +315,11 @@ class Window:
                 self._drop_data(record)
                 record.state = RecordState.RELEASED
         self._waiting.clear()
+
+    def forget_replies(self) -> None:
+        """Keep no reply any more: no event will be delivered again."""
+        for record in self._unsettled.values():
+            record.taken = None
 
     def _end(self, record: Record) -> bool:
         self.active -= 1

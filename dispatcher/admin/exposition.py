@@ -5,7 +5,6 @@ the events. prometheus-client does not write it: it takes ten times as long, in 
 of the process come from there. ``docs/metrics.md`` explains each metric to operators.
 """
 
-import importlib.metadata
 import platform
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector
 from prometheus_client.exposition import generate_latest
 
 from dispatcher.metrics import BUCKETS, ChannelMetrics, Histogram, Metrics, SubscriptionMetrics
+from dispatcher.version import VERSION
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -139,6 +139,10 @@ _COUNTERS = {
         "dead_lettered_events_total", "Events taken by the dead letter sink."
     ),
     "replies": _of_subscription("replies_total", "Replies taken by the reply address."),
+    "unusable_replies": _of_subscription(
+        "unusable_replies_total",
+        "Answers that could never become a reply; their events are not sent again.",
+    ),
 }
 """Counters of a subscription by the attribute of ``SubscriptionMetrics``."""
 
@@ -186,7 +190,7 @@ class Exposition:
 
 def _of_dispatcher(metrics: Metrics) -> Iterator[str]:
     yield _header(_BUILD)
-    yield _line(_BUILD, _labels(_BUILD.labels, (_version(), platform.python_version())), 1)
+    yield _line(_BUILD, _labels(_BUILD.labels, (VERSION, platform.python_version())), 1)
     yield _header(_UP)
     for role, up in metrics.connections().items():
         yield _line(_UP, _labels(_UP.labels, (role,)), int(up))
@@ -275,10 +279,3 @@ def _labels(names: Sequence[str], values: Sequence[str]) -> str:
 
 def _escaped(value: str) -> str:
     return _SPECIAL.sub(lambda special: _ESCAPES[special[0]], value)
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version("natss-channel")
-    except importlib.metadata.PackageNotFoundError:  # run from a source tree
-        return "unknown"

@@ -1,12 +1,14 @@
 """HTTP out: one POST to one subscriber, answered or failed within its time.
 
 It tries once. What an answer means and whether to try again is decided by ``delivery`` and
-``attempts``; redirects are answers like any other.
+``attempts``. A redirect that keeps method and body (307, 308) is followed, any other is an answer
+like all the rest.
 """
 
 import asyncio
 import ssl
 
+from dispatcher.egress.coding import TooLong, Undecodable, beginning, decode, is_coded
 from dispatcher.egress.connect import connect
 from dispatcher.egress.connection import (
     Connection,
@@ -20,12 +22,22 @@ from dispatcher.egress.pool import Pools
 from dispatcher.egress.proxies import Proxies
 from dispatcher.egress.resolver import Resolve, Resolver
 from dispatcher.egress.target import InvalidTarget, Target
-from dispatcher.flow import ByteBudget
+from dispatcher.flow import ByteBudget, Share
 from dispatcher.limits import EgressLimits
+from dispatcher.version import VERSION
 
 __all__ = ["Egress", "EgressError", "FailureReason", "InvalidTarget", "Response", "Target"]
 
 _NO_PROXIES = Proxies()
+
+_FOLLOWED = frozenset({307, 308})
+_MOST_REDIRECTS = 3
+
+_OF_EVERY_REQUEST = (
+    b"User-Agent: natss-dispatcher/%b\r\nAccept-Encoding: identity\r\n" % VERSION.encode()
+)
+"""Some firewalls refuse who does not say what it is. An answer becomes an event, whose content no
+coding may hide."""
 
 _ONE_WRITE = 64 * 1024
 """Bytes of a body up to which it is copied behind its head, so that one write sends both."""
@@ -69,37 +81,42 @@ class Egress:
     def __repr__(self) -> str:
         return f"<Egress {'closed' if self._closed else 'open'}: {self._pools.summary}>"
 
-    async def post(self, target: Target, head: bytes, body: bytes, timeout: float) -> Response:
+    async def post(
+        self,
+        target: Target,
+        head: bytes,
+        body: bytes,
+        timeout: float,
+        *,
+        wants_body: bool = True,
+        memory: Share | None = None,
+    ) -> Response:
         """Send one request and wait for its answer, whatever its status.
 
         Args:
             target: Where to.
-            head: Header lines, each with its CRLF. Host, Content-Length and what stands for the
-                target's userinfo are added.
+            head: Header lines, each with its CRLF. Host, User-Agent, Accept-Encoding,
+                Content-Length and what stands for the target's userinfo are added.
             body: The content.
             timeout: Seconds for everything: waiting for a connection, opening it, sending, and the
                 answer to its last byte.
+            wants_body: Whether the body of a successful answer is of use; else only its beginning
+                is kept.
+            memory: Where a long answer is taken from while it is read; it waits for room if there
+                is none. By default all of an origin share it.
 
         Raises:
-            EgressError: there is no complete answer. It was tried once, and once more only where a
-                kept-alive connection turned out to be closed.
+            EgressError: there is no complete answer, or a redirect that is not followed. It was
+                tried once, and once more only where a kept-alive connection was closed.
         """
-        now = self._loop.time()
-        deadline = now + timeout
-        if self._proxies is not None:
-            target = self._proxies.route(target)
-        connection = self._pools.take_idle(target.origin, now)
-        if connection is None:
-            connection = await self._connection(target, deadline)
-        answer = _exchange(connection, target, head, body, deadline)
-        try:
-            return await answer
-        except asyncio.CancelledError:
-            connection.forsake(answer)
-            raise
-        except StaleConnection:
-            pass
-        return await self._post_again(target, head, body, deadline)
+        deadline = self._loop.time() + timeout
+        request = _Request(head, body, deadline, wants_body=wants_body, memory=memory)
+        response = await self._post(target, request)
+        if response.status in _FOLLOWED:
+            response = await self._follow(target, request, response)
+        if response.body and is_coded(response.headers):
+            self._decode(response, wants_body=wants_body)
+        return response
 
     async def close(self) -> None:
         """Close every connection; requests under way and later ones fail with EgressError."""
@@ -110,18 +127,58 @@ class Egress:
         self._resolver.close()
         await asyncio.sleep(0)  # transports close in the next round of the loop
 
-    async def _post_again(
-        self, target: Target, head: bytes, body: bytes, deadline: float
-    ) -> Response:
-        connection = await self._connection(target, deadline)
-        answer = _exchange(connection, target, head, body, deadline)
+    async def _post(self, target: Target, request: "_Request") -> Response:
+        """Once, on an idle connection if there is one; then again if that one was closed."""
+        if self._proxies is not None:
+            target = self._proxies.route(target)
+        connection = self._pools.take_idle(target.origin, self._loop.time())
+        if connection is None:
+            connection = await self._connection(target, request.deadline)
         try:
-            return await answer
-        except asyncio.CancelledError:
-            connection.forsake(answer)
-            raise
+            return await _exchange(connection, target, request)
+        except StaleConnection:
+            pass
+        connection = await self._connection(target, request.deadline)
+        try:
+            return await _exchange(connection, target, request)
         except StaleConnection as error:
             raise EgressError(FailureReason.CLOSED, str(error)) from error
+
+    async def _follow(self, target: Target, request: "_Request", response: Response) -> Response:
+        """Post the same where an answer says; each address is held to ``denied_networks`` again.
+
+        Without a Location it is an answer like any other.
+        """
+        for _ in range(_MOST_REDIRECTS):
+            status = response.status
+            location = next((v for n, v in response.headers if n.lower() == b"location"), None)
+            if location is None:
+                return response
+            try:
+                target = target.redirected(location)
+            except InvalidTarget as error:
+                text = f"redirected ({status}), which is not followed: {error}"
+                raise EgressError(FailureReason.REDIRECT, text, status) from error
+            response = await self._post(target, request)
+            if response.status not in _FOLLOWED:
+                return response
+        text = f"redirected ({response.status}) more than {_MOST_REDIRECTS} times in a row"
+        raise EgressError(FailureReason.REDIRECT, text, response.status)
+
+    def _decode(self, response: Response, *, wants_body: bool) -> None:
+        status, headers, body = response.status, response.headers, response.body
+        if status >= 300 or not wants_body:
+            response.body = beginning(headers, body, len(body))
+            return
+        most = self._limits.max_response_bytes
+        try:
+            response.headers, response.body = decode(headers, body, most)
+        except TooLong:
+            text = f"answered {status} with a body of more than {most} bytes, once decoded"
+            raise EgressError(FailureReason.TOO_LARGE, text, status) from None
+        except Undecodable as error:
+            text = f"answered {status} with a body that cannot be decoded: {error}"
+            raise EgressError(FailureReason.MALFORMED, text, status) from None
 
     async def _connection(self, target: Target, deadline: float) -> Connection:
         """A connection that was opened for this request, or that another one has just done with."""
@@ -174,17 +231,44 @@ class Egress:
             self._set_sweep()
 
 
-def _exchange(
-    connection: Connection, target: Target, head: bytes, body: bytes, deadline: float
-) -> asyncio.Future[Response]:
-    """Send a request. Nobody keeps it but the connection, until it is sent."""
-    length = len(body)
-    prefix = target.request_prefix
-    if length <= _ONE_WRITE:
-        request = b"%b%bContent-Length: %d\r\n\r\n%b" % (prefix, head, length, body)
-        return connection.exchange(request, b"", deadline)
-    request = b"%b%bContent-Length: %d\r\n\r\n" % (prefix, head, length)
-    return connection.exchange(request, body, deadline)
+class _Request:
+    """What goes to a target, and to where that one redirects it."""
+
+    __slots__ = ("body", "deadline", "head", "memory", "wants_body")
+
+    def __init__(
+        self,
+        head: bytes,
+        body: bytes,
+        deadline: float,
+        *,
+        wants_body: bool,
+        memory: Share | None,
+    ) -> None:
+        self.head = head
+        self.body = body
+        self.deadline = deadline
+        self.wants_body = wants_body
+        self.memory = memory
+
+
+async def _exchange(connection: Connection, target: Target, request: _Request) -> Response:
+    """Send it. Nobody keeps the bytes but the connection, until they are sent."""
+    body = request.body
+    parts = (target.request_prefix, _OF_EVERY_REQUEST, request.head, len(body))
+    if len(body) <= _ONE_WRITE:
+        data, rest = b"%b%b%bContent-Length: %d\r\n\r\n%b" % (*parts, body), b""
+    else:
+        data, rest = b"%b%b%bContent-Length: %d\r\n\r\n" % parts, body
+    answer = connection.exchange(
+        data, rest, request.deadline, wants_body=request.wants_body, memory=request.memory
+    )
+    del data
+    try:
+        return await answer
+    except asyncio.CancelledError:
+        connection.forsake(answer)
+        raise
 
 
 def _closed_error() -> EgressError:

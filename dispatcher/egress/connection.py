@@ -8,15 +8,8 @@ import asyncio
 import enum
 from typing import Protocol, cast
 
-import httptools
-
-from dispatcher.egress.framing import (
-    Headers,
-    UnusableHead,
-    check_coding,
-    ends_with_connection,
-    has_body,
-)
+from dispatcher.egress.answer import AnswerReader, Unreadable
+from dispatcher.egress.framing import Headers
 from dispatcher.flow import Share
 from dispatcher.limits import EgressLimits
 
@@ -24,13 +17,11 @@ _SLICE = 128 * 1024
 """Bytes of a large body that are handed to the transport at once; TLS would otherwise keep an
 encrypted copy of the whole."""
 
-_VERSIONS = frozenset({"1.1", "1.0"})
-
 SHORT_ANSWER = 4 * 1024
 """Bytes of an answer that are not counted: whoever waits for it has room for so much."""
 
-_HEADER_COST = 128
-"""Bytes of memory that a header takes besides its name and value."""
+_ROOM_SECONDS = 0.05
+"""Between two looks whether there is memory for what has come of an answer."""
 
 _UNCONNECTED = asyncio.Transport()
 
@@ -45,14 +36,22 @@ class FailureReason(enum.Enum):
     MALFORMED = "malformed"
     TOO_LARGE = "too_large"
     DENIED = "denied"
+    REDIRECT = "redirect"
 
 
 class EgressError(Exception):
-    """A request got no usable answer. Whether the subscriber has seen it is not known."""
+    """A request got no usable answer.
 
-    def __init__(self, reason: FailureReason, message: str) -> None:
+    Attributes:
+        reason: What went wrong.
+        status: What the first line of the answer says, for nothing else of it can be used; None if
+            there is none, and whether the subscriber has seen the request is not known.
+    """
+
+    def __init__(self, reason: FailureReason, message: str, status: int | None = None) -> None:
         super().__init__(message)
         self.reason = reason
+        self.status = status
 
 
 class StaleConnection(Exception):
@@ -64,7 +63,7 @@ class StaleConnection(Exception):
 
 
 class Response:
-    """A complete answer. The body of an answer without success may be cut at the limit."""
+    """A complete answer. Its body may be cut if it is not wanted, or if it is no success."""
 
     __slots__ = ("body", "headers", "status")
 
@@ -119,29 +118,22 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_answer",
-        "_body",
-        "_body_size",
         "_charged",
-        "_complete",
         "_deadline",
-        "_head_cost",
-        "_head_room",
-        "_headers",
-        "_keep_alive",
         "_limits",
         "_loop",
+        "_memory",
         "_owner",
-        "_parser",
-        "_reading_head",
+        "_reader",
         "_silent",
         "_state",
-        "_status",
-        "_surplus",
         "_timer",
         "_timer_at",
         "_transport",
         "_unsent",
         "_used",
+        "_waits_for_room",
+        "_wants_body",
         "_write_paused",
         "expires",
         "idle_since",
@@ -161,7 +153,7 @@ class Connection(asyncio.Protocol):
         self._limits = limits
         self._loop = loop
         self._transport = _UNCONNECTED
-        self._parser = httptools.HttpResponseParser(self)
+        self._reader = AnswerReader(limits)
         self._state = State.NEW
         self._used = False
         self._timer: asyncio.TimerHandle | None = None
@@ -173,17 +165,10 @@ class Connection(asyncio.Protocol):
         self._write_paused = False
         # its answer
         self._silent = True
-        self._head_room = 0
-        self._head_cost = 0
-        self._reading_head = True
-        self._status = 0
-        self._headers: Headers = []
-        self._body: list[bytes] = []
-        self._body_size = 0
+        self._wants_body = True
+        self._memory = owner.memory
+        self._waits_for_room = False
         self._charged = 0
-        self._complete = False
-        self._keep_alive = False
-        self._surplus = False
 
     def __repr__(self) -> str:
         doing = "" if self._answer is None else ", waits for an answer"
@@ -211,33 +196,40 @@ class Connection(asyncio.Protocol):
         """Mark an idle connection as given to a request."""
         self._become(State.ACTIVE)
 
-    def exchange(self, request: bytes, body: bytes, deadline: float) -> asyncio.Future[Response]:
+    def exchange(
+        self,
+        request: bytes,
+        body: bytes,
+        deadline: float,
+        *,
+        wants_body: bool = True,
+        memory: Share | None = None,
+    ) -> asyncio.Future[Response]:
         """Send a request and give the future of its answer.
 
         Args:
             request: The head, and the body too if it is small: it is sent by one write.
             body: What is left of the body, sent as fast as the peer reads.
             deadline: Time of the loop at which the answer must be complete.
+            wants_body: Whether all of the answer's body is of use if it is a success; of what else
+                is answered, a part may be kept.
+            memory: Where a long answer is taken from while it is read; by default from the owner's.
 
         The future fails with EgressError, or with StaleConnection if the connection had served
         another request before and was found closed. Whoever stops awaiting it calls ``forsake``.
         """
         self._answer = answer = self._loop.create_future()
         self._silent = True
+        self._wants_body = wants_body
+        self._memory = memory or self._owner.memory
+        self._waits_for_room = False
+        self._reader.begin(wants_body=wants_body)
         if self._state is not State.ACTIVE:  # lost since it was taken
             self._fail_closed("the connection was closed before the request")
             return answer
         self._deadline = deadline
         if deadline < self._timer_at:
             self._set_timer(deadline)
-        self._complete = False
-        self._surplus = False
-        self._reading_head = True
-        self._head_room = self._limits.max_response_header_bytes
-        self._head_cost = 0
-        self._headers = []
-        self._body = []
-        self._body_size = 0
         self._transport.write(request)
         if body:
             self._unsent = memoryview(body)
@@ -273,37 +265,27 @@ class Connection(asyncio.Protocol):
             return
         self._silent = False
         try:
-            if self._reading_head:
-                self._feed_head(data)
-            else:
-                self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade, UnusableHead) as error:
-            self._surplus = True
-            if not self._complete:
-                self._fail(FailureReason.MALFORMED, f"the answer is not HTTP/1.1: {_text(error)}")
-                self.abort()
-                return
-        if self._body_size > self._limits.max_response_bytes or self._is_short_of_memory():
-            self._finish_oversized()
-        elif self._complete:
-            self._finish(self._keep_alive and not self._surplus)
+            self._reader.feed(data)
+        except Unreadable as error:
+            self._fail(FailureReason.MALFORMED, str(error))
+            self.abort()
+            return
+        self._go_on()
 
     def eof_received(self) -> None:
-        if (
-            self._answer is not None
-            and not self._reading_head
-            and ends_with_connection(self._headers)
-        ):
+        if self._answer is not None and self._reader.end():
             self._finish(reusable=False)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._become(State.CLOSED)
+        if self._answer is not None and self._reader.is_complete:  # it waits for room only
+            self._finish(reusable=False)
         if exc is None or isinstance(exc, ConnectionError):
             what = "closed" if exc is None else "reset"
         else:
             what = f"lost ({exc})"
         self._fail_closed(f"the connection was {what} {self._progress()}")
-        del self._parser  # it refers to this object
+        self._reader.close()
 
     def pause_writing(self) -> None:
         self._write_paused = True
@@ -312,87 +294,67 @@ class Connection(asyncio.Protocol):
         self._write_paused = False
         self._send_more()
 
-    # What the parser calls.
-
-    def on_message_begin(self) -> None:
-        if self._complete:
-            raise UnusableHead("a second answer")
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self._reading_head:  # else it is a trailer, which may not replace a header
-            self._headers.append((name, value))
-
-    def on_headers_complete(self) -> None:
-        status = self._parser.get_status_code()
-        if status < 100 or status == 101:
-            raise UnusableHead(f"status {status} without being asked for")
-        version = self._parser.get_http_version()
-        if version not in _VERSIONS:
-            raise UnusableHead(f"it is HTTP/{version}")
-        self._status = status
-        if status >= 200:
-            check_coding(self._headers)
-            self._reading_head = False
-
-    def on_body(self, data: bytes) -> None:
-        if self._reading_head:  # RFC 9110, 15.2; the parser knows it of some of them only
-            raise UnusableHead(f"status {self._status} with a body")
-        self._body_size += len(data)
-        if self._body_size <= self._limits.max_response_bytes:
-            self._body.append(data)
-        elif self._status >= 300:
-            self._body.append(data[: self._limits.max_response_bytes - self._body_size])
-
-    def on_message_complete(self) -> None:
-        if self._reading_head:  # 1xx: the answer proper comes later
-            self._headers = []
-            return
-        self._complete = True
-        self._keep_alive = self._parser.should_keep_alive()
-        if self._status in (204, 304) and has_body(self._headers):
-            self._keep_alive = False  # the parser ended it here, the peer may send a body
-
     # The rest.
 
-    def _feed_head(self, data: bytes) -> None:
-        """Parse, but not one byte of a head beyond the limit."""
-        room = self._head_room
-        most = self._limits.max_response_header_bytes
-        self._parser.feed_data(data if len(data) <= room else data[:room])
-        self._head_cost = most - room + len(self._headers) * _HEADER_COST
-        if not self._reading_head:
-            self._head_cost += min(len(data), room) - self._body_size
-            if len(data) > room:
-                self._parser.feed_data(data[room:])
-            return
-        self._head_cost += len(data)
-        self._head_room = room - len(data)
-        if self._head_room < 0:
-            raise UnusableHead(f"more than {most} bytes of headers")
+    def _go_on(self) -> None:
+        """Decide by what was read."""
+        reader = self._reader
+        if reader.body_size > self._limits.max_response_bytes:
+            self._finish_oversized()
+        elif reader.is_complete and reader.cost <= SHORT_ANSWER:  # nearly every one
+            self._finish(reader.is_trusted)
+        elif not self._has_room():
+            self._wait_for_room()
+        elif reader.is_complete:
+            self._finish(reader.is_trusted)
 
-    def _is_short_of_memory(self) -> bool:
-        """Whether there is no room for what was read; if there is, it is taken."""
-        more = self._head_cost + self._body_size - SHORT_ANSWER - self._charged
+    def _has_room(self) -> bool:
+        """Whether there is room for what was read; if so it is taken."""
+        more = self._reader.cost - SHORT_ANSWER - self._charged
         if more <= 0:
-            return False
-        if not self._owner.memory.take(more):
             return True
+        if not self._memory.take_in_turn(self, more):
+            return False
         self._charged += more
-        return False
+        return True
+
+    def _wait_for_room(self) -> None:
+        """Read no more until there is memory for what has come, or the time is up.
+
+        What is no success, or is not wanted, is cut here instead: its status is all that counts.
+        """
+        reader = self._reader
+        if not reader.is_reading_head and (reader.status >= 300 or not self._wants_body):
+            self._finish(reusable=False)
+            return
+        if not self._waits_for_room:
+            self._waits_for_room = True
+            self._transport.pause_reading()
+        self._set_timer(min(self._deadline, self._loop.time() + _ROOM_SECONDS))
+
+    def _look_for_room(self) -> None:
+        if not self._has_room():
+            self._wait_for_room()
+            return
+        self._waits_for_room = False
+        self._transport.resume_reading()
+        self._set_timer(self._deadline)
+        self._go_on()
 
     def _forget_answer(self) -> None:
         """Who got it has it; a connection may be idle for long."""
-        self._body = []
-        self._headers = []
+        self._reader.forget()
         if self._charged:
-            self._owner.memory.give_back(self._charged)
+            self._memory.give_back(self._charged)
+            self._memory.end_turn(self)
             self._charged = 0
 
     def _finish(self, reusable: bool) -> None:
         answer = self._answer
         self._answer = None
         if answer is not None and not answer.done():
-            answer.set_result(Response(self._status, self._headers, b"".join(self._body)))
+            reader = self._reader
+            answer.set_result(Response(reader.status, reader.headers, reader.body()))
         self._forget_answer()
         self._used = True
         if reusable and not self._write_paused:  # else some of the request is still unsent
@@ -401,23 +363,20 @@ class Connection(asyncio.Protocol):
             self.abort()
 
     def _finish_oversized(self) -> None:
-        if self._reading_head:
-            self._fail(FailureReason.CLOSED, "closed on our side, without room for the headers")
-            self.abort()
-            return
-        if self._status >= 300:
+        status = self._reader.status
+        if status >= 300 or not self._wants_body:
             self._finish(reusable=False)
             return
         limit = self._limits.max_response_bytes
-        why = f"of more than {limit} bytes" if self._body_size > limit else "without room for it"
-        self._fail(FailureReason.TOO_LARGE, f"answered {self._status} with a body {why}")
+        text = f"answered {status} with a body of more than {limit} bytes"
+        self._fail(FailureReason.TOO_LARGE, text)
         self.abort()
 
     def _fail(self, reason: FailureReason, message: str) -> None:
         answer = self._answer
         self._answer = None
         if answer is not None and not answer.done():
-            answer.set_exception(EgressError(reason, message))
+            answer.set_exception(EgressError(reason, message, self._reader.known_status))
         self._forget_answer()
 
     def _fail_closed(self, message: str) -> None:
@@ -431,9 +390,9 @@ class Connection(asyncio.Protocol):
     def _progress(self) -> str:
         if self._silent:
             return "before the answer"
-        if self._reading_head:
+        if self._reader.is_reading_head:
             return "in the headers of the answer"
-        return f"in the body of an answer with status {self._status}"
+        return f"in the body of an answer with status {self._reader.status}"
 
     def _send_more(self) -> None:
         while self._unsent and not self._write_paused and self._state is State.ACTIVE:
@@ -455,13 +414,16 @@ class Connection(asyncio.Protocol):
         self._timer_at = float("inf")
         if self._answer is None:
             return
-        if self._loop.time() < self._deadline:
+        is_late = self._loop.time() >= self._deadline
+        if is_late and self._waits_for_room:
+            text = f"there was no memory for the answer in time, {self._progress()}"
+            self._fail(FailureReason.TOO_LARGE, text)
+        elif is_late:
+            self._fail(FailureReason.TIMEOUT, f"timed out {self._progress()}")
+        elif self._waits_for_room:
+            self._look_for_room()
+            return
+        else:
             self._set_timer(self._deadline)
             return
-        self._fail(FailureReason.TIMEOUT, f"timed out {self._progress()}")
         self.abort()
-
-
-def _text(error: Exception) -> str:
-    """What is wrong, in the words of the parser or of the callback that stopped it."""
-    return str(error.__context__ if isinstance(error.__context__, UnusableHead) else error)

@@ -8,13 +8,14 @@ import base64
 import re
 from dataclasses import dataclass, field, replace
 from typing import Self
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes, urljoin
 
 from contract.uris import is_host, redact_value
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_VISIBLE = "".join(map(chr, range(0x21, 0x7F)))
 _UNSAFE = re.compile(r"[^\x21-\x7e]")
 _SHOWN = 200
 
@@ -62,6 +63,9 @@ class Target:
     request_prefix: bytes = field(repr=False)
     """Request line, Host and, if the URL has userinfo, Authorization, each line with its end."""
 
+    _authorization: bytes = field(repr=False, compare=False)
+    """The last of these lines, or nothing."""
+
     _shown: str = field(repr=False, compare=False)
 
     namespace: str = ""
@@ -86,15 +90,15 @@ class Target:
         shown = f"{scheme}://{'***@' if at else ''}{hostport}{path}"
         host, port = _host_and_port(hostport, scheme, url)
         head = f"POST {path} HTTP/1.1\r\nHost: {hostport.removesuffix(':')}\r\n"
-        if userinfo:
-            head += f"Authorization: Basic {_basic(userinfo)}\r\n"
+        authorization = f"Authorization: Basic {_basic(userinfo)}\r\n" if userinfo else ""
         bracketed = f"[{host}]" if ":" in host else host
         return cls(
             origin=f"{scheme}://{bracketed}:{port}",
             host=host,
             port=port,
             tls=scheme == "https",
-            request_prefix=head.encode("ascii"),
+            request_prefix=f"{head}{authorization}".encode("ascii"),
+            _authorization=authorization.encode("ascii"),
             _shown=shown,
             namespace=namespace,
         )
@@ -110,6 +114,31 @@ class Target:
         method, path, rest = self.request_prefix.split(b" ", 2)
         line = b"%b %b%b %b" % (method, self.origin.encode("ascii"), path, rest)
         return replace(self, proxy=proxy, request_prefix=line + proxy.authorization)
+
+    def redirected(self, location: bytes) -> Self:
+        """Where the value of a Location header leads from here.
+
+        User and password go along within the same origin only, and those of ``location`` nowhere.
+        What is no character of a URL is percent-encoded, as browsers do.
+
+        Raises:
+            InvalidTarget: it is no URL, or leads from ``https`` to ``http``.
+        """
+        base = self._shown.replace("://***@", "://", 1)
+        url = quote(location.strip(b" \t"), safe=_VISIBLE)
+        try:
+            url = urljoin(base, url)
+        except ValueError as error:
+            raise _invalid(url, str(error)) from None
+        scheme, authority, path = _split(url)
+        url = f"{scheme}://{authority.rpartition('@')[2]}{path}"
+        target = self.parse(url, self.namespace)
+        if self.tls and not target.tls:
+            raise _invalid(url, "it would give up TLS")
+        if target.origin != self.origin:
+            return target
+        prefix = target.request_prefix + self._authorization
+        return replace(target, request_prefix=prefix, _authorization=self._authorization)
 
     def __str__(self) -> str:
         return self._shown

@@ -41,12 +41,15 @@ class Events:
         self._client = client
         self._table = table
         self._instance = socket.gethostname()
-        self._recorder = EventRecorder(client, component=component, instance=self._instance)
+        self._recorder = EventRecorder(
+            client, component=component, instance=self._instance, logs=False
+        )
         self._waiting: asyncio.Queue[Occurrence] = asyncio.Queue(_WAITING)
         self._failure: type[KubeError] | None = None
 
     def tell(self, occurrence: Occurrence) -> None:
-        """Have it written; of too many the latest are dropped."""
+        """Log it and have it written; of too many the latest are only logged."""
+        log_only(occurrence)
         try:
             self._waiting.put_nowait(occurrence)
         except asyncio.QueueFull:
@@ -71,7 +74,6 @@ class Events:
         try:
             about = await self._about(occurrence)
         except NotFound:  # at the first installation the provisioner may come last
-            log_only(occurrence)
             return
         if about is None:
             return

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from typing import Literal
 
 from dispatcher.attempts import Health, Plan
 from dispatcher.durable import Durable, DurableName, DurableState
@@ -58,7 +59,8 @@ def facts_of(member: Member, now: float) -> Facts:
         has_settled=subscription.metrics.settled > 0,
         failing_for=failing_for,
         failed_event_for=failed_event_for,
-        last_failure=_last_failure(health, plan),
+        last_failure=_last_failure(health, plan, "text"),
+        last_summary=_last_failure(health, plan, "summary"),
     )
 
 
@@ -68,12 +70,13 @@ def _is_open(durable: Durable, now: float) -> bool:
     return is_open and opened_at is not None and now - opened_at >= _PENDING_COMES_WITHIN
 
 
-def _last_failure(health: Health, plan: Plan) -> str:
+def _last_failure(health: Health, plan: Plan, form: Literal["text", "summary"]) -> str:
     """Without the URL, which may have a token in its query."""
     failure = health.last_failure
     if failure is None:
         return ""
+    told: str = getattr(failure, form)
     for name, target in (("dead letter sink", plan.dead_letter), ("reply", plan.reply)):
         if failure.destination == str(target) != str(plan.subscriber):
-            return f"{name}: {failure.text}"
-    return failure.text
+            return f"{name}: {told}"
+    return told

@@ -150,8 +150,9 @@ class Observer:
     def _tell_change(self, member: Member, before: Verdict | None, verdict: Verdict) -> None:
         key = member.key
         if verdict.is_bad:
-            message = f"Subscription {key.ref}: {verdict.message}"
-            self._tell(warning(key.channel, verdict.reason, message))
+            whom = f"Subscription {key.ref}: "
+            message, summary = whom + verdict.message, whom + (verdict.summary or verdict.message)
+            self._tell(warning(key.channel, verdict.reason, message, summary))
         elif verdict is READY and ((before is not None and before.is_bad) or self._was_bad(member)):
             message = f"Subscription {key.ref}: events get through again"
             self._tell(news(key.channel, "SubscriberRecovered", message))

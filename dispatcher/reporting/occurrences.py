@@ -23,13 +23,18 @@ class Occurrence:
 
     message: str
 
+    summary: str = ""
+    """For the log: the message without the words of a subscriber; empty if it has none of them."""
+
 
 Tell = Callable[[Occurrence], None]
 """Takes an occurrence; never waits and never fails."""
 
 
-def warning(channel: ResourceName | None, reason: str, message: str) -> Occurrence:
-    return Occurrence(channel, True, reason, message)
+def warning(
+    channel: ResourceName | None, reason: str, message: str, summary: str = ""
+) -> Occurrence:
+    return Occurrence(channel, True, reason, message, summary)
 
 
 def news(channel: ResourceName | None, reason: str, message: str) -> Occurrence:
@@ -40,4 +45,4 @@ def log_only(occurrence: Occurrence) -> None:
     """Tell it in the log, as is done where there is no object that an Event could be written on."""
     whom = f"Channel {occurrence.channel}" if occurrence.channel else "Dispatcher"
     level = log.warning if occurrence.is_warning else log.info
-    level(f"{whom}: {occurrence.reason}: {occurrence.message}")
+    level(f"{whom}: {occurrence.reason}: {occurrence.summary or occurrence.message}")

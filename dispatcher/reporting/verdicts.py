@@ -31,6 +31,9 @@ class Verdict:
 
     message: str = ""
 
+    summary: str = ""
+    """For the log: the message without the words of a subscriber; empty if it has none of them."""
+
     @property
     def is_bad(self) -> bool:
         return self.ready is False
@@ -74,6 +77,8 @@ class Facts:
     """How long the oldest event is here of those that could not be delivered in a whole round."""
 
     last_failure: str = ""
+    last_summary: str = ""
+    """Without the words of the subscriber."""
 
 
 def judge(facts: Facts, patience: float, now: float) -> Verdict | None:
@@ -111,5 +116,6 @@ def _refused(refusal: NatsStreamingError | str) -> Verdict:
 
 
 def _stuck(what: str, since: float, facts: Facts, but: str = "") -> Verdict:
-    message = f"{what} since {rfc3339(since)}{but}: {facts.last_failure}"
-    return Verdict(False, "SubscriberStuck", message)
+    message = f"{what} since {rfc3339(since)}{but}: "
+    told, summary = facts.last_failure, facts.last_summary
+    return Verdict(False, "SubscriberStuck", message + told, message + (summary or told))

@@ -42,8 +42,13 @@ def _taken(
     return Desync(name, data, status, body, None, reuses)
 
 
-def _until_close(name: str, data: bytes) -> Desync:
-    return Desync(name, data, 200, b"hi", None, cut=True)
+def _sloppy(name: str, data: bytes, status: int = 200, body: bytes = b"hi") -> Desync:
+    """What Go's client takes as well; the connection is not trusted afterwards."""
+    return _taken(name, data, status, body, reuses=False)
+
+
+def _until_close(name: str, data: bytes, body: bytes = b"hi") -> Desync:
+    return Desync(name, data, 200, body, None, cut=True)
 
 
 def _half(name: str, data: bytes) -> Desync:
@@ -52,10 +57,25 @@ def _half(name: str, data: bytes) -> Desync:
 
 LENGTHS = [
     Desync("two lengths", _HEAD + b"Content-Length: 5\r\n" + _TWO),
-    Desync("a length twice", _HEAD + b"Content-Length: 2\r\n" + _TWO),
+    _sloppy("a length twice", _HEAD + b"Content-Length: 2\r\n" + _TWO),
+    _sloppy("a length thrice", _HEAD + b"Content-Length: 2\r\ncontent-length:2  \r\n" + _TWO),
+    Desync("a length twice, in two ways", _HEAD + b"Content-Length: 02\r\n" + _TWO),
+    Desync("no length twice", _HEAD + b"Content-Length: x\r\nContent-Length: x\r\n\r\nhi"),
     Desync("a list of lengths", _HEAD + b"Content-Length: 2, 2\r\n\r\nhi"),
-    Desync("a length and chunks", _HEAD + b"Content-Length: 2\r\n" + _TE + b"\r\n" + _CHUNKS),
-    Desync("chunks and a length", _HEAD + _TE + b"Content-Length: 2\r\n\r\n" + _CHUNKS),
+    _sloppy("a length and chunks", _HEAD + b"Content-Length: 7\r\n" + _TE + b"\r\n" + _CHUNKS),
+    _sloppy("chunks and a length", _HEAD + _TE + b"Content-Length: 0\r\n\r\n" + _CHUNKS),
+    Desync(
+        "chunks and two lengths",
+        _HEAD + b"Content-Length: 5\r\n" + _TE + b"Content-Length: 2\r\n\r\n" + _CHUNKS,
+    ),
+    Desync(
+        "chunks twice and a length",
+        _HEAD + b"Content-Length: 2\r\n" + _TE + _TE + b"\r\n" + _CHUNKS,
+    ),
+    Desync(
+        "gzip in chunks and a length",
+        _HEAD + b"Content-Length: 2\r\nTransfer-Encoding: gzip, chunked\r\n\r\n" + _CHUNKS,
+    ),
     Desync("a length in the trailers", _HEAD + _TE + b"\r\n0\r\nContent-Length: 9\r\n\r\n"),
     Desync("a plus", _HEAD + b"Content-Length: +2\r\n\r\nhi"),
     Desync("a minus", _HEAD + b"Content-Length: -2\r\n\r\nhi"),
@@ -66,8 +86,15 @@ LENGTHS = [
     Desync(
         "a length of 64 bits and two", _HEAD + b"Content-Length: 18446744073709551618\r\n\r\nhi"
     ),
-    Desync("a folded length", _HEAD + b"Content-Length:\r\n 2\r\n\r\nhi"),
-    Desync("a space before the colon", _HEAD + b"Content-Length : 2\r\n\r\nhi"),
+    _sloppy("a folded length", _HEAD + b"Content-Length:\r\n 2\r\n\r\nhi"),
+    Desync("a length folded in two", _HEAD + b"Content-Length: 1\r\n 2\r\n\r\nhi"),
+    _sloppy("a space before the colon", _HEAD + b"Content-Length : 2\r\n\r\nhi"),
+    _sloppy("a tab before the colon", _HEAD + b"X: y\r\nContent-Length\t: 2\r\n\r\nhi"),
+    Desync("another length, a space before its colon", _HEAD + b"Content-Length : 5\r\n" + _TWO),
+    _sloppy(
+        "chunks, a space before the colon",
+        _HEAD + b"Transfer-Encoding : chunked\r\n\r\n" + _CHUNKS,
+    ),
     _half("less than the length", _HEAD + b"Content-Length: 3\r\n\r\nhi"),
     _taken("more than the length", _HEAD + _TWO + b"!", reuses=False),
     _until_close("no length at all", _HEAD + b"\r\nhi"),
@@ -101,15 +128,29 @@ CODINGS = [
 
 SPLITTING = [
     _taken("a second answer behind it", answer(200, b"hi") + answer(500), reuses=False),
-    Desync("a second answer for a header", _HEAD + b"X: y\n\n" + answer(500)),
+    _until_close("a second answer behind LF", _HEAD + b"X: y\n\n" + answer(500), answer(500)),
+    _sloppy("LF everywhere", b"HTTP/1.1 200 OK\nX: y\nContent-Length: 2\n\nhi"),
+    _sloppy("LF after the status", b"HTTP/1.1 200 OK\nX: y\r\n" + _TWO),
+    _sloppy("LF at the end of the head", _HEAD + b"Content-Length: 2\r\n\nhi"),
+    _sloppy("LF and chunks", b"HTTP/1.1 200 OK\nTransfer-Encoding: chunked\n\n" + _CHUNKS),
+    _sloppy("LF and 204", b"HTTP/1.1 204 No\nX: y\n\n", 204, b""),
+    _sloppy("LF and more than the length", b"HTTP/1.1 200 OK\nContent-Length: 2\n\nhi" + answer()),
+    _sloppy("LF and no reason", b"HTTP/1.1 201\nContent-Length: 2\n\nhi", 201),
+    _half("LF and less than the length", b"HTTP/1.1 200 OK\nContent-Length: 3\n\nhi"),
+    Desync("CR twice", b"HTTP/1.1 200 OK\nX: y\r\r\n" + _TWO),
     Desync("LF in a value", _HEAD + b"X: y\nContent-Length: 0\r\n" + _TWO),
     Desync("CR in a value", _HEAD + b"X: y\rContent-Length: 0\r\n" + _TWO),
     Desync("NUL in a value", _HEAD + b"X: a\0b\r\n" + _TWO),
     Desync("LF in the reason", b"HTTP/1.1 200 OK\nContent-Length: 0\r\n" + _TWO),
     Desync("CR in the reason", b"HTTP/1.1 200 OK\rContent-Length: 0\r\n" + _TWO),
-    Desync("a folded header", _HEAD + b"X: a\r\n b\r\n" + _TWO),
+    _sloppy("a folded header", _HEAD + b"X: a\r\n b\r\n" + _TWO),
+    _sloppy("a header over four lines", _HEAD + b"X:\r\n\ta\r\n  b: c\n \r\n" + _TWO),
+    _sloppy("a folded coding", _HEAD + b"Transfer-Encoding:\r\n\tchunked\r\n\r\n" + _CHUNKS),
+    Desync("NUL in a folded header", _HEAD + b"X: a\r\n b\0\r\n" + _TWO),
     Desync("the first header folded", _HEAD + b" X: y\r\n" + _TWO),
     Desync("no colon", _HEAD + b"X\r\n" + _TWO),
+    Desync("a name of two words", _HEAD + b"X Y: z\r\n" + _TWO),
+    Desync("no name", _HEAD + b": z\r\n" + _TWO),
 ]
 
 FIRST_LINES = [
@@ -129,6 +170,11 @@ INTERIM = [
     _taken("100 with a length", b"HTTP/1.1 100 Go\r\n" + _TWO[:-2] + answer(200, b"hi")),
     _taken("103 with chunks", b"HTTP/1.1 103 Hints\r\n" + _TE + b"\r\n" + answer(200, b"hi")),
     _taken("199 first", b"HTTP/1.1 199 Soon\r\n\r\n" + answer(200, b"hi")),
+    _sloppy("100 with LF", b"HTTP/1.1 100 Go\nX: y\n\n" + answer(200, b"hi")),
+    _sloppy("100, then LF", b"HTTP/1.1 100 Go\r\n\r\nHTTP/1.1 200 OK\nContent-Length: 2\n\nhi"),
+    Desync("100 with LF, then another protocol", b"HTTP/1.1 100 Go\n\nHTTP/1.1 101 Ha\r\n\r\n"),
+    Desync("100 with LF and no header", b"HTTP/1.1 100 Go\nX\n\n" + answer(200, b"hi")),
+    Desync("100 with LF, then none", b"HTTP/1.1 100 Go\n\nSSH-2.0\r\n"),
     Desync("199 with a body", b"HTTP/1.1 199 Soon\r\n" + _TWO + answer(200, b"hi")),
     Desync("199 with chunks", b"HTTP/1.1 199 Soon\r\n" + _TE + b"\r\n" + _CHUNKS + answer(200)),
     Desync("1xx without an end", b"HTTP/1.1 102 Wait\r\n\r\n" * 10_000),

@@ -4,10 +4,17 @@ import ssl
 
 import pytest
 
+from contract.resources import DeliveryPolicy
+from dispatcher.attempts import Attempts, Plan
+from dispatcher.delivery import Outcome
 from dispatcher.egress.client import Egress, EgressError, Target
+from dispatcher.flow import ByteBudget
 from dispatcher.limits import EgressLimits
+from dispatcher.metrics import SubscriptionMetrics
 from tests.bad_input.desync import CASES, Desync
+from tests.dispatcher.pending_events import pending
 from tests.event_loops import BOTH
+from tests.fuzz.strict_http import first_status
 from tests.scripted_server import CLOSE, READ, ScriptedServer, answer
 
 EVENT_LOOPS = BOTH
@@ -34,5 +41,28 @@ async def test_an_answer_ends_where_it_ends(case: Desync) -> None:
             following = await egress.post(target, b"", b"{}", 10.0)
             assert (following.status, following.body) == (200, b"next")
             assert server.accepted == (1 if case.reuses else 2)
+    finally:
+        await egress.close()
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+async def test_where_no_reply_is_wanted_a_success_is_settled_by_its_status_line(
+    case: Desync,
+) -> None:
+    """Whatever the rest is; and the subscriber is called once."""
+    is_taken = first_status(case.data) in range(200, 300)
+    egress = Egress(EgressLimits(), TLS)
+    try:
+        async with ScriptedServer(
+            (READ, case.data, *((CLOSE,) if case.cut else ())), (READ, answer(500))
+        ) as server:
+            plan = Plan(Target.parse(server.url), None, None, DeliveryPolicy(retry=0, timeout=0.5))
+            attempts = Attempts("mail", plan, egress, SubscriptionMetrics(), ByteBudget(2**20))
+            outcome = await attempts.deliver(pending(b"{}"))
+            assert outcome is (Outcome.DELIVERED if is_taken else Outcome.FAILED)
+            assert len(server.requests) == 1
+            if is_taken and not case.reuses:
+                await attempts.deliver(pending(b"{}"))
+                assert server.accepted == 2
     finally:
         await egress.close()

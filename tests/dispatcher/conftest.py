@@ -1,15 +1,22 @@
 """Event loops of the tests in this folder, and whom they deliver to."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.channel_files import write_documents
 from tests.cluster_dispatcher import ChannelsOf
 from tests.event_loops import ASYNCIO, Factory
 from tests.kubernetes import KubernetesServer
+from tests.observed_dispatcher import ObservedDispatcher
 from tests.proxy import Proxy
 from tests.servers import NatsStreamingServer
 from tests.subscriber import Subscriber
+
+StartDispatcher = Callable[..., Awaitable[ObservedDispatcher]]
+StartSubscriber = Callable[..., Awaitable[Subscriber]]
 
 
 def pytest_asyncio_loop_factories(item: pytest.Function) -> Mapping[str, Factory]:
@@ -44,3 +51,38 @@ async def nats(file_server: NatsStreamingServer) -> AsyncIterator[Proxy]:
     """Between the dispatcher and NATS Streaming."""
     async with Proxy(file_server.port) as proxy:
         yield proxy
+
+
+@pytest.fixture
+async def start_subscriber() -> AsyncIterator[StartSubscriber]:
+    started: list[Subscriber] = []
+
+    async def start(*answer: Any) -> Subscriber:
+        sink = Subscriber(*answer)
+        await sink.start()
+        started.append(sink)
+        return sink
+
+    yield start
+    for sink in started:
+        await sink.stop()
+
+
+@pytest.fixture
+async def start_dispatcher(tmp_path: Path) -> AsyncIterator[StartDispatcher]:
+    """Start the dispatcher with these documents in its file; ends it with the test."""
+    started: list[ObservedDispatcher] = []
+
+    async def start(
+        server: NatsStreamingServer, *documents: dict[str, Any], flags: tuple[str, ...] = ()
+    ) -> ObservedDispatcher:
+        path = write_documents(tmp_path / "channels.yaml", *documents)
+        process = ObservedDispatcher(server, path, flags)
+        started.append(process)
+        await process.start()
+        return process
+
+    yield start
+    for process in started:
+        await process.close_http()
+        await process.kill()

@@ -72,6 +72,16 @@ class FakeTransport(asyncio.Transport):
         self.room = room
         self.writes: list[bytes] = []
         self.aborted = False
+        self._reads = True
+
+    def is_reading(self) -> bool:
+        return self._reads
+
+    def pause_reading(self) -> None:
+        self._reads = False
+
+    def resume_reading(self) -> None:
+        self._reads = True
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         assert not self.aborted, "written to a closed transport"
@@ -114,9 +124,18 @@ class Wire:
         self.connection.connection_made(self.transport)
 
     def exchange(
-        self, request: bytes = b"POST", body: bytes = b"", timeout: float = 30.0
+        self,
+        request: bytes = b"POST",
+        body: bytes = b"",
+        timeout: float = 30.0,
+        *,
+        wants_body: bool = True,
+        memory: Share | None = None,
     ) -> asyncio.Future[Any]:
-        return self.connection.exchange(request, body, self.loop.now + timeout)
+        deadline = self.loop.now + timeout
+        return self.connection.exchange(
+            request, body, deadline, wants_body=wants_body, memory=memory
+        )
 
     def receive(self, *blocks: bytes) -> None:
         """As a transport: nothing is passed on once it was aborted."""

@@ -5,6 +5,7 @@ import pytest
 from contract.resources import BackoffPolicy, DeliveryPolicy
 from dispatcher.delivery import (
     MAX_BACKOFF,
+    Failure,
     Outcome,
     Verdict,
     backoff,
@@ -67,9 +68,37 @@ def test_dead_letter_after_the_redeliveries_that_were_asked_for(
     assert goes_to_dead_letter(policy, failed_rounds) is expected
 
 
-def test_only_a_failed_round_is_left_to_redelivery() -> None:
-    assert [outcome for outcome in Outcome if not outcome.settled] == [Outcome.FAILED]
+def test_only_a_failed_round_or_none_is_left_to_redelivery() -> None:
+    left = [outcome for outcome in Outcome if not outcome.settled]
+    assert left == [Outcome.FAILED, Outcome.POSTPONED]
 
 
 def test_a_failed_event_rests_for_less_than_its_ack_wait() -> None:
     assert 0 < redelivery_pause(DeliveryPolicy(ack_wait=1)) < 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        (b"", "status 500"),
+        (b" \r\n ", "status 500"),
+        (b"no disk", "status 500: no disk"),
+        (b"Traceback:\r\n  File\x00\x1b[31m x\xe2\x80\xae\n", "status 500: Traceback: File [31m x"),
+        ("schön".encode(), "status 500: schön"),
+        (b"\xff\xfe", "status 500: \ufffd\ufffd"),
+        (b"x" * 201, f"status 500: {'x' * 200}..."),
+        (
+            b"cannot reach postgres://app:hush@db/shop?sslkey=hush now",
+            "status 500: cannot reach postgres://***@db/shop?*** now",
+        ),
+    ],
+)
+def test_a_failure_shows_what_the_destination_said(answer: bytes, text: str) -> None:
+    failure = Failure("http://h/", 500, answer, True, "status 500")
+    assert failure.text == text
+    assert failure.summary == "status 500", "the log has none of it"
+
+
+def test_a_failure_without_an_answer_says_what_went_wrong() -> None:
+    failure = Failure("http://h/", 500, b"no connection", False, "connect")
+    assert failure.text == failure.summary == "no connection"

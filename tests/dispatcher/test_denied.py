@@ -18,6 +18,7 @@ from dispatcher.limits import EgressLimits
 from dispatcher.metrics import SubscriptionMetrics
 from dispatcher.settings import Settings, SettingsError
 from process.event_loops import Address
+from tests.dispatcher.pending_events import pending
 from tests.scripted_server import ALWAYS_202, READ, REPEAT, ScriptedServer, answer
 from tests.servers import NatsStreamingServer
 
@@ -172,7 +173,7 @@ async def test_neither_a_reply_nor_a_dead_letter_goes_there(denied: str) -> None
         )
         attempts = Attempts("mail", plan, egress, SubscriptionMetrics(), ByteBudget(2**20))
         try:
-            outcome = await attempts.deliver(encode([(b"Ce-Id", b"1")], b"{}", "h"), 1, 0)
+            outcome = await attempts.deliver(pending(encode([(b"Ce-Id", b"1")], b"{}", "h")))
         finally:
             await egress.close()
         assert outcome is Outcome.FAILED

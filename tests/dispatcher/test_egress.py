@@ -5,10 +5,12 @@ import gc
 import ssl
 import time
 from collections.abc import AsyncIterator
+from importlib.metadata import version
 
 import pytest
 
 from dispatcher.egress.client import Egress, EgressError, FailureReason, Target
+from dispatcher.event import decode
 from dispatcher.limits import EgressLimits
 from tests.event_loops import BOTH
 from tests.scripted_server import (
@@ -55,8 +57,9 @@ async def test_the_request_to_the_byte(egress: Egress) -> None:
         assert server.requests == [
             b"POST /in?a=%%20b HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n"
             b"Authorization: Basic dXNlcjpzZWNyZXQ=\r\n"
+            b"User-Agent: natss-dispatcher/%b\r\nAccept-Encoding: identity\r\n"
             b"Content-Type: application/json\r\nCe-Id: 1\r\n"
-            b'Content-Length: 7\r\n\r\n{"a":1}' % server.port
+            b'Content-Length: 7\r\n\r\n{"a":1}' % (server.port, version("natss-channel").encode())
         ]
 
 
@@ -285,3 +288,17 @@ async def test_many_posts_at_once_over_few_connections() -> None:
         assert sorted(bodies) == list(range(500))
         assert server.accepted == 4
     await egress.close()
+
+
+async def test_what_we_say_of_ourselves_an_event_cannot_say(egress: Egress) -> None:
+    """Also one that another program has stored."""
+    stored = b'{"headers":{"User-Agent":"x","user-agent":"y","Accept-Encoding":"gzip","Ce-Id":"1"}}'
+    event = decode(stored)
+    async with ScriptedServer() as server:
+        await egress.post(target(server), event.head, event.body, 5.0)
+    lines = server.requests[0].split(b"\r\n")
+    told = [line for line in lines if line.lower().startswith((b"user-agent", b"accept-"))]
+    assert told == [
+        b"User-Agent: natss-dispatcher/" + version("natss-channel").encode(),
+        b"Accept-Encoding: identity",
+    ]

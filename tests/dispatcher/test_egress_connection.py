@@ -131,14 +131,13 @@ async def test_answers(
         b"HTTP/1.1 99 Low\r\n\r\n",
         b"HTTP/1.1 000 Zero\r\n\r\n",
         b"HTTP/7.1 200 OK\r\n\r\n",
-        b"HTTP/1.1 200 OK\nContent-Length: 0\n\n",
+        b"HTTP/1.1  200 OK\nContent-Length: 0\n\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999999\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nhi",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
         b"HTTP/1.1 200 OK\r\nX: a\0b\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nX: a\r\n folded\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n folded\r\nContent-Length: 0\r\n\r\n",
         b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n",
         b"HTTP/1.1 101 Switching\r\n\r\n",
         b"HTTP/1.1 100 Continue\r\n\r\nnonsense",
@@ -159,6 +158,112 @@ async def test_what_is_no_http_is_malformed(data: bytes) -> None:
         assert error.reason is FailureReason.MALFORMED
         assert wire.connection.state is State.CLOSED
         assert wire.transport.aborted
+
+
+@pytest.mark.parametrize("uses_before", [0, 1])
+@pytest.mark.parametrize("dripped", [False, True], ids=["at once", "byte by byte"])
+@pytest.mark.parametrize(
+    ("data", "headers"),
+    [
+        (
+            b"HTTP/1.1 200 OK\nX: y\nContent-Length: 2\n\nhi",
+            [(b"X", b"y"), (b"Content-Length", b"2")],
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\nCe-Id : 7\r\nX: a\r\n\t b\r\nContent-Length: 2\r\n\r\nhi",
+            [(b"Ce-Id", b"7"), (b"X", b"a b"), (b"Content-Length", b"2")],
+        ),
+        (
+            b"HTTP/1.1 200 X\nContent-Length:9\nTransfer-Encoding:chunked\n\n2\r\nhi\r\n0\r\n\r\n",
+            [(b"Transfer-Encoding", b"chunked")],
+        ),
+        (
+            b"HTTP/1.1 103 X\nX: y\n\nHTTP/1.1 200 OK\nContent-Length: 2\nContent-Length: 2\n\nhi",
+            [(b"Content-Length", b"2")],
+        ),
+    ],
+)
+async def test_a_sloppy_head_is_read_as_go_reads_it(
+    data: bytes, headers: Headers, dripped: bool, uses_before: int
+) -> None:
+    """And no other answer is taken from that connection."""
+    wire = Wire()
+    for _ in range(uses_before):
+        wire.exchange()
+        wire.receive(OK)
+        wire.connection.take()
+    answer = wire.exchange()
+    wire.receive(*(bytewise(data) if dripped else [data]))
+    response: Response = answer.result()
+    assert (response.status, response.headers, response.body) == (200, headers, b"hi")
+    assert wire.connection.state is State.CLOSED
+    assert wire.owner.budget.used == 0
+
+
+@pytest.mark.parametrize("block", [10**6, 100])
+async def test_a_sloppy_head_is_limited_too(block: int) -> None:
+    wire = Wire(EgressLimits(max_response_header_bytes=1000))
+    data = b"HTTP/1.1 200 OK\n" + b"X: y\n" * 2000
+    answer = wire.exchange()
+    wire.receive(*(data[i : i + block] for i in range(0, len(data), block)))
+    with pytest.raises(EgressError, match="more than 1000 bytes of headers") as caught:
+        answer.result()
+    assert caught.value.status == 200
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"", None),
+        (b"HTTP/1.1 20", None),
+        (b"HTTP/1.1 200 OK", None),
+        (b"HTTP/1.1 200 OK\r\n", 200),
+        (b"HTTP/1.1 202 OK\nX: ", 202),
+        (b"HTTP/1.1 100 Continue\r\n\r\n", None),
+        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.0 500 Oh\r\nX", 500),
+        (b"HTTP/1.1 204 No\r\nX\0: y\r\n", 204),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhi", 200),
+        (b"HTTP/1.1 201 OK\r\nTransfer-Encoding: chunked\r\n\r\nxx\r\n", 201),
+        (b"HTTP/1.1 101 Switching\r\n\r\n", None),
+        (b"SSH-2.0-OpenSSH_9.2 200 OK\r\n", None),
+    ],
+)
+@pytest.mark.parametrize("end", ["closed", "timed out"])
+@pytest.mark.parametrize("uses_before", [0, 1])
+async def test_a_failure_says_what_the_first_line_said(
+    data: bytes, status: int | None, end: str, uses_before: int
+) -> None:
+    """And nothing of an earlier answer."""
+    wire = Wire()
+    for _ in range(uses_before):
+        wire.exchange()
+        wire.receive(OK)
+        wire.connection.take()
+    answer = wire.exchange()
+    if data:
+        wire.receive(data)
+    if end == "closed":
+        wire.end()
+    else:
+        wire.loop.advance(60)
+    error = answer.exception()
+    if isinstance(error, StaleConnection):
+        assert not data
+    else:
+        assert isinstance(error, EgressError)
+        assert error.status == status
+
+
+@pytest.mark.parametrize("size", [0, 10, 5000, 100_000])
+async def test_little_is_kept_of_a_body_that_nobody_wants(size: int) -> None:
+    wire = Wire(EgressLimits(max_response_bytes=10_000))
+    answer = wire.exchange(wants_body=False)
+    wire.receive(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (size + 1) + b"x" * size)
+    if not answer.done():
+        wire.receive(b"x")
+    response: Response = answer.result()
+    assert (response.status, response.body) == (200, b"x" * min(size + 1, 1024))
+    assert wire.connection.state is (State.IDLE if size <= 10_000 else State.CLOSED)
 
 
 async def test_reason_of_malformed_is_told_without_content() -> None:

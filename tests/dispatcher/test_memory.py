@@ -12,7 +12,8 @@ import pytest
 from contract.resources import DeliveryPolicy, ResourceName
 from dispatcher.attempts import Attempts, Plan
 from dispatcher.delivery import Outcome
-from dispatcher.egress.client import Egress, EgressError, Response, Target
+from dispatcher.egress.client import Egress, EgressError, FailureReason, Response, Target
+from dispatcher.egress.connection import State
 from dispatcher.event import encode
 from dispatcher.flow import ByteBudget, Share
 from dispatcher.lanes import Lanes, never_busy
@@ -20,9 +21,11 @@ from dispatcher.limits import EgressLimits
 from dispatcher.metrics import SubscriptionMetrics
 from dispatcher.subscription import Subscription
 from tests.dispatcher.egress_fakes import Wire
+from tests.dispatcher.pending_events import pending
 
 IN_FLIGHT = 64
 CONNECTIONS = 8
+EVENT = encode([], b"event", "test.host")
 
 
 @dataclass(frozen=True)
@@ -137,22 +140,21 @@ async def test_replies_of_one_subscription_leave_as_much_memory_for_others() -> 
     sending: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
 
     class Replying:
-        async def post(self, target: Target, head: bytes, body: bytes, timeout: float) -> Response:
+        async def post(
+            self, target: Target, head: bytes, body: bytes, timeout: float, **_: object
+        ) -> Response:
             return Response(200, [], b"x" * 100_000) if body == b"event" else await sending
 
     url = Target.parse("http://127.0.0.1:9/")
     plan = Plan(url, url, None, DeliveryPolicy(retry=0))
     attempts = Attempts("mail", plan, Replying(), SubscriptionMetrics(), budget)
-    event = encode([], b"event", "test.host")
-    deliveries = [asyncio.create_task(attempts.deliver(event, n, 0)) for n in range(1, 21)]
+    deliveries = [asyncio.create_task(attempts.deliver(pending(EVENT, n))) for n in range(1, 21)]
     await asyncio.sleep(0.01)
     assert budget.free > budget.limit // 3
-    assert attempts.health.last_failure is not None
-    assert "no room" in attempts.health.last_failure.text
     sending.set_result(Response(202, [], b""))
     outcomes = [await delivery for delivery in deliveries]
-    assert outcomes.count(Outcome.DELIVERED) == 5
-    assert outcomes.count(Outcome.FAILED) == 15
+    assert outcomes.count(Outcome.DELIVERED) == 6
+    assert outcomes.count(Outcome.POSTPONED) == 14
     assert budget.used == 0
 
 
@@ -164,36 +166,106 @@ async def test_headers_of_an_answer_are_counted_while_it_is_read(end: bytes) -> 
     tracemalloc.start()
     try:
         before = traced()
-        answers = [wire.exchange() for wire in wires]
+        shares = [Share(ByteBudget(2**24)) for _ in wires]
+        answers = [w.exchange(memory=share) for w, share in zip(wires, shares, strict=True)]
         for wire in wires:
-            wire.owner.memory = Share(ByteBudget(2**24))
             wire.receive(head)
         taken = traced() - before
     finally:
         tracemalloc.stop()
-    assert taken <= sum(wire.owner.memory.held for wire in wires) < 3 * taken
+    assert taken <= sum(share.held for share in shares) < 3 * taken
     for wire, answer in zip(wires, answers, strict=True):
         wire.connection.forsake(answer)
-        assert wire.owner.memory.held == 0
+    assert [share.held for share in shares] == [0, 0]
 
 
-@pytest.mark.parametrize("end", [b"", b"\r\n"], ids=["incomplete", "complete"])
-async def test_without_memory_for_its_headers_an_answer_fails(end: bytes) -> None:
-    wire = Wire()
-    wire.owner.budget.take(2**20 - 10_000)  # by others
+BY_OTHERS = 2**20 - 10_000
+
+
+@pytest.mark.parametrize("size", [60_000, 100_100], ids=["incomplete", "complete"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n" + b"a:b\r\n" * 12_000 + b"\r\n",
+        long_answer(200, 100_000),
+    ],
+    ids=["headers", "body"],
+)
+async def test_without_memory_an_answer_waits_until_there_is_some(data: bytes, size: int) -> None:
+    """The subscriber has taken the event: to let the attempt fail would be to call it again."""
+    wire = Wire(EgressLimits(max_response_header_bytes=2**17))
+    budget = ByteBudget(2**24)
+    wire.owner.memory = Share(budget)
+    budget.take(budget.limit - 10_000)
     answer = wire.exchange()
-    wire.receive(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n" + b"a:b\r\n" * 5000 + end)
-    with pytest.raises(EgressError, match="room"):
+    wire.receive(data[:size])
+    wire.loop.advance(10)
+    assert not wire.transport.is_reading()
+    assert not answer.done()
+    assert budget.used == budget.limit - 10_000
+    budget.give_back(budget.limit - 10_000)
+    wire.loop.advance(1)
+    assert wire.transport.is_reading()
+    if size < len(data):
+        wire.receive(data[size:])
+    assert (await answer).status == 200
+    assert budget.used == 0
+    assert wire.connection.state is State.IDLE
+
+
+async def test_an_answer_for_which_there_is_no_memory_in_time_fails() -> None:
+    wire = Wire()
+    wire.owner.budget.take(BY_OTHERS)
+    answer = wire.exchange(timeout=30.0)
+    wire.receive(long_answer(200, 100_000)[:60_000])
+    wire.loop.advance(29)
+    assert not answer.done()
+    wire.loop.advance(1)
+    with pytest.raises(EgressError, match="no memory for the answer in time") as caught:
         await answer
-    assert wire.owner.budget.used == 2**20 - 10_000
+    assert caught.value.reason is FailureReason.TOO_LARGE
+    assert caught.value.status == 200
+    assert wire.owner.budget.used == BY_OTHERS
     assert wire.transport.aborted
+    assert wire.loop.pending_timers == 0
+
+
+async def test_answers_that_each_lack_a_part_do_not_wait_for_each_other() -> None:
+    """One at a time is read to its end, of what is left for others."""
+    budget = ByteBudget(2**20)
+    share = Share(budget)
+    wires = [Wire() for _ in range(10)]
+    answers = [wire.exchange(memory=share) for wire in wires]
+    data = long_answer(200, 300_000)
+    for wire in wires:
+        wire.receive(data[:150_000])
+    assert sum(wire.transport.is_reading() for wire in wires) in range(1, 9)
+    assert budget.free > budget.limit // 4
+    for _ in wires:
+        for wire, answer in zip(wires, answers, strict=True):
+            wire.loop.advance(1)
+            if wire.transport.is_reading() and not answer.done():
+                wire.receive(data[150_000:])
+    assert [len((await answer).body) for answer in answers] == [300_000] * 10
+    assert budget.used == 0
+
+
+async def test_an_answer_that_waits_for_memory_and_is_complete_outlives_its_connection() -> None:
+    wire = Wire()
+    wire.owner.budget.take(BY_OTHERS)
+    answer = wire.exchange()
+    wire.receive(long_answer(200, 100_000))
+    wire.connection.connection_lost(ConnectionResetError())
+    assert len((await answer).body) == 100_000
 
 
 async def test_headers_of_an_answer_are_not_kept_while_its_reply_is_sent_on() -> None:
     sending: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
 
     class Replying:
-        async def post(self, target: Target, head: bytes, body: bytes, timeout: float) -> Response:
+        async def post(
+            self, target: Target, head: bytes, body: bytes, timeout: float, **_: object
+        ) -> Response:
             if body == b"reply":
                 return await sending
             return Response(200, [(b"a%d" % n, b"b") for n in range(20_000)], b"reply")
@@ -204,7 +276,7 @@ async def test_headers_of_an_answer_are_not_kept_while_its_reply_is_sent_on() ->
     tracemalloc.start()
     try:
         before = traced()
-        delivery = asyncio.create_task(attempts.deliver(encode([], b"event", "test.host"), 1, 0))
+        delivery = asyncio.create_task(attempts.deliver(pending(EVENT)))
         await asyncio.sleep(0.01)
         taken = traced() - before
     finally:
@@ -214,18 +286,17 @@ async def test_headers_of_an_answer_are_not_kept_while_its_reply_is_sent_on() ->
     assert taken < 100_000
 
 
-@pytest.mark.parametrize("status", [200, 500])
-async def test_without_memory_an_answer_is_cut_off_or_fails(status: int) -> None:
+@pytest.mark.parametrize(("status", "wants_body"), [(200, False), (500, True), (500, False)])
+async def test_without_memory_an_answer_of_which_the_status_counts_is_cut_off(
+    status: int, wants_body: bool
+) -> None:
     wire = Wire()
-    wire.owner.budget.take(2**20 - 10_000)  # by others
-    answer = wire.exchange()
-    wire.receive(long_answer(status, 100_000)[:60_000])
-    if status == 200:
-        with pytest.raises(EgressError, match="answered 200 with a body without room for it"):
-            await answer
-    else:
-        assert (await answer).status == 500
-    assert wire.owner.budget.used == 2**20 - 10_000
+    wire.owner.budget.take(BY_OTHERS)
+    answer = wire.exchange(wants_body=wants_body)
+    head = b"HTTP/1.1 %d X\r\nContent-Length: 100000\r\nX: %b\r\n\r\n" % (status, b"x" * 20_000)
+    wire.receive(head + bytes(60_000))
+    assert (await answer).status == status
+    assert wire.owner.budget.used == BY_OTHERS
     assert wire.transport.aborted
 
 
@@ -234,13 +305,15 @@ async def test_a_reply_is_counted_while_it_is_sent_on() -> None:
     sending: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
 
     class Replying:
-        async def post(self, target: Target, head: bytes, body: bytes, timeout: float) -> Response:
+        async def post(
+            self, target: Target, head: bytes, body: bytes, timeout: float, **_: object
+        ) -> Response:
             return await sending if body == b"reply" else Response(200, [], b"reply")
 
     url = Target.parse("http://127.0.0.1:9/")
     plan = Plan(url, url, None, DeliveryPolicy())
     attempts = Attempts("mail", plan, Replying(), SubscriptionMetrics(), budget)
-    delivery = asyncio.create_task(attempts.deliver(encode([], b"event", "test.host"), 1, 0))
+    delivery = asyncio.create_task(attempts.deliver(pending(EVENT)))
     await asyncio.sleep(0)
     assert budget.used >= len(b"reply")
     sending.set_result(Response(202, [], b""))

@@ -136,6 +136,7 @@ def test_figures_of_a_subscription() -> None:
     mail.settled, mail.redelivered, mail.copies_dropped, mail.deferred = 1, 2, 3, 4
     mail.poison, mail.dead_lettered, mail.replies = 5, 6, 8
     mail.stuck = True
+    mail.unusable_replies = 9
     metrics.subscription(ORDERS, BILLS)
     labels = {("namespace", "default"), ("channel", "orders"), ("subscription", "default/mail")}
     prefix = "natss_subscription_"
@@ -158,6 +159,7 @@ def test_figures_of_a_subscription() -> None:
         ("poison_messages_total",): 5,
         ("dead_lettered_events_total",): 6,
         ("replies_total",): 8,
+        ("unusable_replies_total",): 9,
     }
 
 

@@ -5,7 +5,6 @@ import base64
 import io
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,51 +16,14 @@ from nats_streaming import StartAt, SubscriptionOptions
 from tests.channel_files import channel, host, subscription, write_documents
 from tests.conftest import StartServer
 from tests.data_plane import connection_options, durables, eventually
+from tests.dispatcher.conftest import StartDispatcher, StartSubscriber
 from tests.observed_dispatcher import ObservedDispatcher
 from tests.servers import NatsStreamingServer
-from tests.subscriber import Subscriber, slow, status, when
+from tests.subscriber import slow, status, when
 
 GOLDEN = json.loads((Path(__file__).parent.parent / "golden" / "go-v0.6.0.json").read_text())
 CLIENT_ID = "knative-natss-dispatcher"
 NO_WAITS = {"retry": 2, "backoffDelay": "PT0.05S", "ackWait": "PT1S", "timeout": "PT0.9S"}
-
-StartDispatcher = Callable[..., Awaitable[ObservedDispatcher]]
-StartSubscriber = Callable[..., Awaitable[Subscriber]]
-
-
-@pytest.fixture
-async def start_subscriber() -> AsyncIterator[StartSubscriber]:
-    started: list[Subscriber] = []
-
-    async def start(*answer: Any) -> Subscriber:
-        sink = Subscriber(*answer)
-        await sink.start()
-        started.append(sink)
-        return sink
-
-    yield start
-    for sink in started:
-        await sink.stop()
-
-
-@pytest.fixture
-async def start_dispatcher(tmp_path: Path) -> AsyncIterator[StartDispatcher]:
-    """Start the dispatcher with these documents in its file; ends it with the test."""
-    started: list[ObservedDispatcher] = []
-
-    async def start(
-        server: NatsStreamingServer, *documents: dict[str, Any], flags: tuple[str, ...] = ()
-    ) -> ObservedDispatcher:
-        path = write_documents(tmp_path / "channels.yaml", *documents)
-        process = ObservedDispatcher(server, path, flags)
-        started.append(process)
-        await process.start()
-        return process
-
-    yield start
-    for process in started:
-        await process.close_http()
-        await process.kill()
 
 
 def ids(first: int, last: int) -> list[str]:

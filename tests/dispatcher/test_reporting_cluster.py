@@ -145,7 +145,7 @@ async def test_one_replica_reports_and_its_successor_writes_nothing_that_is_ther
     assert (reports(channels), await delivery(channels, "orders")) == (before, told)
     await first.kill()
     await second.wait_for_log("delivering")
-    await second.wait_for_log("ClusterChannelProvisioner natss: Delivering")
+    await second.wait_for_log("Dispatcher: Delivering")
     assert [each["ready"] for each in await delivery(channels, "orders")] == ["False"]
     sink.answer = status(200)
     await wait_delivery(channels, u1="True")
@@ -247,10 +247,10 @@ async def test_a_lost_connection_is_told_and_its_return(
     before = await channels.get("orders")
     await file_server.kill()
     what = ("clusterchannelprovisioner", "natss")
-    await process.wait_for_log("ClusterChannelProvisioner natss: ConnectionLost", where="503")
-    await process.wait_for_log("ClusterChannelProvisioner natss: ConnectionLost", where="delivered")
+    await process.wait_for_log("Dispatcher: ConnectionLost", where="503")
+    await process.wait_for_log("Dispatcher: ConnectionLost", where="delivered")
     await file_server.restart()
-    await process.wait_for_log("ClusterChannelProvisioner natss: ConnectionRestored")
+    await process.wait_for_log("Dispatcher: ConnectionRestored")
     text = await described(channels.kubernetes, *what, text="ConnectionRestored")
     assert "ConnectionLost" in text
     await post(process, channels, "e1")

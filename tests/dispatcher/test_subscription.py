@@ -45,7 +45,9 @@ class HeldEgress:
         self.posts: list[asyncio.Future[int]] = []
         self.begun = asyncio.Condition()
 
-    async def post(self, target: Target, head: bytes, body: bytes, timeout: float) -> Response:
+    async def post(
+        self, target: Target, head: bytes, body: bytes, timeout: float, **_: object
+    ) -> Response:
         answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self.posts.append(answer)
         async with self.begun:

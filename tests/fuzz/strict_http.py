@@ -3,6 +3,9 @@
 It follows RFC 9112 to the letter, and where that leaves a choice it refuses. What the product takes
 must be what is read here: two programs that disagree on where a message ends can be made to
 disagree on who sent the next one.
+
+Answers are read by Go's rules as well (``read_sloppy_answer``): what only they allow may be taken,
+as it is read here, if it is the last on its connection.
 """
 
 import re
@@ -141,6 +144,86 @@ def read_answer(data: bytes, *, is_over: bool) -> tuple[Message, bytes]:
             return message, data[reader.at :]
         if message.start[1] == b"101":
             raise Malformed("another protocol")
+
+
+def first_status(data: bytes) -> int | None:
+    """What the first line says of the first answer that is none of interim, whatever follows."""
+    lines = iter(data.split(b"\n")[:-1])
+    for line in lines:
+        if not line.strip(b"\r"):
+            continue
+        match = re.fullmatch(rb"HTTP/1\.[01] ([0-9]{3})(?: [^\r\n]*)?\r?", line)
+        if match is None or match[1] == b"101":
+            return None
+        if not match[1].startswith(b"1"):
+            return int(match[1])
+        while next(lines, b"").removesuffix(b"\r"):
+            pass
+    return None
+
+
+class _SloppyReader(_Reader):
+    """Reads heads as Go's ``net/textproto`` does."""
+
+    def line(self) -> bytes:
+        end = self.data.find(b"\n", self.at)
+        if end < 0:
+            raise Incomplete
+        line = self.data[self.at : end].removesuffix(b"\r")
+        self.at = end + 1
+        return line
+
+    def headers(self) -> Headers:
+        lines: list[bytes] = []
+        while line := self.line():
+            if line[:1] in {b" ", b"\t"} and lines:
+                lines[-1] += b" " + line.strip(b" \t")
+            else:
+                lines.append(line)
+        found: Headers = []
+        for line in lines:
+            name, colon, value = line.partition(b":")
+            name, value = name.rstrip(b" \t"), value.strip(b" \t")
+            if not colon or not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
+                raise Malformed("a header line")
+            found.append((name.lower(), value))
+        return found
+
+
+def read_sloppy_answer(data: bytes, *, is_over: bool) -> Message:
+    """The same as ``read_answer``, of an answer that is to be the last of its connection.
+
+    Raises:
+        Malformed, Incomplete: it is none by Go's rules either, or says of its end two things.
+    """
+    reader = _SloppyReader(data)
+    while True:
+        reader.skip_empty_lines()
+        match = _STATUS_LINE.fullmatch(reader.line())
+        if match is None or match[2] == b"101":
+            raise Malformed("the status line")
+        headers = reader.headers()
+        if not match[2].startswith(b"1"):
+            break
+    start, values = (match[1], match[2]), _by_name(headers)
+    if match[2] in {b"204", b"304"}:
+        return Message(start, headers, b"")
+    lengths, codings = values.get(b"content-length", []), values.get(b"transfer-encoding", [])
+    if len(set(lengths)) > 1 or len(codings) > 1:
+        raise Malformed("more than one length")
+    if codings and codings[0].lower() == b"chunked":
+        strict = _Reader(data)
+        strict.at = reader.at
+        return Message(start, headers, strict.chunks())
+    if codings and codings[0].lower() != b"identity":
+        raise Malformed("a coding that is not chunked")
+    if lengths:
+        if not _LENGTH.fullmatch(lengths[0]):
+            raise Malformed("no length")
+        return Message(start, headers, reader.exactly(int(lengths[0])))
+    if not is_over:
+        raise Incomplete
+    return Message(start, headers, reader.all(), until_close=True)
 
 
 def _request(reader: _Reader) -> Message:

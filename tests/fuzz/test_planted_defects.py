@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterator
 
 import orjson
 import pytest
+from httptools import HttpParserError
 
 from contract import uris
 from dispatcher import event, headers
-from dispatcher.egress import connection
+from dispatcher.egress import answer, tolerant
 from dispatcher.ingress import responses
 from dispatcher.ingress.request_reader import RequestReader
 from dispatcher.sources import annotation, parsing
@@ -56,11 +57,25 @@ def bytes_are_held_for_ever(patch: pytest.MonkeyPatch) -> None:
 
 
 def half_an_answer_is_taken(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(connection, "ends_with_connection", lambda _: True)
+    patch.setattr(answer, "ends_with_connection", lambda _: True)
 
 
 def any_coding_is_taken(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(connection, "check_coding", lambda _: None)
+    patch.setattr(answer, "check_coding", lambda _: None)
+
+
+def one_of_two_lengths_is_taken(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(tolerant, "_framed", lambda found: [*dict(found).items()])
+
+
+def what_is_sloppy_is_trusted(patch: pytest.MonkeyPatch) -> None:
+    whole = answer.AnswerReader._be_tolerant
+
+    def be_tolerant(reader: answer.AnswerReader, data: bytes, error: HttpParserError) -> None:
+        whole(reader, data, error)
+        reader.is_trusted = True
+
+    patch.setattr(answer.AnswerReader, "_be_tolerant", be_tolerant)
 
 
 def a_header_may_hold_line_ends(patch: pytest.MonkeyPatch) -> None:
@@ -114,6 +129,8 @@ def the_api_is_trusted(patch: pytest.MonkeyPatch) -> None:
         ("ingress", bytes_are_held_for_ever),
         ("egress", half_an_answer_is_taken),
         ("egress", any_coding_is_taken),
+        ("egress", one_of_two_lengths_is_taken),
+        ("egress", what_is_sloppy_is_trusted),
         ("stored_form", a_header_may_hold_line_ends),
         ("stored_form", characters_are_not_escaped),
         ("server_messages", what_ends_is_still_counted),

@@ -57,6 +57,9 @@ class Seen:
     told: dict[str, str] = field(default_factory=dict)
     """What each tenant finds in his namespace, by its name."""
 
+    said: Marks = field(default_factory=Marks)
+    """What subscribers said of their failures."""
+
     state_dir: Path = Path()
 
 
@@ -74,6 +77,7 @@ class Scene:
         self.password = marks.new("password of NATS")
         self.kubernetes = kubernetes
         self.trouble = Trouble(marks)
+        self.seen.said = self.trouble.said
         self.server = NatsStreamingServer(
             folder / "nats-streaming", store="FILE", nats=_authorization(self.password)
         )
@@ -207,6 +211,14 @@ async def test_everything_has_failed(seen: Seen) -> None:
 async def test_no_secret_comes_out(seen: Seen) -> None:
     found = seen.marks.found(seen.everywhere)
     assert found == [], "\n".join(found)
+
+
+async def test_what_a_subscriber_says_of_its_failure_is_for_its_namespace_alone(seen: Seen) -> None:
+    """And for who may read ``/status``; it may quote the event, so no log has it."""
+    namespaces = {f"namespace {tenant.namespace}" for tenant in seen.tenants}
+    allowed = {"page /", "page /status", "page /status?pretty", *namespaces}
+    places = {name for name, text in seen.everywhere.items() if seen.said.found({name: text})}
+    assert namespaces <= places <= allowed
 
 
 async def test_that_there_was_something_to_hide_is_shown(seen: Seen) -> None:

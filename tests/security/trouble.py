@@ -29,13 +29,15 @@ class Trouble:
 
     def __init__(self, marks: Marks) -> None:
         self.marks = marks
+        self.said = Marks()
+        """What a subscriber says of its failure: for its own namespace and ``/status`` alone."""
         self.refusing = Subscriber(self._refuse)
         answers = (
-            b"HTTP/1.1 200 %b\r\n\x00: %b\r\n\r\n",
+            b"HTTP/1.1 500 %b\r\n\x00: %b\r\n\r\n",
             b"HTTP/1.1 2%b %b\r\n\r\n",
             b"%b %b\r\n\r\n",
-            b"HTTP/1.1 200 OK\r\nContent-Length: %b\r\nX: %b\r\n\r\n",
-            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%b\r\n%b",
+            b"HTTP/1.1 500 No\r\nContent-Length: %b\r\nX: %b\r\n\r\n",
+            b"HTTP/1.1 500 No\r\nTransfer-Encoding: chunked\r\n\r\n%b\r\n%b",
         )
         self.garbage = [ScriptedServer(self._script(answer)) for answer in answers]
 
@@ -84,7 +86,8 @@ class Trouble:
 
     async def _refuse(self, _: Received) -> web.Response:
         marks = self.marks
-        body, header = marks.new("body of an answer"), marks.new("header of an answer")
+        header = marks.new("header of an answer")
+        body = f"{self.said.new('body of an answer')} {marks.uri('URI in an answer', 'db/')}"
         location = marks.uri("redirect", "host/")
         headers = {"Ce-Secret": header, "Set-Cookie": header, "Location": location}
         return web.Response(status=500, reason=header, text=body, headers=headers)

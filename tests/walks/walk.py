@@ -84,7 +84,9 @@ class Sink:
         self.refused: set[str] = set()
         self.taken: Counter[str] = Counter()
 
-    async def post(self, _target: object, head: bytes, _body: bytes, _timeout: float) -> Response:
+    async def post(
+        self, _target: object, head: bytes, _body: bytes, _timeout: float, **_: object
+    ) -> Response:
         event_id = head.partition(b"Ce-Id: ")[2].partition(b"\r\n")[0].decode()
         await asyncio.sleep(self.chance.choice((0.001, 0.01, 0.2)))
         if not self.is_up or event_id in self.refused:

@@ -1,8 +1,10 @@
 """What subscribers answer: two answers on one connection, right and wrong, cut anywhere.
 
 Whatever the bytes: each request gets one answer or one ``EgressError``; a connection is used again
-only after an answer that ends, for the strict reader as well, where the product says; no answer is
-made of half of one; and nothing is kept beyond the limits.
+only after an answer that ends, for the strict reader as well, where the product says; what only the
+sloppy reader takes is what that one reads, and the last of its connection; a failure claims no
+status but that of the first line; no answer is made of half of one; and nothing is kept beyond the
+limits.
 """
 
 import asyncio
@@ -20,7 +22,13 @@ from dispatcher.limits import EgressLimits
 from tests.bad_input.desync import CASES
 from tests.dispatcher.egress_fakes import OK, Wire
 from tests.fuzz.drawing import Draws
-from tests.fuzz.strict_http import Incomplete, Malformed, read_answer
+from tests.fuzz.strict_http import (
+    Incomplete,
+    Malformed,
+    first_status,
+    read_answer,
+    read_sloppy_answer,
+)
 from tests.fuzz.target import Target, expect
 
 _LIMITS = EgressLimits(max_response_bytes=300, max_response_header_bytes=2000)
@@ -33,6 +41,9 @@ class _Outcome:
 
     status: int
     """0 if there was none."""
+
+    claimed: int | None
+    """What a failure says of the status."""
 
     body: bytes
     reason: FailureReason | None
@@ -99,17 +110,19 @@ def _outcome(answer: "asyncio.Future[Response]", *, is_reusable: bool, read: int
         response = answer.result()
     except EgressError as error:
         expect(str(error).isprintable(), "an error that cannot be shown", str(error))
-        return _Outcome(0, b"", error.reason, is_reusable, read)
+        return _Outcome(0, error.status, b"", error.reason, is_reusable, read)
     except StaleConnection:
-        return _Outcome(0, b"", None, is_reusable, read)
+        return _Outcome(0, None, b"", None, is_reusable, read)
     expect(len(response.body) <= _LIMITS.max_response_bytes, "more than the limit is kept")
-    return _Outcome(response.status, response.body, None, is_reusable, read)
+    return _Outcome(response.status, None, response.body, None, is_reusable, read)
 
 
 def _judge(outcomes: list[_Outcome], parts: tuple[bytes, bytes], *, is_closed: bool) -> None:
     for outcome, sent in zip(outcomes, parts, strict=False):
         if not outcome.status:
             expect(not outcome.is_reusable, "used again after a failure", outcome)
+            said = (None, first_status(sent[: outcome.read]))
+            expect(outcome.claimed in said, "claims a status", outcome, sent)
             continue
         try:
             strict, rest = read_answer(sent, is_over=is_closed)
@@ -119,6 +132,7 @@ def _judge(outcomes: list[_Outcome], parts: tuple[bytes, bytes], *, is_closed: b
             continue
         except Malformed:
             expect(not outcome.is_reusable, "used again after a doubtful answer", outcome, sent)
+            _judge_sloppy(outcome, sent, is_closed=is_closed)
             continue
         expect(int(strict.start[1]) == outcome.status, "another status", outcome, strict)
         is_all = strict.body[: _LIMITS.max_response_bytes] == outcome.body
@@ -127,6 +141,17 @@ def _judge(outcomes: list[_Outcome], parts: tuple[bytes, bytes], *, is_closed: b
             expect(not strict.until_close, "used again, but it has no end", outcome, strict)
             surplus = sent[len(sent) - len(rest) : outcome.read]
             expect(not surplus.strip(b"\r\n"), "bytes are left over", outcome, strict)
+
+
+def _judge_sloppy(outcome: _Outcome, sent: bytes, *, is_closed: bool) -> None:
+    try:
+        sloppy = read_sloppy_answer(sent, is_over=is_closed)
+    except (Incomplete, Malformed):
+        expect(False, "taken, and no reader knows it", outcome, sent)
+        return
+    expect(int(sloppy.start[1]) == outcome.status, "another status", outcome, sloppy)
+    is_all = sloppy.body[: _LIMITS.max_response_bytes] == outcome.body
+    expect(is_all, "another body", outcome, sloppy)
 
 
 def _compare(one: list[_Outcome], other: list[_Outcome]) -> None:
@@ -158,6 +183,7 @@ TARGET = Target(
         _seed(_INTERIM + OK, closed=False),
         _seed(_CHUNKED + b"2\r\nhi\r\n0\r\nX: y\r\n\r\n"),
         _seed(b"HTTP/1.1 204 No Content\r\n\r\n"),
+        _seed(b"HTTP/1.1 100 Go\nX: y\n\nHTTP/1.1 200 OK\nX:\n y\nContent-Length : 2\n\nhi"),
         _seed(b"HTTP/1.1 503 Busy\r\nRetry-After: 1\r\n\r\nuntil the end", b""),
         _seed(b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 0\r\n\r\n"),
         *(_seed(case.data, after) for case in CASES for after in (OK, b"") if len(case.data) < 500),
