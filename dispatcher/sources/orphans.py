@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 import structlog
 
+from contract.names import is_dns_label
 from contract.resources import Defaults, ResourceName
 from dispatcher.records import Record, Records
 from dispatcher.sources.channel_table import CHANNELS, ChannelTable
@@ -221,5 +222,8 @@ def _record(value: object) -> Record | None:
 
 
 def _name(text: str) -> ResourceName:
+    """Raises ValueError if it is none: requests are made of it."""
     namespace, name = text.split("/")
+    if not is_dns_label(namespace) or not name:
+        raise ValueError("is no name")
     return ResourceName(namespace, name)
