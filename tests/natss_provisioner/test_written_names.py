@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -122,11 +123,11 @@ async def test_a_status_that_names_no_channel(
             path = f"{shop.subscriptions}/{name}"
             status = {"channelName": text.format(victim=victim.namespace)}
             kubernetes.patch(f"{path}/status", {"status": status})
-            until(lambda n=name: shop.subscription(n)["status"]["channelName"] == "orders")
+            until(partial(_is_held_by_orders, shop, name))
             kubernetes.patch(f"{path}/status", {"status": status})
             kubernetes.delete(path)
             until(lambda: not kubernetes.get(shop.subscriptions)["items"])
-        assert until(lambda: shop.entries() == [])
+        until(partial(_has_no_entries, shop))
         assert victim.channel()["metadata"]["generation"] == before
 
     await asyncio.to_thread(work)
@@ -145,14 +146,27 @@ async def test_an_address_that_names_no_service(
             shop.ready(name)
             host = {"address": {"hostname": f"{text}.{shop.namespace}.svc.cluster.local"}}
             kubernetes.patch(f"{shop.channels}/{name}/status", {"status": host})
-            until(lambda n=name: shop.service(n)["metadata"]["name"] in _host(shop, n))
+            until(partial(_has_its_address, shop, name))
 
     await asyncio.to_thread(work)
     assert not [each for each in asked if is_elsewhere(each)]
 
 
-def _host(shop: Shop, name: str) -> str:
-    return str(shop.channel(name)["status"]["address"]["hostname"])
+def _is_held_by_orders(shop: Shop, name: str) -> bool:
+    return bool(shop.subscription(name)["status"]["channelName"] == "orders")
+
+
+def _has_no_entries(shop: Shop) -> bool:
+    return not shop.entries()
+
+
+def _has_its_address(shop: Shop, name: str) -> bool:
+    host = str(shop.channel(name)["status"]["address"]["hostname"])
+    return host.partition(".")[0] == str(shop.service(name)["metadata"]["name"])
+
+
+def _is_unresolved(shop: Shop, name: str) -> bool:
+    return shop.told(name)["Resolved"] != "True"
 
 
 async def test_subscribers_that_name_no_object(shop: Shop, victim: Shop, asked: list[str]) -> None:
@@ -174,7 +188,7 @@ async def test_subscribers_that_name_no_object(shop: Shop, victim: Shop, asked: 
         for number, ref in enumerate(refs):
             shop.subscribe(f"mail-{number}", subscriber={"ref": ref})
         for number in range(len(refs)):
-            until(lambda n=number: shop.told(f"mail-{n}")["Resolved"] != "True")
+            until(partial(_is_unresolved, shop, f"mail-{number}"))
             assert shop.told(f"mail-{number}")["Resolved"] in {
                 "Malformed",
                 "SubscriberResolveFailed",
