@@ -286,6 +286,42 @@ def test_one_way_to_log_in(tmp_path: Path) -> None:
     assert "need each other" in mistake("--natss-tls-cert-file", str(file))
 
 
+LISTS = [
+    "{0},{1}",
+    "{0}, {1}",
+    " {0} , {1} ",
+    "{0},\n{1}\n",
+    "{0}\t,\t{1}",
+    "{0},{1},",
+    ",{0},,{1}",
+    "{0}, {1}, ",
+]
+"""As people write them, and as YAML folds them."""
+
+
+@pytest.mark.parametrize("written", LISTS)
+def test_blanks_around_the_parts_of_a_list_do_not_matter(written: str) -> None:
+    servers = written.format("nats://a:4222", "b:4223")
+    networks = written.format("10.0.0.0/8", "::1")
+    for loaded in (
+        load("--natss-url", servers, "--egress-deny", networks),
+        load(DEFAULT_NATSS_URL=servers, EGRESS_DENY=networks),
+    ):
+        assert loaded.nats.servers == ("nats://a:4222", "nats://b:4223")
+        assert str(loaded.egress.denied_networks) == "10.0.0.0/8,::1"
+    paths = written.replace(",", ":").format("/etc/a", "/etc/b.yaml")
+    sources = Settings.load([], {"CHANNELS": paths}).source.channels
+    assert sources == (Path("/etc/a"), Path("/etc/b.yaml"))
+
+
+@pytest.mark.parametrize("flag", ["--natss-url", "--egress-deny"])
+@pytest.mark.parametrize("value", [",", " , ", "nats://a:4222 nats://b:4222", "10.0.0.0/8 ::1"])
+def test_what_is_no_list_is_told(flag: str, value: str) -> None:
+    told = mistake(flag, value)
+    assert flag in told
+    assert "must" in told
+
+
 SECRETS = [
     "nats://user:s3cret@h:4222",
     "nats://s3cret@h:4222",
@@ -298,6 +334,7 @@ BAD_SECRETS = [
     "http://user:s3cret@h",
     "nats://user:s3 cret@h",
     "nats://user:s3'cret@h",
+    "nats://a:4222, nats://user:s3, cret@h",
     "nats://user:s3cret@",
     "user:s3cret",
 ]
