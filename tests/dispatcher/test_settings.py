@@ -90,6 +90,7 @@ OTHER_VALUES: dict[str, tuple[str, object]] = {
     "source.channels": ("a.yaml", (Path("channels.yaml"), Path("a.yaml"))),
     "source.kubernetes": ("off", False),
     "source.state_dir": ("/var/state", Path("/var/state")),
+    "source.channel_epochs": ("off", False),
     "source.cluster_domain": ("example.org", "example.org"),
     "source.system_namespace": ("kyma", "kyma"),
     "nats.servers": ("nats://a:1,tls://b:2,c:3", ("nats://a:1", "tls://b:2", "nats://c:3")),
@@ -273,6 +274,14 @@ def test_in_a_pod_the_channels_are_those_of_the_cluster() -> None:
 def test_channels_are_in_files_or_in_the_cluster() -> None:
     with pytest.raises(SettingsError, match="CHANNELS and --kubernetes: the channels can be in o"):
         Settings.load(["--kubernetes", "on"], {"CHANNELS": "a.yaml"})
+
+
+def test_epochs_are_for_the_channels_of_a_cluster() -> None:
+    assert not Settings.load(["--kubernetes", "on"], {}).source.channel_epochs
+    flags = ["--kubernetes", "on", "--channel-epochs", "on"]
+    assert Settings.load(flags, {}).source.channel_epochs
+    told = mistake(CHANNEL_EPOCHS="on")
+    assert told.startswith("CHANNEL_EPOCHS: is for the Channels of a cluster")
 
 
 def test_one_way_to_log_in(tmp_path: Path) -> None:
