@@ -113,7 +113,7 @@ class Finalizers:
         return {} if entry.recorded == rendered or is_left else {DURABLES: text}
 
     def _records_of(self, entry: Entry, channel: Channel) -> dict[str, Record]:
-        """What this process has to say of its durables."""
+        """What this process has to say of its durables, without those of an earlier Channel."""
         told = entry.recorded or {}
         if entry.recorded is not None:
             self._records.learn(entry.name, told, is_complete=entry.is_record_complete)
@@ -121,7 +121,8 @@ class Finalizers:
         records = {
             record.durable: record
             for record in self._records.of(entry.name)
-            if self._records.has_session or record.durable in wanted or record.durable in told
+            if record.subject == channel.subject
+            and (self._records.has_session or record.durable in wanted or record.durable in told)
         }
         for each in channel.subscribers:
             if each.durable not in records:  # it is not served yet

@@ -1,16 +1,26 @@
 """Channels with an epoch: who has the name of a former one later gets nothing of its events."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import cast
 from urllib.error import HTTPError
 
 import pytest
 
 from contract.names import EPOCH_ANNOTATION, epoch_of
+from contract.resources import Defaults
+from dispatcher.records import Record, Records
+from dispatcher.sources.annotation import DURABLES
+from dispatcher.sources.channel_table import ChannelTable
+from dispatcher.sources.finalizers import Finalizers
 from dispatcher.sources.orphans import CONFIG_MAP
+from dispatcher.state_folder import StateFolder
+from kube import KubeClient
 from tests.cluster_dispatcher import NAMESPACE, ChannelsOf, ClusterDispatcher, taken
 from tests.data_plane import durables, eventually
+from tests.dispatcher.test_sources_kubernetes_table import ORDERS, subscribers, with_epoch
 from tests.kubernetes import KubernetesServer
 from tests.servers import NatsStreamingServer
 from tests.subscriber import Subscriber
@@ -151,6 +161,25 @@ async def test_replicas_agree_that_are_told_different_things(
         await taken(other, channels, f"{name}-by-other", name)
     await sink.wait_for_events(2 * len(names))
     assert set(sink.counts) == {f"{name}-by-{who}" for name in names for who in ("one", "other")}
+
+
+def _nothing() -> None:
+    """Nobody is waiting to be told."""
+
+
+async def test_what_an_earlier_channel_left_is_not_written_on_a_later_one() -> None:
+    """There it would be taken for a durable of the later one's subject."""
+    known = ChannelTable(Defaults())
+    known.put(with_epoch("e2", subscribable=subscribers("u2")))
+    (entry,) = known
+    records = Records(StateFolder(None), 60.0)
+    records.note_session(is_open=True)
+    for epoch in ("e1", "e2"):
+        record = Record(ORDERS, ORDERS, f"left-of-{epoch}", subject=f"orders.shop._{epoch}")
+        assert records.adopt(record)
+    finalizers = Finalizers(cast("KubeClient", None), known, records, records.emptied, _nothing)
+    written = finalizers._annotation(entry)[DURABLES]
+    assert set(json.loads(written or "")) == {"left-of-e2", "u2"}
 
 
 @pytest.mark.parametrize("written", [None, "another", "../x"])

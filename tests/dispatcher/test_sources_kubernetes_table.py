@@ -200,9 +200,9 @@ def new(**metadata: Any) -> dict[str, Any]:
     return with_metadata(document(), finalizers=[], **metadata)
 
 
-def with_epoch(epoch: str | None, version: int = 10, **metadata: Any) -> dict[str, Any]:
+def with_epoch(epoch: str | None, version: int = 10, uid: str = "u", **spec: Any) -> dict[str, Any]:
     annotations = {EPOCH_ANNOTATION: epoch}
-    return with_metadata(document(version=version), annotations=annotations, **metadata)
+    return with_metadata(document(version=version, **spec), annotations=annotations, uid=uid)
 
 
 @pytest.mark.parametrize(
