@@ -94,8 +94,8 @@ async def test_what_a_channel_of_that_name_held_before(
     await other_sink.wait_for_events(len(expected))
     assert set(other_sink.counts) == expected
     told = await dispatcher.status()
-    names = {each["name"]: each["subject"] for each in told["channels"]}
-    assert names["orders"] == await subject(channels)
+    (shown,) = [each for each in told["channels"] if each["namespace"] == channels.namespace]
+    assert shown["subject"] == await subject(channels)
 
 
 async def test_a_new_channel_is_given_the_epoch_of_its_uid(
