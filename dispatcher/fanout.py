@@ -202,7 +202,7 @@ class Fanout:
         """Remove what was never open, unless another process opens it before this one may."""
         await self._broker.session()
         self._left.discard(record.durable)
-        name = DurableName(channel.subject, record.durable)
+        name = DurableName(record.subject, record.durable)
         current = self._records.get(channel.name, record.durable)
         members = [each for each in self._members.values() if each.key.channel == channel.name]
         is_wanted = any(each.subscriber.durable == record.durable for each in members)
