@@ -10,6 +10,7 @@ from contract.fields import Fields, Refused, fields
 from contract.metadata import Document, is_uid
 from contract.names import (
     DISPATCHER_FINALIZER,
+    EPOCH_ANNOTATION,
     MAX_SUBJECT,
     PROVISIONER,
     RESERVED_SUBJECTS,
@@ -17,6 +18,7 @@ from contract.names import (
     channel_subject,
     is_dns_label,
     is_dns_name,
+    is_epoch,
     is_resource_name,
     namespace_of_host,
     normalise_host,
@@ -119,12 +121,11 @@ def read_channel(
     Raises:
         Refused: the channel as a whole cannot be used.
     """
-    name = document.name
-    subject = channel_subject(name.namespace, name.name)
+    name, epoch = document.name, _epoch(document)
+    subject = channel_subject(name.namespace, name.name, epoch)
     if len(subject) > MAX_SUBJECT:
-        raise Refused(
-            "metadata.name", f"with the namespace it must not pass {MAX_SUBJECT - 1} characters"
-        )
+        most = MAX_SUBJECT - len(subject) + len(name.namespace) + len(name.name)
+        raise Refused("metadata.name", f"with the namespace it must not pass {most} characters")
     if subject in RESERVED_SUBJECTS:
         raise Refused(
             "metadata.name",
@@ -139,7 +140,19 @@ def read_channel(
     )
     report.problems += (replace(problem, origin=report.origin) for problem in problems)
     hosts = _hosts(document, defaults.cluster_domain)
-    return Channel(name, hosts, subscribers, policy), complete
+    return Channel(name, hosts, subscribers, policy, epoch=epoch), complete
+
+
+def _epoch(document: Document) -> str:
+    """Raises Refused: to go on under another subject would be to leave the events."""
+    annotations = document.root.nested("metadata").nested("annotations")
+    epoch = annotations.text(EPOCH_ANNOTATION) or ""
+    if epoch and not is_epoch(epoch):
+        raise Refused(
+            f"metadata.annotations[{EPOCH_ANNOTATION}]",
+            f"{shown(epoch)}; must be 1 to 32 small letters and digits",
+        )
+    return epoch
 
 
 def _hosts(document: Document, cluster_domain: str) -> tuple[str, ...]:

@@ -67,6 +67,8 @@ def flatten(documents: Iterable[tuple[str, object]]) -> Iterator[tuple[str, obje
         if not isinstance(document, Mapping) or not isinstance(kind, str) or kind[-4:] != "List":
             yield origin, document
             continue
+        if "items" in document and document["items"] is None:
+            continue
         items = document.get("items")
         if not isinstance(items, list | tuple):
             yield origin, document

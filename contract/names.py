@@ -27,9 +27,26 @@ _MAX_SERVICE_NAME = 63
 _MAX_LABEL_VALUE = 63
 
 
-def channel_subject(namespace: str, name: str) -> str:
-    """The NATS Streaming channel in which the events of a Knative channel are stored."""
-    return f"{name}.{namespace}"
+EPOCH_ANNOTATION = "natss-dispatcher/epoch"
+"""Of a Channel that has a subject of its own: what tells it from those of the same name before."""
+
+
+def channel_subject(namespace: str, name: str, epoch: str = "") -> str:
+    """The NATS Streaming channel in which the events of a Knative channel are stored.
+
+    With an epoch, which Go does not know, it has ``_`` in it: neither a namespace nor a name can.
+    """
+    return f"{name}.{namespace}._{epoch}" if epoch else f"{name}.{namespace}"
+
+
+def is_epoch(text: str) -> bool:
+    """Whether it may tell one channel from another of the same name."""
+    return _EPOCH.fullmatch(text) is not None
+
+
+def epoch_of(uid: str) -> str:
+    """The epoch of a new channel; who knows neither it nor the uid does not guess it."""
+    return _digest(uid, 16)
 
 
 def channel_host(namespace: str, name: str, cluster_domain: str) -> str:
@@ -69,6 +86,7 @@ MAX_NAME = 253
 """Characters of a DNS name, and of a name in Kubernetes."""
 
 _LABEL = re.compile(rf"[a-z0-9](?:[a-z0-9-]{{0,{MAX_LABEL - 2}}}[a-z0-9])?")
+_EPOCH = re.compile(r"[a-z0-9]{1,32}")
 _RESOURCE_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
 
 MAX_SUBJECT = 255

@@ -124,9 +124,12 @@ class Channel:
     """When the latest of the subscribers were added at the latest (seconds since the epoch); None
     for just now."""
 
+    epoch: str = ""
+    """What tells it from channels that had its name before; empty if nothing does."""
+
     @property
     def subject(self) -> str:
-        return channel_subject(self.name.namespace, self.name.name)
+        return channel_subject(self.name.namespace, self.name.name, self.epoch)
 
 
 @dataclass(frozen=True, slots=True)

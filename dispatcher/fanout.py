@@ -125,7 +125,9 @@ class Fanout:
         wanted = {subscriber.durable for subscriber in channel.subscribers}
         keys = {MemberKey(channel.name, subscriber.ref) for subscriber in channel.subscribers}
         for durable in given_up - wanted - self._heirs(keys) if given_up else ():
-            if not self._broker.give_up(DurableName(channel.subject, durable)):
+            record = self._records.get(channel.name, durable)
+            subject = record.subject if record is not None else channel.subject
+            if not self._broker.give_up(DurableName(subject, durable)):
                 self._records.forget(channel.name, durable)
         for member in tuple(self._members.values()) if given_up else ():
             is_wanted = member.key in keys or member.key.channel != channel.name
@@ -135,11 +137,17 @@ class Fanout:
                 self._end_now(member)
         left: defaultdict[ResourceName, list[Record]] = defaultdict(list)
         for record in self._records.of(channel.name):
-            name = DurableName(channel.subject, record.durable)
+            name = DurableName(record.subject, record.durable)
             if record.since is None:
                 self._broker.note_known(name)
-            is_there = record.durable in wanted or self._broker.has(name)
-            if not is_there and not self._awaits_its_turn(record):
+            is_wanted = record.durable in wanted and record.subject == channel.subject
+            is_there = is_wanted or self._broker.has(name)
+            if is_there or self._awaits_its_turn(record):
+                continue
+            if record.subject != channel.subject and channel.name in self._state.channels:
+                alone = ResourceName(record.ref.namespace, record.durable)
+                self._end_now(self._add_left(channel, alone, [record]))
+            else:
                 left[record.ref].append(record)
         for ref, records in left.items():
             self._keep_left(channel, ref, records)
@@ -194,7 +202,7 @@ class Fanout:
         """Remove what was never open, unless another process opens it before this one may."""
         await self._broker.session()
         self._left.discard(record.durable)
-        name = DurableName(channel.subject, record.durable)
+        name = DurableName(record.subject, record.durable)
         current = self._records.get(channel.name, record.durable)
         members = [each for each in self._members.values() if each.key.channel == channel.name]
         is_wanted = any(each.subscriber.durable == record.durable for each in members)
@@ -219,6 +227,7 @@ class Fanout:
         if before is not None and before.channel is channel:
             return before
         keys = tuple(MemberKey(channel.name, each.ref) for each in channel.subscribers)
+        members = [each for each in members if not self._end_if_of_another(channel, each)]
         self._rename(channel, members, set(keys))
         problems: list[Problem] = []
         for key, subscriber in zip(keys, channel.subscribers, strict=True):
@@ -233,6 +242,13 @@ class Fanout:
             else:
                 self._add(key, channel, subscriber, plan, self._want(channel, subscriber))
         return _Applied(channel, keys, tuple(problems))
+
+    def _end_if_of_another(self, channel: Channel, member: Member) -> bool:
+        """Nobody inherits what is owed to subscribers of an earlier channel of that name."""
+        is_of_another = any(each.name.subject != channel.subject for each in member.durables)
+        if is_of_another:
+            self._end_now(member)
+        return is_of_another
 
     def _rename(self, channel: Channel, members: list[Member], wanted: set[MemberKey]) -> None:
         """Keep who has gone by one name and come by another with the same durable."""
@@ -261,7 +277,9 @@ class Fanout:
         since = time.time()
         if channel.subscribed_at is not None:
             since = min(since, channel.subscribed_at)
-        return self._records.want(channel.name, subscriber.ref, subscriber.durable, since)
+        return self._records.want(
+            channel.name, subscriber.ref, subscriber.durable, since, channel.subject
+        )
 
     def _add(
         self, key: MemberKey, channel: Channel, subscriber: Subscriber, plan: Plan, *records: Record
@@ -273,7 +291,7 @@ class Fanout:
         subscription = Subscription(name, attempts, metrics, self._budget, lane)
         durables = [
             self._broker.durable(
-                DurableName(channel.subject, record.durable),
+                DurableName(record.subject, record.durable),
                 Beginning(
                     channel.policy.start,
                     _monotonic(record.since),
@@ -330,7 +348,7 @@ class Fanout:
             session = await self._broker.session()
             ref = member.subscriber.ref
             name = DurableName(member.durable.name.subject, member.subscriber.durable)
-            self._records.want(channel, ref, name.durable, time.time())
+            self._records.want(channel, ref, name.durable, time.time(), name.subject)
             self._take_recorded(member)
             for old in member.durables:
                 if old.name != name:
@@ -352,8 +370,12 @@ class Fanout:
         durables = [each for each in member.durables if each.state is not DurableState.REMOVED]
         known = {each.name.durable for each in durables} | {member.subscriber.durable}
         for record in self._records.of(channel):
-            name = DurableName(member.durable.name.subject, record.durable)
-            is_other = record.ref != member.subscriber.ref or record.durable in known
+            name = DurableName(record.subject, record.durable)
+            is_other = (
+                record.ref != member.subscriber.ref
+                or record.durable in known
+                or record.subject != member.durable.name.subject
+            )
             if is_other or record.since is not None or self._broker.is_taken(name):
                 continue
             beginning = Beginning(None, time.monotonic(), was_open=True)
@@ -369,9 +391,8 @@ class Fanout:
         """
         if self._broker.delivering.connection is None:
             return
-        subject = member.durable.name.subject
         for record in self._records.of(member.key.channel):
-            is_there = self._broker.has(DurableName(subject, record.durable))
+            is_there = self._broker.has(DurableName(record.subject, record.durable))
             is_passed_over = record.since is not None and not is_there
             if record.ref == member.subscriber.ref and is_passed_over:
                 self._records.forget(record.channel, record.durable)
@@ -422,7 +443,9 @@ class Fanout:
         self._metrics.forget_subscription(member.key.channel, member.counted_as)
         for durable in member.durables:
             if await self._broker.removed(durable):
-                self._records.forget(member.key.channel, durable.name.durable)
+                record = self._records.get(member.key.channel, durable.name.durable)
+                if record is not None and record.subject == durable.name.subject:
+                    self._records.forget(record.channel, record.durable)
                 if not durable.is_given_up:
                     log.info("durable unsubscribed", durable=str(durable.name))
         self._forget_passed_over(member)

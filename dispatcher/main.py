@@ -238,7 +238,8 @@ async def serve(settings: Settings) -> None:
     if settings.source.kubernetes:
         records = Records(StateFolder(None), grace, are_kept=True)  # on the Channels
         client = KubeClient(connection_info, field_manager=PROGRAM.name)
-        cluster = Cluster(client, ChannelTable(settings.defaults), PROGRAM.name)
+        table = ChannelTable(settings.defaults, gives_epochs=settings.source.channel_epochs)
+        cluster = Cluster(client, table, PROGRAM.name)
         orphans = Orphans(client, settings.source.system_namespace, records, settings.defaults)
         source = KubernetesSource(client, cluster.channels, folder, records, orphans)
     else:

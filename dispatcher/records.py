@@ -15,6 +15,7 @@ from typing import Any
 
 import structlog
 
+from contract.names import channel_subject
 from contract.resources import ResourceName
 from dispatcher.state_folder import StateFolder
 
@@ -42,6 +43,14 @@ class Record:
 
     due: float | None = None
     """When it is to be removed (seconds since the epoch); None while it is wanted."""
+
+    subject: str = ""
+    """Under which the events of the channel are stored; empty is the one that its name gives."""
+
+    def __post_init__(self) -> None:
+        if not self.subject:
+            subject = channel_subject(self.channel.namespace, self.channel.name)
+            object.__setattr__(self, "subject", subject)
 
 
 class Records:
@@ -91,7 +100,14 @@ class Records:
     def get(self, channel: ResourceName, durable: str) -> Record | None:
         return self._all.get(channel, {}).get(durable)
 
-    def want(self, channel: ResourceName, ref: ResourceName, durable: str, since: float) -> Record:
+    def want(
+        self,
+        channel: ResourceName,
+        ref: ResourceName,
+        durable: str,
+        since: float,
+        subject: str = "",
+    ) -> Record:
         """Record that it is wanted.
 
         Args:
@@ -99,8 +115,12 @@ class Records:
             ref: The Subscription that it belongs to.
             durable: Its name.
             since: When it was first wanted, unless that is recorded.
+            subject: Of the channel; empty is the one that its name gives.
         """
-        before = self.get(channel, durable) or Record(channel, ref, durable, round(since, 3))
+        new = Record(channel, ref, durable, round(since, 3), subject=subject)
+        before = self.get(channel, durable)
+        if before is None or before.subject != new.subject:
+            before = new
         record = replace(before, ref=ref, due=None)
         self._put(record)
         return record
@@ -292,6 +312,7 @@ def _dump(record: Record) -> dict[str, object]:
         "channel": [record.channel.namespace, record.channel.name],
         "subscription": [record.ref.namespace, record.ref.name],
         "durable": record.durable,
+        "subject": record.subject,
         "since": record.since,
         "due": record.due,
     }
@@ -307,6 +328,7 @@ def _read(folder: StateFolder) -> list[Record]:
                 str(each["durable"]),
                 _time(each["since"]),
                 _time(each["due"]),
+                str(each.get("subject", "")),
             )
             for each in value or ()
         ]

@@ -7,7 +7,7 @@ from contract.arguments import ARGUMENTS, Place
 from dispatcher.egress.denied import DeniedNetworks
 from nats_streaming.errors import InvalidOptions, NatsStreamingError
 from nats_streaming.options import parse_server
-from process.kinds import Kind, whole
+from process.kinds import Kind, listed, whole
 
 
 def checked(metavar: str, check: Callable[[str], object]) -> Kind:
@@ -23,11 +23,18 @@ def checked(metavar: str, check: Callable[[str], object]) -> Kind:
     return Kind(metavar, parse)
 
 
+_MISREAD = re.compile(r"[\s\"'<>]")
+"""What would also keep a password from being redacted."""
+
+
 def _servers(value: str) -> tuple[str, ...]:
     """Addresses of one NATS cluster, with commas between."""
-    if re.search(r"[\s\"'<>]", value):  # they would also keep a password from being redacted
-        raise ValueError("must not have blanks or any of \" ' < >: percent-encode them")
-    servers = tuple(_with_scheme(server) for server in value.split(",") if server)
+    servers = tuple(map(_with_scheme, listed(value)))
+    if any(map(_MISREAD.search, servers)):
+        raise ValueError(
+            "must have commas between servers, and in them no blanks and none of \" ' < >:"
+            " percent-encode them"
+        )
     try:
         for server in servers:
             parse_server(server)

@@ -64,6 +64,10 @@ class SourceSettings:
     """What is in it has to outlive the process, not the pod: without it a restart in a cluster
     waits for the Kubernetes API, and one with files forgets which durables there are."""
 
+    channel_epochs: bool = False
+    """Whether new Channels of the cluster get a subject that no other one of their name has; Go's
+    program knows none of that."""
+
     cluster_domain: str = DEFAULT_CLUSTER_DOMAIN
     """The end of every DNS name in the cluster."""
 
@@ -237,6 +241,11 @@ def _check(settings: Settings, given: Mapping[str, Given]) -> None:
     if source.channels and source.kubernetes:
         places = f"{given['source.channels'].where} and {given['source.kubernetes'].where}"
         raise SettingsError(f"{places}: the channels can be in one of them only")
+    if source.channel_epochs and not source.kubernetes:
+        raise SettingsError(
+            f"{given['source.channel_epochs'].where}: is for the Channels of a cluster"
+            " (--kubernetes=on); in a file write the annotation natss-dispatcher/epoch"
+        )
     if policy.timeout >= policy.ack_wait:
         where = given["delivery.policy.timeout"].where
         raise SettingsError(f"{where}: must be shorter than the ack wait ({policy.ack_wait}s)")

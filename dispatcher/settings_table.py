@@ -50,6 +50,13 @@ CHANNELS = Section(
             " --channels, which durables there are",
         ),
         Option(
+            "source.channel_epochs",
+            "--channel-epochs",
+            SWITCH,
+            "whether new Channels of the cluster store their events under a subject of their own,"
+            " so that whoever has their namespace and name later cannot read them",
+        ),
+        Option(
             "source.cluster_domain",
             "--cluster-domain",
             named(is_dns_name, "a DNS name", "DOMAIN"),

@@ -16,7 +16,7 @@ import orjson
 
 from kube import nesting
 from kube.errors import KubeError, Refusal, Unauthorized, Unreachable, refusal
-from kube.resources import Resource
+from kube.resources import Resource, label_selector
 
 Document = dict[str, Any]
 
@@ -62,7 +62,8 @@ class KubeClient:
 
     async def get(self, resource: Resource, name: str, namespace: str | None = None) -> Document:
         """One object. Raises KubeError."""
-        return _checked(await self._request("GET", resource.path(namespace, name)))
+        answer = await self._request("GET", resource.path(namespace, name))
+        return _identified(answer, resource, namespace, name)
 
     async def list(
         self,
@@ -94,7 +95,8 @@ class KubeClient:
             items = page.get("items") or []  # null may stand for none
             if not isinstance(items, list):
                 raise _foreign()
-            for item in map(_checked, items):
+            for each in items:
+                item = _identified(each, resource, namespace)
                 item.setdefault("apiVersion", resource.api_version)
                 item.setdefault("kind", resource.kind)
                 objects.append(item)
@@ -167,7 +169,9 @@ class KubeClient:
         self, resource: Resource, body: Document, namespace: str | None = None
     ) -> Document:
         """Create an object and return it as it is stored. Raises AlreadyExists, KubeError."""
-        return await self._write("POST", resource.path(namespace), body)
+        name = body.get("metadata", {}).get("name")
+        answer = await self._write("POST", resource.path(namespace), body)
+        return _identified(answer, resource, namespace, name)
 
     async def patch(
         self, resource: Resource, name: str, body: Document, namespace: str | None = None
@@ -180,14 +184,16 @@ class KubeClient:
             Conflict: it is another one by now.
             KubeError: other failures.
         """
-        return await self._write("PATCH", resource.path(namespace, name), body, MERGE_PATCH)
+        answer = await self._write("PATCH", resource.path(namespace, name), body, MERGE_PATCH)
+        return _identified(answer, resource, namespace, name)
 
     async def patch_status(
         self, resource: Resource, name: str, body: Document, namespace: str | None = None
     ) -> Document:
         """As ``patch``, of the subresource ``status``; nothing else of the body has an effect."""
-        path = f"{resource.path(namespace, name)}/status"
-        return await self._write("PATCH", path, body, MERGE_PATCH)
+        path = resource.path(namespace, name, "status")
+        answer = await self._write("PATCH", path, body, MERGE_PATCH)
+        return _identified(answer, resource, namespace, name)
 
     async def delete(
         self, resource: Resource, name: str, namespace: str | None = None, *, uid: str
@@ -210,7 +216,7 @@ class KubeClient:
         self, method: str, path: str, body: Document, content_type: str = "application/json"
     ) -> Document:
         query = {"fieldManager": self._field_manager}
-        return _checked(await self._request(method, path, query, body, content_type))
+        return await self._request(method, path, query, body, content_type)
 
     async def _request(
         self,
@@ -295,9 +301,7 @@ class KubeClient:
 
 
 def _selector(labels: Mapping[str, str] | None) -> dict[str, str]:
-    if not labels:
-        return {}
-    return {"labelSelector": ",".join(f"{key}={labels[key]}" for key in labels)}
+    return {"labelSelector": label_selector(labels)} if labels else {}
 
 
 async def _events(content: aiohttp.StreamReader) -> AsyncIterator[Document]:
@@ -329,9 +333,29 @@ def _checked(value: object) -> Document:
     raise _foreign()
 
 
-def _foreign() -> Refusal:
+def _identified(
+    value: object, resource: Resource, namespace: str | None, name: str | None = None
+) -> Document:
+    """The object that was asked for. Raises ServerFailed if it is none, or another one.
+
+    Args:
+        value: What was answered.
+        resource: Its kind.
+        namespace: Left out if it may be in any.
+        name: Left out if it may be any.
+    """
+    document = _checked(value)
+    asked = {"namespace": namespace if resource.namespaced else None, "name": name}
+    for key, wanted in asked.items():
+        answered = document["metadata"].get(key)
+        if wanted is not None and answered != wanted:
+            raise _foreign(f"an answer about the {key} {answered!a:.80}, not about {wanted}")
+    return document
+
+
+def _foreign(message: str = "an answer that is none of the API's") -> Refusal:
     """For what comes from a proxy on the way, or from an API server that is none of Kubernetes'."""
-    return refusal(502, {"kind": "Status", "message": "an answer that is none of the API's"}, None)
+    return refusal(502, {"kind": "Status", "message": message}, None)
 
 
 def _decoded(raw: bytes) -> object:

@@ -19,6 +19,13 @@ class LoginFailed(KubeError):
     retriable = True
 
 
+class InvalidName(KubeError):
+    """A name that no object of Kubernetes can have; no request was made.
+
+    In the path of a request such a text could lead to another object, or to another request.
+    """
+
+
 class Unreachable(KubeError):
     """No answer: refused, broken or too slow. Whether a write was done is not known."""
 

@@ -19,6 +19,7 @@ from contract.names import (
     channel_label_value,
     channel_service_name,
     dispatcher_service_name,
+    is_dns_label,
     service_host,
 )
 
@@ -183,10 +184,11 @@ def is_abandoned(service: Document, wanted: Document) -> bool:
 
 
 def known_service(channel: Document) -> str | None:
-    """The name of the Service that ``status.address`` gives to publishers."""
+    """The name of the Service that ``status.address`` gives to publishers, if it is one."""
     hostname = text_at(channel, "status", "address", "hostname") or ""
     name, _, rest = hostname.partition(".")
-    return name if rest.startswith(f"{channel['metadata']['namespace']}.") else None
+    is_own = rest.startswith(f"{channel['metadata']['namespace']}.") and is_dns_label(name)
+    return name if is_own else None
 
 
 def repair(existing: Document, wanted: Document) -> Repair | None:

@@ -85,7 +85,9 @@ class Controller:
         self._dependents = Dependents() if settings.subscription_controller else None
         self._references = References(context.client, self._named_kinds, self._on_moved)
         self._sights: dict[ResourceName, tuple[object, ...]] = {}
-        self._queue: WorkQueue[Key] = WorkQueue(self._reconcile, workers=settings.workers)
+        self._queue: WorkQueue[Key] = WorkQueue(
+            self._reconcile, workers=settings.workers, tenant_of=_namespace_of
+        )
 
     @property
     def has_subscriptions(self) -> bool:
@@ -306,6 +308,11 @@ class Controller:
             if self._dependents is not None:
                 self._look_later(map(SubscriptionKey, self._dependents.names()))
             self._queue.add(ProvisionerKey(PROVISIONER))
+
+
+def _namespace_of(key: Key) -> str | None:
+    """Of the provisioner, which belongs to nobody, None."""
+    return None if isinstance(key, ProvisionerKey) else key.name.namespace
 
 
 @contextlib.contextmanager

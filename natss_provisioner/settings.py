@@ -76,8 +76,9 @@ class Settings:
     """Seconds after which everything is looked at again, for the sake of what is not watched: the
     objects that Subscriptions name."""
 
-    workers: int = 8
-    """How many objects are reconciled at once; each has one request under way at most."""
+    workers: int = 16
+    """How many objects are reconciled at once; each has one request under way at most. Those of one
+    namespace get half of them."""
 
     health_listen: Address = _HEALTH
     """Where ``/healthz`` and ``/readyz`` are."""
@@ -162,7 +163,12 @@ OPTIONS = (
         duration(10),
         "after this time everything is looked at again, for what is not watched",
     ),
-    Option("workers", "--workers", whole(1, 100), "how many objects are reconciled at once"),
+    Option(
+        "workers",
+        "--workers",
+        whole(1, 100),
+        "how many objects are reconciled at once; those of one namespace get half of them at most",
+    ),
     Option(
         "health_listen", "--health-listen", ADDRESS, "where /healthz and /readyz answer, for probes"
     ),

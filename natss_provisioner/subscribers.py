@@ -13,7 +13,7 @@ from contract.channel_documents import OBJECT_REFERENCE, completed
 from contract.fields import Fields, Refused, fields, object_at, text_at
 from contract.metadata import API_VERSION
 from contract.metadata import Document as ReadDocument
-from contract.names import is_dns_name
+from contract.names import is_dns_name, is_resource_name
 from contract.reports import Report, shown
 from contract.resources import Problem, ResourceName
 from contract.subscription_documents import channel_of
@@ -120,9 +120,14 @@ def _wish(document: ReadDocument, cluster_domain: str) -> Wish:
 
 
 def held_by(subscription: Document) -> ResourceName | None:
-    """The Channel that the entry of a Subscription was written to last; None if there is none."""
+    """The Channel that the entry of a Subscription was written to last; None if there is none.
+
+    Also if there is something else in its place than a name, which this program never wrote.
+    """
     name = text_at(subscription, "status", HELD_BY)
-    return ResourceName(subscription["metadata"]["namespace"], name) if name else None
+    if name is None or not is_resource_name(name):
+        return None
+    return ResourceName(subscription["metadata"]["namespace"], name)
 
 
 def channels_named(subscription: Document) -> frozenset[ResourceName]:
@@ -213,14 +218,16 @@ def uid_of(entry: Mapping[str, Any]) -> str | None:
 def claimant(entry: Mapping[str, Any], channel: Mapping[str, Any]) -> ResourceName | None:
     """The Subscription that an entry names with a uid; None for entries that somebody made freely.
 
-    Only an entry with both can be told to be left over.
+    Only an entry with both can be told to be left over. Subscriptions of another namespace than the
+    Channel's are nothing that its owner could find out about.
     """
     ref = object_at(entry, "ref")
-    name = text_at(ref, "name")
-    namespace = text_at(ref, "namespace") or channel["metadata"]["namespace"]
+    name, own = text_at(ref, "name"), channel["metadata"]["namespace"]
     if name is None or uid_of(entry) is None or not _names_a_subscription(ref):
         return None
-    return ResourceName(namespace, name)
+    if not is_resource_name(name) or (text_at(ref, "namespace") or own) != own:
+        return None
+    return ResourceName(own, name)
 
 
 def _names_a_subscription(ref: Mapping[str, Any]) -> bool:

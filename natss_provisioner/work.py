@@ -2,21 +2,28 @@
 
 A key that comes in while it is being worked on is done once more afterwards, so that nobody works
 on what has changed meanwhile; one that waits already is not added again. Those that are not urgent,
-as all of them after a start, wait until none is. What a key means is the business of the function
-that is called.
+as all of them after a start and those that have failed, leave most turns to those that are. What a
+key means is the business of the function that is called.
+
+Tenants share the workers: each in its turn, and none so many that another one would find none free.
 """
 
 import asyncio
 import logging
 import random
-from collections import deque
+from collections import Counter
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, TypeVar
 
 from kube import KubeError, NotFound, Refusal
+from natss_provisioner.turns import Turns
 
 _log = logging.getLogger(__name__)
+
+_PATIENT_TURN = 8
+"""One turn in so many is of a key that is not urgent, however many are."""
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -47,7 +54,9 @@ class WorkQueue(Generic[Key]):
     Args:
         work: What to do. It may return a number of seconds after which to look again; an error
             means that the key is tried again.
-        workers: How many keys are worked on at once.
+        workers: How many keys are worked on at once. One tenant gets half of them at most, and
+            several leave some free, so that whoever has none finds one.
+        tenant_of: Whose a key is; tenants do not wait for each other.
         backoff: How long a key waits after failures.
     """
 
@@ -56,15 +65,19 @@ class WorkQueue(Generic[Key]):
         work: Callable[[Key], Awaitable[float | None]],
         *,
         workers: int,
+        tenant_of: Callable[[Key], Hashable],
         backoff: Backoff | None = None,
     ) -> None:
         self._work = work
         self._workers = workers
+        self._tenant_of = tenant_of
         self._backoff = backoff or Backoff()
-        self._urgent: deque[Key] = deque()
-        self._patient: deque[Key] = deque()
+        self._urgent = Turns(tenant_of)
+        self._patient = Turns(tenant_of)
+        self._taken = 0
         self._queued: dict[Key, bool] = {}  # and whether it is urgent
         self._active: set[Key] = set()
+        self._active_of: Counter[Hashable] = Counter()  # by tenant
         self._failures: dict[Key, int] = {}
         self._timers: dict[Key, asyncio.TimerHandle] = {}
         self._something = asyncio.Event()
@@ -103,28 +116,47 @@ class WorkQueue(Generic[Key]):
     async def _run_worker(self) -> None:
         while True:
             key = await self._next()
+            tenant = self._tenant_of(key)
             self._active.add(key)
+            self._active_of[tenant] += 1
             try:
                 await self._attempt(key)
             finally:
                 self._active.discard(key)
+                self._active_of[tenant] -= 1
+                if not self._active_of[tenant]:
+                    del self._active_of[tenant]
                 if key in self._queued:
                     self._wait_for_worker(key)
+                self._something.set()  # its tenant may have another one
             await asyncio.sleep(0)  # nobody else gets a turn if the work awaits nothing
 
     def _wait_for_worker(self, key: Key) -> None:
-        (self._urgent if self._queued[key] else self._patient).append(key)
+        (self._urgent if self._queued[key] else self._patient).add(key)
         self._something.set()
 
     async def _next(self) -> Key:
-        while True:
-            while not (self._urgent or self._patient):
-                self._something.clear()
-                await self._something.wait()
-            key = (self._urgent or self._patient).popleft()
-            if key in self._queued and key not in self._active:  # else it stood in both lines
-                del self._queued[key]
-                return key
+        while (key := self._take()) is None:
+            self._something.clear()
+            await self._something.wait()
+        return key
+
+    def _take(self) -> Key | None:
+        """The next key to be worked on, if there is one that may be."""
+        is_patient_turn = self._taken % _PATIENT_TURN == _PATIENT_TURN - 1
+        lines = (self._urgent, self._patient)
+        for line in reversed(lines) if is_patient_turn else lines:
+            while (key := line.take(self._may_have_worker)) is not None:
+                if key in self._queued and key not in self._active:  # else it stood in both lines
+                    del self._queued[key]
+                    self._taken += 1
+                    return key
+        return None
+
+    def _may_have_worker(self, tenant: Hashable) -> bool:
+        """Whether a tenant has fewer workers than it would leave to the others."""
+        active = self._active_of[tenant]
+        return active == 0 or active < self._workers - len(self._active)
 
     async def _attempt(self, key: Key) -> None:
         try:
@@ -159,4 +191,4 @@ class WorkQueue(Generic[Key]):
     def _try_again(self, key: Key, wait: float) -> None:
         if key not in self._queued:
             loop = asyncio.get_running_loop()
-            self._timers[key] = loop.call_later(wait, self.add, key)
+            self._timers[key] = loop.call_later(wait, partial(self.add, key, urgent=False))

@@ -36,6 +36,11 @@ def text(pattern: str, must: str, metavar: str) -> Kind:
     return Kind(metavar, parse)
 
 
+def listed(value: str, separator: str = ",") -> tuple[str, ...]:
+    """The parts of a list, without the blanks around them; empty ones do not count."""
+    return tuple(part for each in value.split(separator) if (part := each.strip()))
+
+
 def whole(lowest: int, highest: int = 2**31 - 1) -> Kind:
     """A whole number."""
 

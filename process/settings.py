@@ -13,7 +13,7 @@ from operator import attrgetter
 from typing import Any, NoReturn
 
 from contract.reports import did_you_mean, shown
-from process.kinds import Kind
+from process.kinds import Kind, listed
 
 _BAR = r"\|"
 """``|`` in a table of Markdown."""
@@ -129,7 +129,7 @@ def _of_environment(option: Option, environ: Mapping[str, str]) -> Given | None:
         raise SettingsError(f"{' and '.join(names)} mean the same; set one of them")
     name, text = names[0], environ[names[0]].strip()
     if option.repeatable:
-        texts = [each for each in text.split(":") if each]
+        texts = listed(text, ":")
         return Given(tuple(_parse(option, option.kind, each, name) for each in texts), name)
     return Given(_parse(option, kinds[name], text, name), name)
 

@@ -56,7 +56,9 @@ def describe(
     """The document of ``/status``. It has no payload, no header value and no secret."""
     broker = observed.broker
     by_channel: dict[ResourceName, list[object]] = {name: [] for name in channels}
+    subjects = {name: channel.subject for name, channel in channels.items()}
     for key, member in observed.fanout.members.items():
+        subjects.setdefault(key.channel, member.durable.name.subject)
         described = _describe_member(key, member, verdict(key))
         by_channel.setdefault(key.channel, []).append(described)
     not_restored = [
@@ -76,7 +78,7 @@ def describe(
                 "name": name.name,
                 "state": "serving" if name in channels else "removed",
                 "hosts": list(channels[name].hosts) if name in channels else [],
-                "subject": f"{name.name}.{name.namespace}",
+                "subject": subjects[name],
                 "published": _published(observed.metrics, name) if name in channels else {},
                 **_held_back(observed.metrics, name, is_known=name in channels),
                 "subscriptions": subscriptions,

@@ -10,6 +10,8 @@ import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from process.kinds import listed
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _ENDING_IN_IPV4 = tuple(
@@ -34,8 +36,11 @@ class DeniedNetworks:
         """
         if text.strip().lower() == "none":
             return cls()
+        parts = listed(text)
+        if not parts:
+            raise ValueError("must be none, or networks as 10.0.0.0/8,fd00::/8")
         try:
-            return cls(tuple(ipaddress.ip_network(each.strip()) for each in text.split(",")))
+            return cls(tuple(map(ipaddress.ip_network, parts)))
         except ValueError as error:
             must = f"must be none, or networks as 10.0.0.0/8,fd00::/8 ({error})"
             raise ValueError(must) from None

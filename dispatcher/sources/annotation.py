@@ -11,6 +11,7 @@ from itertools import accumulate
 from typing import Any
 
 from contract.metadata import is_uid
+from contract.names import channel_subject
 from contract.resources import ResourceName
 from dispatcher.records import Record
 
@@ -29,12 +30,13 @@ _LONGEST_ENTRY = 2 * 1024
 """Names and a uid as the API takes them, and a time, are shorter."""
 
 
-def parse(channel: ResourceName, text: str) -> dict[str, Record] | None:
+def parse(channel: ResourceName, text: str, epoch: str = "") -> dict[str, Record] | None:
     """The records; None if the text is nothing that ``render`` gave.
 
     It is written anew then, with what is known here. Who may write the Channel may write anything
     into it: what comes out goes into requests, metrics and this annotation again.
     """
+    subject = channel_subject(channel.namespace, channel.name, epoch)
     try:
         return {
             durable: Record(
@@ -42,6 +44,7 @@ def parse(channel: ResourceName, text: str) -> dict[str, Record] | None:
                 _ref(channel, entry["subscription"]),
                 _checked(durable),
                 _time(entry["since"]) if "since" in entry else None,
+                subject=subject,
             )
             for durable, entry in json.loads(text).items()
         }

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from contract.resources import Problem
-from dispatcher.sources.parsing import Unreadable, parse_json, parse_yaml
+from dispatcher.sources.parsing import Unreadable, parse
 
 SUFFIXES = (".yaml", ".yml", ".json")
 
@@ -142,8 +142,8 @@ def _documents(path: Path, status: os.stat_result) -> Documents:
         raise Unreadable(0, 0, f"is larger than {MAX_FILE_BYTES // 1024 // 1024} MiB; split it")
     if not data:
         raise Unreadable(0, 0, "is empty; if nothing is wanted, write a comment into it")
-    parse = parse_json if path.suffix == ".json" else parse_yaml
-    return tuple((f"{path.name}, line {line}", document) for line, document in parse(data))
+    documents = parse(data, is_json=path.suffix == ".json")
+    return tuple((f"{path.name}, line {line}", document) for line, document in documents)
 
 
 def _unreadable(path: Path, error: OSError, has_said: bool) -> Problem:

@@ -12,7 +12,7 @@ from typing import Any
 
 from contract.documents import desired_state
 from contract.metadata import API_VERSION
-from contract.names import DISPATCHER_FINALIZER
+from contract.names import DISPATCHER_FINALIZER, EPOCH_ANNOTATION, is_epoch
 from contract.resources import (
     Channel,
     Defaults,
@@ -35,6 +35,7 @@ SUBSCRIBERS = "subscribableStatus"
 Document = dict[str, Any]
 
 _STATUS = ("address", DISPATCHER, SUBSCRIBERS)
+_ANNOTATIONS = (DURABLES, EPOCH_ANNOTATION)
 _METADATA = ("name", "namespace", "uid", "resourceVersion", "deletionTimestamp", "finalizers")
 
 
@@ -85,6 +86,29 @@ class Entry:
         """The text of ``recorded``."""
         text = (self.document["metadata"].get("annotations") or {}).get(DURABLES)
         return text if isinstance(text, str) else None
+
+    @property
+    def written_epoch(self) -> str:
+        """The epoch as it stands on the Channel; empty if none does."""
+        annotations = self.document["metadata"].get("annotations") or {}
+        return _text(annotations.get(EPOCH_ANNOTATION)) or ""
+
+    @property
+    def epoch(self) -> str:
+        """The one that its events are stored under; empty also if that cannot be told."""
+        if self.channel is not None:
+            return self.channel.epoch
+        return self.written_epoch if is_epoch(self.written_epoch) else ""
+
+    @property
+    def was_served(self) -> bool:
+        """Whether anything on it shows that some dispatcher, of ours or Go's, has served it."""
+        return (
+            self.is_held
+            or self.annotation is not None
+            or self.reported_host is not None
+            or bool(self.reported_subscribers)
+        )
 
     @property
     def is_record_complete(self) -> bool:
@@ -142,6 +166,7 @@ class Entry:
             and self.is_deleted == other.is_deleted
             and self.finalizers == other.finalizers
             and self.recorded is other.recorded
+            and self.written_epoch == other.written_epoch
         )
 
 
@@ -150,10 +175,13 @@ class ChannelTable:
 
     Args:
         defaults: What documents leave open.
+        gives_epochs: Whether new Channels get an epoch. Those that have one, and those that have
+            none, keep it so.
     """
 
-    def __init__(self, defaults: Defaults) -> None:
+    def __init__(self, defaults: Defaults, *, gives_epochs: bool = False) -> None:
         self._defaults = defaults
+        self._gives_epochs = gives_epochs
         self._entries: dict[ResourceName, Entry] = {}
         self._served: set[ResourceName] = set()
         self._highest = 0
@@ -185,6 +213,8 @@ class ChannelTable:
                 known, new = _number(before.version), _number(_version(document))
                 if known is not None and new is not None and new < known:
                     return False
+            if before.uid != document["metadata"]["uid"]:
+                self._served.discard(name)  # that was another one, of which nobody saw the end
         self._note(_version(document))
         changed_at = list_changed_at(document)
         if changed_at is not None and self.blind_since is not None:
@@ -232,6 +262,16 @@ class ChannelTable:
         """The Channels that went since the last call, and whether it was because of a deletion."""
         forgotten, self._forgotten = self._forgotten, {}
         return forgotten
+
+    def wants_epoch(self, entry: Entry) -> bool:
+        """Whether a Channel is new and is to get an epoch before it is served."""
+        return (
+            self._gives_epochs
+            and entry.wants_finalizer
+            and not entry.was_served
+            and not entry.written_epoch
+            and entry.name not in self._served
+        )
 
     def serve(self, name: ResourceName) -> None:
         """Serve a Channel although it has no finalizer."""
@@ -282,7 +322,8 @@ class ChannelTable:
 
     def _read(self, document: Document, before: Entry | None, changed_at: float | None) -> Entry:
         """A Channel that is equal to the one before is the same object, which is quick to see."""
-        known = before.channel if before is not None else None
+        is_same = before is not None and before.uid == document["metadata"]["uid"]
+        known = before.channel if before is not None and is_same else None
         metadata = {k: v for k, v in document["metadata"].items() if k != "deletionTimestamp"}
         state = desired_state(
             [("", {**document, "metadata": metadata})],
@@ -291,6 +332,10 @@ class ChannelTable:
         )
         channel = next(iter(state.channels.values()), None)
         entry = Entry(document, channel, state.problems, unread=state.unread != Unread())
+        if channel is not None and known is not None and known.name in self._served:
+            # To change its subject is to leave its events, whatever somebody has written.
+            channel = replace(channel, epoch=known.epoch)
+            entry = replace(entry, channel=channel)
         recorded = _recorded(entry, before)
         if channel is not None and channel == known:
             channel = known
@@ -321,9 +366,12 @@ def _version(document: Mapping[str, Any]) -> str:
 def _recorded(entry: Entry, before: Entry | None) -> Mapping[str, Record] | None:
     """The same object as before if the text is the same, which is quick to see."""
     text = entry.annotation
-    if before is not None and before.annotation == text and before.uid == entry.uid:
+    is_known = before is not None and before.annotation == text and before.uid == entry.uid
+    if before is not None and is_known and before.epoch == entry.epoch:
         return before.recorded
-    return None if text is None else parse(entry.name, text)
+    if text is None or (entry.channel is None and entry.epoch != entry.written_epoch):
+        return None
+    return parse(entry.name, text, entry.epoch)
 
 
 def _number(version: str) -> int | None:
@@ -343,8 +391,9 @@ def _trimmed(document: Mapping[str, Any]) -> Document:
         if document["metadata"].get(key) is not None
     }
     annotations = document["metadata"].get("annotations") or {}
-    if DURABLES in annotations:
-        metadata["annotations"] = {DURABLES: annotations[DURABLES]}
+    kept = {key: annotations[key] for key in _ANNOTATIONS if key in annotations}
+    if kept:
+        metadata["annotations"] = kept
     return {
         "apiVersion": API_VERSION,
         "kind": "Channel",

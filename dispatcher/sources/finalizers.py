@@ -13,7 +13,7 @@ from typing import Any
 
 import structlog
 
-from contract.names import DISPATCHER_FINALIZER
+from contract.names import DISPATCHER_FINALIZER, EPOCH_ANNOTATION, epoch_of
 from contract.resources import Channel, ResourceName
 from dispatcher.records import Record, Records
 from dispatcher.sources.annotation import DURABLES, parse, render
@@ -78,9 +78,24 @@ class Finalizers:
         await self._tasks.close()
 
     def _needs_work(self, entry: Entry) -> bool:
-        return entry.wants_finalizer or entry.wants_release or bool(self._annotation(entry))
+        return (
+            entry.wants_finalizer
+            or entry.wants_release
+            or bool(self._annotation(entry))
+            or bool(self._epoch(entry))
+        )
 
-    def _annotation(self, entry: Entry) -> dict[str, str]:
+    def _epoch(self, entry: Entry) -> dict[str, str | None]:
+        """The epoch, if the Channel is to get one, or somebody else has changed what it had."""
+        if entry.channel is None or entry.is_deleted:
+            return {}
+        if self._table.wants_epoch(entry):
+            return {EPOCH_ANNOTATION: epoch_of(entry.uid)}
+        if entry.is_held and entry.written_epoch != entry.channel.epoch:
+            return {EPOCH_ANNOTATION: entry.channel.epoch or None}
+        return {}
+
+    def _annotation(self, entry: Entry) -> dict[str, str | None]:
         """The record of its durables, if it differs from the one that it has.
 
         Only who has the client id knows what the server has. Anybody else would bring back what
@@ -92,13 +107,13 @@ class Finalizers:
         if entry.recorded == {key: replace(each, due=None) for key, each in records.items()}:
             return {}
         text = render(records.values())
-        rendered = parse(entry.name, text) or {}
+        rendered = parse(entry.name, text, entry.epoch) or {}
         is_cut = len(rendered) < len(records)
         is_left = is_cut and entry.recorded is not None and not self._records.has_session
         return {} if entry.recorded == rendered or is_left else {DURABLES: text}
 
     def _records_of(self, entry: Entry, channel: Channel) -> dict[str, Record]:
-        """What this process has to say of its durables."""
+        """What this process has to say of its durables, without those of an earlier Channel."""
         told = entry.recorded or {}
         if entry.recorded is not None:
             self._records.learn(entry.name, told, is_complete=entry.is_record_complete)
@@ -106,11 +121,14 @@ class Finalizers:
         records = {
             record.durable: record
             for record in self._records.of(entry.name)
-            if self._records.has_session or record.durable in wanted or record.durable in told
+            if record.subject == channel.subject
+            and (self._records.has_session or record.durable in wanted or record.durable in told)
         }
         for each in channel.subscribers:
             if each.durable not in records:  # it is not served yet
-                record = Record(entry.name, each.ref, each.durable, time.time())
+                record = Record(
+                    entry.name, each.ref, each.durable, time.time(), subject=channel.subject
+                )
                 records[each.durable] = told.get(each.durable, record)
         return records
 
@@ -153,8 +171,8 @@ class Finalizers:
                 others = [each for each in entry.finalizers if each != DISPATCHER_FINALIZER]
                 ours = [] if entry.wants_release else [DISPATCHER_FINALIZER]
                 metadata["finalizers"] = others + ours
-            if annotation := self._annotation(entry):
-                metadata["annotations"] = annotation
+            if annotations := self._annotation(entry) | self._epoch(entry):
+                metadata["annotations"] = annotations
             body = {"metadata": metadata}
             document = await self._client.patch(CHANNELS, name.name, body, name.namespace)
         if entry.wants_release:
@@ -167,8 +185,11 @@ class Finalizers:
         return True
 
     def _refused(self, entry: Entry, error: KubeError) -> None:
-        """A Channel whose events are lost unseen is worse than one that can vanish unseen."""
+        """A Channel whose events are lost unseen is worse than one that can vanish unseen.
+
+        One that is to get an epoch waits: nobody else would know under which subject it was served.
+        """
         log.warning("channel cannot be written", channel=str(entry.name), reason=str(error))
-        if entry.wants_finalizer:
+        if entry.wants_finalizer and not self._table.wants_epoch(entry):
             self._table.serve(entry.name)
             self._changed()

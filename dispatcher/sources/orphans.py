@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 import structlog
 
+from contract.names import channel_subject, is_dns_label, is_epoch
 from contract.resources import Defaults, ResourceName
 from dispatcher.records import Record, Records
 from dispatcher.sources.channel_table import CHANNELS, ChannelTable
@@ -207,6 +208,7 @@ def _value(record: Record) -> str:
             "channel": str(record.channel),
             "subscription": str(record.ref),
             "durable": record.durable,
+            "subject": record.subject,
         }
     )
 
@@ -215,11 +217,25 @@ def _record(value: object) -> Record | None:
     """None for what somebody else has written."""
     try:
         entry = json.loads(str(value))
-        return Record(_name(entry["channel"]), _name(entry["subscription"]), str(entry["durable"]))
+        channel, ref = _name(entry["channel"]), _name(entry["subscription"])
+        subject = _subject(channel, str(entry.get("subject", "")))
+        return Record(channel, ref, str(entry["durable"]), subject=subject)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
 
 
+def _subject(channel: ResourceName, text: str) -> str:
+    """Raises ValueError if it is none of the channel's."""
+    plain = channel_subject(channel.namespace, channel.name)
+    epoch = text.removeprefix(f"{plain}._")
+    if text not in {"", plain} and (epoch == text or not is_epoch(epoch)):
+        raise ValueError("is no subject of the channel")
+    return text
+
+
 def _name(text: str) -> ResourceName:
+    """Raises ValueError if it is none: requests are made of it."""
     namespace, name = text.split("/")
+    if not is_dns_label(namespace) or not name:
+        raise ValueError("is no name")
     return ResourceName(namespace, name)

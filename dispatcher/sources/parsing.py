@@ -1,9 +1,11 @@
 """YAML and JSON text as documents of plain JSON values, each with the line where it begins.
 
-Nothing but texts, numbers, booleans, nulls, lists and objects comes out, as from kubectl: no dates,
-no base 60, no Python objects. What a hostile or mistaken text could cost is bounded: nesting,
-aliases (they multiply), and by the caller the size. Documents are built from the parser's events,
-without recursion; libyaml's own composer overruns the stack at some ten thousand brackets.
+The values are those that kubectl reads: YAML 1.1 as Go has it, and whole numbers are integers
+however they are written (``8.0``, ``1e+06``). Nothing but texts, numbers, booleans, nulls, lists
+and objects comes out: no dates, no base 60, no Python objects. What a hostile or mistaken text
+could cost is bounded: nesting, aliases (they multiply), and by the caller the size. Documents are
+built from the parser's events, without recursion; libyaml's own composer overruns the stack at some
+ten thousand brackets.
 """
 
 import json
@@ -24,14 +26,21 @@ _CORE = "tag:yaml.org,2002:"
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 _BOOLEANS = {
     word: value
-    for words, value in ((("true", "yes", "on"), True), (("false", "no", "off"), False))
+    for words, value in (
+        (("true", "yes", "on", "y"), True),
+        (("false", "no", "off", "n"), False),
+    )
     for lower in words
     for word in (lower, lower.capitalize(), lower.upper())
 }
-_INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,99})|0x[0-9a-fA-F]{1,64}|0o[0-7]{1,64}", re.ASCII)
-_FLOAT = re.compile(
-    r"[-+]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?", re.ASCII
+_INTEGER = re.compile(
+    r"([-+]?)(?:0[xX]([0-9a-fA-F]+)|0[bB]([01]+)|0[oO]?([0-7]+)|([0-9]+))", re.ASCII
 )
+_BASES = (16, 2, 8, 10)
+_LONGEST_INTEGER = 70
+"""Characters; 64 bits in base 2, and some. What is longer is no integer anyway."""
+
+_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?", re.ASCII)
 _NO_NUMBER = re.compile(r"([-+]?)\.(?:inf|Inf|INF|(nan|NaN|NAN))")
 
 
@@ -72,15 +81,42 @@ def parse_yaml(data: bytes) -> list[tuple[int, object]]:
         raise Unreadable(line, column, f"{error.reason} (must be UTF-8 text)") from error
 
 
+def parse(data: bytes, *, is_json: bool) -> list[tuple[int, object]]:
+    """The documents of a text, each with its line.
+
+    By kubectl's rule: what begins with ``{`` is JSON. YAML that begins so is read as well.
+
+    Args:
+        data: The text.
+        is_json: Whether it is called JSON, so that its mistakes are told as such.
+
+    Raises:
+        Unreadable: it is neither.
+    """
+    if not _BEGINNING_OF_JSON.match(data):
+        return parse_yaml(data)
+    try:
+        return parse_json(data)
+    except Unreadable as mistake:
+        try:
+            return parse_yaml(data)
+        except Unreadable:
+            if is_json:
+                raise mistake from None
+            raise
+
+
+_BEGINNING_OF_JSON = re.compile(rb"(?:\xef\xbb\xbf)?\s*\{")
+
+
 def parse_json(data: bytes) -> list[tuple[int, object]]:
-    """The document of a JSON text.
+    """The documents of a JSON text, with or without blanks between, each with its line.
 
     Raises:
         Unreadable: for a mistake in the syntax, a key that is there twice, or a bound.
     """
     try:
-        text = data.decode("utf-8-sig")
-        return [(1, json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant))]
+        return list(_json_documents(data.decode("utf-8-sig")))
     except json.JSONDecodeError as error:
         raise Unreadable(error.lineno, error.colno, error.msg) from error
     except UnicodeDecodeError as error:
@@ -88,8 +124,30 @@ def parse_json(data: bytes) -> list[tuple[int, object]]:
         raise Unreadable(line, 0, "must be UTF-8 text") from error
     except RecursionError as error:
         raise Unreadable(0, 0, "nested too deeply") from error
-    except ValueError as error:  # an integer of thousands of digits
-        raise Unreadable(0, 0, str(error)) from error
+
+
+def _json_documents(text: str) -> Iterator[tuple[int, object]]:
+    """At least one. Raises JSONDecodeError, Unreadable, RecursionError."""
+    end, line = 0, 1
+    while True:
+        blanks = _BLANKS.match(text, end)
+        begin = blanks.end() if blanks else end
+        if end and begin == len(text):
+            return
+        line += text.count("\n", end, begin)
+        document, end = _JSON.raw_decode(text, begin)
+        yield line, document
+        line += text.count("\n", begin, end)
+
+
+_BLANKS = re.compile(r"[ \t\r\n]*")
+
+
+def _json_number(text: str) -> int | float:
+    number = _number(text)
+    if number is None:
+        raise Unreadable(0, 0, f"the number {text[:20]}... is beyond the limit of 64 bits")
+    return number
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -103,6 +161,14 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise Unreadable(0, 0, f"{name} is no JSON")
+
+
+_JSON = json.JSONDecoder(
+    object_pairs_hook=_object,
+    parse_constant=_refuse_constant,
+    parse_float=_json_number,
+    parse_int=_json_number,
+)
 
 
 class _Frame:
@@ -255,7 +321,7 @@ def _scalar(event: yaml.ScalarEvent) -> object:
 
 
 def _plain(text: str) -> object:
-    """The value of a scalar without quotes (YAML 1.2 core, and the booleans of 1.1)."""
+    """The value of a scalar without quotes."""
     if text in _NULLS:
         return None
     if text in _BOOLEANS:
@@ -265,15 +331,38 @@ def _plain(text: str) -> object:
 
 
 def _number(text: str) -> int | float | None:
+    """None for what is no number of Go's, and for what has no room in its largest."""
     if text[:1] not in "+-.0123456789":
         return None
-    if _INTEGER.fullmatch(text):
-        return int(text, 0)
-    if _FLOAT.fullmatch(text):
-        return float(text)
+    plain = text.replace("_", "") if text[0] != "." else text
+    integer = _integer(plain)
+    if integer is not None:
+        return integer
+    if _FLOAT.fullmatch(plain):
+        return _narrowed(float(plain))
     if match := _NO_NUMBER.fullmatch(text):
         return math.nan if match[2] else float(f"{match[1]}inf")
     return None
+
+
+def _integer(text: str) -> int | None:
+    """One of 64 bits, with or without sign."""
+    match = _INTEGER.fullmatch(text) if len(text) <= _LONGEST_INTEGER else None
+    if match is None:
+        return None
+    sign, *parts = match.groups()
+    digits, base = next((part, base) for part, base in zip(parts, _BASES, strict=True) if part)
+    if base == 10 and digits[0] == "0" and len(digits) > 1:  # 08: neither octal nor decimal
+        return None
+    number = int(sign + digits, base)
+    return number if -(2**63) <= number < 2**64 else None
+
+
+def _narrowed(number: float) -> int | float | None:
+    """As it comes out of Go's JSON: 8.0 is written as 8, and read as an integer."""
+    if not math.isfinite(number):
+        return None
+    return int(number) if number.is_integer() and abs(number) < 2**63 else number
 
 
 _CONVERSIONS: dict[str, Callable[[str], object]] = {

@@ -5,7 +5,7 @@ the address that it has in its status.
 """
 
 from contract.names import is_dns_name, service_host
-from kube import SERVICES, Document, NotFound, Refusal, Resource
+from kube import SERVICES, Document, InvalidName, NotFound, Refusal, Resource
 from natss_provisioner.handlers.context import Context
 from natss_provisioner.subscribers import Physical, Target, Wish
 
@@ -42,6 +42,8 @@ async def _uri(context: Context, target: Target, namespace: str) -> str:
     except NotFound as error:
         message = f"there is no {target.kind} {namespace}/{target.name} of {target.api_version}"
         raise Unresolved(target, message) from error
+    except InvalidName as error:
+        raise Unresolved(target, str(error)) from error
     except Refusal as error:
         if error.retriable:
             raise

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -79,13 +80,16 @@ class PlayedApi(KubeClient):
     def __init__(self, record: Record) -> None:
         super().__init__(connection_info, field_manager="tests")
         self.record = record
+        self.others: dict[str, str] = {}
+        self.listed: list[str] = []
         self.patches: list[Any] = []
         self.patched = asyncio.Event()
 
     async def get(self, *_: Any) -> Any:
-        return {"data": {_key(self.record): _value(self.record)}}
+        return {"data": {_key(self.record): _value(self.record), **self.others}}
 
-    async def list(self, *_: Any, **__: Any) -> Any:
+    async def list(self, *arguments: Any, **__: Any) -> Any:
+        self.listed.append(arguments[1])
         return []
 
     async def patch(self, *arguments: Any, **_: Any) -> Any:
@@ -110,5 +114,27 @@ async def test_a_durable_is_taken_out_once_however_many_sessions_there_were(
     for _ in range(10):
         await asyncio.sleep(0)
     assert api.patches == [{"data": {_key(record): None}}]
+    task.cancel()
+    await asyncio.wait([task])
+
+
+@pytest.mark.parametrize(
+    "channel", ["shop?watch=true/x", "/x", "../x", "Shop/x", "shop/", "shop#/x"]
+)
+async def test_what_names_no_channel_is_no_request_and_keeps_nothing_else(
+    records: Records, channel: str
+) -> None:
+    (record,) = records.of(ORDERS)
+    api = PlayedApi(record)
+    other = {"channel": channel, "subscription": "shop/mail", "durable": "other"}
+    api.others["other"] = json.dumps(other)
+    adopted: asyncio.Queue[None] = asyncio.Queue()
+    task = asyncio.create_task(
+        Orphans(api, NAMESPACE, records, Defaults()).run(lambda: adopted.put_nowait(None))
+    )
+    async with asyncio.timeout(20.0):
+        records.note_session(is_open=True)
+        await adopted.get()
+    assert api.listed == ["shop"]
     task.cancel()
     await asyncio.wait([task])

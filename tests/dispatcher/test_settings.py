@@ -90,6 +90,7 @@ OTHER_VALUES: dict[str, tuple[str, object]] = {
     "source.channels": ("a.yaml", (Path("channels.yaml"), Path("a.yaml"))),
     "source.kubernetes": ("off", False),
     "source.state_dir": ("/var/state", Path("/var/state")),
+    "source.channel_epochs": ("off", False),
     "source.cluster_domain": ("example.org", "example.org"),
     "source.system_namespace": ("kyma", "kyma"),
     "nats.servers": ("nats://a:1,tls://b:2,c:3", ("nats://a:1", "tls://b:2", "nats://c:3")),
@@ -275,6 +276,14 @@ def test_channels_are_in_files_or_in_the_cluster() -> None:
         Settings.load(["--kubernetes", "on"], {"CHANNELS": "a.yaml"})
 
 
+def test_epochs_are_for_the_channels_of_a_cluster() -> None:
+    assert not Settings.load(["--kubernetes", "on"], {}).source.channel_epochs
+    flags = ["--kubernetes", "on", "--channel-epochs", "on"]
+    assert Settings.load(flags, {}).source.channel_epochs
+    told = mistake(CHANNEL_EPOCHS="on")
+    assert told.startswith("CHANNEL_EPOCHS: is for the Channels of a cluster")
+
+
 def test_one_way_to_log_in(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("x")
@@ -284,6 +293,42 @@ def test_one_way_to_log_in(tmp_path: Path) -> None:
     told = mistake("--natss-token-file", str(file), DEFAULT_NATSS_URL="nats://secret@h")
     assert told.startswith("--natss-token-file and DEFAULT_NATSS_URL: only one way")
     assert "need each other" in mistake("--natss-tls-cert-file", str(file))
+
+
+LISTS = [
+    "{0},{1}",
+    "{0}, {1}",
+    " {0} , {1} ",
+    "{0},\n{1}\n",
+    "{0}\t,\t{1}",
+    "{0},{1},",
+    ",{0},,{1}",
+    "{0}, {1}, ",
+]
+"""As people write them, and as YAML folds them."""
+
+
+@pytest.mark.parametrize("written", LISTS)
+def test_blanks_around_the_parts_of_a_list_do_not_matter(written: str) -> None:
+    servers = written.format("nats://a:4222", "b:4223")
+    networks = written.format("10.0.0.0/8", "::1")
+    for loaded in (
+        load("--natss-url", servers, "--egress-deny", networks),
+        load(DEFAULT_NATSS_URL=servers, EGRESS_DENY=networks),
+    ):
+        assert loaded.nats.servers == ("nats://a:4222", "nats://b:4223")
+        assert str(loaded.egress.denied_networks) == "10.0.0.0/8,::1"
+    paths = written.replace(",", ":").format("/etc/a", "/etc/b.yaml")
+    sources = Settings.load([], {"CHANNELS": paths}).source.channels
+    assert sources == (Path("/etc/a"), Path("/etc/b.yaml"))
+
+
+@pytest.mark.parametrize("flag", ["--natss-url", "--egress-deny"])
+@pytest.mark.parametrize("value", [",", " , ", "nats://a:4222 nats://b:4222", "10.0.0.0/8 ::1"])
+def test_what_is_no_list_is_told(flag: str, value: str) -> None:
+    told = mistake(flag, value)
+    assert flag in told
+    assert "must" in told
 
 
 SECRETS = [
@@ -298,6 +343,7 @@ BAD_SECRETS = [
     "http://user:s3cret@h",
     "nats://user:s3 cret@h",
     "nats://user:s3'cret@h",
+    "nats://a:4222, nats://user:s3, cret@h",
     "nats://user:s3cret@",
     "user:s3cret",
 ]

@@ -5,6 +5,7 @@ The watch is tested with a rescan so late that it cannot help.
 
 import asyncio
 import gc
+import json
 import os
 import time
 from collections.abc import AsyncIterator, Callable
@@ -12,6 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
+import yaml
 
 from contract.resources import Defaults, DesiredState, ResourceName
 from dispatcher.sources import Source
@@ -438,3 +440,16 @@ async def test_cancelling_ends_the_watch_at_once(tmp_path: Path) -> None:
         started = time.perf_counter()
     assert time.perf_counter() - started < 1
     assert not [task for task in asyncio.all_tasks() if task.get_name() == "watch channel files"]
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.yaml"])
+async def test_json_documents_one_after_another(tmp_path: Path, name: str) -> None:
+    documents = [yaml.safe_load(channel(each)) for each in ("orders", "invoices")]
+    documents[0]["spec"]["arguments"]["retry"] = 8.0
+    text = "".join(json.dumps(each, indent="\t") for each in documents)
+    (tmp_path / name).write_text(text)
+    async with running(tmp_path) as seen:
+        state = await seen.next()
+        assert not state.problems
+        retries = {name.name: each.policy.retry for name, each in state.channels.items()}
+        assert retries == {"orders": 8, "invoices": 4}

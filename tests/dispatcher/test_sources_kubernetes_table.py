@@ -2,8 +2,11 @@
 
 from typing import Any
 
-from contract.names import DISPATCHER_FINALIZER
+import pytest
+
+from contract.names import DISPATCHER_FINALIZER, EPOCH_ANNOTATION
 from contract.resources import Defaults, ResourceName
+from dispatcher.sources.annotation import DURABLES
 from dispatcher.sources.channel_table import Belief, ChannelTable, name_of
 
 ORDERS = ResourceName("shop", "orders")
@@ -191,3 +194,89 @@ def test_what_is_kept_is_all_that_is_needed() -> None:
     assert set(channels) == {ORDERS, ResourceName("shop", "new")}
     assert loaded.is_behind("14")
     assert "managedFields" not in str(loaded.dump())
+
+
+def new(**metadata: Any) -> dict[str, Any]:
+    return with_metadata(document(), finalizers=[], **metadata)
+
+
+def with_epoch(epoch: str | None, version: int = 10, uid: str = "u", **spec: Any) -> dict[str, Any]:
+    annotations = {EPOCH_ANNOTATION: epoch}
+    return with_metadata(document(version=version, **spec), annotations=annotations, uid=uid)
+
+
+@pytest.mark.parametrize(
+    ("given", "wants"),
+    [
+        (new(), True),
+        (new(annotations={"other": "x"}), True),
+        (document(), False),  # served by Go, or before epochs were given
+        (new(annotations={DURABLES: "{}"}), False),  # restored, or its finalizer was taken off
+        (new(annotations={EPOCH_ANNOTATION: "e1"}), False),  # restored, with the one it had
+        (new() | {"status": {"dispatcher": {"host": "a.b"}}}, False),
+        (new() | {"status": {"subscribableStatus": {"subscribers": [{}]}}}, False),
+        (new(deletionTimestamp="2026-01-01T00:00:00Z"), False),
+        (new() | {"spec": {"provisioner": {"name": "kafka"}}}, False),
+    ],
+)
+def test_which_channels_are_given_an_epoch(given: dict[str, Any], wants: bool) -> None:
+    for gives_epochs in (True, False):
+        known = ChannelTable(Defaults(), gives_epochs=gives_epochs)
+        known.put(given)
+        (entry,) = known
+        assert known.wants_epoch(entry) == (wants and gives_epochs)
+
+
+def test_what_was_known_at_a_start_is_given_none() -> None:
+    """A former process served it, although it could not write that on it."""
+    known = ChannelTable(Defaults(), gives_epochs=True)
+    assert list(known.load({"version": "10", "channels": [new()]}))
+    (entry,) = known
+    assert not known.wants_epoch(entry)
+
+
+def test_one_whose_predecessor_was_not_seen_to_go_is_new() -> None:
+    known = ChannelTable(Defaults(), gives_epochs=True)
+    known.put(with_epoch("e1"))
+    assert set(known.state().channels) == {ORDERS}
+    known.put(new(uid="another-life", resourceVersion="11"))
+    (entry,) = known
+    assert known.wants_epoch(entry)
+    assert known.state().channels == {}
+
+
+def test_an_epoch_is_a_part_of_the_subject_of_events_and_durables() -> None:
+    record = '{"u1": {"subscription": "mail"}}'
+    annotations = {EPOCH_ANNOTATION: "e1", DURABLES: record}
+    known = table(with_metadata(document(), annotations=annotations))
+    (entry,) = known
+    assert known.state().channels[ORDERS].subject == "orders.shop._e1"
+    assert entry.recorded is not None
+    assert entry.recorded["u1"].subject == "orders.shop._e1"
+    again = ChannelTable(Defaults())
+    assert list(again.load(known.dump()))
+    assert again.state() == known.state()
+
+
+@pytest.mark.parametrize("written", ["e2", None, "", "E2", "a.b", "x" * 33])
+def test_who_is_served_keeps_the_epoch_whatever_is_written(written: str | None) -> None:
+    known = table(with_epoch("e1"))
+    before = known.state().channels[ORDERS]
+    known.put(with_epoch(written, version=11))
+    assert known.state().channels[ORDERS] == before
+    (entry,) = known
+    assert entry.written_epoch != entry.epoch == "e1"
+    known.put(with_epoch(written, version=12, uid="another-life"))
+    (entry,) = known
+    if written in {"e2", None, ""}:
+        assert entry.epoch == (written or "")
+
+
+@pytest.mark.parametrize("written", ["E2", "a.b", "x" * 33, "../x"])
+def test_an_epoch_that_is_none_is_told_and_nothing_is_served(written: str) -> None:
+    annotations = {EPOCH_ANNOTATION: written, DURABLES: '{"u1": {"subscription": "mail"}}'}
+    known = table(with_metadata(document(), annotations=annotations))
+    (entry,) = known
+    assert known.state().channels == {}
+    assert EPOCH_ANNOTATION in entry.problems[0].path
+    assert entry.recorded is None, "nobody knows on which subject these are"

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import kopf
 import pytest
+from aiohttp import web
 
 from kube import (
     SERVICES,
@@ -13,6 +14,7 @@ from kube import (
     Conflict,
     Forbidden,
     Invalid,
+    InvalidName,
     KubeClient,
     LoginFailed,
     NotFound,
@@ -255,3 +257,60 @@ async def test_an_answer_that_is_none_of_the_api_is_a_failure(odd_server: str, n
             await client.patch(NAMESPACES, name, {})
     finally:
         await client.close()
+
+
+@pytest.fixture
+async def one_answer() -> AsyncIterator[KubeClient]:
+    """Of a server that answers everything with one and the same ConfigMap, shop/orders."""
+
+    async def answer(request: web.Request) -> web.Response:
+        document: Document = {"metadata": {"name": "orders", "namespace": "shop"}}
+        is_list = request.method == "GET" and request.path.endswith("configmaps")
+        return web.json_response({"metadata": {}, "items": [document]} if is_list else document)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    info = kopf.ConnectionInfo(server=f"http://127.0.0.1:{runner.addresses[0][1]}", insecure=True)
+    client = KubeClient(lambda: info, field_manager="tests")
+    yield client
+    await client.close()
+    await runner.cleanup()
+
+
+async def test_an_answer_about_another_object_is_a_failure(one_answer: KubeClient) -> None:
+    """However it came about: nobody decides about one object by what another one says."""
+    await one_answer.get(CONFIG_MAPS, "orders", "shop")
+    await one_answer.create(CONFIG_MAPS, config_map("orders"), "shop")
+    assert await one_answer.list(CONFIG_MAPS, "shop")
+    assert await one_answer.list(CONFIG_MAPS)
+    for name, namespace in (("other", "shop"), ("orders", "victim")):
+        for request in (
+            one_answer.get(CONFIG_MAPS, name, namespace),
+            one_answer.patch(CONFIG_MAPS, name, {}, namespace),
+            one_answer.patch_status(CONFIG_MAPS, name, {}, namespace),
+            one_answer.create(CONFIG_MAPS, config_map(name), namespace),
+        ):
+            with pytest.raises(ServerFailed, match="an answer about the "):
+                await request
+    with pytest.raises(ServerFailed, match="'shop', not about victim"):
+        await one_answer.list(CONFIG_MAPS, "victim")
+
+
+@pytest.mark.parametrize("text", ["../kube-system", "?watch=true", ""])
+async def test_no_request_is_made_with_what_is_no_name(one_answer: KubeClient, text: str) -> None:
+    for request in (
+        one_answer.get(CONFIG_MAPS, text, "shop"),
+        one_answer.get(CONFIG_MAPS, "orders", text),
+        one_answer.list(CONFIG_MAPS, text),
+        one_answer.list(CONFIG_MAPS, labels={"a": f"{text},b=c"}),
+        one_answer.patch(CONFIG_MAPS, text, {}, "shop"),
+        one_answer.patch_status(CONFIG_MAPS, text, {}, "shop"),
+        one_answer.create(CONFIG_MAPS, config_map("orders"), text),
+        one_answer.delete(CONFIG_MAPS, text, "shop", uid="u"),
+    ):
+        with pytest.raises(InvalidName) as error:
+            await request
+        assert not error.value.retriable

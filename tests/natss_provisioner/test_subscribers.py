@@ -179,7 +179,11 @@ def test_all_that_belongs_to_it_is_removed_and_nothing_else(
     [
         (OWN, ResourceName("shop", "mail")),
         ({"uid": "u1", "ref": {"name": "mail"}}, ResourceName("shop", "mail")),
-        (ref(uid="u1", namespace="other"), ResourceName("other", "mail")),
+        (ref(uid="u1", namespace="shop"), ResourceName("shop", "mail")),
+        (ref(uid="u1", namespace="other"), None),
+        (ref(uid="u1", namespace="../other"), None),
+        (ref(uid="u1", name="../mail"), None),
+        (ref(uid="u1", name="?watch=true"), None),
         (ref(), None),
         ({"uid": "u1"}, None),
         ({"uid": "u1", **ref(kind="Trigger")}, None),

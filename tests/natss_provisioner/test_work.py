@@ -12,6 +12,11 @@ Start = Callable[..., WorkQueue[str]]
 FAST = Backoff(first=0.001, longest=0.004, hopeless=0.004)
 
 
+def tenant_of(key: str) -> str:
+    """A key without one is a tenant of its own."""
+    return key.partition("/")[0]
+
+
 @pytest.fixture
 async def start() -> AsyncIterator[Start]:
     """Makes a queue that runs until the end of the test."""
@@ -20,7 +25,9 @@ async def start() -> AsyncIterator[Start]:
     def begin(
         work: Callable[[str], Awaitable[float | None]], workers: int = 2, backoff: Backoff = FAST
     ) -> WorkQueue[str]:
-        queue: WorkQueue[str] = WorkQueue(work, workers=workers, backoff=backoff)
+        queue: WorkQueue[str] = WorkQueue(
+            work, workers=workers, tenant_of=tenant_of, backoff=backoff
+        )
         tasks.append(asyncio.create_task(queue.run()))
         return queue
 
@@ -196,7 +203,9 @@ async def test_nothing_is_left_running_when_it_is_cancelled() -> None:
     async def work(key: str) -> None:
         raise Unreachable("gone")
 
-    queue: WorkQueue[str] = WorkQueue(work, workers=2, backoff=Backoff(first=10.0))
+    queue: WorkQueue[str] = WorkQueue(
+        work, workers=2, tenant_of=tenant_of, backoff=Backoff(first=10.0)
+    )
     task = asyncio.create_task(queue.run())
     queue.add("a")
     await asyncio.sleep(0.01)
@@ -255,3 +264,98 @@ async def test_a_key_in_both_lines_is_neither_done_twice_at_once_nor_forgotten(
     assert work.called == ["other", "a", "a"]
     await work.let(1)
     assert work.called == ["other", "a", "a"]
+
+
+@pytest.mark.parametrize("tenants", [1, 2, 3, 20])
+async def test_work_without_an_end_holds_up_nobody_elses(start: Start, tenants: int) -> None:
+    """However many keys: the bound is on workers, and some are left for whoever has none."""
+    began: list[str] = []
+    done = asyncio.Event()
+
+    async def work(key: str) -> None:
+        began.append(key)
+        if key == "good/new":
+            done.set()
+        else:
+            await asyncio.Event().wait()
+
+    queue = start(work, workers=8 if tenants < 4 else 32)
+    for number in range(60):
+        for tenant in range(tenants):
+            queue.add(f"bad{tenant}/{number}")
+    for _ in range(200):
+        await asyncio.sleep(0)
+    assert {each.partition("/")[0] for each in began} == {f"bad{n}" for n in range(tenants)}
+    queue.add("good/new")
+    await done.wait()
+    if tenants == 1:
+        assert began == ["bad0/0", "bad0/1", "bad0/2", "bad0/3", "good/new"]
+
+
+async def test_tenants_take_turns(start: Start) -> None:
+    work = Gated()
+    queue = start(work, workers=1)
+    for key in ("a/1", "a/2", "a/3", "a/4", "b/1", "b/2", "c/1"):
+        queue.add(key)
+    await work.let(7)
+    assert work.called == ["a/1", "b/1", "c/1", "a/2", "b/2", "a/3", "a/4"]
+
+
+async def test_one_worker_serves_everybody(start: Start) -> None:
+    work = Gated()
+    queue = start(work, workers=1)
+    queue.add("a/1")
+    queue.add("b/1")
+    await work.let(2)
+    assert work.called == ["a/1", "b/1"]
+
+
+async def test_a_tenant_that_is_done_gets_its_workers_back(start: Start) -> None:
+    work = Gated()
+    queue = start(work, workers=4)
+    for number in range(6):
+        queue.add(f"a/{number}")
+    await work.let(0)
+    assert len(work.called) == 2
+    await work.let(2)
+    assert len(work.called) == 4
+    await work.let(4)
+    assert len(work.called) == 6
+
+
+async def test_what_fails_does_not_come_back_as_urgent(start: Start) -> None:
+    gate = Gated()
+    failed, back = asyncio.Event(), asyncio.Event()
+    order: list[str] = []
+
+    async def work(key: str) -> None:
+        order.append(key)
+        if key == "a/bad":
+            failed.set()
+            raise Unreachable("gone")
+        await gate(key)
+
+    queue = start(work, workers=1, backoff=Backoff(first=0.001))
+    queue.add("a/bad")
+    await failed.wait()
+    queue.add("b/holds the worker")
+    loop = asyncio.get_running_loop()
+    loop.call_later(0.1, back.set)
+    await back.wait()  # by now the failure waits for the worker
+    assert len(queue) == 2
+    failed.clear()
+    for number in range(3):
+        queue.add(f"a/new{number}")
+    await gate.let(4)
+    assert order == ["a/bad", "b/holds the worker", "a/new0", "a/new1", "a/new2", "a/bad"]
+
+
+async def test_what_is_not_urgent_has_a_turn_however_much_is(start: Start) -> None:
+    work = Gated()
+    queue = start(work, workers=1)
+    queue.add("b/waits", urgent=False)
+    for number in range(100):
+        queue.add(f"a/{number}")
+    await work.let(10)
+    assert "b/waits" in work.called
+    assert work.called.index("b/waits") == 7
