@@ -3,6 +3,7 @@
 Pure. Who else subscribes to the channel by a Subscription document is added in ``documents.py``.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from contract.arguments import parse_arguments
@@ -15,14 +16,16 @@ from contract.names import (
     RESERVED_SUBJECTS,
     channel_host,
     channel_subject,
+    durable_name,
     is_dns_label,
     is_dns_name,
     is_resource_name,
     namespace_of_host,
     normalise_host,
 )
+from contract.places import Claim, RecordedDurable, choose, claim_of
 from contract.reports import Report, did_you_mean, shown
-from contract.resources import Channel, Defaults, DeliveryPolicy, ResourceName, Subscriber
+from contract.resources import Channel, Defaults, ResourceName, Subscriber, Unserved
 from contract.uris import complete_uri
 
 OBJECT_REFERENCE = (
@@ -105,7 +108,10 @@ def address(document: Document) -> str | None:
 
 
 def read_channel(
-    document: Document, defaults: Defaults, former: DeliveryPolicy | None = None
+    document: Document,
+    defaults: Defaults,
+    former: Channel | None = None,
+    recorded: Iterable[RecordedDurable] = (),
 ) -> tuple[Channel, bool]:
     """Read a channel that ``is_ours``; and whether every subscriber in it could be read.
 
@@ -114,7 +120,9 @@ def read_channel(
     Args:
         document: The channel.
         defaults: What it leaves open.
-        former: What held before for it, and holds on for arguments that are wrong.
+        former: As it was before: who is served goes on to be, and what held for arguments holds on
+            for those that are wrong.
+        recorded: The durables of it that there may be.
 
     Raises:
         Refused: the channel as a whole cannot be used.
@@ -132,14 +140,20 @@ def read_channel(
         )
     spec = document.root.nested("spec")
     spec.tell_unknown(("provisioner", "arguments", "subscribable", "generation"))
-    subscribers, complete = _subscribers(spec, name, defaults.cluster_domain)
     report = document.report
+    items, unserved, distinct = _with_a_place(spec, defaults, former or Channel(name, ()), recorded)
+    subscribers, readable = _subscribers(items, report, name, defaults.cluster_domain)
     policy, problems = parse_arguments(
-        spec.value.get("arguments"), report.resource, name.namespace, defaults, former
+        spec.value.get("arguments"),
+        report.resource,
+        name.namespace,
+        defaults,
+        None if former is None else former.policy,
     )
     report.problems += (replace(problem, origin=report.origin) for problem in problems)
     hosts = _hosts(document, defaults.cluster_domain)
-    return Channel(name, hosts, subscribers, policy), complete
+    channel = Channel(name, hosts, subscribers, policy, unserved=unserved)
+    return channel, distinct and readable
 
 
 def _hosts(document: Document, cluster_domain: str) -> tuple[str, ...]:
@@ -166,20 +180,63 @@ def _hosts(document: Document, cluster_domain: str) -> tuple[str, ...]:
     return (host, own) if host and host != own else (own,)
 
 
-def _subscribers(
-    spec: Fields, channel: ResourceName, cluster_domain: str
-) -> tuple[tuple[Subscriber, ...], bool]:
+_Item = tuple[str, object]
+"""An entry of a list with its path."""
+
+
+def _with_a_place(
+    spec: Fields, defaults: Defaults, former: Channel, recorded: Iterable[RecordedDurable]
+) -> tuple[list[_Item], Unserved, bool]:
+    """The entries that are to be read, who has no place, and whether all can be told apart.
+
+    The other entries are only looked at: to read 25,000 would take half a second.
+    """
     subscribable = spec.nested("subscribable")
     subscribable.tell_unknown(("subscribers",))
+    items = list(subscribable.items("subscribers"))
+    most = defaults.max_subscribers
+    if most is None or len(items) <= most:
+        return items, Unserved(), True
+    entries: dict[str, _Item] = {}
+    claims: list[Claim] = []
+    for item in items:
+        claim = _claim(item[1], former.name.namespace)
+        if claim is not None and claim.durable not in entries:
+            entries[claim.durable] = item
+            claims.append(claim)
+    choice = choose(claims, most, map(claim_of, former.subscribers), recorded)
+    served = [entries[claims[index].durable] for index in choice.served]
+    return served, choice.unserved(claims), len(claims) == len(items)
+
+
+def _claim(item: object, namespace: str) -> Claim | None:
+    """Who an entry is for, by ``_subscriber``; None if that cannot be told."""
+    ref = item.get("ref") if isinstance(item, Mapping) else None
+    if not isinstance(item, Mapping) or not isinstance(ref, Mapping | None):
+        return None
+    texts: list[str] = []
+    for text in (item.get("uid"), (ref or {}).get("namespace"), (ref or {}).get("name")):
+        if not isinstance(text, str | None):
+            return None
+        texts.append((text or "").strip())
+    uid, of, name = texts[0], texts[1] or namespace, texts[2] or texts[0]
+    if not name or not all(map(is_uid, (uid, of, name))):
+        return None
+    return Claim(durable_name(uid, of, name), of, name)
+
+
+def _subscribers(
+    items: Iterable[_Item], report: Report, channel: ResourceName, cluster_domain: str
+) -> tuple[tuple[Subscriber, ...], bool]:
     complete = True
     read: dict[str, Subscriber] = {}
-    for path, item in subscribable.items("subscribers"):
+    for path, item in items:
         try:
-            subscriber = _subscriber(fields(item, path, spec.report), channel, cluster_domain)
+            subscriber = _subscriber(fields(item, path, report), channel, cluster_domain)
             if subscriber.durable in read:
                 raise Refused(path, f"{shown(subscriber.durable)} is there already")
         except Refused as refused:
-            spec.report.refuse(refused.path, refused.message, "ignored")
+            report.refuse(refused.path, refused.message, "ignored")
             complete = False
             continue
         read[subscriber.durable] = subscriber

@@ -37,6 +37,7 @@ from dispatcher.metrics import Metrics
 from dispatcher.records import Record, Records
 from dispatcher.subscription import Subscription, SubscriptionState
 from dispatcher.tasks import BackgroundTasks, cancel
+from dispatcher.turns import Turns
 from nats_streaming import Connection
 
 log = structlog.get_logger(__name__)
@@ -91,36 +92,85 @@ class Fanout:
         """Those in their grace included."""
         return self._members
 
-    def apply(self, state: DesiredState) -> list[Problem]:
+    async def apply(self, state: DesiredState) -> list[Problem]:
         """Make the subscriptions the wanted ones; what could not be used is returned.
 
-        A channel that is the same object as before is not looked at again.
+        A channel that is the same object as before is not looked at again. Others get their turn
+        now and then, so it must have returned before it is called again.
         """
         channels, deleted = state.channels, state.deleted
+        turns = Turns()
         self._state = state
-        for name, given_up in self._records.take_news().items():
-            self._take_news(channels.get(name) or Channel(name, ()), given_up)
+        self._keep_wanted(state)
+        for name, given_up in {**self._out_of_place(state), **self._records.take_news()}.items():
+            await self._take_news(channels.get(name) or Channel(name, ()), given_up, turns)
+            await turns.piece_done()
         members: defaultdict[ResourceName, list[Member]] = defaultdict(list)
         for member in self._members.values():
             members[member.key.channel].append(member)
-        applied = {
-            name: self._apply_channel(channel, members[name]) for name, channel in channels.items()
-        }
+        applied = {}
+        for name, channel in channels.items():
+            before = self._applied.get(name)
+            if before is None or before.channel is not channel:
+                before = await self._apply_channel(channel, members[name], turns)
+            applied[name] = before
         self._applied = applied
         for name in deleted.keys() - self._deleted:
-            self._take_over(deleted[name])
+            await self._take_over(deleted[name], turns)
         self._deleted = set(deleted)
         wanted = {key for each in applied.values() for key in each.keys}
-        for key, member in tuple(self._members.items()):
-            if key in wanted:
-                continue
-            if key.channel in deleted:
-                self._end_now(member)
-            elif member.grace is None and not state.may_want(key.channel, key.ref):
-                self._begin_grace(member, self._records.grace)
+        for member in tuple(self._members.values()):
+            if member.key not in wanted and self._members.get(member.key) is member:
+                self._dispense_with(member, state)
+                await turns.piece_done()
         return [problem for each in applied.values() for problem in each.problems]
 
-    def _take_news(self, channel: Channel, given_up: set[str]) -> None:
+    def _keep_wanted(self, state: DesiredState) -> None:
+        """End the graces of those that are wanted again, before any other task has its turn."""
+        wanted: dict[ResourceName, set[str | ResourceName]] = {}
+        for member in self._members.values():
+            channel = state.channels.get(member.key.channel)
+            if member.grace is None or channel is None:
+                continue
+            if channel.name not in wanted:
+                wanted[channel.name] = _known_by(channel)
+            if not wanted[channel.name].isdisjoint((member.key.ref, member.durable.name.durable)):
+                member.grace.cancel()
+
+    def _out_of_place(self, state: DesiredState) -> dict[ResourceName, set[str]]:
+        """The channels of which durables may be wanted no more that no member has."""
+        return {
+            name: set()
+            for name, before in self._applied.items()
+            if before.channel.unserved.number and state.channels.get(name) is not before.channel
+        }
+
+    def _dispense_with(self, member: Member, state: DesiredState) -> None:
+        """Have no more of a member than is wanted: nothing, or only its durables."""
+        key = member.key
+        if key.channel in state.deleted:
+            self._end_now(member)
+        elif state.has_no_place(key.channel, key.ref):
+            self._set_aside(member)
+        elif member.grace is None and not state.may_want(key.channel, key.ref):
+            self._begin_grace(member, self._records.grace)
+
+    def _set_aside(self, member: Member) -> None:
+        """Keep the durables of a member whose place another one has."""
+        if member.grace is not None:
+            member.grace.cancel()
+            member.grace = None
+        for durable in member.durables:
+            name = durable.name.durable
+            self._records.want(member.key.channel, member.key.ref, name, time.time())
+        if member.subscription.state is not SubscriptionState.PAUSED:
+            member.subscription.pause()
+            log.warning(
+                "subscription is not served: its channel has too many",
+                subscription=member.subscription.name,
+            )
+
+    async def _take_news(self, channel: Channel, given_up: set[str], turns: Turns) -> None:
         """Go on where another process ended: with what it has done, and with what it has not."""
         wanted = {subscriber.durable for subscriber in channel.subscribers}
         keys = {MemberKey(channel.name, subscriber.ref) for subscriber in channel.subscribers}
@@ -139,10 +189,20 @@ class Fanout:
             if record.since is None:
                 self._broker.note_known(name)
             is_there = record.durable in wanted or self._broker.has(name)
-            if not is_there and not self._awaits_its_turn(record):
+            if record.ref in channel.unserved.durables:
+                self._records.want(channel.name, record.ref, record.durable, time.time())
+            elif not is_there and not self._awaits_its_turn(record):
                 left[record.ref].append(record)
         for ref, records in left.items():
-            self._keep_left(channel, ref, records)
+            still = [each for each in records if self._is_left(channel, each)]
+            if still:
+                self._keep_left(channel, ref, still)
+            await turns.piece_done()
+
+    def _is_left(self, channel: Channel, record: Record) -> bool:
+        """Whether a durable is on record still, and nobody has it."""
+        is_recorded = self._records.get(channel.name, record.durable) is not None
+        return is_recorded and not self._broker.has(DurableName(channel.subject, record.durable))
 
     def _awaits_its_turn(self, record: Record) -> bool:
         """Whether a handover under way will see to a durable that was never open."""
@@ -211,10 +271,9 @@ class Fanout:
         left = replace(channel, policy=replace(channel.policy, start=Start()))
         return self._add(key, left, subscriber, make_plan(left, subscriber)[0], *records)
 
-    def _apply_channel(self, channel: Channel, members: list[Member]) -> _Applied:
-        before = self._applied.get(channel.name)
-        if before is not None and before.channel is channel:
-            return before
+    async def _apply_channel(
+        self, channel: Channel, members: list[Member], turns: Turns
+    ) -> _Applied:
         keys = tuple(MemberKey(channel.name, each.ref) for each in channel.subscribers)
         self._rename(channel, members, set(keys))
         problems: list[Problem] = []
@@ -229,11 +288,16 @@ class Fanout:
                 problems.append(Problem(f"Subscription {subscriber.ref}", "metadata.uid", message))
             else:
                 self._add(key, channel, subscriber, plan, self._want(channel, subscriber))
+            await turns.piece_done()
         return _Applied(channel, keys, tuple(problems))
 
     def _rename(self, channel: Channel, members: list[Member], wanted: set[MemberKey]) -> None:
         """Keep who has gone by one name and come by another with the same durable."""
-        gone = {each.durable.name.durable: each for each in members if each.key not in wanted}
+        gone = {
+            each.durable.name.durable: each
+            for each in members
+            if each.key not in wanted and self._members.get(each.key) is each
+        }
         for subscriber in channel.subscribers if gone else ():
             key = MemberKey(channel.name, subscriber.ref)
             member = gone.pop(subscriber.durable, None)
@@ -242,7 +306,7 @@ class Fanout:
                 member.key = key
                 self._members[key] = member
 
-    def _take_over(self, channel: Channel) -> None:
+    async def _take_over(self, channel: Channel, turns: Turns) -> None:
         """Know the durables of a channel that was deleted while nobody looked.
 
         One that is known by another name goes with that.
@@ -253,6 +317,7 @@ class Fanout:
             if key not in self._members and not self._broker.is_taken(name):
                 plan, _ = make_plan(channel, subscriber)
                 self._add(key, channel, subscriber, plan, self._want(channel, subscriber))
+            await turns.piece_done()
 
     def _want(self, channel: Channel, subscriber: Subscriber) -> Record:
         since = time.time()
@@ -365,11 +430,10 @@ class Fanout:
         """
         if not self._records.has_session:
             return
-        subject = member.durable.name.subject
+        subject, ref = member.durable.name.subject, member.subscriber.ref
         for record in self._records.of(member.key.channel):
-            is_there = self._broker.has(DurableName(subject, record.durable))
-            is_passed_over = record.since is not None and not is_there
-            if record.ref == member.subscriber.ref and is_passed_over:
+            is_candidate = record.ref == ref and record.since is not None
+            if is_candidate and not self._broker.has(DurableName(subject, record.durable)):
                 self._records.forget(record.channel, record.durable)
 
     def _hold(self, member: Member) -> None:
@@ -451,6 +515,14 @@ async def _unless_lost(session: Connection, work: Coroutine[object, object, bool
         if not task.done():
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+
+def _known_by(channel: Channel) -> set[str | ResourceName]:
+    """The Subscriptions and durables that a channel wants or holds."""
+    known: set[str | ResourceName] = set(channel.unserved.durables)
+    for subscriber in channel.subscribers:
+        known |= {subscriber.ref, subscriber.durable}
+    return known
 
 
 def _monotonic(epoch: float | None) -> float:

@@ -282,16 +282,20 @@ class ChannelTable:
 
     def _read(self, document: Document, before: Entry | None, changed_at: float | None) -> Entry:
         """A Channel that is equal to the one before is the same object, which is quick to see."""
+        entry = Entry(document, None, ())
+        recorded = _recorded(entry, before)
+        if before is not None and _reads_as(entry, recorded, before):
+            return replace(before, document=document, recorded=recorded)
         known = before.channel if before is not None else None
         metadata = {k: v for k, v in document["metadata"].items() if k != "deletionTimestamp"}
         state = desired_state(
             [("", {**document, "metadata": metadata})],
             self._defaults,
             DesiredState({known.name: known} if known is not None else {}),
+            lambda _: (recorded or {}).values(),
         )
         channel = next(iter(state.channels.values()), None)
-        entry = Entry(document, channel, state.problems, unread=state.unread != Unread())
-        recorded = _recorded(entry, before)
+        entry = replace(entry, problems=state.problems, unread=state.unread != Unread())
         if channel is not None and channel == known:
             channel = known
         elif channel is not None and recorded is not None:
@@ -324,6 +328,21 @@ def _recorded(entry: Entry, before: Entry | None) -> Mapping[str, Record] | None
     if before is not None and before.annotation == text and before.uid == entry.uid:
         return before.recorded
     return None if text is None else parse(entry.name, text)
+
+
+def _reads_as(entry: Entry, recorded: Mapping[str, Record] | None, before: Entry) -> bool:
+    """Whether nothing has changed that a Channel is read from: to read a large one takes time."""
+    channel = before.channel
+    if before.unread or (
+        recorded is not before.recorded and channel is not None and channel.unserved.number
+    ):
+        return False
+    return _read_parts(entry.document) == _read_parts(before.document)
+
+
+def _read_parts(document: Document) -> tuple[object, ...]:
+    address = document.get("status", {}).get("address")
+    return document["metadata"].get("finalizers"), address, document["spec"]
 
 
 def _number(version: str) -> int | None:

@@ -5,8 +5,10 @@ import gc
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from html.parser import HTMLParser
+from typing import Any
 
 import aiohttp
+import orjson
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -320,3 +322,23 @@ async def test_a_busy_loop_is_answered_within_a_second(
     watch.stop()
     assert response.status == 200
     assert watch.turns < 50
+
+
+@pytest.mark.parametrize("query", ["", "?pretty"])
+@pytest.mark.parametrize(
+    "document",
+    [
+        {},
+        {"a": []},
+        {"a": {}, "b": None, "c": "x\ny", "d": 1.5},
+        {"list": [1, {"deep": [{"er": "a\nb"}, []]}, "x", []], "after": {"x": {"y": [1]}}},
+        {"lists": [[1], [2, [3]]], "tuple": (1, 2)},
+    ],
+)
+async def test_status_in_parts_is_the_same_json(
+    get: Get, dispatcher: Dispatcher, document: dict[str, Any], query: str
+) -> None:
+    dispatcher.document = document
+    _, text = await get(f"/status{query}")
+    option = orjson.OPT_INDENT_2 if query else 0
+    assert text == orjson.dumps(document, option=option).decode() + "\n"

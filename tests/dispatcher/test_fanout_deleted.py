@@ -34,11 +34,13 @@ async def test_an_entry_that_got_another_name_goes_with_its_channel(
     """Anybody may edit the list of his Channel and delete it at once: it is seen as one change."""
     plane.subscribe(subscriber("http://127.0.0.1:9/", "mail"))
     await plane.open()
-    plane.fanout.apply(DesiredState({}, deleted={plane.channel: deleted(plane, "post")}))
+    await plane.fanout.apply(DesiredState({}, deleted={plane.channel: deleted(plane, "post")}))
     await emptied(plane)
     assert "uid-1" not in await durables(memory_server, plane.subject)
 
 
 async def test_a_channel_that_was_never_seen_may_list_one_uid_twice(plane: DataPlane) -> None:
-    plane.fanout.apply(DesiredState({}, deleted={plane.channel: deleted(plane, "mail", "post")}))
+    await plane.fanout.apply(
+        DesiredState({}, deleted={plane.channel: deleted(plane, "mail", "post")})
+    )
     await emptied(plane)

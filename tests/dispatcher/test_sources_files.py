@@ -37,7 +37,7 @@ class Seen:
         self._states: asyncio.Queue[DesiredState] = asyncio.Queue()
         self.last = DesiredState({})
 
-    def apply(self, state: DesiredState) -> None:
+    async def apply(self, state: DesiredState) -> None:
         self._states.put_nowait(state)
 
     async def next(self) -> DesiredState:
