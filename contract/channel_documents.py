@@ -3,7 +3,7 @@
 Pure. Who else subscribes to the channel by a Subscription document is added in ``documents.py``.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 
 from contract.arguments import parse_arguments
@@ -23,7 +23,16 @@ from contract.names import (
     namespace_of_host,
     normalise_host,
 )
-from contract.places import Claim, RecordedDurable, choose, claim_of
+from contract.places import (
+    MOST_TOLD,
+    Claim,
+    RecordedDurable,
+    choose,
+    claim_of,
+    claim_of_recorded,
+    is_in,
+    names_of,
+)
 from contract.reports import Report, did_you_mean, shown
 from contract.resources import Channel, Defaults, ResourceName, Subscriber, Unserved
 from contract.uris import complete_uri
@@ -197,31 +206,52 @@ def _with_a_place(
     most = defaults.max_subscribers
     if most is None or len(items) <= most:
         return items, Unserved(), True
+    recorded, before = list(recorded), [claim_of(each) for each in former.subscribers]
+    known = names_of(before) | names_of(map(claim_of_recorded, recorded))
     entries: dict[str, _Item] = {}
     claims: list[Claim] = []
+    passed_over = new = 0
+    is_clear = True
     for item in items:
         claim = _claim(item[1], former.name.namespace)
-        if claim is not None and claim.durable not in entries:
-            entries[claim.durable] = item
+        if claim is None or claim.durable in entries:
+            is_clear = False
+            continue
+        entries[claim.durable] = item
+        if not is_in(claim, known):
+            new += 1
+            if new > most + MOST_TOLD:
+                passed_over += 1
+                continue
+        if all(map(is_uid, claim)):
             claims.append(claim)
-    choice = choose(claims, most, map(claim_of, former.subscribers), recorded)
+        else:
+            is_clear = False
+    choice = choose(claims, most, before, recorded)
     served = [entries[claims[index].durable] for index in choice.served]
-    return served, choice.unserved(claims), len(claims) == len(items)
+    unserved = choice.unserved(claims)
+    return served, replace(unserved, number=unserved.number + passed_over), is_clear
 
 
 def _claim(item: object, namespace: str) -> Claim | None:
-    """Who an entry is for, by ``_subscriber``; None if that cannot be told."""
-    ref = item.get("ref") if isinstance(item, Mapping) else None
-    if not isinstance(item, Mapping) or not isinstance(ref, Mapping | None):
+    """Who an entry is for, as ``_subscriber`` reads it; None if that cannot be told."""
+    if not isinstance(item, dict):
         return None
-    texts: list[str] = []
-    for text in (item.get("uid"), (ref or {}).get("namespace"), (ref or {}).get("name")):
-        if not isinstance(text, str | None):
+    uid, ref = item.get("uid"), item.get("ref")
+    if ref is None:
+        of = name = None
+    elif isinstance(ref, dict):
+        of, name = ref.get("namespace"), ref.get("name")
+    else:
+        return None
+    for text in (uid, of, name):
+        if text is not None and not isinstance(text, str):
             return None
-        texts.append((text or "").strip())
-    uid, of, name = texts[0], texts[1] or namespace, texts[2] or texts[0]
-    if not name or not all(map(is_uid, (uid, of, name))):
+    uid = uid.strip() if uid else None
+    name = (name.strip() if name else None) or uid
+    if name is None:
         return None
+    of = (of.strip() if of else None) or namespace
     return Claim(durable_name(uid, of, name), of, name)
 
 

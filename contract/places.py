@@ -89,31 +89,31 @@ def choose(
     recorded = list(recorded)
     if len(claims) + len(recorded) <= most:
         return Choice(everybody, (), ())
-    opened = _names(_recorded_claim(each) for each in recorded if each.since is None)
-    known = _names(map(_recorded_claim, recorded))
-    served = _names(before)
+    opened = names_of(claim_of_recorded(each) for each in recorded if each.since is None)
+    known = names_of(map(claim_of_recorded, recorded))
+    served = names_of(before)
     ranks: list[list[int]] = [[], [], [], [], []]
     for index, claim in enumerate(claims):
-        if _is_in(claim, opened):
-            ranks[0 if _is_in(claim, served) else 1].append(index)
-        elif _is_in(claim, served):
+        if is_in(claim, opened):
+            ranks[0 if is_in(claim, served) else 1].append(index)
+        elif is_in(claim, served):
             ranks[2].append(index)
         else:
-            ranks[3 if _is_in(claim, known) else 4].append(index)
+            ranks[3 if is_in(claim, known) else 4].append(index)
     for rank in ranks[:-1]:  # the order of the list may be another one next time
         rank.sort(key=lambda index: claims[index].ref)
     first, new = [index for rank in ranks[:-1] for index in rank], ranks[-1]
-    wanted = _names(claims)
-    left = {each.ref for each in recorded if not _is_in(_recorded_claim(each), wanted)}
+    wanted = names_of(claims)
+    left = {each.ref for each in recorded if not is_in(claim_of_recorded(each), wanted)}
     room = max(0, most - len(first) - len(left))
     return Choice(sorted(first[:most] + new[:room]), first[most:], new[room:])
 
 
-def _recorded_claim(recorded: RecordedDurable) -> Claim:
+def claim_of_recorded(recorded: RecordedDurable) -> Claim:
     return Claim(recorded.durable, recorded.ref.namespace, recorded.ref.name)
 
 
-def _names(claims: Iterable[Claim]) -> set[str | tuple[str, str]]:
+def names_of(claims: Iterable[Claim]) -> set[str | tuple[str, str]]:
     """What any of the claims can be known by.
 
     A subscriber that is made anew has another durable, one that is renamed another reference.
@@ -125,5 +125,5 @@ def _names(claims: Iterable[Claim]) -> set[str | tuple[str, str]]:
     return names
 
 
-def _is_in(claim: Claim, names: set[str | tuple[str, str]]) -> bool:
+def is_in(claim: Claim, names: set[str | tuple[str, str]]) -> bool:
     return claim.durable in names or claim.ref in names

