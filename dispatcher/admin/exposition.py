@@ -276,7 +276,10 @@ def _by(family: Family, labels: str, numbers: Mapping[str, int]) -> str:
 
 
 def _of(family: Family, labels: str, histogram: Histogram) -> str:
-    """The lines of a histogram, whose buckets count what is in all lower ones too; none at first."""
+    """The lines of a histogram, whose buckets count what is in all lower ones too.
+
+    There are none before anything was observed.
+    """
     if not histogram.counts:
         return ""
     begin = f"{family.name}_bucket{{{labels},"

@@ -8,12 +8,12 @@ accident is to lose its events. To remove something, save the file without it.
 import asyncio
 import contextlib
 import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from contract.documents import RecordedOf, desired_state, none_recorded
-from contract.resources import Defaults, DesiredState
+from contract.resources import Defaults, DesiredState, ResourceName
 from dispatcher.sources import Apply
 from dispatcher.sources.catalogue import Catalogue
 from dispatcher.sources.watching import next_change
@@ -45,6 +45,7 @@ class FileSource:
         self._rescan = rescan
         self._catalogue = Catalogue(self._paths)
         self._state: DesiredState | None = None
+        self._decided_by: Mapping[ResourceName, frozenset[str]] = {}
 
     async def run(self, apply: Apply) -> None:
         """``dispatcher.sources.Source.run``. Reading is done in a thread."""
@@ -75,6 +76,7 @@ class FileSource:
             before = self._state or DesiredState({})
             documents = self._catalogue.documents()
             state = desired_state(documents, self._defaults, before, self._recorded)
+            self._decided_by = self._durables_of_crowded(state)
             problems = (*self._catalogue.problems(), *state.problems)
             unread = replace(
                 state.unread, anything=state.unread.anything or self._catalogue.is_incomplete
@@ -88,7 +90,15 @@ class FileSource:
         The place of a subscriber that was removed is free once its durable is unsubscribed.
         """
         state = self._state
-        return state is None or any(each.unserved.number for each in state.channels.values())
+        return state is None or self._durables_of_crowded(state) != self._decided_by
+
+    def _durables_of_crowded(self, state: DesiredState) -> dict[ResourceName, frozenset[str]]:
+        """What is on record of channels with more subscribers than are served."""
+        return {
+            name: frozenset(each.durable for each in self._recorded(name))
+            for name, channel in state.channels.items()
+            if channel.unserved.number
+        }
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ The watch is tested with a rescan so late that it cannot help.
 
 import asyncio
 import gc
+import json
 import os
 import time
 from collections.abc import AsyncIterator, Callable
@@ -14,9 +15,11 @@ from pathlib import Path
 import pytest
 
 from contract.resources import Defaults, DesiredState, ResourceName
+from dispatcher.records import Records
 from dispatcher.sources import Source
 from dispatcher.sources.catalogue import MAX_FILE_BYTES
 from dispatcher.sources.files import FileSource
+from dispatcher.state_folder import StateFolder
 
 NEVER = 3600.0
 
@@ -438,3 +441,37 @@ async def test_cancelling_ends_the_watch_at_once(tmp_path: Path) -> None:
         started = time.perf_counter()
     assert time.perf_counter() - started < 1
     assert not [task for task in asyncio.all_tasks() if task.get_name() == "watch channel files"]
+
+
+async def test_a_place_that_is_free_is_given_although_no_file_has_changed(tmp_path: Path) -> None:
+    entries = [
+        {"uid": uid, "ref": {"name": uid}, "subscriberURI": "http://x/"} for uid in ("b", "c", "d")
+    ]
+    spec = {"provisioner": {"name": "natss"}, "subscribable": {"subscribers": entries}}
+    document = {
+        "apiVersion": "eventing.knative.dev/v1alpha1",
+        "kind": "Channel",
+        "metadata": {"name": "orders"},
+        "spec": spec,
+    }
+    file = tmp_path / "channels.json"
+    file.write_text(json.dumps(document))
+    orders = ResourceName("default", "orders")
+    records = Records(StateFolder(None), 60.0)
+    for uid in ("a", "b"):  # a was removed and is in its grace
+        records.want(orders, ResourceName("default", uid), uid, 0.0)
+    seen = Seen()
+    source = FileSource([file], Defaults(max_subscribers=2), records.of, rescan=0.05)
+    task = asyncio.create_task(source.run(seen.apply))
+    try:
+        served = (await seen.next()).channels[orders]
+        assert [each.durable for each in served.subscribers] == ["b"]
+        records.forget(orders, "a")
+        served = (await seen.next()).channels[orders]
+        assert [each.durable for each in served.subscribers] == ["b", "c"]
+        assert served.unserved.number == 1
+        assert seen.last.problems
+        assert seen.idle
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
