@@ -30,7 +30,6 @@ from contract.places import (
     choose,
     claim_of,
     claim_of_recorded,
-    is_in,
     names_of,
 )
 from contract.reports import Report, did_you_mean, shown
@@ -213,18 +212,19 @@ def _with_a_place(
     passed_over = new = 0
     is_clear = True
     for item in items:
-        claim = _claim(item[1], former.name.namespace)
-        if claim is None or claim.durable in entries:
+        identity = _identity(item[1], former.name.namespace)
+        if identity is None or identity[0] in entries:
             is_clear = False
             continue
-        entries[claim.durable] = item
-        if not is_in(claim, known):
+        durable, namespace, name = identity
+        entries[durable] = item
+        if durable not in known and (namespace, name) not in known:
             new += 1
             if new > most + MOST_TOLD:
                 passed_over += 1
                 continue
-        if all(map(is_uid, claim)):
-            claims.append(claim)
+        if all(map(is_uid, identity)):
+            claims.append(Claim(*identity))
         else:
             is_clear = False
     choice = choose(claims, most, before, recorded)
@@ -233,26 +233,29 @@ def _with_a_place(
     return served, replace(unserved, number=unserved.number + passed_over), is_clear
 
 
-def _claim(item: object, namespace: str) -> Claim | None:
-    """Who an entry is for, as ``_subscriber`` reads it; None if that cannot be told."""
+def _identity(item: object, namespace: str) -> tuple[str, str, str] | None:
+    """Who an entry is for, as ``_subscriber`` reads it: durable, namespace and name.
+
+    None if that cannot be told.
+    """
     if not isinstance(item, dict):
         return None
     uid, ref = item.get("uid"), item.get("ref")
-    if ref is None:
-        of = name = None
-    elif isinstance(ref, dict):
+    of: object = None
+    name: object = None
+    if isinstance(ref, dict):
         of, name = ref.get("namespace"), ref.get("name")
-    else:
+    elif ref is not None:
         return None
-    for text in (uid, of, name):
-        if text is not None and not isinstance(text, str):
-            return None
-    uid = uid.strip() if uid else None
-    name = (name.strip() if name else None) or uid
-    if name is None:
+    if not (_is_text(uid) and _is_text(of) and _is_text(name)):
         return None
-    of = (of.strip() if of else None) or namespace
-    return Claim(durable_name(uid, of, name), of, name)
+    uid = str(uid or "").strip()
+    name, of = str(name or "").strip() or uid, str(of or "").strip() or namespace
+    return (uid or durable_name(None, of, name), of, name) if name else None
+
+
+def _is_text(value: object) -> bool:
+    return value is None or isinstance(value, str)
 
 
 def _subscribers(
