@@ -119,12 +119,12 @@ def _json_parts(request: web.Request, document: Mapping[str, object]) -> Iterato
     before = b"{" + line
     for key, value in document.items():
         yield before + _indented(orjson.dumps(key) + after, line and b"  ")
-        if isinstance(value, Sequence) and not isinstance(value, str) and value:
+        if isinstance(value, Sequence) and not isinstance(value, str):
             opening = b"[" + line
             for item in value:
                 yield opening + _indented(_dump(request, item), line and b"    ")
                 opening = b"," + line
-            yield line + (line and b"  ") + b"]"
+            yield line + (line and b"  ") + b"]" if len(value) else b"[]"
         else:
             yield _indented(_dump(request, value), line and b"  ").lstrip()
         before = b"," + line
