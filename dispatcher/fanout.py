@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Coroutine, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import structlog
@@ -24,6 +24,7 @@ from contract.resources import (
     Start,
     Subscriber,
 )
+from dispatcher.applied import Applied, wanted_again, without_a_place
 from dispatcher.attempts import Attempts, Plan
 from dispatcher.beginning import Beginning
 from dispatcher.broker import Broker
@@ -41,15 +42,6 @@ from dispatcher.turns import Turns
 from nats_streaming import Connection
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _Applied:
-    """A channel as it was applied last."""
-
-    channel: Channel
-    keys: tuple[MemberKey, ...]
-    problems: tuple[Problem, ...]
 
 
 class Fanout:
@@ -80,7 +72,7 @@ class Fanout:
         self._records = records
         self._lanes = lanes
         self._state = DesiredState({})
-        self._applied: dict[ResourceName, _Applied] = {}
+        self._applied: dict[ResourceName, Applied] = {}
         self._deleted: set[ResourceName] = set()
         self._members: dict[MemberKey, Member] = {}
         self._left: set[str] = set()
@@ -101,8 +93,11 @@ class Fanout:
         channels, deleted = state.channels, state.deleted
         turns = Turns()
         self._state = state
-        self._keep_wanted(state)
-        for name, given_up in {**self._out_of_place(state), **self._records.take_news()}.items():
+        for member in wanted_again(self._members.values(), state):
+            if member.grace is not None:  # before any other task has its turn
+                member.grace.cancel()
+        news = {**without_a_place(self._applied, state), **self._records.take_news()}
+        for name, given_up in news.items():
             await self._take_news(channels.get(name) or Channel(name, ()), given_up, turns)
             await turns.piece_done()
         members: defaultdict[ResourceName, list[Member]] = defaultdict(list)
@@ -124,26 +119,6 @@ class Fanout:
                 self._dispense_with(member, state)
                 await turns.piece_done()
         return [problem for each in applied.values() for problem in each.problems]
-
-    def _keep_wanted(self, state: DesiredState) -> None:
-        """End the graces of those that are wanted again, before any other task has its turn."""
-        wanted: dict[ResourceName, set[str | ResourceName]] = {}
-        for member in self._members.values():
-            channel = state.channels.get(member.key.channel)
-            if member.grace is None or channel is None:
-                continue
-            if channel.name not in wanted:
-                wanted[channel.name] = _known_by(channel)
-            if not wanted[channel.name].isdisjoint((member.key.ref, member.durable.name.durable)):
-                member.grace.cancel()
-
-    def _out_of_place(self, state: DesiredState) -> dict[ResourceName, set[str]]:
-        """The channels of which durables may be wanted no more that no member has."""
-        return {
-            name: set()
-            for name, before in self._applied.items()
-            if before.channel.unserved.number and state.channels.get(name) is not before.channel
-        }
 
     def _dispense_with(self, member: Member, state: DesiredState) -> None:
         """Have no more of a member than is wanted: nothing, or only its durables."""
@@ -273,7 +248,7 @@ class Fanout:
 
     async def _apply_channel(
         self, channel: Channel, members: list[Member], turns: Turns
-    ) -> _Applied:
+    ) -> Applied:
         keys = tuple(MemberKey(channel.name, each.ref) for each in channel.subscribers)
         self._rename(channel, members, set(keys))
         problems: list[Problem] = []
@@ -289,7 +264,7 @@ class Fanout:
             else:
                 self._add(key, channel, subscriber, plan, self._want(channel, subscriber))
             await turns.piece_done()
-        return _Applied(channel, keys, tuple(problems))
+        return Applied(channel, keys, tuple(problems))
 
     def _rename(self, channel: Channel, members: list[Member], wanted: set[MemberKey]) -> None:
         """Keep who has gone by one name and come by another with the same durable."""
@@ -515,14 +490,6 @@ async def _unless_lost(session: Connection, work: Coroutine[object, object, bool
         if not task.done():
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-
-
-def _known_by(channel: Channel) -> set[str | ResourceName]:
-    """The Subscriptions and durables that a channel wants or holds."""
-    known: set[str | ResourceName] = set(channel.unserved.durables)
-    for subscriber in channel.subscribers:
-        known |= {subscriber.ref, subscriber.durable}
-    return known
 
 
 def _monotonic(epoch: float | None) -> float:
