@@ -55,6 +55,10 @@ soak: venv-dev server ## load for an hour: whether anything grows or is lost; MI
 overload: venv-dev server bench-load ## overload it in every way, print what it took and cost (15 min)
 	@$(BIN)/python -m tests.endurance.overload $(ARGS)
 
+.PHONY: turns
+turns: venv-dev server ## how long the dispatcher keeps its event loop from others (2 min); ARGS="1000x3"
+	@$(BIN)/python -m tests.endurance.turns $(ARGS)
+
 .PHONY: check lint types imports docs
 check: lint types imports docs ## lint, format, types, directions of imports, documents
 

@@ -3,6 +3,7 @@
 Pure. Who else subscribes to the channel by a Subscription document is added in ``documents.py``.
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from contract.arguments import parse_arguments
@@ -16,6 +17,7 @@ from contract.names import (
     RESERVED_SUBJECTS,
     channel_host,
     channel_subject,
+    durable_name,
     is_dns_label,
     is_dns_name,
     is_epoch,
@@ -23,8 +25,17 @@ from contract.names import (
     namespace_of_host,
     normalise_host,
 )
+from contract.places import (
+    MOST_TOLD,
+    Claim,
+    RecordedDurable,
+    choose,
+    claim_of,
+    claim_of_recorded,
+    names_of,
+)
 from contract.reports import Report, did_you_mean, shown
-from contract.resources import Channel, Defaults, DeliveryPolicy, ResourceName, Subscriber
+from contract.resources import Channel, Defaults, ResourceName, Subscriber, Unserved
 from contract.uris import complete_uri
 
 OBJECT_REFERENCE = (
@@ -107,7 +118,10 @@ def address(document: Document) -> str | None:
 
 
 def read_channel(
-    document: Document, defaults: Defaults, former: DeliveryPolicy | None = None
+    document: Document,
+    defaults: Defaults,
+    former: Channel | None = None,
+    recorded: Iterable[RecordedDurable] = (),
 ) -> tuple[Channel, bool]:
     """Read a channel that ``is_ours``; and whether every subscriber in it could be read.
 
@@ -116,7 +130,9 @@ def read_channel(
     Args:
         document: The channel.
         defaults: What it leaves open.
-        former: What held before for it, and holds on for arguments that are wrong.
+        former: As it was before: who is served goes on to be, and what held for arguments holds on
+            for those that are wrong.
+        recorded: The durables of it that there may be.
 
     Raises:
         Refused: the channel as a whole cannot be used.
@@ -133,14 +149,20 @@ def read_channel(
         )
     spec = document.root.nested("spec")
     spec.tell_unknown(("provisioner", "arguments", "subscribable", "generation"))
-    subscribers, complete = _subscribers(spec, name, defaults.cluster_domain)
     report = document.report
+    items, unserved, distinct = _with_a_place(spec, defaults, former or Channel(name, ()), recorded)
+    subscribers, readable = _subscribers(items, report, name, defaults.cluster_domain)
     policy, problems = parse_arguments(
-        spec.value.get("arguments"), report.resource, name.namespace, defaults, former
+        spec.value.get("arguments"),
+        report.resource,
+        name.namespace,
+        defaults,
+        None if former is None else former.policy,
     )
     report.problems += (replace(problem, origin=report.origin) for problem in problems)
     hosts = _hosts(document, defaults.cluster_domain)
-    return Channel(name, hosts, subscribers, policy, epoch=epoch), complete
+    channel = Channel(name, hosts, subscribers, policy, epoch=epoch, unserved=unserved)
+    return channel, distinct and readable
 
 
 def _epoch(document: Document) -> str:
@@ -179,20 +201,88 @@ def _hosts(document: Document, cluster_domain: str) -> tuple[str, ...]:
     return (host, own) if host and host != own else (own,)
 
 
-def _subscribers(
-    spec: Fields, channel: ResourceName, cluster_domain: str
-) -> tuple[tuple[Subscriber, ...], bool]:
+_Item = tuple[str, object]
+"""An entry of a list with its path."""
+
+
+def _with_a_place(
+    spec: Fields, defaults: Defaults, former: Channel, recorded: Iterable[RecordedDurable]
+) -> tuple[list[_Item], Unserved, bool]:
+    """The entries that are to be read, who has no place, and whether all can be told apart.
+
+    The other entries are only looked at: to read 25,000 would take half a second.
+    """
     subscribable = spec.nested("subscribable")
     subscribable.tell_unknown(("subscribers",))
+    items = list(subscribable.items("subscribers"))
+    most = defaults.max_subscribers
+    if most is None or len(items) <= most:
+        return items, Unserved(), True
+    recorded, before = list(recorded), [claim_of(each) for each in former.subscribers]
+    known = names_of(before) | names_of(map(claim_of_recorded, recorded))
+    entries: dict[str, _Item] = {}
+    claims: list[Claim] = []
+    passed_over = new = 0
+    is_clear = True
+    for item in items:
+        identity = _identity(item[1], former.name.namespace)
+        if identity is None or identity[0] in entries:
+            is_clear = False
+            continue
+        durable, namespace, name = identity
+        entries[durable] = item
+        if durable not in known and (namespace, name) not in known:
+            new += 1
+            if new > most + MOST_TOLD:
+                passed_over += 1
+                continue
+        if all(map(is_uid, identity)):
+            claims.append(Claim(*identity))
+        else:
+            is_clear = False
+    choice = choose(claims, most, before, recorded)
+    served = [entries[claims[index].durable] for index in choice.served]
+    unserved = choice.unserved(claims)
+    return served, replace(unserved, number=unserved.number + passed_over), is_clear
+
+
+def _identity(item: object, namespace: str) -> tuple[str, str, str] | None:
+    """Who an entry is for, as ``_subscriber`` reads it: durable, namespace and name.
+
+    None if that cannot be told.
+    """
+    if not isinstance(item, dict):
+        return None
+    uid, ref = item.get("uid"), item.get("ref")
+    of: object = None
+    name: object = None
+    if isinstance(ref, dict):
+        of, name = ref.get("namespace"), ref.get("name")
+    elif ref is not None:
+        return None
+    if not (_is_text(uid) and _is_text(of) and _is_text(name)):
+        return None
+    uid = str(uid or "").strip()
+    name, of = str(name or "").strip() or uid, str(of or "").strip() or namespace
+    return (uid or durable_name(None, of, name), of, name) if name else None
+
+
+def _is_text(value: object) -> bool:
+    return value is None or isinstance(value, str)
+
+
+def _subscribers(
+    items: Iterable[_Item], report: Report, channel: ResourceName, cluster_domain: str
+) -> tuple[tuple[Subscriber, ...], bool]:
     complete = True
     read: dict[str, Subscriber] = {}
-    for path, item in subscribable.items("subscribers"):
+    for path, item in items:
         try:
-            subscriber = _subscriber(fields(item, path, spec.report), channel, cluster_domain)
+            subscriber = _subscriber(fields(item, path, report), channel, cluster_domain)
             if subscriber.durable in read:
                 raise Refused(path, f"{shown(subscriber.durable)} is there already")
         except Refused as refused:
-            spec.report.refuse(refused.path, refused.message, "ignored")
+            report.refuse(refused.path, refused.message, "ignored")
             complete = False
             continue
         read[subscriber.durable] = subscriber

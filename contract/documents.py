@@ -9,12 +9,13 @@ its events, and that must not happen by a slip of the keyboard.
 Where documents come from is the business of ``dispatcher.sources``.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from contract.channel_documents import address, is_foreign, is_ours, read_channel
 from contract.fields import Refused
 from contract.metadata import KINDS, Document, Unusable, flatten, identify
+from contract.places import RecordedDurable, choose, claim_of
 from contract.reports import Report, did_you_mean, shown
 from contract.resources import (
     Channel,
@@ -23,18 +24,28 @@ from contract.resources import (
     ResourceName,
     Subscriber,
     Unread,
+    Unserved,
 )
 from contract.subscription_documents import Addresses, channel_of, read_subscription
 
-__all__ = ["Defaults", "desired_state"]
+__all__ = ["Defaults", "RecordedOf", "desired_state", "none_recorded"]
 
 _NOTHING = DesiredState(channels={})
+
+RecordedOf = Callable[[ResourceName], Iterable[RecordedDurable]]
+"""The durables of a channel that there may be."""
+
+
+def none_recorded(_: ResourceName) -> Iterable[RecordedDurable]:
+    """Where nobody keeps a record."""
+    return ()
 
 
 def desired_state(
     documents: Iterable[tuple[str, object]],
     defaults: Defaults | None = None,
     previous: DesiredState = _NOTHING,
+    recorded: RecordedOf = none_recorded,
 ) -> DesiredState:
     """What the documents ask for; never raises, whatever they hold.
 
@@ -42,8 +53,9 @@ def desired_state(
         documents: Each with its origin for people, as ``channels.yaml, line 12``; may be empty.
         defaults: What they leave open.
         previous: The state before, from which comes what cannot be read now.
+        recorded: Tells who is served of a channel that has too many subscribers.
     """
-    reading = _Reading(defaults or Defaults(), previous)
+    reading = _Reading(defaults or Defaults(), previous, recorded)
     for origin, value in flatten(documents):
         reading.sort_in(identify(origin, value))
     reading.read_channels()
@@ -55,9 +67,12 @@ def desired_state(
 class _Reading:
     """One reading of all documents: sorted in, then channels, then who subscribes to them."""
 
-    def __init__(self, defaults: Defaults, previous: DesiredState) -> None:
+    def __init__(
+        self, defaults: Defaults, previous: DesiredState, recorded: RecordedOf = none_recorded
+    ) -> None:
         self._defaults = defaults
         self._previous = previous
+        self._recorded = recorded
         self._reports: list[Report] = []
         self._documents: dict[tuple[str, ResourceName], Document] = {}
         self._channels: dict[ResourceName, Channel] = {}
@@ -97,7 +112,7 @@ class _Reading:
                     continue
                 before = self._previous.channels.get(document.name)
                 channel, complete = read_channel(
-                    document, self._defaults, before.policy if before else None
+                    document, self._defaults, before, self._recorded(document.name)
                 )
             except Refused as refused:
                 self._refuse(document, refused)
@@ -130,12 +145,40 @@ class _Reading:
                 self._tell_kept("Channel", name)
 
     def state(self) -> DesiredState:
-        channels = {
-            name: replace(channel, subscribers=tuple(self._subscribers[name].values()))
-            for name, channel in self._channels.items()
-        }
+        channels = {name: self._served(channel) for name, channel in self._channels.items()}
         problems = [problem for report in self._reports for problem in report.problems]
         return DesiredState(channels, tuple(problems), unread=self._unread())
+
+    def _served(self, channel: Channel) -> Channel:
+        """The channel with its subscribers, but for those that have no place."""
+        name, subscribers = channel.name, tuple(self._subscribers[channel.name].values())
+        claims = [claim_of(subscriber) for subscriber in subscribers]
+        before = self._previous.channels.get(name)
+        served_before = map(claim_of, before.subscribers) if before is not None else ()
+        recorded = self._recorded(name)
+        choice = choose(claims, self._defaults.max_subscribers, served_before, recorded)
+        served = tuple(subscribers[index] for index in choice.served)
+        refs = {subscriber.ref for subscriber in served}
+        more = choice.unserved(claims)
+        durables = {**channel.unserved.durables, **more.durables}
+        unserved = Unserved(
+            channel.unserved.number + more.number,
+            {ref: durable for ref, durable in durables.items() if ref not in refs},
+        )
+        if unserved.number:
+            self._tell_too_many(name)
+        return replace(channel, subscribers=served, unserved=unserved)
+
+    def _tell_too_many(self, name: ResourceName) -> None:
+        report = Report(f"Channel {name}")
+        most = self._defaults.max_subscribers
+        report.refuse(
+            "spec.subscribable.subscribers",
+            f"the channel has more subscribers than the {most} that are served of one",
+            "the others get no events until some of these are removed or --max-subscribers of the"
+            " dispatcher is raised",
+        )
+        self._reports.append(report)
 
     def _unread(self) -> Unread:
         refused: dict[str, set[ResourceName]] = {kind: set() for kind in KINDS}

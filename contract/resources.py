@@ -92,6 +92,8 @@ class Defaults:
 
     cluster_domain: str = DEFAULT_CLUSTER_DOMAIN
     policy: DeliveryPolicy = field(default_factory=DeliveryPolicy)
+    max_subscribers: int | None = None
+    """How many subscribers of one channel are served; None for all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,16 @@ class Subscriber:
 
 
 @dataclass(frozen=True, slots=True)
+class Unserved:
+    """The subscribers of a channel that get no events, for it has more than may be served."""
+
+    number: int = 0
+    durables: Mapping[ResourceName, str] = field(default_factory=dict)
+    """By the Subscription: of all that have a durable already, which is kept as it is, and of as
+    many others as may be told."""
+
+
+@dataclass(frozen=True, slots=True)
 class Channel:
     """A channel as it is wanted: where events come in and to whom they go out."""
 
@@ -126,6 +138,7 @@ class Channel:
 
     epoch: str = ""
     """What tells it from channels that had its name before; empty if nothing does."""
+    unserved: Unserved = field(default_factory=Unserved)
 
     @property
     def subject(self) -> str:
@@ -189,10 +202,19 @@ class DesiredState:
     unread: Unread = Unread()
 
     def may_want(self, channel: ResourceName, subscription: ResourceName) -> bool:
-        """Whether a subscriber that is not there may stand in a document that cannot be read."""
+        """Whether a subscriber that is not served may be wanted all the same.
+
+        It may stand in a document that cannot be read, or its channel may have too many.
+        """
         unread = self.unread
         return (
             unread.anything
             or channel in unread.channels
             or (subscription in unread.subscriptions and channel in self.channels)
+            or self.has_no_place(channel, subscription)
         )
+
+    def has_no_place(self, channel: ResourceName, subscription: ResourceName) -> bool:
+        """Whether a subscriber is wanted and cannot be served, for its channel has too many."""
+        wanted = self.channels.get(channel)
+        return wanted is not None and subscription in wanted.unserved.durables

@@ -17,6 +17,7 @@ import nats_streaming
 from contract.resources import DeliveryPolicy
 from dispatcher.beginning import Beginning, Owed
 from dispatcher.fence import fence
+from dispatcher.signals import Signal
 from dispatcher.subscription import Acknowledger, StoredMessage, concurrency
 from dispatcher.tasks import BackgroundTasks
 from nats_streaming import Connection, NatsStreamingError, StartAt, SubscriptionOptions
@@ -114,7 +115,7 @@ class Durable:
         self.opened_at: float | None = None
         """When it was first open since it is wanted (monotonic seconds)."""
         self._gate = gate
-        self._changed = asyncio.Event()
+        self._changed = Signal()
         self._beginning = beginning
         self._in_doubt = beginning.is_doubtful
         self._alive_at: float | None = None
@@ -131,7 +132,7 @@ class Durable:
         self._tally: Tally | None = None
         self.opened_over: Connection | None = None
         """Over which it was first open since it is wanted."""
-        self._nudge = asyncio.Event()
+        self._nudge = Signal()
         self._tasks = BackgroundTasks()
         self._task: asyncio.Task[None] | None = None
 

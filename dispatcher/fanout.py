@@ -10,8 +10,8 @@ it (``dispatcher.records``), so that any process goes on where another one ended
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Coroutine, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 
 import structlog
@@ -24,31 +24,23 @@ from contract.resources import (
     Start,
     Subscriber,
 )
+from dispatcher.applied import Applied, wanted_again, without_a_place
 from dispatcher.attempts import Attempts, Plan
 from dispatcher.beginning import Beginning
 from dispatcher.broker import Broker
-from dispatcher.durable import DurableName, DurableOptions, DurableState
+from dispatcher.durable import DurableName, DurableOptions
 from dispatcher.egress.client import Egress
 from dispatcher.flow import ByteBudget
-from dispatcher.handover import Handover
 from dispatcher.lanes import Lanes
 from dispatcher.member import Member, MemberKey, make_plan
 from dispatcher.metrics import Metrics
 from dispatcher.records import Record, Records
 from dispatcher.subscription import Subscription, SubscriptionState
+from dispatcher.succession import Succession
 from dispatcher.tasks import BackgroundTasks, cancel
-from nats_streaming import Connection
+from dispatcher.turns import Turns
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _Applied:
-    """A channel as it was applied last."""
-
-    channel: Channel
-    keys: tuple[MemberKey, ...]
-    problems: tuple[Problem, ...]
 
 
 class Fanout:
@@ -79,78 +71,136 @@ class Fanout:
         self._records = records
         self._lanes = lanes
         self._state = DesiredState({})
-        self._applied: dict[ResourceName, _Applied] = {}
+        self._applied: dict[ResourceName, Applied] = {}
         self._deleted: set[ResourceName] = set()
         self._members: dict[MemberKey, Member] = {}
         self._left: set[str] = set()
         """Durables that were never open, and are to be removed once this process may."""
         self._tasks = BackgroundTasks()
+        self._succession = Succession(broker, records, self._tasks)
 
     @property
     def members(self) -> Mapping[MemberKey, Member]:
         """Those in their grace included."""
         return self._members
 
-    def apply(self, state: DesiredState) -> list[Problem]:
+    async def apply(self, state: DesiredState) -> list[Problem]:
         """Make the subscriptions the wanted ones; what could not be used is returned.
 
-        A channel that is the same object as before is not looked at again.
+        A channel that is the same object as before is not looked at again. Others get their turn
+        now and then, so it must have returned before it is called again.
         """
         channels, deleted = state.channels, state.deleted
+        turns = Turns()
         self._state = state
-        for name, given_up in self._records.take_news().items():
-            self._take_news(channels.get(name) or Channel(name, ()), given_up)
+        for member in wanted_again(self._members.values(), state):
+            if member.grace is not None:  # before any other task has its turn
+                member.grace.cancel()
+        news = {**without_a_place(self._applied, state), **self._records.take_news()}
+        for name, given_up in news.items():
+            await self._take_news(channels.get(name) or Channel(name, ()), given_up, turns)
+            await turns.piece_done()
         members: defaultdict[ResourceName, list[Member]] = defaultdict(list)
         for member in self._members.values():
             members[member.key.channel].append(member)
-        applied = {
-            name: self._apply_channel(channel, members[name]) for name, channel in channels.items()
-        }
+        applied = {}
+        for name, channel in channels.items():
+            before = self._applied.get(name)
+            if before is None or before.channel is not channel:
+                before = await self._apply_channel(channel, members[name], turns)
+            applied[name] = before
         self._applied = applied
         for name in deleted.keys() - self._deleted:
-            self._take_over(deleted[name])
+            await self._take_over(deleted[name], turns)
         self._deleted = set(deleted)
         wanted = {key for each in applied.values() for key in each.keys}
-        for key, member in tuple(self._members.items()):
-            if key in wanted:
-                continue
-            if key.channel in deleted:
-                self._end_now(member)
-            elif member.grace is None and not state.may_want(key.channel, key.ref):
-                self._begin_grace(member, self._records.grace)
+        for member in tuple(self._members.values()):
+            if member.key not in wanted and self._members.get(member.key) is member:
+                self._dispense_with(member, state)
+                await turns.piece_done()
         return [problem for each in applied.values() for problem in each.problems]
 
-    def _take_news(self, channel: Channel, given_up: set[str]) -> None:
+    def _dispense_with(self, member: Member, state: DesiredState) -> None:
+        """Have no more of a member than is wanted: nothing, or only its durables."""
+        key = member.key
+        if key.channel in state.deleted:
+            self._end_now(member)
+        elif state.has_no_place(key.channel, key.ref):
+            self._set_aside(member)
+        elif member.grace is None and not state.may_want(key.channel, key.ref):
+            self._begin_grace(member, self._records.grace)
+
+    def _set_aside(self, member: Member) -> None:
+        """Keep the durables of a member whose place another one has."""
+        if member.grace is not None:
+            member.grace.cancel()
+            member.grace = None
+        for durable in member.durables:
+            name = durable.name.durable
+            self._records.want(member.key.channel, member.key.ref, name, time.time())
+        if member.subscription.state is not SubscriptionState.PAUSED:
+            member.subscription.pause()
+            log.warning(
+                "subscription is not served: its channel has too many",
+                subscription=member.subscription.name,
+            )
+
+    async def _take_news(self, channel: Channel, given_up: set[str], turns: Turns) -> None:
         """Go on where another process ended: with what it has done, and with what it has not."""
-        wanted = {subscriber.durable for subscriber in channel.subscribers}
-        keys = {MemberKey(channel.name, subscriber.ref) for subscriber in channel.subscribers}
-        for durable in given_up - wanted - self._heirs(keys) if given_up else ():
-            record = self._records.get(channel.name, durable)
-            subject = record.subject if record is not None else channel.subject
-            if not self._broker.give_up(DurableName(subject, durable)):
-                self._records.forget(channel.name, durable)
-        for member in tuple(self._members.values()) if given_up else ():
-            is_wanted = member.key in keys or member.key.channel != channel.name
-            if member.grace is None and is_wanted:
-                continue
-            if all(each.is_leaving for each in member.durables):
-                self._end_now(member)
+        if given_up:
+            self._take_removals(channel, given_up)
         left: defaultdict[ResourceName, list[Record]] = defaultdict(list)
-        for record in self._records.of(channel.name):
-            name = DurableName(record.subject, record.durable)
-            if record.since is None:
-                self._broker.note_known(name)
-            is_wanted = record.durable in wanted and record.subject == channel.subject
-            is_there = is_wanted or self._broker.has(name)
-            if is_there or self._awaits_its_turn(record):
-                continue
+        for record in self._left_of(channel):
             if record.subject != channel.subject and channel.name in self._state.channels:
                 alone = ResourceName(record.ref.namespace, record.durable)
                 self._end_now(self._add_left(channel, alone, [record]))
             else:
                 left[record.ref].append(record)
         for ref, records in left.items():
-            self._keep_left(channel, ref, records)
+            still = [each for each in records if self._is_left(channel, each)]
+            if still:
+                self._keep_left(channel, ref, still)
+            await turns.piece_done()
+
+    def _take_removals(self, channel: Channel, given_up: set[str]) -> None:
+        """Know what another process has unsubscribed."""
+        wanted = {subscriber.durable for subscriber in channel.subscribers}
+        keys = {MemberKey(channel.name, subscriber.ref) for subscriber in channel.subscribers}
+        for durable in given_up - wanted - self._heirs(keys):
+            record = self._records.get(channel.name, durable)
+            subject = record.subject if record is not None else channel.subject
+            if not self._broker.give_up(DurableName(subject, durable)):
+                self._records.forget(channel.name, durable)
+        for member in tuple(self._members.values()):
+            is_wanted = member.key in keys or member.key.channel != channel.name
+            if member.grace is None and is_wanted:
+                continue
+            if all(each.is_leaving for each in member.durables):
+                self._end_now(member)
+
+    def _left_of(self, channel: Channel) -> list[Record]:
+        """The durables of a channel that are on record, and that nobody here has or wants."""
+        wanted = {subscriber.durable for subscriber in channel.subscribers}
+        left = []
+        for record in self._records.of(channel.name):
+            name = DurableName(record.subject, record.durable)
+            is_of_this = record.subject == channel.subject
+            if record.since is None:
+                self._broker.note_known(name)
+            if is_of_this and record.ref in channel.unserved.durables:
+                self._records.want(channel.name, record.ref, record.durable, time.time())
+            elif not (
+                (is_of_this and record.durable in wanted)
+                or self._broker.has(name)
+                or self._awaits_its_turn(record)
+            ):
+                left.append(record)
+        return left
+
+    def _is_left(self, channel: Channel, record: Record) -> bool:
+        """Whether a durable is on record still, and nobody has it."""
+        is_recorded = self._records.get(channel.name, record.durable) is not None
+        return is_recorded and not self._broker.has(DurableName(record.subject, record.durable))
 
     def _awaits_its_turn(self, record: Record) -> bool:
         """Whether a handover under way will see to a durable that was never open."""
@@ -184,7 +234,7 @@ class Fanout:
         heirless = [each for each in records if each.since is None] or records[:1]
         present = self._members.get(MemberKey(channel.name, ref))
         if present is not None and heirless[0].since is None:
-            self._take_recorded(present)
+            self._succession.take_recorded(present)
             return
         member = self._add_left(channel, ref, heirless)
         if self._state.may_want(channel.name, ref):
@@ -222,10 +272,9 @@ class Fanout:
             durable.forgo_beginning()
         return member
 
-    def _apply_channel(self, channel: Channel, members: list[Member]) -> _Applied:
-        before = self._applied.get(channel.name)
-        if before is not None and before.channel is channel:
-            return before
+    async def _apply_channel(
+        self, channel: Channel, members: list[Member], turns: Turns
+    ) -> Applied:
         keys = tuple(MemberKey(channel.name, each.ref) for each in channel.subscribers)
         members = [each for each in members if not self._end_if_of_another(channel, each)]
         self._rename(channel, members, set(keys))
@@ -241,7 +290,8 @@ class Fanout:
                 problems.append(Problem(f"Subscription {subscriber.ref}", "metadata.uid", message))
             else:
                 self._add(key, channel, subscriber, plan, self._want(channel, subscriber))
-        return _Applied(channel, keys, tuple(problems))
+            await turns.piece_done()
+        return Applied(channel, keys, tuple(problems))
 
     def _end_if_of_another(self, channel: Channel, member: Member) -> bool:
         """Nobody inherits what is owed to subscribers of an earlier channel of that name."""
@@ -252,7 +302,11 @@ class Fanout:
 
     def _rename(self, channel: Channel, members: list[Member], wanted: set[MemberKey]) -> None:
         """Keep who has gone by one name and come by another with the same durable."""
-        gone = {each.durable.name.durable: each for each in members if each.key not in wanted}
+        gone = {
+            each.durable.name.durable: each
+            for each in members
+            if each.key not in wanted and self._members.get(each.key) is each
+        }
         for subscriber in channel.subscribers if gone else ():
             key = MemberKey(channel.name, subscriber.ref)
             member = gone.pop(subscriber.durable, None)
@@ -261,7 +315,7 @@ class Fanout:
                 member.key = key
                 self._members[key] = member
 
-    def _take_over(self, channel: Channel) -> None:
+    async def _take_over(self, channel: Channel, turns: Turns) -> None:
         """Know the durables of a channel that was deleted while nobody looked.
 
         One that is known by another name goes with that.
@@ -272,6 +326,7 @@ class Fanout:
             if key not in self._members and not self._broker.is_taken(name):
                 plan, _ = make_plan(channel, subscriber)
                 self._add(key, channel, subscriber, plan, self._want(channel, subscriber))
+            await turns.piece_done()
 
     def _want(self, channel: Channel, subscriber: Subscriber) -> Record:
         since = time.time()
@@ -330,72 +385,7 @@ class Fanout:
             if durable.name.durable != subscriber.durable:
                 durable.forgo_beginning()
         if not member.is_handed_over:
-            self._begin_handover(member, _monotonic(record.since))
-
-    def _begin_handover(self, member: Member, wanted_since: float) -> None:
-        if member.handover is not None and not member.handover.done():
-            member.subscription.note_progress()
-            return
-        member.changed_at = wanted_since
-        member.handover = self._tasks.start(
-            self._hand_over(member), f"handover {member.subscription.name}"
-        )
-
-    async def _hand_over(self, member: Member) -> None:
-        """Move the position to the durable of the present uid, until there is no other."""
-        channel = member.key.channel
-        while not member.is_handed_over:
-            session = await self._broker.session()
-            ref = member.subscriber.ref
-            name = DurableName(member.durable.name.subject, member.subscriber.durable)
-            self._records.want(channel, ref, name.durable, time.time(), name.subject)
-            self._take_recorded(member)
-            for old in member.durables:
-                if old.name != name:
-                    self._records.dismiss(channel, old.name.durable, self._records.grace)
-            handover = Handover(self._broker, member, name, self._records)
-            if await _unless_lost(session, handover.run()):
-                for old in await handover.remove():
-                    self._records.forget(channel, old.name.durable)
-        log.info(
-            "durable handed over",
-            subscription=member.subscription.name,
-            durable=member.durable.name.durable,
-        )
-        self._forget_passed_over(member)
-
-    def _take_recorded(self, member: Member) -> None:
-        """Know the durables that another process has opened for the same Subscription."""
-        channel, subscription = member.key.channel, member.subscription
-        durables = [each for each in member.durables if each.state is not DurableState.REMOVED]
-        known = {each.name.durable for each in durables} | {member.subscriber.durable}
-        for record in self._records.of(channel):
-            name = DurableName(record.subject, record.durable)
-            is_other = (
-                record.ref != member.subscriber.ref
-                or record.durable in known
-                or record.subject != member.durable.name.subject
-            )
-            if is_other or record.since is not None or self._broker.is_taken(name):
-                continue
-            beginning = Beginning(None, time.monotonic(), was_open=True)
-            options = DurableOptions.of(subscription.plan.policy)
-            durables.append(self._broker.durable(name, beginning, options, subscription.receive))
-        if durables:
-            member.use(*durables)
-
-    def _forget_passed_over(self, member: Member) -> None:
-        """Nothing is owed to a uid that came and went before its turn: another has the position.
-
-        Who has no session does not know whose turn it was.
-        """
-        if self._broker.delivering.connection is None:
-            return
-        for record in self._records.of(member.key.channel):
-            is_there = self._broker.has(DurableName(record.subject, record.durable))
-            is_passed_over = record.since is not None and not is_there
-            if record.ref == member.subscriber.ref and is_passed_over:
-                self._records.forget(record.channel, record.durable)
+            self._succession.begin(member, _monotonic(record.since))
 
     def _hold(self, member: Member) -> None:
         """Keep the durable until documents can be read that may want it."""
@@ -448,7 +438,7 @@ class Fanout:
                     self._records.forget(record.channel, record.durable)
                 if not durable.is_given_up:
                     log.info("durable unsubscribed", durable=str(durable.name))
-        self._forget_passed_over(member)
+        self._succession.forget_passed_over(member)
 
     async def drain(self) -> None:
         """Let what is being attempted end; nothing new begins. Cancel this to leave the rest."""
@@ -466,18 +456,6 @@ class Fanout:
         for member in self._members.values():
             if member.grace is not None:
                 member.grace.cancel()
-
-
-async def _unless_lost(session: Connection, work: Coroutine[object, object, bool]) -> bool:
-    """Do it, but break it off when the session is lost; False then."""
-    task = asyncio.create_task(work)
-    try:
-        await asyncio.wait((task, session.lost), return_when=asyncio.FIRST_COMPLETED)
-        return task.done() and task.result()
-    finally:
-        if not task.done():
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
 
 def _monotonic(epoch: float | None) -> float:

@@ -1,7 +1,6 @@
 """``natss-dispatcher``: puts the parts together, starts them, and stops them in order."""
 
 import asyncio
-import gc
 import os
 import resource
 import secrets
@@ -11,6 +10,7 @@ from dataclasses import replace
 import structlog
 
 from contract.resources import Channel, DesiredState, Problem, ResourceName
+from dispatcher import collector
 from dispatcher.admin import status
 from dispatcher.admin.server import Admin
 from dispatcher.broker import Broker
@@ -35,6 +35,7 @@ from dispatcher.sources.kubernetes import KubernetesSource
 from dispatcher.sources.orphans import Orphans
 from dispatcher.state_folder import StateFolder
 from dispatcher.tasks import BackgroundTasks, cancel
+from dispatcher.turns import Turns
 from kube import KubeClient, connection_info
 from nats_streaming import ConnectionOptions
 from process import logs
@@ -48,12 +49,6 @@ log = structlog.get_logger(__name__)
 
 _TALKATIVE = ("watchfiles", "asyncio", "nats")
 """Libraries whose INFO is of no use to operators."""
-
-
-_COLLECTIONS = (2000, 10, 20)
-"""Thresholds of the garbage collector. What is in flight is freed without it; with thousands of
-deliveries under way each full collection holds up the event loop for 200 ms, and by Python's
-default there may be one for each 70,000 objects more."""
 
 
 class Dispatcher:
@@ -161,9 +156,12 @@ class Dispatcher:
         await self._broker.delivering.was_open.wait()
         log.info("delivering: this dispatcher has the client id of the durables")
 
-    def _apply(self, state: DesiredState) -> None:
-        """Make the wanted state the actual one; deliveries first, so that no event is missed."""
-        problems = [*state.problems, *self._fanout.apply(state)]
+    async def _apply(self, state: DesiredState) -> None:
+        """Make the wanted state the actual one; deliveries first, so that no event is missed.
+
+        Events go on to be taken and delivered meanwhile, by the routes of before.
+        """
+        problems = [*state.problems, *await self._fanout.apply(state)]
         for name in self._channels.keys() - state.channels.keys():
             self._metrics.forget_channel(name)
         table = RoutingTable.build(state.channels.values(), self._metrics.channel, self._lanes)
@@ -171,15 +169,17 @@ class Dispatcher:
         problems += table.problems
         known = set(self._problems)
         new = [problem for problem in problems if problem not in known]
-        for problem in new:
-            log.warning("problem in the channels", problem=str(problem))
         self._channels = dict(state.channels)
         self._problems = problems
         if not self._is_loaded.is_set():
-            _keep_from_collector()
+            collector.when_loaded()
             self._broker.start_delivering()
             self._is_loaded.set()
         self._reports.applied(self._channels, new)
+        turns = Turns()
+        for problem in new:
+            log.warning("problem in the channels", problem=str(problem))
+            await turns.piece_done()
         log.info("channels applied", channels=len(self._channels), problems=len(problems))
 
     def _reasons_not_ready(self) -> list[str]:
@@ -193,17 +193,6 @@ class Dispatcher:
             self._problems,
             self._reports.verdict,
         )
-
-
-def _keep_from_collector() -> None:
-    """Let the garbage collector pass over what was made for good: all code and the first state.
-
-    A full collection holds up the event loop for 100 ms at 5,000 channels otherwise, again and
-    again, and NATS Streaming gives up a client that is silent for 500 ms.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*_COLLECTIONS)
 
 
 def _raise_open_files() -> None:
@@ -245,7 +234,7 @@ async def serve(settings: Settings) -> None:
     else:
         records = Records(folder, grace)
         cluster = None
-        source = FileSource(settings.source.channels, settings.defaults)
+        source = FileSource(settings.source.channels, settings.defaults, records.of)
     dispatcher = Dispatcher(settings, source, records, cluster)
     stop = asyncio.Event()
     on_termination(stop.set)
@@ -274,6 +263,7 @@ def main() -> None:
             no_proxy=settings.proxies.no_proxy,
         )
     _raise_open_files()
+    collector.before_loading()
     try:
         with asyncio.Runner(loop_factory=UvloopLoop) as runner:
             runner.run(serve(settings))

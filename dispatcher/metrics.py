@@ -10,32 +10,39 @@ from collections.abc import Callable
 
 from contract.resources import ResourceName, Subscriber
 
-BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-"""Upper bounds in seconds: those of Knative's dispatch duration, one below for what answers at
-once, and the default timeout of an attempt above."""
+BUCKETS = (0.001, 0.005, 0.025, 0.1, 0.25, 1.0, 5.0, 30.0)
+"""Upper bounds in seconds, from what answers at once to the default timeout of an attempt. Each one
+more is a series more for every channel and every subscription."""
 
 _RESULTS = (
     "stored", "timeout", "unavailable", "overload", "channel_limit", "too_large", "refused",
     "error",
 )  # fmt: skip
-"""Shown as 0 from the start, so that the first of a kind is seen as an increase."""
+"""Shown as 0 from the first event on, so that the first of a kind is seen as an increase."""
+
+RESULTS_AT_REST = ("stored", "channel_limit")
+"""Shown as 0 before that: there may be no second request after one for which NATS Streaming has no
+channel left, and somebody is to be called for the first."""
 
 
 class Histogram:
     """Counts durations by ``BUCKETS``.
 
     Attributes:
-        counts: Durations that fall into each bucket and no lower one; the last has no bound.
+        counts: Durations that fall into each bucket and no lower one; the last has no bound. Empty
+            before the first.
         total: Sum of all durations in seconds.
     """
 
     __slots__ = ("counts", "total")
 
     def __init__(self) -> None:
-        self.counts = [0] * (len(BUCKETS) + 1)
+        self.counts: list[int] = []
         self.total = 0.0
 
     def observe(self, seconds: float) -> None:
+        if not self.counts:
+            self.counts = [0] * (len(BUCKETS) + 1)
         self.counts[bisect_left(BUCKETS, seconds)] += 1
         self.total += seconds
 
@@ -55,6 +62,11 @@ class ChannelMetrics:
         self.results = dict.fromkeys(_RESULTS, 0)
         self.seconds = Histogram()
         self.held_back = 0.0
+
+    @property
+    def is_used(self) -> bool:
+        """Whether anything was posted to it."""
+        return any(self.results.values())
 
 
 def _none() -> int:
@@ -107,6 +119,11 @@ class SubscriptionMetrics:
         self.replies = 0
         self.unusable_replies = 0
         self.pending: Callable[[], int] = _none
+
+    @property
+    def is_used(self) -> bool:
+        """Whether anything has come of it."""
+        return bool(self.attempts or self.settled or self.redelivered or self.deferred)
 
     def attempt(self, code: str, seconds: float) -> None:
         """Count one attempt by its status, or by the kind of error if there was no answer."""

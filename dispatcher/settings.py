@@ -121,6 +121,11 @@ class DeliverySettings:
     """Seconds of failure after which a subscriber is told to be stuck. Less than that passes: pods
     restart, and an event of the first round may fail for half a minute by the default policy."""
 
+    max_subscribers: int = 1000
+    """How many subscribers of one channel are served. A channel is applied as a whole, so its size
+    is what others have to wait for. NATS Streaming has the same limit unless told otherwise, and
+    counts the durables of subscribers that are away or were just removed."""
+
     max_buffered_bytes: int = 256 * MIB
     """Bytes of memory for events held for delivery, of all subscriptions together: for what waits,
     for deliveries under way (half of it at most, so that events may wait), and for answers longer
@@ -187,7 +192,11 @@ class Settings:
     @property
     def defaults(self) -> Defaults:
         """What documents leave open."""
-        return Defaults(cluster_domain=self.source.cluster_domain, policy=self.delivery.policy)
+        return Defaults(
+            cluster_domain=self.source.cluster_domain,
+            policy=self.delivery.policy,
+            max_subscribers=self.delivery.max_subscribers,
+        )
 
 
 def parser() -> argparse.ArgumentParser:

@@ -300,6 +300,13 @@ DELIVERY = Section(
             env="DELIVERY_ORDER",
         ),
         Option(
+            "delivery.max_subscribers",
+            "--max-subscribers",
+            whole(1, 100_000),
+            "subscribers of one channel that are served; the others are told so in status, and keep"
+            " the durables that they have",
+        ),
+        Option(
             "delivery.removal_grace",
             "--removal-grace",
             duration(0, 30 * 86400),

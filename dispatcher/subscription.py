@@ -18,6 +18,7 @@ from dispatcher.delivery import Outcome
 from dispatcher.flow import ByteBudget
 from dispatcher.lanes import Lane
 from dispatcher.metrics import SubscriptionMetrics
+from dispatcher.signals import Signal
 from dispatcher.window import Receipt, Record, Window
 
 log = structlog.get_logger(__name__)
@@ -100,8 +101,8 @@ class Subscription:
         self._workers: set[asyncio.Task[None]] = set()
         self._busy = 0  # workers that look for more work when they are done
         self._limit = concurrency(attempts.plan.policy)
-        self._drained = asyncio.Event()
-        self._progress = asyncio.Event()
+        self._drained = Signal()
+        self._progress = Signal()
         self._awaited_below = 0
         self._room_timer: asyncio.TimerHandle | None = None
         metrics.pending = lambda: self._window.unsettled

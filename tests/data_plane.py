@@ -1,11 +1,11 @@
 """The data plane without HTTP in: broker, egress and fan-out in the process of the test."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Self, TypeVar, cast
 
 from contract.resources import (
     Channel,
@@ -29,6 +29,8 @@ from nats_streaming import ConnectionOptions, NatsOptions
 from tests.servers import NatsStreamingServer
 
 MIB = 1024 * 1024
+
+T = TypeVar("T")
 
 
 def connection_options(server: NatsStreamingServer, client_id: str) -> ConnectionOptions:
@@ -101,7 +103,7 @@ class DataPlane:
     def subscribe(self, *subscribers: Subscriber, policy: DeliveryPolicy | None = None) -> None:
         """Want exactly these subscribers of the channel."""
         channel = Channel(self.channel, (), subscribers, policy or DeliveryPolicy())
-        problems = self.fanout.apply(DesiredState({channel.name: channel}))
+        problems = at_once(self.fanout.apply(DesiredState({channel.name: channel})))
         assert problems == []
 
     async def open(self) -> None:
@@ -119,6 +121,16 @@ class DataPlane:
 
     async def publish(self, *ids: str, body: bytes = b"{}") -> None:
         await asyncio.gather(*(self.broker.publish(self.subject, event(i, body)) for i in ids))
+
+
+def at_once(work: Coroutine[None, None, T]) -> T:
+    """The result of what waits for nothing, although it lets others have their turn."""
+    while True:
+        try:
+            work.send(None)
+        except StopIteration as end:
+            result: T = end.value
+            return result
 
 
 def subscriber(url: str, name: str = "mail", uid: str | None = "uid-1") -> Subscriber:

@@ -16,7 +16,14 @@ from typing import TypeVar
 from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector
 from prometheus_client.exposition import generate_latest
 
-from dispatcher.metrics import BUCKETS, ChannelMetrics, Histogram, Metrics, SubscriptionMetrics
+from dispatcher.metrics import (
+    BUCKETS,
+    RESULTS_AT_REST,
+    ChannelMetrics,
+    Histogram,
+    Metrics,
+    SubscriptionMetrics,
+)
 from dispatcher.version import VERSION
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -146,6 +153,11 @@ _COUNTERS = {
 }
 """Counters of a subscription by the attribute of ``SubscriptionMetrics``."""
 
+_AT_REST = frozenset({"settled", "poison", "dead_lettered"})
+"""Those that are shown as 0 while nothing has come of a subscription. Prometheus does not see the
+first increase of a series that begins with it, and for these one is enough to call somebody. The
+others are shown from its first event on, for thousands of subscriptions have none for days."""
+
 FAMILIES = (
     _BUILD, _UP, _CONNECT_FAILURES, _LOSSES, _RECONNECTS, _UNKNOWN, _REFUSED, _EVICTED, _EVENTS,
     _REQUESTS, _HELD_BACK, _PENDING, _STUCK, _ATTEMPTS, _DURATIONS, *_COUNTERS.values(),
@@ -210,12 +222,16 @@ def _of_dispatcher(metrics: Metrics) -> Iterator[str]:
 
 
 def _of_channels(channels: Series[ChannelMetrics]) -> Iterator[bytes]:
-    yield from _family(_EVENTS, channels, lambda labels, of: _by(_EVENTS, labels, of.results))
+    yield from _family(_EVENTS, channels, lambda labels, of: _by(_EVENTS, labels, _results(of)))
     yield from _family(_REQUESTS, channels, lambda labels, of: _of(_REQUESTS, labels, of.seconds))
     held_back = [(labels, of) for labels, of in channels if of.held_back]
     yield from _family(
         _HELD_BACK, held_back, lambda labels, of: _line(_HELD_BACK, labels, round(of.held_back, 3))
     )
+
+
+def _results(of: ChannelMetrics) -> Mapping[str, int]:
+    return of.results if of.is_used else dict.fromkeys(RESULTS_AT_REST, 0)
 
 
 def _of_subscriptions(subscriptions: Series[SubscriptionMetrics]) -> Iterator[bytes]:
@@ -231,8 +247,10 @@ def _of_subscriptions(subscriptions: Series[SubscriptionMetrics]) -> Iterator[by
     yield from _family(
         _DURATIONS, subscriptions, lambda labels, of: _of(_DURATIONS, labels, of.seconds)
     )
+    used = [(labels, of) for labels, of in subscriptions if of.is_used]
     for attribute, family in _COUNTERS.items():
-        yield from _family(family, subscriptions, _attribute(family, attribute))
+        counted = subscriptions if attribute in _AT_REST else used
+        yield from _family(family, counted, _attribute(family, attribute))
 
 
 def _attribute(family: Family, name: str) -> Callable[[str, SubscriptionMetrics], str]:
@@ -262,7 +280,12 @@ def _by(family: Family, labels: str, numbers: Mapping[str, int]) -> str:
 
 
 def _of(family: Family, labels: str, histogram: Histogram) -> str:
-    """The lines of a histogram, whose buckets count what is in all lower ones too."""
+    """The lines of a histogram, whose buckets count what is in all lower ones too.
+
+    There are none before anything was observed.
+    """
+    if not histogram.counts:
+        return ""
     begin = f"{family.name}_bucket{{{labels},"
     counts = list(accumulate(histogram.counts))
     buckets = [f"{begin}{bound}}} {count}\n" for bound, count in zip(_BOUNDS, counts, strict=True)]

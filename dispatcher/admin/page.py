@@ -4,7 +4,7 @@ Pure: it shows the document of ``/status``, in parts, and needs nothing but a br
 """
 
 import html
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeGuard
 
 import orjson
@@ -95,7 +95,7 @@ def _others(status: Mapping[str, object]) -> Iterator[str]:
 
 
 def _channels(channels: object) -> Iterator[str]:
-    channels = [of for of in channels if isinstance(of, Mapping)] if _is_list(channels) else []
+    channels = channels if _is_list(channels) else []
     yield f"<h2>Channels ({len(channels)})</h2>\n"
     if not channels:
         yield "<p>There are none.</p>\n"
@@ -105,7 +105,8 @@ def _channels(channels: object) -> Iterator[str]:
     yield "</tr>\n"
     rows: list[str] = []
     for channel in channels:
-        rows += _channel(channel)
+        if isinstance(channel, Mapping):
+            rows += _channel(channel)
         if len(rows) >= _ROWS_AT_ONCE:
             yield "".join(rows)
             rows.clear()
@@ -119,6 +120,9 @@ def _channel(channel: Mapping[object, object]) -> Iterator[str]:
     hosts = channel.get("hosts")
     if _is_list(hosts):
         about.append(_escaped(", ".join(map(str, hosts))))
+    if channel.get("notServed"):
+        text = f"{channel['notServed']} subscribers too many: they are not served"
+        about.append(f'<span class="bad">{_escaped(text)}</span>')
     published = channel.get("published")
     if isinstance(published, Mapping):
         about += [f"{_escaped(key)} {_escaped(value)}" for key, value in published.items()]
@@ -147,5 +151,5 @@ def _escaped(value: object) -> str:
     return html.escape(value)
 
 
-def _is_list(value: object) -> TypeGuard[list[Any]]:
-    return isinstance(value, list)
+def _is_list(value: object) -> TypeGuard[Sequence[Any]]:
+    return isinstance(value, Sequence) and not isinstance(value, str)

@@ -7,7 +7,7 @@ that a scrape or a curious person does not hold up the events.
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import orjson
 from aiohttp import web
@@ -80,8 +80,8 @@ class Admin:
             response.set_status(503)
         return response
 
-    async def _show_status(self, request: web.Request) -> web.Response:
-        return _json(request, self._status())
+    async def _show_status(self, request: web.Request) -> web.StreamResponse:
+        return await _stream(request, "application/json", _json_parts(request, self._status()))
 
     async def _metrics(self, request: web.Request) -> web.StreamResponse:
         return await _stream(request, exposition.CONTENT_TYPE, self._exposition.parts())
@@ -101,13 +101,39 @@ async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:
 
 
 def _json(request: web.Request, document: object) -> web.Response:
-    option = orjson.OPT_NON_STR_KEYS | orjson.OPT_APPEND_NEWLINE
-    if "pretty" in request.query:
-        option |= orjson.OPT_INDENT_2
-    body = orjson.dumps(document, default=str, option=option)
-    response = web.Response(body=body, content_type="application/json")
+    response = web.Response(body=_dump(request, document) + b"\n", content_type="application/json")
     _compress(request, response)
     return response
+
+
+def _dump(request: web.Request, value: object) -> bytes:
+    option = orjson.OPT_NON_STR_KEYS
+    if "pretty" in request.query:
+        option |= orjson.OPT_INDENT_2
+    return orjson.dumps(value, default=str, option=option)
+
+
+def _json_parts(request: web.Request, document: Mapping[str, object]) -> Iterator[bytes]:
+    """An object as JSON; the items of its lists are made one by one."""
+    line, after = (b"\n", b": ") if "pretty" in request.query else (b"", b":")
+    before = b"{" + line
+    for key, value in document.items():
+        yield before + _indented(orjson.dumps(key) + after, line and b"  ")
+        if isinstance(value, Sequence) and not isinstance(value, str):
+            opening = b"[" + line
+            for item in value:
+                yield opening + _indented(_dump(request, item), line and b"    ")
+                opening = b"," + line
+            yield line + (line and b"  ") + b"]" if len(value) else b"[]"
+        else:
+            yield _indented(_dump(request, value), line and b"  ").lstrip()
+        before = b"," + line
+    yield (line + b"}" if document else b"{}") + b"\n"
+
+
+def _indented(text: bytes, by: bytes) -> bytes:
+    """Each line behind so many blanks; a line break within a text of JSON is escaped."""
+    return by + text.replace(b"\n", b"\n" + by) if by else text
 
 
 def _compress(request: web.Request, response: web.StreamResponse) -> None:

@@ -1,6 +1,8 @@
 """What the dispatcher says of itself: whether it is ready, and the state of every subscription."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import overload
 
 from contract.resources import Channel, Problem, ResourceName
 from contract.uris import redact_value
@@ -53,14 +55,20 @@ def describe(
     problems: Iterable[Problem],
     verdict: Callable[[MemberKey], Verdict | None],
 ) -> dict[str, object]:
-    """The document of ``/status``. It has no payload, no header value and no secret."""
+    """The document of ``/status``. It has no payload, no header value and no secret.
+
+    Its channels are those that there are now, each described when it is asked for.
+    """
     broker = observed.broker
-    by_channel: dict[ResourceName, list[object]] = {name: [] for name in channels}
-    subjects = {name: channel.subject for name, channel in channels.items()}
-    for key, member in observed.fanout.members.items():
-        subjects.setdefault(key.channel, member.durable.name.subject)
-        described = _describe_member(key, member, verdict(key))
-        by_channel.setdefault(key.channel, []).append(described)
+    members: dict[ResourceName, list[Member]] = {name: [] for name in channels}
+    for member in observed.fanout.members.values():
+        members.setdefault(member.key.channel, []).append(member)
+
+    def describe_channel(name: ResourceName) -> Mapping[str, object]:
+        subscriptions = [_describe_member(each, verdict(each.key)) for each in members[name]]
+        subject = _subject(channels.get(name), members[name])
+        return _describe_channel(name, channels.get(name), subject, observed.metrics, subscriptions)
+
     not_restored = [
         f"the durable {name} could not be opened again: {reason}"
         for name, reason in broker.delivering.not_restored.items()
@@ -72,20 +80,55 @@ def describe(
             "deliver": _describe_link(broker.delivering),
         },
         "problems": [*map(str, problems), *not_restored],
-        "channels": [
-            {
-                "namespace": name.namespace,
-                "name": name.name,
-                "state": "serving" if name in channels else "removed",
-                "hosts": list(channels[name].hosts) if name in channels else [],
-                "subject": subjects[name],
-                "published": _published(observed.metrics, name) if name in channels else {},
-                **_held_back(observed.metrics, name, is_known=name in channels),
-                "subscriptions": subscriptions,
-            }
-            for name, subscriptions in sorted(by_channel.items())
-        ],
+        "channels": Described([partial(describe_channel, name) for name in sorted(members)]),
     }
+
+
+class Described(Sequence[Mapping[str, object]]):
+    """What is made when it is asked for, since all of it at once would hold up the events."""
+
+    def __init__(self, parts: Sequence[Callable[[], Mapping[str, object]]]) -> None:
+        self._parts = parts
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    @overload
+    def __getitem__(self, index: int) -> Mapping[str, object]: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Mapping[str, object]]: ...
+
+    def __getitem__(
+        self, index: int | slice
+    ) -> Mapping[str, object] | Sequence[Mapping[str, object]]:
+        return Described(self._parts[index]) if isinstance(index, slice) else self._parts[index]()
+
+
+def _subject(channel: Channel | None, members: Sequence[Member]) -> str:
+    """That of the durables, if the channel itself is wanted no more."""
+    return members[0].durable.name.subject if channel is None else channel.subject
+
+
+def _describe_channel(
+    name: ResourceName,
+    channel: Channel | None,
+    subject: str,
+    metrics: Metrics,
+    subscriptions: Sequence[object],
+) -> dict[str, object]:
+    description: dict[str, object] = {
+        "namespace": name.namespace,
+        "name": name.name,
+        "state": "removed" if channel is None else "serving",
+        "hosts": [] if channel is None else list(channel.hosts),
+        "subject": subject,
+        "published": {} if channel is None else _published(metrics, name),
+        **_held_back(metrics, name, is_known=channel is not None),
+    }
+    if channel is not None and channel.unserved.number:
+        description["notServed"] = channel.unserved.number
+    return {**description, "subscriptions": subscriptions}
 
 
 def _published(metrics: Metrics, name: ResourceName) -> dict[str, int]:
@@ -108,11 +151,11 @@ def _describe_link(link: Link) -> str:
             return f"closed: {link.last_error or 'just connecting'}"
 
 
-def _describe_member(key: MemberKey, member: Member, verdict: Verdict | None) -> dict[str, object]:
+def _describe_member(member: Member, verdict: Verdict | None) -> dict[str, object]:
     plan = member.subscription.plan
     durable = member.durable
     description: dict[str, object] = {
-        "subscription": str(key.ref),
+        "subscription": str(member.key.ref),
         "uid": member.subscriber.uid,
         "durable": durable.name.durable,
         "durableState": durable.state.value,

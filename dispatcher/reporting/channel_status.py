@@ -18,6 +18,7 @@ from contract.resources import ResourceName
 from dispatcher.sources.channel_table import DISPATCHER, ChannelTable, Entry
 from dispatcher.sources.kubernetes import CHANNELS
 from dispatcher.tasks import BackgroundTasks
+from dispatcher.turns import Turns
 from kube import Conflict, Invalid, KubeClient, KubeError, NotFound, Refusal
 
 log = structlog.get_logger(__name__)
@@ -27,9 +28,6 @@ _LOOK_AGAIN = 1.0
 _LOOK_ANYWAY = 30.0
 """Seconds between two looks at all Channels, besides those that ``look`` asks for: while something
 is to be written, and while nothing is, in case somebody changed what we wrote."""
-
-_AT_ONCE = 100
-"""Channels that are looked at before others get their turn."""
 
 _PACE = 10.0
 """Seconds between two writes of the same thing to one Channel: whoever undoes them, or a fault of
@@ -122,7 +120,8 @@ class ChannelStatus:
         """Have written what is to be; the seconds until the next look."""
         differ: dict[str, float] = {}
         broken = False
-        for number, entry in enumerate(self._table, start=1):
+        turns = Turns()
+        for entry in self._table:
             wanted = None
             try:
                 wanted = None if entry.is_deleted else self._wanted(entry)
@@ -136,8 +135,7 @@ class ChannelStatus:
                 ):
                     self._queued.add(entry.name)
                     self._queue.put_nowait(entry.name)
-            if number % _AT_ONCE == 0:
-                await asyncio.sleep(0)
+            await turns.piece_done()
         for uid in self._written.keys() - {entry.uid for entry in self._table}:
             del self._written[uid]
         self._differ_since = differ

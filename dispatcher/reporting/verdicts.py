@@ -43,6 +43,12 @@ READY = Verdict(True)
 _NO_TARGET = Verdict(
     False, "NoUsableURI", "its URI cannot be used; its events are kept until that is put right"
 )
+NOT_SERVED = Verdict(
+    False,
+    "TooManySubscribers",
+    "its channel has more subscribers than are served of one (--max-subscribers of the dispatcher):"
+    " it gets no events until others are removed",
+)
 UNKNOWN = Verdict(None, "NotKnownYet", "nothing has been delivered to it yet")
 UNPROVEN = Verdict(None, "NotKnownYet", "attempts fail, and nothing has been delivered to it yet")
 """Of one that was called ready while nothing had to be delivered."""

@@ -1,13 +1,15 @@
 """What ``status`` of a Channel should say of this dispatcher. Pure."""
 
 from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import Any
 
 from contract.names import normalise_host
+from contract.places import MOST_TOLD
 from contract.resources import Channel
 from dispatcher.channels import Channels, Route
 from dispatcher.member import MemberKey
-from dispatcher.reporting.verdicts import UNPROVEN, Verdict
+from dispatcher.reporting.verdicts import NOT_SERVED, UNPROVEN, Verdict
 from dispatcher.sources.channel_table import DISPATCHER, SUBSCRIBERS, Entry
 
 _READY = {True: "True", False: "False", None: "Unknown"}
@@ -53,8 +55,6 @@ class WantedStatus:
 
         What was told before, of this process or another, stays where nothing better is known.
         """
-        if not channel.subscribers:
-            return []
         told = {str(each.get("uid")): each for each in reported}
         wanted: list[Mapping[str, Any]] = []
         for subscriber in channel.subscribers:
@@ -66,7 +66,8 @@ class WantedStatus:
                 wanted.append(before)
             else:
                 return None
-        return wanted
+        unserved = islice(channel.unserved.durables.values(), MOST_TOLD)
+        return [*wanted, *(_entry(durable, NOT_SERVED) for durable in unserved)]
 
 
 def _is_better(verdict: Verdict, before: Mapping[str, Any] | None) -> bool:

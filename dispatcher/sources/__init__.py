@@ -1,19 +1,23 @@
 """Where the desired state comes from: files or the Kubernetes API, behind one interface."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from contract.resources import DesiredState
 
-__all__ = ["Source"]
+__all__ = ["Apply", "Source"]
+
+Apply = Callable[[DesiredState], Awaitable[None]]
+"""Makes a state the actual one."""
 
 
 class Source(Protocol):
     """Tells what channels and subscribers are wanted, now and on every change."""
 
-    async def run(self, apply: Callable[[DesiredState], None]) -> None:
+    async def run(self, apply: Apply) -> None:
         """Call ``apply`` at once with what is wanted, then on every change, until cancelled.
 
         The first call means that the state is loaded, even if it is empty for all its problems.
-        Calls come one after another from the event loop.
+        One call has ended before the next: that has what is wanted then, and what was wanted for
+        a moment in between may never be seen.
         """

@@ -324,19 +324,27 @@ class ChannelTable:
         """A Channel that is equal to the one before is the same object, which is quick to see."""
         is_same = before is not None and before.uid == document["metadata"]["uid"]
         known = before.channel if before is not None and is_same else None
+        served = known if known is not None and known.name in self._served else None
+        entry = Entry(document, served, ())
+        recorded = _recorded(entry, before)
+        if before is not None and _reads_as(entry, recorded, before):
+            return replace(before, document=document, recorded=recorded)
         metadata = {k: v for k, v in document["metadata"].items() if k != "deletionTimestamp"}
         state = desired_state(
             [("", {**document, "metadata": metadata})],
             self._defaults,
             DesiredState({known.name: known} if known is not None else {}),
+            lambda _: (recorded or {}).values(),
         )
         channel = next(iter(state.channels.values()), None)
-        entry = Entry(document, channel, state.problems, unread=state.unread != Unread())
-        if channel is not None and known is not None and known.name in self._served:
+        if channel is not None and served is not None:
             # To change its subject is to leave its events, whatever somebody has written.
-            channel = replace(channel, epoch=known.epoch)
-            entry = replace(entry, channel=channel)
-        recorded = _recorded(entry, before)
+            channel = replace(channel, epoch=served.epoch)
+        read_under = entry.epoch
+        unread = state.unread != Unread()
+        entry = replace(entry, channel=channel, problems=state.problems, unread=unread)
+        if entry.epoch != read_under or channel is None:
+            recorded = _recorded(entry, before)
         if channel is not None and channel == known:
             channel = known
         elif channel is not None and recorded is not None:
@@ -372,6 +380,23 @@ def _recorded(entry: Entry, before: Entry | None) -> Mapping[str, Record] | None
     if text is None or (entry.channel is None and entry.epoch != entry.written_epoch):
         return None
     return parse(entry.name, text, entry.epoch)
+
+
+def _reads_as(entry: Entry, recorded: Mapping[str, Record] | None, before: Entry) -> bool:
+    """Whether nothing has changed that a Channel is read from: to read a large one takes time."""
+    channel = before.channel
+    if before.unread or (
+        recorded is not before.recorded and channel is not None and channel.unserved.number
+    ):
+        return False
+    return _read_parts(entry.document) == _read_parts(before.document)
+
+
+def _read_parts(document: Document) -> tuple[object, ...]:
+    address = document.get("status", {}).get("address")
+    metadata = document["metadata"]
+    epoch = (metadata.get("annotations") or {}).get(EPOCH_ANNOTATION)
+    return metadata["uid"], metadata.get("finalizers"), epoch, address, document["spec"]
 
 
 def _number(version: str) -> int | None:

@@ -8,12 +8,13 @@ accident is to lose its events. To remove something, save the file without it.
 import asyncio
 import contextlib
 import gc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from contract.documents import desired_state
-from contract.resources import Defaults, DesiredState
+from contract.documents import RecordedOf, desired_state, none_recorded
+from contract.resources import Defaults, DesiredState, ResourceName
+from dispatcher.sources import Apply
 from dispatcher.sources.catalogue import Catalogue
 from dispatcher.sources.watching import next_change
 
@@ -25,18 +26,28 @@ class FileSource:
         paths: Files, and folders with ``*.yaml``, ``*.yml`` and ``*.json`` (without those in
             folders below). They need not exist yet.
         defaults: What documents leave open.
+        recorded: The durables of a channel that there may be; called in a thread.
         rescan: Seconds after which files are looked at even if no change was told, for file
             systems that tell none.
     """
 
-    def __init__(self, paths: Sequence[Path], defaults: Defaults, *, rescan: float = 5.0) -> None:
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        defaults: Defaults,
+        recorded: RecordedOf = none_recorded,
+        *,
+        rescan: float = 5.0,
+    ) -> None:
         self._paths = tuple(paths)
         self._defaults = defaults
+        self._recorded = recorded
         self._rescan = rescan
         self._catalogue = Catalogue(self._paths)
         self._state: DesiredState | None = None
+        self._decided_by: Mapping[ResourceName, frozenset[str]] = {}
 
-    async def run(self, apply: Callable[[DesiredState], None]) -> None:
+    async def run(self, apply: Apply) -> None:
         """``dispatcher.sources.Source.run``. Reading is done in a thread."""
         await self._load(apply)
         while True:
@@ -51,25 +62,43 @@ class FileSource:
                 change.cancel()
                 await asyncio.wait([change])
 
-    async def _load(self, apply: Callable[[DesiredState], None]) -> None:
+    async def _load(self, apply: Apply) -> None:
         state = await asyncio.to_thread(self._read)
         if state is not None:
             self._state = state
-            apply(state)
+            await apply(state)
 
     def _read(self) -> DesiredState | None:
         """The state, if it has changed."""
         with _collector_paused():
-            if not self._catalogue.refresh() and self._state is not None:
+            if not self._catalogue.refresh() and not self._may_differ():
                 return None
             before = self._state or DesiredState({})
-            state = desired_state(self._catalogue.documents(), self._defaults, before)
+            documents = self._catalogue.documents()
+            state = desired_state(documents, self._defaults, before, self._recorded)
+            self._decided_by = self._durables_of_crowded(state)
             problems = (*self._catalogue.problems(), *state.problems)
             unread = replace(
                 state.unread, anything=state.unread.anything or self._catalogue.is_incomplete
             )
             state = replace(state, problems=problems, unread=unread)
             return None if state == self._state else state
+
+    def _may_differ(self) -> bool:
+        """Whether the same files may mean something else by now.
+
+        The place of a subscriber that was removed is free once its durable is unsubscribed.
+        """
+        state = self._state
+        return state is None or self._durables_of_crowded(state) != self._decided_by
+
+    def _durables_of_crowded(self, state: DesiredState) -> dict[ResourceName, frozenset[str]]:
+        """What is on record of channels with more subscribers than are served."""
+        return {
+            name: frozenset(each.durable for each in self._recorded(name))
+            for name, channel in state.channels.items()
+            if channel.unserved.number
+        }
 
 
 @contextlib.contextmanager

@@ -164,15 +164,18 @@ class Finalizers:
         """
         async with self._gate:
             entry = self._table.get(name)
-            if entry is None or not self._needs_work(entry) or entry.wants_release != release:
+            if entry is None or entry.wants_release != release:
                 return False
-            metadata: dict[str, Any] = {"resourceVersion": entry.version}
+            metadata: dict[str, Any] = {}
             if entry.wants_release or entry.wants_finalizer:
                 others = [each for each in entry.finalizers if each != DISPATCHER_FINALIZER]
                 ours = [] if entry.wants_release else [DISPATCHER_FINALIZER]
                 metadata["finalizers"] = others + ours
             if annotations := self._annotation(entry) | self._epoch(entry):
                 metadata["annotations"] = annotations
+            if not metadata:
+                return False
+            metadata["resourceVersion"] = entry.version
             body = {"metadata": metadata}
             document = await self._client.patch(CHANNELS, name.name, body, name.namespace)
         if entry.wants_release:

@@ -8,17 +8,18 @@ from an old store or that shows nothing by fault takes no subscriber away.
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
 from contextlib import aclosing
 
 import structlog
 
 from contract.resources import DesiredState
 from dispatcher.records import Records
-from dispatcher.sources.channel_table import CHANNELS, Belief, ChannelTable, name_of
+from dispatcher.sources import Apply
+from dispatcher.sources.channel_table import CHANNELS, Belief, ChannelTable, Entry, name_of
 from dispatcher.sources.finalizers import Finalizers
 from dispatcher.sources.orphans import Orphans
 from dispatcher.state_folder import StateFolder
+from dispatcher.turns import Turns
 from kube import (
     Changed,
     Failed,
@@ -33,9 +34,6 @@ __all__ = ["CHANNELS", "KubernetesSource"]
 log = structlog.get_logger(__name__)
 
 _FILE = "channels.json"
-_AT_ONCE = 20
-"""Channels that are read before others get their turn: some 5 ms."""
-
 _SETTLE = 0.05
 """Seconds in which changes are collected, to be applied together."""
 
@@ -89,7 +87,7 @@ class KubernetesSource:
         self._doubts = False
         self._last_error: str | None = None
 
-    async def run(self, apply: Callable[[DesiredState], None]) -> None:
+    async def run(self, apply: Apply) -> None:
         """``dispatcher.sources.Source.run``. Without the API and a kept state it waits."""
         try:
             is_known = await self._load()
@@ -108,13 +106,14 @@ class KubernetesSource:
         if value is None:
             return False
         try:
-            for number, _ in enumerate(self._table.load(value), start=1):
-                await _let_others_work(number)
+            turns = Turns()
+            for _ in self._table.load(value):
+                await turns.piece_done()
         except (LookupError, TypeError, ValueError) as error:
             log.warning("channels that were kept cannot be read", reason=repr(error))
         return bool(self._table)
 
-    async def _apply(self, apply: Callable[[DesiredState], None], *, is_known: bool) -> None:
+    async def _apply(self, apply: Apply, *, is_known: bool) -> None:
         """Apply what is wanted whenever it has changed, at first what a former process knew.
 
         If the API answers at once, only what it says counts. What went while no process looked is
@@ -128,28 +127,44 @@ class KubernetesSource:
         while True:
             self._changed.clear()
             began = time.monotonic()
-            self._learn()
-            apply(self._table.state())
+            state = await self._known_state()
+            await apply(state)
             ended = time.monotonic()
-            for number, entry in enumerate(self._table, start=1):
-                if self._table.get(entry.name) is entry:  # or it has changed meanwhile
+            turns = Turns()
+            for entry in self._table:
+                # One that was deleted meanwhile must not be let go before that is applied.
+                is_applied = not entry.is_deleted or entry.channel is None
+                if (is_applied or entry.name in state.deleted) and (
+                    self._table.get(entry.name) is entry
+                ):
                     self._finalizers.look_at(entry)
-                await _let_others_work(number)
+                await turns.piece_done()
             self._unkept.set()
             await self._changed.wait()
             rested = time.monotonic() - ended
             rest = min(_REST * (ended - began), _LONGEST_REST)
             await asyncio.sleep(max(_SETTLE, rest - rested))
 
-    def _learn(self) -> None:
-        """Know which durables there are before what is wanted is applied."""
+    async def _known_state(self) -> DesiredState:
+        """What is wanted, once it is known which durables there are."""
+        self._let_go()
+        turns = Turns()
+        for entry in self._table:
+            self._learn(entry)
+            await turns.piece_done()
+        self._let_go()
+        for entry in self._table:  # those that have changed meanwhile: the others are known
+            self._learn(entry)
+        return self._table.state()
+
+    def _let_go(self) -> None:
+        """Have no more on record of Channels that went."""
         for name, in_order in self._table.take_forgotten().items():
             self._records.gone(name, in_order=in_order)
-        for entry in self._table:
-            if entry.recorded is not None:
-                self._records.learn(
-                    entry.name, entry.recorded, is_complete=entry.is_record_complete
-                )
+
+    def _learn(self, entry: Entry) -> None:
+        if entry.recorded is not None:
+            self._records.learn(entry.name, entry.recorded, is_complete=entry.is_record_complete)
 
     async def _record(self) -> None:
         """See to it that what this process does to durables is recorded."""
@@ -166,8 +181,10 @@ class KubernetesSource:
                     asyncio.timeout(None) as patience,
                     aclosing(follow(self._client, CHANNELS)) as news,
                 ):
+                    turns = Turns()
                     async for each in news:
                         await self._take(each, patience)
+                        await turns.piece_done()
 
     async def _take(self, news: Listing | Changed | Failed, patience: asyncio.Timeout) -> None:
         """Take what the API tells; if it is to be asked again soon, patience ends then."""
@@ -192,10 +209,11 @@ class KubernetesSource:
     async def _take_all(self, listing: Listing) -> Belief:
         is_behind = self._table.is_behind(listing.version)
         names = set()
-        for number, document in enumerate(listing.documents, start=1):
+        turns = Turns()
+        for document in listing.documents:
             names.add(name_of(document))
             self._table.put(document, even_if_older=is_behind)
-            await _let_others_work(number)
+            await turns.piece_done()
         self._table.blind_since = None
         belief = self._table.drop_missing(
             names, listing.version, empty_is_true=self._doubts and not is_behind
@@ -227,9 +245,3 @@ class KubernetesSource:
                 reason=str(error),
             )
         self._last_error = str(error)
-
-
-async def _let_others_work(number: int) -> None:
-    """Call it after each of many Channels."""
-    if number % _AT_ONCE == 0:
-        await asyncio.sleep(0)

@@ -129,8 +129,10 @@ class Orphans:
             for document in await self._client.list(CHANNELS, namespace):
                 channels.put(document)
             for entry in channels:
-                subscribers = entry.channel.subscribers if entry.channel is not None else ()
-                wanted |= {(entry.name, each.durable) for each in subscribers}
+                if entry.channel is not None:
+                    durables = [each.durable for each in entry.channel.subscribers]
+                    durables += entry.channel.unserved.durables.values()
+                    wanted |= {(entry.name, durable) for durable in durables}
         return wanted
 
     async def _read(self) -> Mapping[str, Record]:

@@ -17,9 +17,9 @@ async def test_mistakes_that_are_known_take_no_time() -> None:
     dispatcher = Dispatcher(settings, FileSource((), settings.defaults), records)
     dispatcher._is_loaded.set()  # so that nothing is connected to
     problems = tuple(Problem(f"Channel shop/orders-{n}", "spec", "wrong") for n in range(5000))
-    dispatcher._apply(DesiredState({}, problems))
+    await dispatcher._apply(DesiredState({}, problems))
     began = time.process_time()
-    dispatcher._apply(DesiredState({}, problems))
+    await dispatcher._apply(DesiredState({}, problems))
     seconds = time.process_time() - began
     await dispatcher._close()
     assert seconds < 0.25, "of CPU"

@@ -4,15 +4,19 @@ import asyncio
 import gc
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from html.parser import HTMLParser
+from typing import Any
 
 import aiohttp
+import orjson
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from contract.resources import ResourceName, Subscriber
 from dispatcher.admin import page
 from dispatcher.admin.server import Admin
+from dispatcher.admin.status import Described
 from dispatcher.metrics import Metrics
 
 Get = Callable[..., Awaitable[tuple[aiohttp.ClientResponse, str]]]
@@ -320,3 +324,37 @@ async def test_a_busy_loop_is_answered_within_a_second(
     watch.stop()
     assert response.status == 200
     assert watch.turns < 50
+
+
+@pytest.mark.parametrize("numbers", [(), (1,), (1, 2)])
+async def test_status_asks_for_parts_that_are_made_one_by_one(
+    get: Get, dispatcher: Dispatcher, numbers: tuple[int, ...]
+) -> None:
+    def part(number: int) -> dict[str, object]:
+        return {"number": number}
+
+    dispatcher.document = {"channels": Described([partial(part, n) for n in numbers])}
+    _, text = await get("/status")
+    assert orjson.loads(text) == {"channels": [part(number) for number in numbers]}
+    _, text = await get("/")
+    assert f"Channels ({len(numbers)})" in text
+
+
+@pytest.mark.parametrize("query", ["", "?pretty"])
+@pytest.mark.parametrize(
+    "document",
+    [
+        {},
+        {"a": [], "b": ()},
+        {"a": {}, "b": None, "c": "x\ny", "d": 1.5},
+        {"list": [1, {"deep": [{"er": "a\nb"}, []]}, "x", []], "after": {"x": {"y": [1]}}},
+        {"lists": [[1], [2, [3]]], "tuple": (1, 2)},
+    ],
+)
+async def test_status_in_parts_is_the_same_json(
+    get: Get, dispatcher: Dispatcher, document: dict[str, Any], query: str
+) -> None:
+    dispatcher.document = document
+    _, text = await get(f"/status{query}")
+    option = orjson.OPT_INDENT_2 if query else 0
+    assert text == orjson.dumps(document, option=option).decode() + "\n"

@@ -334,7 +334,7 @@ async def test_two_subscribers_with_one_uid_are_told_and_the_first_goes_on(
     plane: DataPlane, sink: Subscriber, other_sink: Subscriber
 ) -> None:
     both = (subscriber(sink.url, "a", "u1"), subscriber(other_sink.url, "b", "u1"))
-    problems = plane.fanout.apply(
+    problems = await plane.fanout.apply(
         DesiredState({plane.channel: Channel(plane.channel, (), both, QUICK)})
     )
     assert [problem.path for problem in problems] == ["metadata.uid"]
@@ -426,7 +426,7 @@ async def test_a_broken_uri_keeps_the_events_and_harms_no_other(
     broken = subscriber("http://bad host/", "broken", "u-broken")
     good = subscriber(sink.url, "good", "u-good")
     channel = Channel(plane.channel, (), (broken, good), QUICK)
-    problems = plane.fanout.apply(DesiredState({plane.channel: channel}))
+    problems = await plane.fanout.apply(DesiredState({plane.channel: channel}))
     assert [str(problem).partition(":")[0] for problem in problems] == [
         "Subscription default/broken"
     ]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from contract.resources import Channel, DesiredState, ResourceName
-from tests.data_plane import DataPlane, durables, eventually, subscriber
+from tests.data_plane import DataPlane, at_once, durables, eventually, subscriber
 from tests.servers import NatsStreamingServer
 
 
@@ -36,13 +36,15 @@ async def test_an_entry_that_got_another_name_goes_with_its_channel(
     """Anybody may edit the list of his Channel and delete it at once: it is seen as one change."""
     plane.subscribe(subscriber("http://127.0.0.1:9/", "mail"))
     await plane.open()
-    plane.fanout.apply(DesiredState({}, deleted={plane.channel: deleted(plane, "post")}))
+    await plane.fanout.apply(DesiredState({}, deleted={plane.channel: deleted(plane, "post")}))
     await emptied(plane)
     assert "uid-1" not in await durables(memory_server, plane.subject)
 
 
 async def test_a_channel_that_was_never_seen_may_list_one_uid_twice(plane: DataPlane) -> None:
-    plane.fanout.apply(DesiredState({}, deleted={plane.channel: deleted(plane, "mail", "post")}))
+    await plane.fanout.apply(
+        DesiredState({}, deleted={plane.channel: deleted(plane, "mail", "post")})
+    )
     await emptied(plane)
 
 
@@ -55,7 +57,7 @@ async def test_nobody_inherits_from_an_earlier_channel_of_that_name(
     await plane.open()
     for epoch in ("e1", "e2"):
         later = Channel(plane.channel, (), (mail,), epoch=epoch)
-        assert plane.fanout.apply(DesiredState({later.name: later})) == []
+        assert at_once(plane.fanout.apply(DesiredState({later.name: later}))) == []
         await plane.open()
         (member,) = plane.fanout.members.values()
         assert member.durable.name.subject == later.subject == f"{plane.subject}._{epoch}"
@@ -76,12 +78,12 @@ async def test_what_is_left_of_an_earlier_channel_goes_after_a_restart(
     mail = subscriber("http://127.0.0.1:9/", "mail")
     earlier = Channel(ResourceName("default", unique_name), (), (mail,), epoch="e1")
     async with DataPlane(memory_server, unique_name, state_dir=tmp_path) as plane:
-        plane.fanout.apply(DesiredState({earlier.name: earlier}))
+        at_once(plane.fanout.apply(DesiredState({earlier.name: earlier})))
         await plane.open()
         assert await plane.records.write()
     later = replace(earlier, epoch="e2")
     async with DataPlane(memory_server, unique_name, state_dir=tmp_path) as plane:
-        plane.fanout.apply(DesiredState({later.name: later}))
+        at_once(plane.fanout.apply(DesiredState({later.name: later})))
         await plane.open()
 
         async def is_removed() -> bool:

@@ -269,7 +269,7 @@ class TestOnARealServer:
                 ),
             }
             for _ in range(2):
-                plane.fanout.apply(states[unread])
+                await plane.fanout.apply(states[unread])
                 await plane.open()
             await plane.publish("e1")
             plane.subscribe(mail)

@@ -13,7 +13,15 @@ from dispatcher.metrics import Metrics
 from dispatcher.reporting.losses import Losses
 from dispatcher.reporting.occurrences import Occurrence
 from dispatcher.reporting.sessions import SessionState, SessionWatch, state_of
-from dispatcher.reporting.verdicts import READY, UNKNOWN, UNPROVEN, Facts, Verdict, judge
+from dispatcher.reporting.verdicts import (
+    NOT_SERVED,
+    READY,
+    UNKNOWN,
+    UNPROVEN,
+    Facts,
+    Verdict,
+    judge,
+)
 from dispatcher.reporting.wanted_status import WantedStatus
 from dispatcher.sources.channel_table import ChannelTable
 from nats_streaming import (
@@ -111,7 +119,10 @@ def entry(uid: str, ready: str, message: str = "") -> dict[str, str]:
 
 
 def wanted(
-    verdicts: Mapping[ResourceName, Verdict], *told: dict[str, str], uids: str = "mb"
+    verdicts: Mapping[ResourceName, Verdict],
+    *told: dict[str, str],
+    uids: str = "mb",
+    most: int | None = None,
 ) -> Any:
     """What is to be written on a channel with the subscribers mail (m) and bills (b)."""
     names = {"m": "mail", "b": "bills"}
@@ -119,7 +130,7 @@ def wanted(
         {"uid": uid, "ref": {"name": names[uid]}, "subscriberURI": "http://x/"} for uid in uids
     ]
     spec = {"provisioner": {"name": "natss"}, "subscribable": {"subscribers": subscribers}}
-    table = ChannelTable(Defaults())
+    table = ChannelTable(Defaults(max_subscribers=most))
     table.put(
         {
             "apiVersion": "eventing.knative.dev/v1alpha1",
@@ -286,3 +297,12 @@ def test_events_that_were_put_aside_are_told_with_their_subscription() -> None:
     losses.look(1.0)
     assert [each.reason for each in told] == ["DeadLettered", "Unreadable"]
     assert all("shop/mail" in each.message and each.channel == ORDERS for each in told)
+
+
+def test_a_subscriber_without_a_place_is_told_so() -> None:
+    told = wanted({MAIL: READY}, uids="mb", most=1)
+    assert told == [entry("m", "True"), entry("b", "False", NOT_SERVED.message)]
+    assert "--max-subscribers" in NOT_SERVED.message
+    assert wanted({MAIL: READY}, *told, uids="mb", most=1) is None
+    assert wanted({MAIL: READY}, *told, uids="m", most=1) == [entry("m", "True")]
+    assert wanted({MAIL: READY, BILLS: READY}, *told) == [entry("m", "True"), entry("b", "True")]

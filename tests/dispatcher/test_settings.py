@@ -83,7 +83,7 @@ def test_defaults() -> None:
     assert settings.nats.servers == ("nats://nats-streaming.natss.svc.cluster.local:4222",)
     assert settings.listen == Address("", 8080)
     assert settings.admin_listen == Address("", 8081)
-    assert settings.defaults == Defaults()
+    assert settings.defaults == Defaults(max_subscribers=1000)
 
 
 OTHER_VALUES: dict[str, tuple[str, object]] = {
@@ -126,6 +126,7 @@ OTHER_VALUES: dict[str, tuple[str, object]] = {
     "delivery.policy.order": ("channel", Order.CHANNEL),
     "delivery.removal_grace": ("0", 0),
     "delivery.stuck_after": ("5m", 300),
+    "delivery.max_subscribers": ("5000", 5000),
     "delivery.max_buffered_bytes": ("16MiB", 16 * 1024**2),
     "egress.max_connections_per_origin": ("1", 1),
     "egress.max_connections": ("2", 2),

@@ -16,9 +16,11 @@ import pytest
 import yaml
 
 from contract.resources import Defaults, DesiredState, ResourceName
+from dispatcher.records import Records
 from dispatcher.sources import Source
 from dispatcher.sources.catalogue import MAX_FILE_BYTES
 from dispatcher.sources.files import FileSource
+from dispatcher.state_folder import StateFolder
 
 NEVER = 3600.0
 
@@ -39,7 +41,7 @@ class Seen:
         self._states: asyncio.Queue[DesiredState] = asyncio.Queue()
         self.last = DesiredState({})
 
-    def apply(self, state: DesiredState) -> None:
+    async def apply(self, state: DesiredState) -> None:
         self._states.put_nowait(state)
 
     async def next(self) -> DesiredState:
@@ -453,3 +455,37 @@ async def test_json_documents_one_after_another(tmp_path: Path, name: str) -> No
         assert not state.problems
         retries = {name.name: each.policy.retry for name, each in state.channels.items()}
         assert retries == {"orders": 8, "invoices": 4}
+
+
+async def test_a_place_that_is_free_is_given_although_no_file_has_changed(tmp_path: Path) -> None:
+    entries = [
+        {"uid": uid, "ref": {"name": uid}, "subscriberURI": "http://x/"} for uid in ("b", "c", "d")
+    ]
+    spec = {"provisioner": {"name": "natss"}, "subscribable": {"subscribers": entries}}
+    document = {
+        "apiVersion": "eventing.knative.dev/v1alpha1",
+        "kind": "Channel",
+        "metadata": {"name": "orders"},
+        "spec": spec,
+    }
+    file = tmp_path / "channels.json"
+    file.write_text(json.dumps(document))
+    orders = ResourceName("default", "orders")
+    records = Records(StateFolder(None), 60.0)
+    for uid in ("a", "b"):  # a was removed and is in its grace
+        records.want(orders, ResourceName("default", uid), uid, 0.0)
+    seen = Seen()
+    source = FileSource([file], Defaults(max_subscribers=2), records.of, rescan=0.05)
+    task = asyncio.create_task(source.run(seen.apply))
+    try:
+        served = (await seen.next()).channels[orders]
+        assert [each.durable for each in served.subscribers] == ["b"]
+        records.forget(orders, "a")
+        served = (await seen.next()).channels[orders]
+        assert [each.durable for each in served.subscribers] == ["b", "c"]
+        assert served.unserved.number == 1
+        assert seen.last.problems
+        assert seen.idle
+    finally:
+        task.cancel()
+        await asyncio.wait([task])

@@ -91,6 +91,9 @@ class Run:
         self.states: list[DesiredState] = []
         self.takes = 0.0
         """Seconds that it takes to apply a state."""
+        self.may_end = asyncio.Event()
+        """Set when applying a state may end."""
+        self.may_end.set()
         self._told = asyncio.Event()
         self.task = asyncio.create_task(source.run(self._apply), name="source")
 
@@ -98,16 +101,23 @@ class Run:
     def names(self) -> set[str]:
         return {each.name for each in self.states[-1].channels}
 
+    def tell(self, *documents: Any, deleted: bool = False) -> None:
+        """Have the source know these, as a watch tells them."""
+        for each in documents:
+            (self.source._table.discard if deleted else self.source._table.put)(each)
+        self.source._note_change()
+
     async def until(self, condition: Callable[[], bool], seconds: float = 8.0) -> None:
         async with asyncio.timeout(seconds):
             while not condition():
                 self._told.clear()
                 await self._told.wait()
 
-    def _apply(self, state: DesiredState) -> None:
+    async def _apply(self, state: DesiredState) -> None:
         self.states.append(state)
         self._told.set()
-        time.sleep(self.takes)
+        time.sleep(self.takes)  # noqa: ASYNC251  it is the loop that is kept busy
+        await self.may_end.wait()
 
 
 @asynccontextmanager
@@ -210,6 +220,37 @@ async def test_a_deleted_channel_is_let_go_when_its_durables_are_and_not_before(
         await run.until(lambda: bool(api.patches))
     metadata = {"resourceVersion": "5", "finalizers": ["a/b"]}
     assert api.patches == [{"metadata": metadata}]
+
+
+async def test_a_channel_is_let_go_only_after_it_was_applied_as_deleted() -> None:
+    """Nobody knows its durables before that: they would stay for ever."""
+    api = PlayedApi(document("orders", 5), version=5)
+    async with running(api) as run:
+        run.may_end.clear()
+        await run.until(lambda: len(run.states) == 1)
+        deleted = document("orders", 6)
+        deleted["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+        run.tell(deleted)
+        run.may_end.set()
+        await run.until(lambda: len(run.states) == 2)
+        assert set(run.states[1].deleted) == {ORDERS}
+        assert api.patches == []
+        while not api.patches:  # noqa: ASYNC110  a request tells nobody
+            await asyncio.sleep(0.01)
+
+
+async def test_what_changes_while_a_state_is_applied_is_applied_after_it() -> None:
+    api = PlayedApi(document("orders", 5), document("gone", 5), version=5)
+    async with running(api) as run:
+        run.may_end.clear()
+        await run.until(lambda: len(run.states) == 1)
+        run.tell(document("passing", 6), document("new", 7))
+        run.tell(document("passing", 8), document("gone", 8), deleted=True)
+        await asyncio.sleep(0.1)  # an absence, not a wait for something
+        assert len(run.states) == 1, "one after another"
+        run.may_end.set()
+        await run.until(lambda: len(run.states) == 2)
+        assert run.names == {"orders", "new"}, "what went is seen to be gone"
 
 
 async def test_the_event_loop_is_never_held_up_by_1000_channels(tmp_path: Path) -> None:

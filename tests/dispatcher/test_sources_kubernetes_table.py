@@ -1,11 +1,14 @@
 """What is believed of the Channels that an API tells, without an API."""
 
+import json
 from typing import Any
 
 import pytest
 
+from contract.documents import desired_state
 from contract.names import DISPATCHER_FINALIZER, EPOCH_ANNOTATION
 from contract.resources import Defaults, ResourceName
+from dispatcher.sources import channel_table
 from dispatcher.sources.annotation import DURABLES
 from dispatcher.sources.channel_table import Belief, ChannelTable, name_of
 
@@ -280,3 +283,84 @@ def test_an_epoch_that_is_none_is_told_and_nothing_is_served(written: str) -> No
     assert known.state().channels == {}
     assert EPOCH_ANNOTATION in entry.problems[0].path
     assert entry.recorded is None, "nobody knows on which subject these are"
+
+
+# --- more subscribers than are served -------------------------------------------------------------
+
+
+def served(known: ChannelTable) -> list[str]:
+    return [each.durable for each in known.state().channels[ORDERS].subscribers]
+
+
+def bounded(*documents: dict[str, Any]) -> ChannelTable:
+    made = ChannelTable(Defaults(max_subscribers=2))
+    for each in documents:
+        made.put(each)
+    return made
+
+
+def recorded(**since: str | None) -> dict[str, str]:
+    """The annotation of a Channel: when its durables were wanted, None of those that were open."""
+    entries = {
+        uid: {"subscription": uid} | ({} if at is None else {"since": at})
+        for uid, at in since.items()
+    }
+    return {DURABLES: json.dumps(entries)}
+
+
+def test_another_pod_serves_those_that_are_on_record() -> None:
+    first = bounded(document(subscribable=subscribers("b", "c")))
+    assert served(first) == ["b", "c"]
+    crowded = document(subscribable=subscribers("a", "b", "c", "d"))
+    known = bounded(with_metadata(crowded, annotations=recorded(c=None, b=None)))
+    assert served(known) == ["b", "c"]
+    assert known.state().channels[ORDERS].unserved.number == 2
+
+
+def test_a_replica_that_stands_by_follows_who_was_served() -> None:
+    """It saw another list first, and would take their places when it takes over."""
+    crowded = document(subscribable=subscribers("a", "b", "c", "d"))
+    known = bounded(crowded)
+    assert served(known) == ["a", "b"]
+    known.put(
+        with_metadata(
+            document(version=11, subscribable=crowded["spec"]["subscribable"]),
+            annotations=recorded(c=None, d=None, a="2026-01-01T00:00:00Z"),
+        )
+    )  # fmt: skip
+    assert served(known) == ["c", "d"]
+
+
+def test_a_place_is_given_when_the_record_of_a_removed_one_goes() -> None:
+    full = document(subscribable=subscribers("b", "c"))
+    known = bounded(
+        with_metadata(full, annotations=recorded(a=None, b=None)),
+    )
+    assert served(known) == ["b"], "a may come back in its grace"
+    known.put(with_metadata(full, resourceVersion="11", annotations=recorded(b=None)))
+    assert served(known) == ["b", "c"]
+
+
+def test_what_is_written_on_a_channel_by_us_does_not_have_it_read_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A large one takes 20 ms, and each look at it ended in another."""
+    known = table(document(subscribable=subscribers("a", "b")))
+    readings = []
+
+    def count(*args: Any) -> Any:
+        readings.append(args)
+        return desired_state(*args)
+
+    monkeypatch.setattr(channel_table, "desired_state", count)
+    (before,) = known
+    same = document(version=11, subscribable=subscribers("a", "b"))
+    same["status"]["subscribableStatus"] = {"subscribers": [{"uid": "a", "ready": "True"}]}
+    known.put(with_metadata(same, annotations=recorded(a=None)))
+    (after,) = known
+    assert readings == []
+    assert after.channel is before.channel
+    assert set(after.recorded or ()) == {"a"}
+    assert after.reported_subscribers == [{"uid": "a", "ready": "True"}]
+    known.put(document(version=12, subscribable=subscribers("a")))
+    assert len(readings) == 1

@@ -1,13 +1,20 @@
 """What ``/status`` says of the dispatcher and durables, for people with little time."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import nats_streaming as ns
-from contract.resources import Channel, DeliveryPolicy, DesiredState, ResourceName, Subscriber
+from contract.resources import (
+    Channel,
+    DeliveryPolicy,
+    DesiredState,
+    ResourceName,
+    Subscriber,
+    Unserved,
+)
 from dispatcher.admin import page, status
 from dispatcher.channels import Channels
 from dispatcher.durable import DurableName
@@ -30,7 +37,7 @@ async def observed(tmp_path: Path) -> Observed:
     plane = DataPlane(NatsStreamingServer(tmp_path), "tests")
     subscriber = Subscriber(MAIL, "u1", "http://mail/?token=abc")
     channel = Channel(ORDERS, ("orders.shop",), (subscriber,), DeliveryPolicy())
-    plane.fanout.apply(DesiredState({ORDERS: channel}))
+    await plane.fanout.apply(DesiredState({ORDERS: channel}))
     return Observed(plane.broker, plane.fanout, Channels(), plane.metrics)
 
 
@@ -91,3 +98,25 @@ async def test_a_channel_that_was_held_back_says_so(observed: Observed) -> None:
     assert "heldBackSeconds" not in shown()
     observed.metrics.count_held_back(ORDERS, 2.04)
     assert shown()["heldBackSeconds"] == 2.0
+
+
+async def test_a_channel_says_how_many_are_not_served(observed: Observed) -> None:
+    channel = Channel(ORDERS, ("orders.shop",), unserved=Unserved(3, {}))
+    document: Mapping[str, Any] = status.describe(
+        {}, observed, {ORDERS: channel}, (), lambda _: None
+    )
+    assert [each["notServed"] for each in document["channels"]] == [3]
+    assert "3 subscribers too many" in "".join(page.parts(document, []))
+
+
+async def test_channels_are_described_one_by_one(observed: Observed) -> None:
+    asked: list[MemberKey] = []
+    document = status.describe({}, observed, {}, (), asked.append)
+    assert asked == []
+    channels = document["channels"]
+    assert isinstance(channels, Sequence)
+    assert len(channels) == 1
+    assert asked == []
+    assert channels[0]["name"] == "orders"
+    assert len(asked) == 1
+    assert [each["name"] for each in channels[:1]] == ["orders"]

@@ -26,6 +26,7 @@ from dispatcher.metrics import Metrics
 from dispatcher.records import Record, Records
 from dispatcher.state_folder import StateFolder
 from nats_streaming import ConnectionOptions
+from tests.data_plane import at_once
 from tests.walks.store_model import ModelConnection, Server
 from tests.walks.virtual_time import run
 
@@ -117,7 +118,7 @@ class Process:
         return self._connection
 
     def apply(self, state: DesiredState) -> None:
-        self.fanout.apply(state)
+        at_once(self.fanout.apply(state))
         if self._connecting is None:
             self._connecting = asyncio.create_task(self._keep_connected())
 

@@ -1,0 +1,34 @@
+"""An event to wait for that thousands can have."""
+
+import asyncio
+
+
+class Signal:
+    """An ``asyncio.Event`` that keeps nothing for those who wait until somebody does.
+
+    One of those takes 0.7 KiB, and each subscription has four.
+    """
+
+    __slots__ = ("_event", "_is_set")
+
+    def __init__(self) -> None:
+        self._is_set = False
+        self._event: asyncio.Event | None = None
+
+    def set(self) -> None:
+        """Let everybody go on who waits, and nobody wait until ``clear``."""
+        self._is_set = True
+        if self._event is not None:
+            self._event.set()
+            self._event = None
+
+    def clear(self) -> None:
+        """Have those wait who come from now on."""
+        self._is_set = False
+
+    async def wait(self) -> None:
+        """Wait until it is set, which it may be."""
+        if not self._is_set:
+            if self._event is None:
+                self._event = asyncio.Event()
+            await self._event.wait()
