@@ -169,7 +169,7 @@ class Link:
             case nats_streaming.Restored(subscription):
                 name = DurableName(subscription.subject, subscription.options.durable or "")
                 self.not_restored.pop(name, None)
-                log.info("durable restored", durable=str(name))
+                log.debug("durable restored", durable=str(name))
             case nats_streaming.Problem(text, error) if error is not None and not self.is_open:
                 self._tell(text, error)
             case nats_streaming.Problem(text):

@@ -180,7 +180,12 @@ class Dispatcher:
             self._broker.start_delivering()
             self._is_loaded.set()
         self._reports.applied(self._channels, new)
-        log.info("channels applied", channels=len(self._channels), problems=len(problems))
+        log.info(
+            "channels applied",
+            channels=len(self._channels),
+            subscriptions=sum(len(each.subscribers) for each in self._channels.values()),
+            problems=len(problems),
+        )
 
     def _reasons_not_ready(self) -> list[str]:
         return status.reasons_not_ready(self._broker, is_loaded=self._is_loaded.is_set())

@@ -6,9 +6,11 @@ Prometheus gets to read them is the business of ``dispatcher.admin.exposition``.
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from contract.resources import ResourceName, Subscriber
+from dispatcher.labels import subscription_labels
 
 BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Upper bounds in seconds: those of Knative's dispatch duration, one below for what answers at
@@ -76,6 +78,7 @@ class SubscriptionMetrics:
         stuck: Whether its events do not get through (``dispatcher.reporting.verdicts``).
         replies: Replies taken by the reply address.
         pending: Gives the number of events received and not settled.
+        labels: Which subscription, by the names that metrics and logs have in common.
     """
 
     __slots__ = (
@@ -83,6 +86,7 @@ class SubscriptionMetrics:
         "copies_dropped",
         "dead_lettered",
         "deferred",
+        "labels",
         "pending",
         "poison",
         "redelivered",
@@ -92,7 +96,8 @@ class SubscriptionMetrics:
         "stuck",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, labels: Mapping[str, str] = MappingProxyType({})) -> None:
+        self.labels = labels
         self.attempts: dict[str, int] = {}
         self.seconds = Histogram()
         self.settled = 0
@@ -117,8 +122,8 @@ class _Shared:
 
     __slots__ = ("holders", "metrics")
 
-    def __init__(self) -> None:
-        self.metrics = SubscriptionMetrics()
+    def __init__(self, labels: Mapping[str, str]) -> None:
+        self.metrics = SubscriptionMetrics(labels)
         self.holders = 0
 
 
@@ -169,7 +174,11 @@ class Metrics:
         They are shown until each call has been followed by one of ``forget_subscription``: what is
         removed late does not take the figures of its successor away.
         """
-        shared = self._subscriptions.setdefault((channel, subscriber.ref), _Shared())
+        key = (channel, subscriber.ref)
+        shared = self._subscriptions.get(key)
+        if shared is None:
+            labels = subscription_labels(channel, subscriber.ref)
+            shared = self._subscriptions[key] = _Shared(labels)
         shared.holders += 1
         return shared.metrics
 

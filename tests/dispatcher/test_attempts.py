@@ -60,7 +60,7 @@ def metrics() -> SubscriptionMetrics:
 
 @pytest.fixture
 def attempts_for(metrics: SubscriptionMetrics) -> Callable[[Plan, ScriptedEgress], Attempts]:
-    return lambda plan, egress: Attempts("mail", plan, egress, metrics, ByteBudget(2**20))
+    return lambda plan, egress: Attempts(plan, egress, metrics, ByteBudget(2**20))
 
 
 Make = Callable[[Plan, ScriptedEgress], Attempts]

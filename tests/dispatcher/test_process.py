@@ -300,7 +300,7 @@ async def test_channels_change_while_it_runs_and_a_broken_file_changes_nothing(
         subscription("a", "orders", first.url),
         subscription("b", "orders", second.url),
     )
-    await dispatcher.wait_for_log("subscription added", where="default/b")
+    await dispatcher.wait_for_log("channels applied", where="'subscriptions': 2")
     assert await dispatcher.post("orders", "e1") == 202
     await second.wait_for_events(1)
     dispatcher.channels.write_text("kind: Channel\n  broken: [yaml\n")

@@ -1,0 +1,16 @@
+"""How metrics and logs name a channel or a subscription, so that one can be found by the other.
+
+``docs/metrics.md`` explains the names. Pure.
+"""
+
+from contract.resources import ResourceName
+
+
+def channel_labels(channel: ResourceName) -> dict[str, str]:
+    """The labels of a Channel."""
+    return {"namespace": channel.namespace, "channel": channel.name}
+
+
+def subscription_labels(channel: ResourceName, ref: ResourceName) -> dict[str, str]:
+    """The labels of a Subscription to a Channel."""
+    return {**channel_labels(channel), "subscription": str(ref)}

@@ -1,0 +1,68 @@
+"""The log as a program reads it: fields by the names of the metrics, each thing once."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.channel_files import channel, subscription, write_documents
+from tests.data_plane import eventually
+from tests.observed_dispatcher import ObservedDispatcher
+from tests.servers import NatsStreamingServer
+from tests.subscriber import Subscriber, status
+
+WHO = {"namespace": "default", "channel": "orders", "subscription": "default/mail"}
+
+
+def of(entry: dict[str, Any]) -> dict[str, Any]:
+    """The fields that say what an entry is about."""
+    return {key: entry[key] for key in WHO if key in entry}
+
+
+async def test_many_subscriptions_are_one_line_at_start(
+    file_server: NatsStreamingServer, sink: Subscriber, tmp_path: Path
+) -> None:
+    """What is true of each of thousands is a figure; its details are there for ``debug``."""
+    path = tmp_path / "channels.yaml"
+    names = [f"s{number}" for number in range(50)]
+    documents = [channel("orders"), *(subscription(name, "orders", sink.url) for name in names)]
+    write_documents(path, *documents)
+    dispatcher = ObservedDispatcher(file_server, path)
+    await dispatcher.start()
+    try:
+        await dispatcher.wait_for_log("channels applied", where="'subscriptions': 50")
+        assert await dispatcher.post("orders", "e1") == 202
+        await sink.wait_for_events(50)
+        lines = dispatcher.entries()
+    finally:
+        await dispatcher.close_http()
+        await dispatcher.stop()
+    assert len(lines) < 15, [each["event"] for each in lines]
+
+
+async def test_what_happens_to_a_subscription_is_told_once_and_by_fields(
+    file_server: NatsStreamingServer, sink: Subscriber, tmp_path: Path
+) -> None:
+    path = tmp_path / "channels.yaml"
+    sink.answer = status(503)
+    orders = channel("orders", {"ackWait": "2s"})
+    write_documents(path, orders, subscription("mail", "orders", sink.url))
+    dispatcher = ObservedDispatcher(file_server, path, ("--stuck-after=1s", "--retry=0"))
+    await dispatcher.start()
+    try:
+        assert await dispatcher.post("orders", "e1") == 202
+        fails = await dispatcher.wait_for_log("subscriber fails")
+        stuck = await dispatcher.wait_for_log("subscription is stuck")
+        sink.answer = status(200)
+        back = await dispatcher.wait_for_log("subscription is stuck no more")
+        write_documents(path, orders)
+        removed = await dispatcher.wait_for_log("subscription removed")
+    finally:
+        await dispatcher.close_http()
+        await dispatcher.stop()
+    assert [of(each) for each in (fails, stuck, back, removed)] == [WHO] * 4
+    assert stuck["reason"] == "SubscriberStuck"
+    assert "status 503" in stuck["message"]
+    assert "default" not in stuck["event"]
