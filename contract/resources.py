@@ -151,10 +151,20 @@ class Problem:
     """Whether something that was asked for cannot be had as it is written; else it is a hint, as
     that a field is unknown."""
 
+    @property
+    def reason(self) -> str:
+        """One word for programs, the same in conditions, Events and logs."""
+        return "Refused" if self.refused else "Ignored"
+
+    @property
+    def text(self) -> str:
+        """The whole of it, for who knows the document."""
+        said = "; ".join(part for part in (self.message, self.consequence) if part)
+        return ": ".join(part for part in (self.path, said) if part)
+
     def __str__(self) -> str:
         resource = f"{self.resource} ({self.origin})" if self.origin else self.resource
-        said = "; ".join(part for part in (self.message, self.consequence) if part)
-        return ": ".join(part for part in (resource, self.path, said) if part)
+        return f"{resource}: {self.text}"
 
 
 @dataclass(frozen=True, slots=True)

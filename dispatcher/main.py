@@ -33,7 +33,7 @@ from dispatcher.sources.channel_table import ChannelTable
 from dispatcher.sources.files import FileSource
 from dispatcher.sources.kubernetes import KubernetesSource
 from dispatcher.sources.orphans import Orphans
-from dispatcher.state_folder import StateFolder
+from dispatcher.state_folder import NO_FOLDER, StateFolder
 from dispatcher.tasks import BackgroundTasks, cancel
 from kube import KubeClient, connection_info
 from nats_streaming import ConnectionOptions
@@ -64,6 +64,7 @@ class Dispatcher:
         source: Says which channels and subscribers are wanted.
         records: Every durable that there may be.
         cluster: Where people are told what becomes of their channels; None without Kubernetes.
+        folder: What outlives this process where there is no Kubernetes.
 
     Raises:
         SettingsError: a file that the settings name cannot be used.
@@ -75,6 +76,7 @@ class Dispatcher:
         source: Source,
         records: Records,
         cluster: Cluster | None = None,
+        folder: StateFolder = NO_FOLDER,
     ) -> None:
         self._settings = settings
         self._source = source
@@ -103,7 +105,7 @@ class Dispatcher:
         self._ingress = Ingress(services, settings.ingress)
         self._admin = Admin(self._reasons_not_ready, self._status, self._metrics)
         self._observed = Observed(self._broker, self._fanout, self._routes, self._metrics)
-        self._reports = Reports(self._observed, settings.delivery.stuck_after, cluster)
+        self._reports = Reports(self._observed, settings.delivery.stuck_after, cluster, folder)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until ``stop`` is set, then finish what has begun.
@@ -250,7 +252,7 @@ async def serve(settings: Settings) -> None:
         records = Records(folder, grace)
         cluster = None
         source = FileSource(settings.source.channels, settings.defaults)
-    dispatcher = Dispatcher(settings, source, records, cluster)
+    dispatcher = Dispatcher(settings, source, records, cluster, folder)
     stop = asyncio.Event()
     on_termination(stop.set)
     try:

@@ -68,6 +68,7 @@ class EventRecorder:
         component: The program.
         instance: Which of its replicas, as the name of the pod.
         clock: In seconds; monotonic.
+        logs: Whether to log what is told; else the caller does.
     """
 
     def __init__(
@@ -77,11 +78,13 @@ class EventRecorder:
         component: str,
         instance: str,
         clock: Callable[[], float] = time.monotonic,
+        logs: bool = True,
     ) -> None:
         self._client = client
         self._component = component
         self._instance = instance
         self._clock = clock
+        self._logs = logs
         self._subjects: OrderedDict[tuple[str, str], _Subject] = OrderedDict()
         self._failure: type[KubeError] | None = None
 

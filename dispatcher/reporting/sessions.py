@@ -6,7 +6,7 @@ It looks at a link now and then: what passes sooner than it settles is left to t
 import enum
 
 from dispatcher.link import Link
-from dispatcher.reporting.occurrences import Occurrence, news, warning
+from dispatcher.reporting.occurrences import Occurrence, logged, news, warning
 from nats_streaming import AuthenticationFailed, ClientIdInUse
 
 _SETTLE = 2.0
@@ -60,7 +60,8 @@ class SessionWatch:
         if state is self._told or now - self._since < _SETTLE:
             return None
         before, self._told = self._told, state
-        return self._occurrence(before, state)
+        told = self._occurrence(before, state)
+        return None if told is None else logged(told)  # by the link, at once
 
     def _occurrence(self, before: SessionState, state: SessionState) -> Occurrence | None:
         link = self._link

@@ -1,14 +1,9 @@
 """The log as a program reads it: fields by the names of the metrics, each thing once."""
 
-import asyncio
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.channel_files import channel, subscription, write_documents
-from tests.data_plane import eventually
 from tests.observed_dispatcher import ObservedDispatcher
 from tests.servers import NatsStreamingServer
 from tests.subscriber import Subscriber, status
@@ -34,7 +29,7 @@ async def test_many_subscriptions_are_one_line_at_start(
     try:
         await dispatcher.wait_for_log("channels applied", where="'subscriptions': 50")
         assert await dispatcher.post("orders", "e1") == 202
-        await sink.wait_for_events(50)
+        await sink.wait_until(lambda: sink.counts["e1"] >= 50)
         lines = dispatcher.entries()
     finally:
         await dispatcher.close_http()
@@ -54,9 +49,9 @@ async def test_what_happens_to_a_subscription_is_told_once_and_by_fields(
     try:
         assert await dispatcher.post("orders", "e1") == 202
         fails = await dispatcher.wait_for_log("subscriber fails")
-        stuck = await dispatcher.wait_for_log("subscription is stuck")
+        stuck = await dispatcher.wait_for_log("events do not get through")
         sink.answer = status(200)
-        back = await dispatcher.wait_for_log("subscription is stuck no more")
+        back = await dispatcher.wait_for_log("events get through again")
         write_documents(path, orders)
         removed = await dispatcher.wait_for_log("subscription removed")
     finally:

@@ -50,7 +50,8 @@ def test_arguments(shop: Shop, arguments: Document, reason: str, words: str) -> 
     assert told is not None
     assert (told["status"], told["severity"], told["reason"]) == ("False", "Warning", reason)
     assert words in told["message"]
-    assert until(lambda: shop.events("Ignored"))
+    assert until(lambda: shop.events(reason))
+    assert ("is used instead" in told["message"]) == ("unknown" not in words)
     change(shop, {"spec": {"arguments": None}})
     assert accepted(shop) is None
     assert shop.condition("Ready")["status"] == "True"
