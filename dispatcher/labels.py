@@ -11,6 +11,15 @@ def channel_labels(channel: ResourceName) -> dict[str, str]:
     return {"namespace": channel.namespace, "channel": channel.name}
 
 
+def subject_labels(subject: str) -> dict[str, str]:
+    """Those of the Channel whose events have a subject (``Channel.subject``).
+
+    A namespace has no dots in it, and the name of a Channel may have some.
+    """
+    name, _, namespace = subject.rpartition(".")
+    return channel_labels(ResourceName(namespace, name))
+
+
 def subscription_labels(channel: ResourceName, ref: ResourceName) -> dict[str, str]:
     """The labels of a Subscription to a Channel."""
     return {**channel_labels(channel), "subscription": str(ref)}

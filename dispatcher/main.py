@@ -12,6 +12,7 @@ import structlog
 
 from contract.resources import Channel, DesiredState, Problem, ResourceName
 from dispatcher.admin import status
+from dispatcher.admin.readiness import Readiness, readiness
 from dispatcher.admin.server import Admin
 from dispatcher.broker import Broker
 from dispatcher.channels import Channels, RoutingTable
@@ -103,7 +104,7 @@ class Dispatcher:
             self._routes, self._broker.publish, self._metrics, lambda: self._broker.max_event_bytes
         )
         self._ingress = Ingress(services, settings.ingress)
-        self._admin = Admin(self._reasons_not_ready, self._status, self._metrics)
+        self._admin = Admin(self._readiness, self._status, self._metrics)
         self._observed = Observed(self._broker, self._fanout, self._routes, self._metrics)
         self._reports = Reports(self._observed, settings.delivery.stuck_after, cluster, folder)
 
@@ -189,8 +190,9 @@ class Dispatcher:
             problems=len(problems),
         )
 
-    def _reasons_not_ready(self) -> list[str]:
-        return status.reasons_not_ready(self._broker, is_loaded=self._is_loaded.is_set())
+    def _readiness(self) -> Readiness:
+        unread = self._source.never_read() if self._is_loaded.is_set() else None
+        return readiness(self._broker, unread, self._reports.last_error)
 
     def _status(self) -> dict[str, object]:
         return status.describe(

@@ -23,7 +23,10 @@ SPEC_ACCEPTED = "SpecAccepted"
 DELIVERING = "Delivering"
 """Advice, of a Subscription: whether its events get through, as the dispatcher has told."""
 
-_ADVICE = frozenset({SPEC_ACCEPTED, DELIVERING})
+CONNECTED = "Connected"
+"""Advice, of the ClusterChannelProvisioner: whether all dispatchers reach NATS Streaming."""
+
+_ADVICE = frozenset({SPEC_ACCEPTED, DELIVERING, CONNECTED})
 
 WARNING = "Warning"
 """The severity of advice."""

@@ -18,7 +18,13 @@ from dispatcher.reporting.losses import Losses
 from dispatcher.reporting.observed import Observed
 from dispatcher.reporting.occurrences import Tell, about, logged, news, warning
 from dispatcher.reporting.recorded import RecordedVerdicts
-from dispatcher.reporting.sessions import SessionState, SessionWatch, state_of
+from dispatcher.reporting.sessions import (
+    DELIVER_EFFECT,
+    PUBLISH_EFFECT,
+    SessionState,
+    SessionWatch,
+    state_of,
+)
 from dispatcher.reporting.verdicts import READY, STUCK, UNKNOWN, Verdict, judge
 from dispatcher.subscription import SubscriptionState
 
@@ -72,8 +78,8 @@ class Observer:
         broker = observed.broker
         self._not_restored = broker.delivering.not_restored
         self._sessions = (
-            SessionWatch(broker.publishing, "publishers are answered 503"),
-            SessionWatch(broker.delivering, "no event is delivered"),
+            SessionWatch(broker.publishing, PUBLISH_EFFECT),
+            SessionWatch(broker.delivering, DELIVER_EFFECT),
         )
         self._losses = Losses(observed.metrics, tell, self._subscriber)
         self._seen: dict[Member, _Seen] = {}

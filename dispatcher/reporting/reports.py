@@ -4,6 +4,7 @@ Without Kubernetes there is the log; in a cluster, Events and the ``status`` of 
 """
 
 import asyncio
+import socket
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import structlog
 from contract.resources import Channel, Problem, ResourceName
 from dispatcher.member import MemberKey
 from dispatcher.reporting.channel_status import ChannelStatus
+from dispatcher.reporting.connection_status import ConnectionStatus
 from dispatcher.reporting.events import Events
 from dispatcher.reporting.observed import Observed
 from dispatcher.reporting.observer import Observer
@@ -68,6 +70,11 @@ class Reports:
             self._look,
             self._recorded,
         )
+        self._connection = (
+            None
+            if cluster is None
+            else ConnectionStatus(cluster.client, observed.broker, socket.gethostname())
+        )
         self._status = (
             None
             if cluster is None
@@ -121,6 +128,8 @@ class Reports:
             group.create_task(self._recorded.run(), name="recorded verdicts")
             if self._events is not None:
                 group.create_task(self._events.run(), name="events")
+            if self._connection is not None:
+                group.create_task(self._connection.run(), name="connection status")
             if self._status is not None:
                 await serving.wait()
                 group.create_task(self._status.run(), name="channel status")

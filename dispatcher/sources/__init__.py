@@ -17,3 +17,9 @@ class Source(Protocol):
         The first call means that the state is loaded, even if it is empty for all its problems.
         Calls come one after another from the event loop.
         """
+
+    def never_read(self) -> list[str]:
+        """Why there may be channels that are wanted and unknown here; empty if there are none.
+
+        What could be read once, and cannot any more, is not among it: that holds as it was.
+        """

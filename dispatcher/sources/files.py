@@ -35,6 +35,7 @@ class FileSource:
         self._rescan = rescan
         self._catalogue = Catalogue(self._paths)
         self._state: DesiredState | None = None
+        self._never_read: tuple[str, ...] = ()
 
     async def run(self, apply: Callable[[DesiredState], None]) -> None:
         """``dispatcher.sources.Source.run``. Reading is done in a thread."""
@@ -51,6 +52,10 @@ class FileSource:
                 change.cancel()
                 await asyncio.wait([change])
 
+    def never_read(self) -> list[str]:
+        """``dispatcher.sources.Source.never_read``."""
+        return list(self._never_read)
+
     async def _load(self, apply: Callable[[DesiredState], None]) -> None:
         state = await asyncio.to_thread(self._read)
         if state is not None:
@@ -65,9 +70,9 @@ class FileSource:
             before = self._state or DesiredState({})
             state = desired_state(self._catalogue.documents(), self._defaults, before)
             problems = (*self._catalogue.problems(), *state.problems)
-            unread = replace(
-                state.unread, anything=state.unread.anything or self._catalogue.is_incomplete
-            )
+            never_read = self._catalogue.never_read()
+            self._never_read = tuple(map(str, never_read))
+            unread = replace(state.unread, anything=state.unread.anything or bool(never_read))
             state = replace(state, problems=problems, unread=unread)
             return None if state == self._state else state
 

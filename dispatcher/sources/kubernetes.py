@@ -102,6 +102,10 @@ class KubernetesSource:
         finally:
             await self._finalizers.close()
 
+    def never_read(self) -> list[str]:
+        """``dispatcher.sources.Source.never_read``."""
+        return []
+
     async def _load(self) -> bool:
         """Take what a former process knew; whether it left anything."""
         value = self._folder.read(_FILE)

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import re
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -93,13 +95,13 @@ class Shop:
 async def shop(
     kubernetes: KubernetesServer,
     channels: ChannelsOf,
-    memory_server: NatsStreamingServer,
+    file_server: NatsStreamingServer,
     tmp_path: Path,
     unique_name: str,
 ) -> AsyncIterator[Shop]:
     controller = ProvisionerProcess(kubernetes, tmp_path / "controller.log")
     flags = (f"--client-id={unique_name}", "--stuck-after=1s")
-    dispatcher = ClusterDispatcher(kubernetes, memory_server, tmp_path, flags)
+    dispatcher = ClusterDispatcher(kubernetes, file_server, tmp_path, flags)
     await asyncio.to_thread(controller.start)
     await dispatcher.start(until="/healthz")
     try:
@@ -206,10 +208,50 @@ async def test_a_wrong_argument_is_called_the_same_everywhere_and_what_is_used_i
     async def is_told() -> bool:
         nonlocal text
         text = await shop.kubectl("describe", "channels.eventing.knative.dev", "bills")
-        return "SpecAccepted" in text and "natss-dispatcher  spec.arguments" in text
+        return (
+            "SpecAccepted" in text
+            and re.search(r"natss-dispatcher +spec.arguments", text) is not None
+        )
 
-    await eventually(is_told, 20)
+    try:
+        await eventually(is_told, 20)
+    except TimeoutError:
+        raise AssertionError(f"not told:\n{text}") from None
     assert "Warning  Refused" in text
     assert "Ignored" not in text
     assert "must be a whole number from 0 to 1000; 4 is used instead" in text
     assert "or else the dispatcher's default, is used instead" in text
+
+
+async def test_an_outage_of_nats_streaming_is_a_condition_of_the_provisioner(
+    shop: Shop, file_server: NatsStreamingServer
+) -> None:
+    """No Channel is called unready for it, so it has to be told where all depend on it."""
+
+    async def told() -> dict[str, Any]:
+        document = json.loads(await shop.kubectl("get", "ccp", "natss", "-o", "json"))
+        return {each["type"]: each for each in document["status"]["conditions"]}
+
+    async def until(status_: str) -> dict[str, Any]:
+        async def is_so() -> bool:
+            return bool((await told()).get("Connected", {}).get("status") == status_)
+
+        await eventually(is_so, 40)
+        return await told()
+
+    await until("True")
+    await file_server.kill()
+    conditions = await until("False")
+    assert conditions["Ready"]["status"] == "True"
+    lost = conditions["Connected"]
+    assert (lost["reason"], lost["severity"]) == ("ConnectionLost", "Warning")
+    assert f"{socket.gethostname()}: publishers are answered 503: " in lost["message"]
+    assert "no event is delivered: " in lost["message"]
+    head, row = (await shop.kubectl("get", "ccp")).splitlines()
+    assert head.split() == ["NAME", "READY", "REASON", "CONNECTED", "AGE"]
+    assert row.split()[:3] == ["natss", "True", "False"]
+    code, text = await shop.dispatcher.admin("/readyz")
+    assert code == 200
+    assert "no event is delivered: " in text
+    await file_server.restart()
+    await until("True")
