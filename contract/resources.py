@@ -157,10 +157,14 @@ class Problem:
         return "Refused" if self.refused else "Ignored"
 
     @property
+    def said(self) -> str:
+        """What is wrong, and what holds for now."""
+        return "; ".join(part for part in (self.message, self.consequence) if part)
+
+    @property
     def text(self) -> str:
-        """The whole of it, for who knows the document."""
-        said = "; ".join(part for part in (self.message, self.consequence) if part)
-        return ": ".join(part for part in (self.path, said) if part)
+        """The same with the field, for who knows the document."""
+        return ": ".join(part for part in (self.path, self.said) if part)
 
     def __str__(self) -> str:
         resource = f"{self.resource} ({self.origin})" if self.origin else self.resource

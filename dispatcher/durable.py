@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 import structlog
 
 import nats_streaming
+from contract.labels import subject_labels
 from contract.resources import DeliveryPolicy
 from dispatcher.beginning import Beginning
-from dispatcher.labels import subject_labels
 from dispatcher.subscription import Acknowledger, StoredMessage, concurrency
 from dispatcher.tasks import BackgroundTasks
 from nats_streaming import Connection, NatsStreamingError, StartAt, SubscriptionOptions

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 import structlog
 
 import nats_streaming
+from contract.labels import subject_labels
 from dispatcher.durable import DurableName
-from dispatcher.labels import subject_labels
 from dispatcher.metrics import Metrics
 from dispatcher.tasks import cancel
 from nats_streaming import Connection, ConnectionOptions, ConnectionState, NatsStreamingError

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import structlog
 
+from contract.labels import object_labels
 from contract.resources import Channel, DesiredState, Problem, ResourceName
 from dispatcher.admin import status
 from dispatcher.admin.readiness import Readiness, readiness
@@ -175,7 +176,14 @@ class Dispatcher:
         known = set(self._problems)
         new = [problem for problem in problems if problem not in known]
         for problem in new:
-            log.warning("problem in the channels", problem=str(problem))
+            log.warning(
+                "problem in the channels",
+                **object_labels(*problem.resource.split(" ", 1)),
+                reason=problem.reason,
+                field=problem.path or None,
+                message=problem.said,
+                origin=problem.origin or None,
+            )
         self._channels = dict(state.channels)
         self._problems = problems
         if not self._is_loaded.is_set():

@@ -9,8 +9,8 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+from contract.labels import subscription_labels
 from contract.resources import ResourceName, Subscriber
-from dispatcher.labels import subscription_labels
 
 BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Upper bounds in seconds: those of Knative's dispatch duration, one below for what answers at

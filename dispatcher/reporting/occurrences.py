@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 import structlog
 
+from contract.labels import channel_labels, subscription_labels
 from contract.resources import ResourceName, Subscriber
-from dispatcher.labels import channel_labels, subscription_labels
 
 log = structlog.get_logger(__name__)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import structlog
 
+from contract.labels import channel_labels
 from contract.names import DISPATCHER_FINALIZER
 from contract.resources import Channel, ResourceName
 from dispatcher.records import Record, Records
@@ -158,7 +159,7 @@ class Finalizers:
             body = {"metadata": metadata}
             document = await self._client.patch(CHANNELS, name.name, body, name.namespace)
         if entry.wants_release:
-            log.info("channel released", channel=str(name))
+            log.info("channel released", **channel_labels(name))
         if entry.wants_release and not metadata["finalizers"]:
             self._table.discard(document)  # that was the last one, and so the Channel is gone
         else:
@@ -168,7 +169,8 @@ class Finalizers:
 
     def _refused(self, entry: Entry, error: KubeError) -> None:
         """A Channel whose events are lost unseen is worse than one that can vanish unseen."""
-        log.warning("channel cannot be written", channel=str(entry.name), reason=str(error))
+        about = channel_labels(entry.name)
+        log.warning("channel cannot be written", **about, reason=str(error))
         if entry.wants_finalizer:
             self._table.serve(entry.name)
             self._changed()

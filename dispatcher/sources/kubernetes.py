@@ -205,7 +205,9 @@ class KubernetesSource:
             names, listing.version, empty_is_true=self._doubts and not is_behind
         )
         if belief is not Belief.TAKEN and not self._doubts:
-            log.warning("channels are missing in a list, kept until that is sure", why=belief.value)
+            log.warning(
+                "channels are missing in a list, kept until that is sure", reason=belief.value
+            )
         if self._last_error is not None:
             log.info("the Kubernetes API answers again")
             self._last_error = None

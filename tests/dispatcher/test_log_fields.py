@@ -1,9 +1,11 @@
 """The log as a program reads it: fields by the names of the metrics, each thing once."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 from tests.channel_files import channel, subscription, write_documents
+from tests.data_plane import eventually
 from tests.observed_dispatcher import ObservedDispatcher
 from tests.servers import NatsStreamingServer
 from tests.subscriber import Subscriber, status
@@ -61,3 +63,59 @@ async def test_what_happens_to_a_subscription_is_told_once_and_by_fields(
     assert stuck["reason"] == "SubscriberStuck"
     assert "status 503" in stuck["message"]
     assert "default" not in stuck["event"]
+
+
+async def test_a_problem_is_told_once_with_its_place(
+    file_server: NatsStreamingServer, sink: Subscriber, tmp_path: Path
+) -> None:
+    path = tmp_path / "channels.yaml"
+    wrong = subscription("mail", "orders", sink.url)
+    wrong["spec"]["unheardOf"] = 1
+    write_documents(path, channel("orders", {"retry": -1}), wrong)
+    dispatcher = ObservedDispatcher(file_server, path)
+    await dispatcher.start()
+    try:
+        await dispatcher.wait_for_log("problem in the channels", where="unheardOf")
+        problems = [
+            each for each in dispatcher.entries() if each["event"] == "problem in the channels"
+        ]
+    finally:
+        await dispatcher.close_http()
+        await dispatcher.stop()
+    told = {each["field"]: each for each in problems}
+    assert len(problems) == len(told) == 2
+    refused = told["spec.arguments.retry"]
+    assert (refused["channel"], refused["namespace"]) == ("orders", "default")
+    assert refused["reason"] == "Refused"
+    assert refused["message"].endswith("4 is used instead")
+    assert refused["origin"] == "channels.yaml, line 1"
+    ignored = told["spec.unheardOf"]
+    assert (ignored["subscription"], ignored["reason"]) == ("default/mail", "Ignored")
+
+
+async def test_an_outage_is_told_once_for_each_connection(
+    file_server: NatsStreamingServer, tmp_path: Path
+) -> None:
+    path = write_documents(tmp_path / "channels.yaml", channel("orders"))
+    dispatcher = ObservedDispatcher(file_server, path)
+    await dispatcher.start()
+    try:
+        await dispatcher.wait_for_log("delivering")
+        await file_server.kill()
+
+        async def is_warned() -> bool:
+            return "no event is delivered" in (await dispatcher.admin("/readyz"))[1]
+
+        await eventually(is_warned)
+        await asyncio.sleep(3)  # in which the same would be told as an occurrence, too
+        lost = [each for each in dispatcher.entries() if each["level"] == "warning"]
+    finally:
+        await dispatcher.close_http()
+        await dispatcher.stop()
+    told = [(each["event"], each["role"]) for each in lost]
+    assert len(told) == len(set(told)), told
+    assert {event for event, _ in told} <= {
+        "connection lost, the session is kept",
+        "cannot connect, trying on",
+        "session lost, opening another",
+    }

@@ -269,7 +269,7 @@ async def test_what_is_wrong_with_a_channel_is_told_on_it(
     text = await described(channels.kubernetes, *what, text="ackWiat")
     assert 'did you mean "ackWait"' in text
     events = channels.kubernetes.get(f"/api/v1/namespaces/{channels.namespace}/events")["items"]
-    assert {each["reason"] for each in events} == {"Ignored"}
+    assert {each["reason"] for each in events} == {"Ignored", "Refused"}
     assert not any("hunter2" in each["message"] for each in events)
 
 

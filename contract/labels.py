@@ -11,6 +11,16 @@ def channel_labels(channel: ResourceName) -> dict[str, str]:
     return {"namespace": channel.namespace, "channel": channel.name}
 
 
+def object_labels(kind: str, name: str = "") -> dict[str, str]:
+    """Those of an object by its kind and ``namespace/name``; of a file the name alone."""
+    namespace, slash, short = name.partition("/")
+    if kind == "Channel" and slash:
+        return channel_labels(ResourceName(namespace, short))
+    if kind == "Subscription" and slash:
+        return {"namespace": namespace, "subscription": name}
+    return {"object": f"{kind} {name}".rstrip()}
+
+
 def subject_labels(subject: str) -> dict[str, str]:
     """Those of the Channel whose events have a subject (``Channel.subject``).
 
