@@ -176,14 +176,7 @@ class Dispatcher:
         known = set(self._problems)
         new = [problem for problem in problems if problem not in known]
         for problem in new:
-            log.warning(
-                "problem in the channels",
-                **object_labels(*problem.resource.split(" ", 1)),
-                reason=problem.reason,
-                field=problem.path or None,
-                message=problem.said,
-                origin=problem.origin or None,
-            )
+            log.warning("problem in the channels", **_fields(problem))
         self._channels = dict(state.channels)
         self._problems = problems
         if not self._is_loaded.is_set():
@@ -210,6 +203,18 @@ class Dispatcher:
             self._problems,
             self._reports.verdict,
         )
+
+
+def _fields(problem: Problem) -> dict[str, str]:
+    """For the log; without those that say nothing."""
+    fields = {
+        **object_labels(*problem.resource.split(" ", 1)),
+        "reason": problem.reason,
+        "field": problem.path,
+        "message": problem.said,
+        "origin": problem.origin,
+    }
+    return {key: value for key, value in fields.items() if value}
 
 
 def _keep_from_collector() -> None:

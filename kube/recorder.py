@@ -14,11 +14,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+import structlog
+
 from kube.client import Document, KubeClient
 from kube.errors import AlreadyExists, KubeError, NotFound
 from kube.resources import EVENTS
 
-_log = logging.getLogger(__name__)
+_log = structlog.get_logger(__name__)
 
 _BURST = 10
 _REFILL_SECONDS = 60.0
@@ -109,10 +111,10 @@ class EventRecorder:
         fields = {**self._labels(about), "reason": reason}
         subject = self._subject(about["metadata"]["uid"], reason)
         if not self._may_write(subject):
-            _log.debug("an Event is held back: too many like it of one object", extra=fields)
+            _log.debug("an Event is held back: too many like it of one object", **fields)
             return
         if self._logs:
-            _log.log(_LEVELS[kind], "%s", message, extra=fields)
+            _log.log(_LEVELS[kind], "reported", **fields, message=message)
         event = self._event(about, kind, reason, message[:_MAX_MESSAGE])
         name = event["metadata"]["name"]
         try:
@@ -120,7 +122,7 @@ class EventRecorder:
             self._failure = None
         except KubeError as error:
             level = logging.DEBUG if type(error) is self._failure else logging.WARNING
-            _log.log(level, "an Event could not be written: %s", error, extra=fields)
+            _log.log(level, "an Event could not be written", **fields, error=str(error))
             self._failure = type(error)
 
     async def _write(self, event: Document, written: int) -> int:

@@ -15,7 +15,7 @@ from contract.resources import Defaults, Problem
 Document = dict[str, Any]
 
 _INSTEAD = "what held before, or else the dispatcher's default, is used instead"
-"""The value itself is told by an Event of the dispatcher."""
+"""The value itself is told by the Event of the dispatcher."""
 
 
 @dataclass(frozen=True, slots=True)

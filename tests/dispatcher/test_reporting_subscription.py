@@ -221,6 +221,7 @@ async def test_a_wrong_argument_is_called_the_same_everywhere_and_what_is_used_i
     assert "Ignored" not in text
     assert "must be a whole number from 0 to 1000; 4 is used instead" in text
     assert "or else the dispatcher's default, is used instead" in text
+    assert text.count("4 is used instead") == text.count("Warning  Refused") == 1
 
 
 async def test_an_outage_of_nats_streaming_is_a_condition_of_the_provisioner(

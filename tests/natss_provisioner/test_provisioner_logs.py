@@ -85,7 +85,8 @@ async def test_what_is_told_of_an_object_has_its_labels(
     about = {"apiVersion": "v1", "kind": kind, "metadata": {**metadata, "uid": "u"}}
     await recorder.record(about, EventType.WARNING, "Because", "it is so")
     told, failed = logged(stream)
-    assert (told["event"], told["reason"], told["level"]) == ("it is so", "Because", "warning")
+    assert (told["event"], told["message"]) == ("reported", "it is so")
+    assert (told["reason"], told["level"]) == ("Because", "warning")
     assert fields.items() <= told.items()
     assert fields.items() <= failed.items()
 
