@@ -18,7 +18,7 @@ def object_labels(kind: str, name: str = "") -> dict[str, str]:
         return channel_labels(ResourceName(namespace, short))
     if kind == "Subscription" and slash:
         return {"namespace": namespace, "subscription": name}
-    return {"object": f"{kind} {name}".rstrip()}
+    return {"object": f"{kind} {name}".strip()}
 
 
 def subject_labels(subject: str) -> dict[str, str]:

@@ -128,6 +128,42 @@ async def test_a_stuck_subscriber_is_told_where_users_look_until_it_has_recovere
     assert set(channel["status"]) == {"subscribableStatus"}, "conditions are the controller's"
 
 
+async def test_beside_knative_s_core_a_subscription_gets_events_and_its_status_is_left_alone(
+    dispatcher: Start, memory_server: NatsStreamingServer, channels: ChannelsOf, sink: Subscriber
+) -> None:
+    """The core owns it; a second writer would have it told two things in turns."""
+    kubernetes = channels.kubernetes
+    process = await dispatcher(memory_server)
+    sink.answer = status(503)
+    path = channels.path.replace("/channels", "/subscriptions")
+    made = await asyncio.to_thread(
+        kubernetes.create,
+        path,
+        {
+            "apiVersion": "eventing.knative.dev/v1alpha1",
+            "kind": "Subscription",
+            "metadata": {"name": "mail"},
+            "spec": {
+                "channel": {
+                    "apiVersion": "eventing.knative.dev/v1alpha1",
+                    "kind": "Channel",
+                    "name": "orders",
+                },
+                "subscriber": {"uri": sink.url},
+            },
+        },
+    )
+    uid = made["metadata"]["uid"]
+    await channels.apply("orders", channels.entry("mail", sink.url, uid))
+    await wait_delivery(channels, **{uid: "True"})
+    await post(process, channels, "e1")
+    what = ("subscription.eventing.knative.dev", "mail", "-n", channels.namespace)
+    text = await described(kubernetes, *what, text="SubscriberStuck")
+    assert "no event has got through since" in text
+    after = await asyncio.to_thread(kubernetes.get, f"{path}/mail")
+    assert after == made, "neither status nor anything else"
+
+
 async def test_one_replica_reports_and_its_successor_writes_nothing_that_is_there(
     dispatcher: Start, memory_server: NatsStreamingServer, channels: ChannelsOf, sink: Subscriber
 ) -> None:
