@@ -284,8 +284,9 @@ async def test_a_lost_connection_is_told_and_its_return(
     what = ("clusterchannelprovisioner", "natss")
     await process.wait_for_log("connection lost", where="publish")
     await process.wait_for_log("connection lost", where="deliver")
-    await described(channels.kubernetes, *what, text="publishers are answered 503: ")
-    await described(channels.kubernetes, *what, text="no event is delivered: ")
+    unreachable = f"no NATS server can be reached: {file_server.url}"
+    for effect in ("publishers are answered 503", "no event is delivered"):
+        await described(channels.kubernetes, *what, text=f"{effect}: {unreachable}")
     await file_server.restart()
     text = await described(channels.kubernetes, *what, text="ConnectionRestored")
     assert "ConnectionLost" in text
@@ -336,7 +337,7 @@ async def test_a_channel_with_too_long_a_name_harms_no_other(
     await post(process, channels, "e1")
     await sink.wait_for_events(1)
     assert [(each["involvedObject"]["name"], each["reason"]) for each in told] == [
-        ("a" * length, "Ignored")
+        ("a" * length, "Refused")
     ]
     assert f"has {length} characters; at most 63 between two dots" in told[0]["message"]
     assert process.is_running
