@@ -36,10 +36,10 @@ def told(channel: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 
 def condition(entry: Mapping[str, Any]) -> Condition | None:
     """An entry as a condition; None if it says nothing that can be read."""
-    ready = entry.get("ready")
-    if ready not in {each.value for each in Status}:
+    try:
+        status = Status(entry.get("ready"))
+    except ValueError:
         return None
-    status = Status(ready)
     if status is Status.TRUE:
         return Condition(DELIVERING, status, severity=WARNING)
     reason, message = entry.get("reason"), text_at(entry, "message") or ""
