@@ -19,6 +19,9 @@ from dispatcher.state_folder import StateFolder
 log = structlog.get_logger(__name__)
 
 _FILE = "delivery.json"
+_LONGEST = 1000
+"""Characters of a text: whoever may write the status of a Channel chooses it."""
+
 _KEEP_EVERY = 1.0
 """Seconds between two writes to the state folder."""
 
@@ -109,4 +112,5 @@ def _read(told: Mapping[str, object]) -> Verdict | None:
         return READY
     if told.get("ready") != "False":
         return None
-    return Verdict(False, str(told.get("reason") or STUCK), str(told.get("message") or ""))
+    reason, message = str(told.get("reason") or STUCK), str(told.get("message") or "")
+    return Verdict(False, reason[:_LONGEST], message[:_LONGEST])
