@@ -152,8 +152,8 @@ def _report_contradictions(
     if "max_redeliveries" in given and policy.dead_letter_uri is None:
         report.add(
             "spec.arguments.maxRedeliveries",
-            "has no effect without deadLetterURI: events are redelivered until they expire in the"
-            " store, so that none is lost",
+            "has no effect without deadLetterURI: events are sent again until they are delivered or"
+            " expire in the store",
         )
 
 

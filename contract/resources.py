@@ -167,10 +167,24 @@ class Problem:
     """Whether something that was asked for cannot be had as it is written; else it is a hint, as
     that a field is unknown."""
 
+    @property
+    def reason(self) -> str:
+        """One word for programs, the same in conditions, Events and logs."""
+        return "Refused" if self.refused else "Ignored"
+
+    @property
+    def said(self) -> str:
+        """What is wrong, and what holds for now."""
+        return "; ".join(part for part in (self.message, self.consequence) if part)
+
+    @property
+    def text(self) -> str:
+        """The same with the field, for who knows the document."""
+        return ": ".join(part for part in (self.path, self.said) if part)
+
     def __str__(self) -> str:
         resource = f"{self.resource} ({self.origin})" if self.origin else self.resource
-        said = "; ".join(part for part in (self.message, self.consequence) if part)
-        return ": ".join(part for part in (resource, self.path, said) if part)
+        return f"{resource}: {self.text}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ It answers with an outcome and settles nothing: that is done in one place, last,
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -67,11 +67,11 @@ class Health:
     """Whether a destination answers, for the log and for ``/status``."""
 
     __slots__ = (
-        "_logged", "_name", "_reply_logged", "failing_since", "last_failure", "last_failure_at"
+        "_labels", "_logged", "_reply_logged", "failing_since", "last_failure", "last_failure_at"
     )  # fmt: skip
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, labels: Mapping[str, str]) -> None:
+        self._labels = labels
         self._logged = self._reply_logged = -_QUIET
         self.failing_since: float | None = None
         self.last_failure: Failure | None = None
@@ -86,7 +86,7 @@ class Health:
                 self._logged = time.monotonic()
                 log.warning(
                     "subscriber fails; its events are kept and tried again",
-                    subscription=self._name,
+                    **self._labels,
                     destination=failure.destination,
                     reason=failure.summary,
                 )
@@ -99,7 +99,7 @@ class Health:
             self._reply_logged = time.monotonic()
             log.warning(
                 "subscriber has taken an event, but its answer cannot become a reply",
-                subscription=self._name,
+                **self._labels,
                 destination=failure.destination,
                 reason=failure.summary,
                 kept=kept,
@@ -111,7 +111,7 @@ class Health:
         if failed_for > _QUIET:
             log.info(
                 "subscriber answers again",
-                subscription=self._name,
+                **self._labels,
                 failed_for_seconds=round(failed_for, 1),
             )
 
@@ -120,22 +120,20 @@ class Attempts:
     """Tries to deliver events of one subscription by its current plan.
 
     Args:
-        name: Of the subscription, for the log.
+        metrics: Of the subscription; its labels tell which one in the log.
         budget: Memory that all subscriptions share; replies are counted there.
         chance: Gives the jitter of backoff, from [0, 1).
     """
 
     def __init__(
         self,
-        name: str,
         plan: Plan,
         egress: Poster,
         metrics: SubscriptionMetrics,
         budget: ByteBudget,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        self.health = Health(name)
-        self._name = name
+        self.health = Health(metrics.labels)
         self._plan = plan
         self._egress = egress
         self._metrics = metrics
@@ -253,7 +251,7 @@ class Attempts:
         self._metrics.poison += 1
         log.error(
             "stored message is no event; put aside",
-            subscription=self._name,
+            **self._metrics.labels,
             sequence=sequence,
             reason=str(error),
             kept="dead letter sink" if self._plan.dead_letter else "in the store, acknowledged",

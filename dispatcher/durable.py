@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import structlog
 
 import nats_streaming
+from contract.labels import subject_labels
 from contract.resources import DeliveryPolicy
 from dispatcher.beginning import Beginning, Owed
 from dispatcher.fence import fence
@@ -295,7 +296,8 @@ class Durable:
                 self.failure = error
                 self._tell(str(error), connection)
             except Exception as error:  # a fault of ours must not leave it closed for ever
-                log.exception("durable broke, trying on", durable=str(self.name))
+                about = subject_labels(self.name.subject)
+                log.exception("durable broke, trying on", **about, durable=self.name.durable)
                 self.last_error = repr(error)
             await self._rest(wait)
             wait = min(2 * wait, _LONGEST_WAIT)
@@ -305,8 +307,8 @@ class Durable:
         if connection is self._connection and reason != self.last_error:
             log.warning(
                 "durable refused, trying on",
+                **subject_labels(self.name.subject),
                 durable=self.name.durable,
-                subject=self.name.subject,
                 reason=reason,
             )
             self.last_error = reason

@@ -142,7 +142,7 @@ class Fanout:
             member.subscription.pause()
             log.warning(
                 "subscription is not served: its channel has too many",
-                subscription=member.subscription.name,
+                **member.subscription.metrics.labels,
             )
 
     async def _take_news(self, channel: Channel, given_up: set[str], turns: Turns) -> None:
@@ -341,7 +341,7 @@ class Fanout:
     ) -> Member:
         name = f"{key.ref} of channel {key.channel}"
         metrics = self._metrics.subscription(channel.name, subscriber)
-        attempts = Attempts(name, plan, self._egress, metrics, self._budget)
+        attempts = Attempts(plan, self._egress, metrics, self._budget)
         lane = self._lanes.delivering(channel.name)
         subscription = Subscription(name, attempts, metrics, self._budget, lane)
         durables = [
@@ -360,7 +360,7 @@ class Fanout:
             for record in records
         ]
         member = self._members[key] = Member(key, subscriber, subscription, *durables)
-        log.info("subscription added", subscription=name, durable=subscriber.durable)
+        log.debug("subscription added", **metrics.labels, durable=subscriber.durable)
         return member
 
     def _update(self, member: Member, channel: Channel, subscriber: Subscriber, plan: Plan) -> None:
@@ -372,10 +372,10 @@ class Fanout:
             member.grace = None
         if came_back:
             subscription.resume(plan)
-            log.info("subscription is back", subscription=subscription.name)
+            log.info("subscription is back", **subscription.metrics.labels)
         elif plan != subscription.plan:
             subscription.retarget(plan)
-            log.info("subscription changed", subscription=subscription.name)
+            log.info("subscription changed", **subscription.metrics.labels)
             came_back = subscription.window.has_released
         member.subscriber = subscriber
         member.durable.change(DurableOptions.of(channel.policy))
@@ -392,7 +392,7 @@ class Fanout:
         member.subscription.pause()
         log.warning(
             "a durable is kept as it is: a document that cannot be read may want it",
-            subscription=member.subscription.name,
+            **member.subscription.metrics.labels,
         )
 
     def _begin_grace(self, member: Member, grace: float) -> None:
@@ -402,7 +402,7 @@ class Fanout:
         member.grace = asyncio.get_running_loop().call_later(grace, self._end_grace, member)
         log.info(
             "subscription removed, its durable is kept for a grace",
-            subscription=member.subscription.name,
+            **member.subscription.metrics.labels,
             grace_seconds=round(grace, 1),
         )
 
@@ -437,7 +437,8 @@ class Fanout:
                 if record is not None and record.subject == durable.name.subject:
                     self._records.forget(record.channel, record.durable)
                 if not durable.is_given_up:
-                    log.info("durable unsubscribed", durable=str(durable.name))
+                    labels = member.subscription.metrics.labels
+                    log.info("durable unsubscribed", **labels, durable=durable.name.durable)
         self._succession.forget_passed_over(member)
 
     async def drain(self) -> None:

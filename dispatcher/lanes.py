@@ -18,6 +18,7 @@ from weakref import WeakValueDictionary
 
 import structlog
 
+from contract.labels import channel_labels
 from contract.resources import ResourceName
 
 log = structlog.get_logger(__name__)
@@ -175,7 +176,7 @@ class PublishLane(Lane):
             try:
                 waiter.go_on(self)
             except Exception:  # one publisher must not take the turn of all others with it
-                log.exception("a publisher that waited broke", channel=str(self.channel))
+                log.exception("a publisher that waited broke", **channel_labels(self.channel))
 
 
 class Lanes:

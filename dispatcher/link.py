@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 import structlog
 
 import nats_streaming
+from contract.labels import subject_labels
 from dispatcher.durable import DurableName
 from dispatcher.metrics import Metrics
 from dispatcher.tasks import cancel
@@ -146,7 +147,10 @@ class Link:
         self._metrics.connect_failures[self.role, _REASONS.get(type(error), "refused")] += 1
         self.failure = error
         if reason != self.last_error:
-            log.warning("cannot connect, trying on", role=self.role, reason=reason)
+            if isinstance(error, nats_streaming.ClientIdInUse):  # as it should be with two replicas
+                log.info("standing by", role=self.role, reason=reason)
+            else:
+                log.warning("cannot connect, trying on", role=self.role, reason=reason)
         self.last_error = reason
 
     def _on_event(self, event: nats_streaming.ConnectionEvent) -> None:
@@ -165,11 +169,14 @@ class Link:
             case nats_streaming.NotRestored(subscription, error):
                 name = DurableName(subscription.subject, subscription.options.durable or "")
                 self.not_restored[name] = str(error)
-                log.warning("durable not restored", durable=str(name), reason=str(error))
+                about = subject_labels(name.subject)
+                log.warning(
+                    "durable not restored", **about, durable=name.durable, reason=str(error)
+                )
             case nats_streaming.Restored(subscription):
                 name = DurableName(subscription.subject, subscription.options.durable or "")
                 self.not_restored.pop(name, None)
-                log.info("durable restored", durable=str(name))
+                log.debug("durable restored", **subject_labels(name.subject), durable=name.durable)
             case nats_streaming.Problem(text, error) if error is not None and not self.is_open:
                 self._tell(text, error)
             case nats_streaming.Problem(text):

@@ -9,9 +9,11 @@ from dataclasses import replace
 
 import structlog
 
+from contract.labels import object_labels
 from contract.resources import Channel, DesiredState, Problem, ResourceName
 from dispatcher import collector
 from dispatcher.admin import status
+from dispatcher.admin.readiness import Readiness, readiness
 from dispatcher.admin.server import Admin
 from dispatcher.broker import Broker
 from dispatcher.channels import Channels, RoutingTable
@@ -33,7 +35,7 @@ from dispatcher.sources.channel_table import ChannelTable
 from dispatcher.sources.files import FileSource
 from dispatcher.sources.kubernetes import KubernetesSource
 from dispatcher.sources.orphans import Orphans
-from dispatcher.state_folder import StateFolder
+from dispatcher.state_folder import NO_FOLDER, StateFolder
 from dispatcher.tasks import BackgroundTasks, cancel
 from dispatcher.turns import Turns
 from kube import KubeClient, connection_info
@@ -59,6 +61,7 @@ class Dispatcher:
         source: Says which channels and subscribers are wanted.
         records: Every durable that there may be.
         cluster: Where people are told what becomes of their channels; None without Kubernetes.
+        folder: What outlives this process where there is no Kubernetes.
 
     Raises:
         SettingsError: a file that the settings name cannot be used.
@@ -70,6 +73,7 @@ class Dispatcher:
         source: Source,
         records: Records,
         cluster: Cluster | None = None,
+        folder: StateFolder = NO_FOLDER,
     ) -> None:
         self._settings = settings
         self._source = source
@@ -96,9 +100,9 @@ class Dispatcher:
             self._routes, self._broker.publish, self._metrics, lambda: self._broker.max_event_bytes
         )
         self._ingress = Ingress(services, settings.ingress)
-        self._admin = Admin(self._reasons_not_ready, self._status, self._metrics)
+        self._admin = Admin(self._readiness, self._status, self._metrics)
         self._observed = Observed(self._broker, self._fanout, self._routes, self._metrics)
-        self._reports = Reports(self._observed, settings.delivery.stuck_after, cluster)
+        self._reports = Reports(self._observed, settings.delivery.stuck_after, cluster, folder)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until ``stop`` is set, then finish what has begun.
@@ -178,12 +182,18 @@ class Dispatcher:
         self._reports.applied(self._channels, new)
         turns = Turns()
         for problem in new:
-            log.warning("problem in the channels", problem=str(problem))
+            log.warning("problem in the channels", **_fields(problem))
             await turns.piece_done()
-        log.info("channels applied", channels=len(self._channels), problems=len(problems))
+        log.info(
+            "channels applied",
+            channels=len(self._channels),
+            subscriptions=sum(len(each.subscribers) for each in self._channels.values()),
+            problems=len(problems),
+        )
 
-    def _reasons_not_ready(self) -> list[str]:
-        return status.reasons_not_ready(self._broker, is_loaded=self._is_loaded.is_set())
+    def _readiness(self) -> Readiness:
+        unread = self._source.never_read() if self._is_loaded.is_set() else None
+        return readiness(self._broker, unread, self._reports.last_error)
 
     def _status(self) -> dict[str, object]:
         return status.describe(
@@ -193,6 +203,18 @@ class Dispatcher:
             self._problems,
             self._reports.verdict,
         )
+
+
+def _fields(problem: Problem) -> dict[str, str]:
+    """For the log; without those that say nothing."""
+    fields = {
+        **object_labels(*problem.resource.split(" ", 1)),
+        "reason": problem.reason,
+        "field": problem.path,
+        "message": problem.said,
+        "origin": problem.origin,
+    }
+    return {key: value for key, value in fields.items() if value}
 
 
 def _raise_open_files() -> None:
@@ -235,7 +257,7 @@ async def serve(settings: Settings) -> None:
         records = Records(folder, grace)
         cluster = None
         source = FileSource(settings.source.channels, settings.defaults, records.of)
-    dispatcher = Dispatcher(settings, source, records, cluster)
+    dispatcher = Dispatcher(settings, source, records, cluster, folder)
     stop = asyncio.Event()
     on_termination(stop.set)
     try:

@@ -6,8 +6,10 @@ Prometheus gets to read them is the business of ``dispatcher.admin.exposition``.
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
+from contract.labels import subscription_labels
 from contract.resources import ResourceName, Subscriber
 
 BUCKETS = (0.001, 0.005, 0.025, 0.1, 0.25, 1.0, 5.0, 30.0)
@@ -89,6 +91,7 @@ class SubscriptionMetrics:
         replies: Replies taken by the reply address.
         unusable_replies: Answers that could never become a reply, of events that were taken.
         pending: Gives the number of events received and not settled.
+        labels: Which subscription, by the names that metrics and logs have in common.
     """
 
     __slots__ = (
@@ -96,6 +99,7 @@ class SubscriptionMetrics:
         "copies_dropped",
         "dead_lettered",
         "deferred",
+        "labels",
         "pending",
         "poison",
         "redelivered",
@@ -106,7 +110,8 @@ class SubscriptionMetrics:
         "unusable_replies",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, labels: Mapping[str, str] = MappingProxyType({})) -> None:
+        self.labels = labels
         self.attempts: dict[str, int] = {}
         self.seconds = Histogram()
         self.settled = 0
@@ -137,8 +142,8 @@ class _Shared:
 
     __slots__ = ("holders", "metrics")
 
-    def __init__(self) -> None:
-        self.metrics = SubscriptionMetrics()
+    def __init__(self, labels: Mapping[str, str]) -> None:
+        self.metrics = SubscriptionMetrics(labels)
         self.holders = 0
 
 
@@ -189,7 +194,11 @@ class Metrics:
         They are shown until each call has been followed by one of ``forget_subscription``: what is
         removed late does not take the figures of its successor away.
         """
-        shared = self._subscriptions.setdefault((channel, subscriber.ref), _Shared())
+        key = (channel, subscriber.ref)
+        shared = self._subscriptions.get(key)
+        if shared is None:
+            labels = subscription_labels(channel, subscriber.ref)
+            shared = self._subscriptions[key] = _Shared(labels)
         shared.holders += 1
         return shared.metrics
 

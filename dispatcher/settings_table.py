@@ -47,7 +47,7 @@ CHANNELS = Section(
             "--state-dir",
             PATH,
             "folder for what a restart must not forget: the Channels that the API told last; with"
-            " --channels, which durables there are",
+            " --channels, which durables there are and who is stuck since when",
         ),
         Option(
             "source.channel_epochs",

@@ -65,6 +65,10 @@ class StateFolder:
         return True
 
 
+NO_FOLDER = StateFolder(None)
+"""Keeps nothing."""
+
+
 def _replace(file: Path, data: bytes) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     staged = file.with_name(f".{file.name}.staged")

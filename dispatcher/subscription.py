@@ -74,7 +74,7 @@ class Subscription:
     get their share, and have room for what waits; but each subscription may always have one.
 
     Args:
-        name: For logs and tasks.
+        name: Of its tasks.
         attempts: Makes the attempts, by the plan that it holds.
         metrics: Of this subscription.
         budget: Memory that all subscriptions share.
@@ -209,7 +209,7 @@ class Subscription:
             self._window.release(record)
             raise
         except Exception:  # a fault of ours must not end the delivery of other events
-            log.exception("delivery broke", subscription=self.name, sequence=record.sequence)
+            log.exception("delivery broke", **self._metrics.labels, sequence=record.sequence)
             return Outcome.FAILED
 
     def _settle(self, record: Record, outcome: Outcome) -> None:

@@ -66,11 +66,8 @@ class Succession:
             if await _unless_lost(session, handover.run()):
                 for old in await handover.remove():
                     self._records.forget(channel, old.name.durable)
-        log.info(
-            "durable handed over",
-            subscription=member.subscription.name,
-            durable=member.durable.name.durable,
-        )
+        labels = member.subscription.metrics.labels
+        log.info("durable handed over", **labels, durable=member.durable.name.durable)
         self.forget_passed_over(member)
 
     def take_recorded(self, member: Member) -> None:

@@ -10,15 +10,17 @@ import hashlib
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+
+import structlog
 
 from kube.client import Document, KubeClient
 from kube.errors import AlreadyExists, KubeError, NotFound
 from kube.resources import EVENTS
 
-_log = logging.getLogger(__name__)
+_log = structlog.get_logger(__name__)
 
 _BURST = 10
 _REFILL_SECONDS = 60.0
@@ -57,6 +59,12 @@ class _Subject:
             del self.counts[next(iter(self.counts))]
 
 
+def _labels(about: Document) -> Mapping[str, str]:
+    metadata = about["metadata"]
+    parts = [metadata["namespace"]] if "namespace" in metadata else []
+    return {"object": f"{about['kind']} {'/'.join([*parts, metadata['name']])}"}
+
+
 class EventRecorder:
     """Writes Events in the name of one program, and what they say to the log as well.
 
@@ -69,6 +77,7 @@ class EventRecorder:
         instance: Which of its replicas, as the name of the pod.
         clock: In seconds; monotonic.
         logs: Whether to log what is told; else the caller does.
+        labels: How the log names an object.
     """
 
     def __init__(
@@ -79,12 +88,14 @@ class EventRecorder:
         instance: str,
         clock: Callable[[], float] = time.monotonic,
         logs: bool = True,
+        labels: Callable[[Document], Mapping[str, str]] = _labels,
     ) -> None:
         self._client = client
         self._component = component
         self._instance = instance
         self._clock = clock
         self._logs = logs
+        self._labels = labels
         self._subjects: OrderedDict[tuple[str, str], _Subject] = OrderedDict()
         self._failure: type[KubeError] | None = None
 
@@ -97,12 +108,13 @@ class EventRecorder:
             reason: One word in CamelCase, the same for every object.
             message: For people.
         """
+        fields = {**self._labels(about), "reason": reason}
         subject = self._subject(about["metadata"]["uid"], reason)
         if not self._may_write(subject):
-            _log.debug("held back the event %s: too many like it of one object", reason)
+            _log.debug("an Event is held back: too many like it of one object", **fields)
             return
         if self._logs:
-            _log.log(_LEVELS[kind], "%s: %s: %s", _shown(about), reason, message)
+            _log.log(_LEVELS[kind], "reported", **fields, message=message)
         event = self._event(about, kind, reason, message[:_MAX_MESSAGE])
         name = event["metadata"]["name"]
         try:
@@ -110,7 +122,7 @@ class EventRecorder:
             self._failure = None
         except KubeError as error:
             level = logging.DEBUG if type(error) is self._failure else logging.WARNING
-            _log.log(level, "the event %s could not be written: %s", reason, error)
+            _log.log(level, "an Event could not be written", **fields, error=str(error))
             self._failure = type(error)
 
     async def _write(self, event: Document, written: int) -> int:
@@ -182,12 +194,6 @@ class EventRecorder:
             return False
         subject.allowance -= 1
         return True
-
-
-def _shown(about: Document) -> str:
-    metadata = about["metadata"]
-    parts = [metadata["namespace"]] if "namespace" in metadata else []
-    return f"{about['kind']} {'/'.join([*parts, metadata['name']])}"
 
 
 def _event_name(about: Document, kind: EventType, reason: str, message: str) -> str:

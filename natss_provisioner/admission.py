@@ -39,12 +39,10 @@ def told(problems: Sequence[Problem]) -> Condition | None:
     """``SpecAccepted``, as advice; None if there is nothing to tell."""
     if not problems:
         return None
-    reason = "Ignored"
-    if any(problem.refused for problem in problems):
-        reason = "Refused"
+    reason = next((each.reason for each in problems if each.refused), problems[0].reason)
     if any(problem.path in _IMMUTABLE for problem in problems):
         reason = "Immutable"
-    message = "; ".join(f"{problem.path}: {problem.message}" for problem in problems)
+    message = "; ".join(problem.text for problem in problems)
     if len(message) > _LONGEST:
         message = f"{message[:_LONGEST]}..."
     return advice(SPEC_ACCEPTED, reason, message)

@@ -1,7 +1,7 @@
 """What a Channel says of itself: whose it is, and what is wrong with it. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from contract.channel_documents import is_ours
@@ -13,6 +13,9 @@ from contract.reports import Report
 from contract.resources import Defaults, Problem
 
 Document = dict[str, Any]
+
+_INSTEAD = "what held before, or else the dispatcher's default, is used instead"
+"""The value itself is told by the Event of the dispatcher."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +43,17 @@ def is_for_us(channel: Document) -> bool:
 def read(channel: Document, cluster_domain: str) -> Reading:
     """Read a Channel of ``natss``; never raises. What its status says is no matter here."""
     state = desired_state([("", channel)], Defaults(cluster_domain=cluster_domain))
-    problems = tuple(each for each in state.problems if not each.path.startswith("status"))
+    problems = tuple(
+        _without_guess(each) for each in state.problems if not each.path.startswith("status")
+    )
     return Reading(problems, bool(state.channels) or not problems)
+
+
+def _without_guess(problem: Problem) -> Problem:
+    """What a wrong argument is replaced by follows from settings that only the dispatcher knows."""
+    if problem.consequence and problem.path.startswith("spec.arguments."):
+        return replace(problem, consequence=_INSTEAD)
+    return problem
 
 
 def provisioner_of(channel: Document) -> Document:

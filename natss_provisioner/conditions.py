@@ -20,7 +20,16 @@ CHANNEL_READY = "ChannelReady"
 SPEC_ACCEPTED = "SpecAccepted"
 """Advice: whether everything in ``spec`` is taken as it is written."""
 
-_ADVICE = frozenset({SPEC_ACCEPTED})
+DELIVERING = "Delivering"
+"""Advice, of a Subscription: whether its events get through, as the dispatcher has told."""
+
+CONNECTED = "Connected"
+"""Advice, of the ClusterChannelProvisioner: whether all dispatchers reach NATS Streaming."""
+
+_ADVICE = frozenset({SPEC_ACCEPTED, DELIVERING, CONNECTED})
+
+WARNING = "Warning"
+"""The severity of advice."""
 
 
 class Status(enum.Enum):
@@ -28,6 +37,7 @@ class Status(enum.Enum):
 
     TRUE = "True"
     FALSE = "False"
+    UNKNOWN = "Unknown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +66,7 @@ def false(kind: str, reason: str, message: str) -> Condition:
 
 def advice(kind: str, reason: str, message: str) -> Condition:
     """A condition that is not true, which is no reason not to be ready."""
-    return Condition(kind, Status.FALSE, reason, message, severity="Warning")
+    return Condition(kind, Status.FALSE, reason, message, severity=WARNING)
 
 
 def with_ready(conditions: Sequence[Condition]) -> tuple[Condition, ...]:
@@ -98,12 +108,12 @@ def written(previous: object, conditions: Sequence[Condition], now: str) -> list
 
 def is_true(status: object, kind: str) -> bool:
     """Whether a condition in a ``status`` that was read is true."""
-    return bool(_entry(status, kind).get("status") == Status.TRUE.value)
+    return bool(find(status, kind).get("status") == Status.TRUE.value)
 
 
 def reason_of(status: object, kind: str) -> str:
     """The reason of a condition in a ``status`` that was read; empty if it has none."""
-    return str(_entry(status, kind).get("reason") or "")
+    return str(find(status, kind).get("reason") or "")
 
 
 def seconds_since(status: object, kind: str, now: str) -> float | None:
@@ -118,13 +128,14 @@ def seconds_since(status: object, kind: str, now: str) -> float | None:
         None if that cannot be told.
     """
     try:
-        last = datetime.fromisoformat(_entry(status, kind)["lastTransitionTime"])
+        last = datetime.fromisoformat(find(status, kind)["lastTransitionTime"])
         return (datetime.fromisoformat(now) - last).total_seconds()
     except (LookupError, ValueError, TypeError):
         return None
 
 
-def _entry(status: object, kind: str) -> Mapping[str, Any]:
+def find(status: object, kind: str) -> Mapping[str, Any]:
+    """A condition in a ``status`` that was read; empty if it has none of that type."""
     conditions = status.get("conditions") if isinstance(status, Mapping) else None
     return _readable(conditions).get(kind, {})
 

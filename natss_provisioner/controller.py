@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from contract.labels import object_labels
 from contract.names import OLD_CHANNEL_LABEL, PROVISIONER, channel_label_value
 from contract.resources import ResourceName
 from kube import SERVICES, Document, Resource
@@ -321,7 +322,10 @@ def _left_aside_if_unreadable(body: Document) -> Iterator[None]:
     try:
         yield
     except Exception:
-        _log.exception("%s %s: left aside, it could not be read", body["kind"], name_of(body))
+        _log.exception(
+            "left aside, it could not be read",
+            extra=object_labels(body["kind"], str(name_of(body))),
+        )
 
 
 def _sight(channel_document: Document) -> tuple[object, ...]:

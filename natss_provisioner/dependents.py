@@ -10,10 +10,14 @@ from typing import TypeVar
 
 from contract.fields import Refused, object_at
 from contract.resources import ResourceName
-from natss_provisioner import subscribers
+from natss_provisioner import delivery, subscribers
+from natss_provisioner.conditions import DELIVERING, Condition, find
 from natss_provisioner.subscribers import Document
 
 _Key = TypeVar("_Key")
+
+_SAID = ("status", "reason", "message")
+"""What a condition says of delivery."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,9 @@ class Seen:
     named: ObjectName | None
     """What it names as subscriber, if that is neither a Channel nor a Service."""
 
+    delivering: Mapping[str, object]
+    """What its status says of its delivery; empty if it says nothing."""
+
 
 class Dependents:
     """All Subscriptions that were seen, by name and by Channel."""
@@ -81,6 +88,7 @@ class Dependents:
             concerned=subscribers.channels_named(subscription),
             uris=_uris(physical),
             named=_object_of(subscription),
+            delivering=_said(find(subscription.get("status"), DELIVERING)),
         )
         self._seen[name] = seen
         for each in seen.concerned:
@@ -125,12 +133,19 @@ class Dependents:
         return [kind for kind, _ in self._kinds.most_common()]
 
     def unlike(self, channel: Document) -> Iterator[ResourceName]:
-        """The Subscriptions to a Channel whose entry in it is not what their status says."""
+        """The Subscriptions to a Channel in which their entry, or its delivery, is another one.
+
+        Another one than their status says.
+        """
         name = subscribers.name_of(channel)
         listed = {subscribers.uid_of(entry): _uris(entry) for entry in subscribers.entries(channel)}
+        told = delivery.told(channel)
         for each in self.on(name):
             seen = self._seen[each]
-            if seen.channel == name and listed.get(seen.uid) != seen.uris:
+            if seen.channel != name:
+                continue
+            delivers = delivery.condition(told.get(seen.uid, {}))
+            if listed.get(seen.uid) != seen.uris or _fields(delivers) != seen.delivering:
                 yield each
 
     def has_unknown(self, channel: Document) -> bool:
@@ -157,6 +172,19 @@ def _discard(index: dict[_Key, set[ResourceName]], key: _Key, name: ResourceName
     names.discard(name)
     if not names:
         del index[key]
+
+
+def _fields(condition: Condition | None) -> Mapping[str, object]:
+    """What is compared of a condition that is to be told."""
+    if condition is None:
+        return {}
+    told = (condition.status.value, condition.reason, condition.message)
+    return {key: text for key, text in zip(_SAID, told, strict=True) if text}
+
+
+def _said(condition: Mapping[str, object]) -> Mapping[str, object]:
+    """The same of one that was told."""
+    return {key: condition[key] for key in _SAID if condition.get(key)}
 
 
 def _uris(fields: Mapping[str, object]) -> tuple[object, object]:

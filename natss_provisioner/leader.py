@@ -91,7 +91,7 @@ class Election:
         """
         while True:
             held_since = await self._acquire()
-            _log.info("leading: this replica has the Lease %s/%s", self._namespace, LEASE)
+            _log.info("leading", extra={"lease": f"{self._namespace}/{LEASE}"})
             await self._lead(lead, held_since)
 
     async def _lead(self, lead: Callable[[], Coroutine[Any, Any, None]], held_since: float) -> None:
@@ -109,7 +109,7 @@ class Election:
         if not leading.cancelled():
             leading.result()  # its error, if it has one
         if not renewing.cancelled():
-            _log.warning("standing by from now on: %s", renewing.result())
+            _log.warning("standing by from now on", extra={"reason": str(renewing.result())})
 
     async def _acquire(self) -> float:
         """Wait until the Lease is ours; returns since when it is."""
@@ -190,7 +190,8 @@ class Election:
                 if (lease.get("spec") or {}).get("holderIdentity") == self._identity:
                     await self._patch(lease, {"holderIdentity": "", "leaseDurationSeconds": 1})
         except (KubeError, TimeoutError) as error:
-            _log.info("the Lease could not be given up, it will run out: %s", error)
+            about = {"reason": str(error)}
+            _log.info("the Lease could not be given up, it will run out", extra=about)
 
     async def _patch(self, lease: Document, spec: Document) -> None:
         version = {"resourceVersion": lease["metadata"]["resourceVersion"]}
@@ -211,7 +212,7 @@ class Election:
         if isinstance(error, Forbidden):
             text += "; apply config/roles, or switch LEADER_ELECTION off"
         if text != self.failure:
-            _log.warning("%s", text)
+            _log.warning("the Lease cannot be held", extra={"reason": text})
         self.failure = text
 
 

@@ -4,10 +4,11 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+from contract.labels import object_labels
 from contract.names import PROVISIONER
-from kube import SERVICES, EventRecorder, KubeClient, LoginFailed, connection_info
+from kube import SERVICES, Document, EventRecorder, KubeClient, LoginFailed, connection_info
 from natss_provisioner import seen_services
 from natss_provisioner.children import dispatcher_labels
 from natss_provisioner.controller import Controller
@@ -72,7 +73,9 @@ class Replica:
     async def _lead(self) -> None:
         """Do the work of this program, from the first look on."""
         settings = self._settings
-        events = EventRecorder(self._client, component=PROGRAM.name, instance=settings.instance)
+        events = EventRecorder(
+            self._client, component=PROGRAM.name, instance=settings.instance, labels=labels_of
+        )
         context = Context(self._client, events, settings.place, settings.create_provisioner)
         controller = self._controller = Controller(context, settings)
         self._watches = Watches(self._client, tuple(watches(controller)))
@@ -99,6 +102,13 @@ class Replica:
         if self._webhook is not None and self._webhook.failure is not None:
             reasons.append(self._webhook.failure)
         return reasons
+
+
+def labels_of(document: Document) -> Mapping[str, str]:
+    """How the log names an object."""
+    metadata = document["metadata"]
+    parts = [metadata["namespace"]] if "namespace" in metadata else []
+    return object_labels(document["kind"], "/".join([*parts, metadata["name"]]))
 
 
 def watches(controller: Controller) -> Iterator[Watch]:
@@ -164,7 +174,7 @@ def main() -> None:
     except (SettingsError, LoginFailed) as error:
         exit_with(PROGRAM, error)
     logs.configure(settings.log, quiet=quiet_libraries(settings.log))
-    _log.info("starting; channels lead to the dispatcher in %s", settings.system_namespace)
+    _log.info("starting", extra={"system_namespace": settings.system_namespace})
     failure: BaseException | None = None
     try:
         with asyncio.Runner(loop_factory=AsyncioLoop) as runner:
@@ -174,7 +184,7 @@ def main() -> None:
     while isinstance(failure, BaseExceptionGroup):
         failure = failure.exceptions[0]
     if failure is not None:
-        _log.error("cannot start: %s", failure)
+        _log.error("cannot start", extra={"reason": str(failure)})
         raise SystemExit(1)
     _log.info("stopped")
 

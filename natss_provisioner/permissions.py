@@ -74,7 +74,8 @@ class Permissions:
             try:
                 answers = await asyncio.gather(*map(self._is_missing, missing))
             except Forbidden as error:
-                _log.info("the API does not say what this account may do: %s", error)
+                about = {"reason": str(error)}
+                _log.info("the API does not say what this account may do", extra=about)
                 return
             except KubeError:
                 pass  # the API is away: what follows objects tells that
@@ -100,7 +101,10 @@ class Permissions:
 
     def _note(self, missing: list[str]) -> None:
         if missing and missing != self.missing:
-            _log.error("the service account may not %s: apply config/roles", ", ".join(missing))
+            _log.error(
+                "the service account may not do all that is needed: apply config/roles",
+                extra={"missing": missing},
+            )
         elif self.missing and not missing:
             _log.info("the service account may do all that is needed now")
         self.missing = missing

@@ -88,7 +88,8 @@ class References:
         """Follow a kind until that is refused, and give its place up."""
         refusal = str(await self._follow_while_allowed(kind))
         if self._refusals.get(kind) != refusal:
-            _log.info("%s of %s is not followed: %s", kind.kind, kind.api_version, refusal)
+            about = {"resource": f"{kind.kind} of {kind.api_version}", "reason": refusal}
+            _log.info("objects that Subscriptions name are not followed", extra=about)
         self._refusals[kind] = refusal
         del self._following[kind]
         self._waiting.add(kind)

@@ -64,7 +64,8 @@ class Watches:
                         watch.on_change(document, deleted)
                     case Failed(error):
                         if self._failures.get(name) != str(error):
-                            _log.warning("%s cannot be followed: %s", name, error)
+                            about = {"resource": name, "reason": str(error)}
+                            _log.warning("objects cannot be followed", extra=about)
                         self._failures[name] = str(error)
                         watch.on_failure(watch.resource)
                 if not self._untold:

@@ -99,7 +99,7 @@ class Webhook:
                     ssl=self._tls,
                     ssl_handshake_timeout=_HANDSHAKE_SECONDS,
                 )
-            _log.info("reviewing requests on %s", self._listen)
+            _log.info("reviewing requests", extra={"listen": str(self._listen)})
             async with server:
                 await asyncio.Event().wait()
         finally:
@@ -140,7 +140,7 @@ class Webhook:
         version = {"resourceVersion": secret["metadata"]["resourceVersion"]}
         body = {"metadata": version, "data": made.secret_data()}
         await self._client.patch(_SECRETS, NAME, body, self._namespace)
-        _log.info("made a certificate for the webhook; it is in the Secret %s", NAME)
+        _log.info("made a certificate for the webhook", extra={"secret": NAME})
         return made
 
     async def _trust(self, resource: Resource, bundle: str) -> None:
@@ -162,7 +162,8 @@ class Webhook:
     def _tell(self, failure: str) -> None:
         """Log why the certificate cannot be seen to, once for each reason."""
         if failure != self._told:
-            _log.warning("the webhook's certificate: %s; is config/admission applied?", failure)
+            about = {"reason": failure}
+            _log.warning("no certificate yet; is config/admission applied?", extra=about)
         self._told = failure
         if self.failure is not None:
             self.failure = f"the webhook has no certificate yet: {failure}"
@@ -189,7 +190,8 @@ class Webhook:
             async with asyncio.timeout(_HOSTS_TIMEOUT):
                 listed = await self._client.list(CHANNELS, namespace)
         except (KubeError, TimeoutError) as error:
-            _log.info("hosts of other channels are not looked at: %s", error)
+            about = {"namespace": namespace, "reason": str(error)}
+            _log.info("hosts of other channels are not looked at", extra=about)
             return {}
         hosts = {name_of(document): address_of(document) for document in listed}
         return {name: host for name, host in hosts.items() if host is not None}

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Generic, TypeVar
 
+from contract.labels import object_labels
 from kube import KubeError, NotFound, Refusal
 from natss_provisioner.turns import Turns
 
@@ -169,15 +170,14 @@ class WorkQueue(Generic[Key]):
                 wait = max(wait, error.retry_after)
             _log.log(
                 logging.INFO if retriable else logging.WARNING,
-                "%s: %s; tried again in %.1f s",
-                key,
-                error,
-                wait,
+                "tried again later",
+                extra={**_labels(key), "reason": str(error), "wait_seconds": round(wait, 1)},
             )
         except Exception:
             # A mistake of ours with one object must not keep the others from being worked on.
             wait = self._fail(key, retriable=True)
-            _log.exception("%s: failed; tried again in %.1f s", key, wait)
+            about = {**_labels(key), "wait_seconds": round(wait, 1)}
+            _log.exception("failed, tried again later", extra=about)
         else:
             self._failures.pop(key, None)
         if wait is not None:
@@ -192,3 +192,9 @@ class WorkQueue(Generic[Key]):
         if key not in self._queued:
             loop = asyncio.get_running_loop()
             self._timers[key] = loop.call_later(wait, partial(self.add, key, urgent=False))
+
+
+def _labels(key: object) -> dict[str, str]:
+    """How the log names what a key stands for: kind and ``namespace/name`` are its text."""
+    kind, _, name = str(key).rpartition(" ")
+    return object_labels(kind.rpartition(" ")[2], name)

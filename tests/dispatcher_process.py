@@ -59,6 +59,10 @@ class DispatcherProcess:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/"
 
+    def use(self, *flags: str) -> None:
+        """Have these as well when it is started the next time; the last of a flag counts."""
+        self._command += flags
+
     @property
     def environ(self) -> Mapping[str, str]:
         """Of the process."""

@@ -9,6 +9,8 @@ from typing import Any, TypeGuard
 
 import orjson
 
+from dispatcher.admin.readiness import Readiness
+
 CONTENT_TYPE = "text/html; charset=utf-8"
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 """Content-Security-Policy: the page has no scripts and loads nothing."""
@@ -27,7 +29,7 @@ _COLUMNS = {
     "waiting": "Waiting",
     "unsettled": "Unsettled",
     "lastSequence": "Last sequence",
-    "settled": "Settled",
+    "settled": "Settled since start",
     "redelivered": "Redelivered",
     "subscriber": "Subscriber",
     "reason": "Reason",
@@ -47,15 +49,15 @@ th { font-weight: 600; }
 .channel td { border-bottom: none; padding-top: .8em; font-weight: 600; }
 """
 
-_FINE = frozenset({"active", "open", "serving", "ready", "yes"})
+_FINE = frozenset({"active", "open", "standby", "serving", "ready", "yes"})
 
 
-def parts(status: Mapping[str, object], reasons: list[str]) -> Iterator[str]:
+def parts(status: Mapping[str, object], readiness: Readiness) -> Iterator[str]:
     """The page in parts.
 
     Args:
         status: The document of ``/status``; what it lacks is left out.
-        reasons: Why the dispatcher is not ready.
+        readiness: Whether the dispatcher is ready.
     """
     yield (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -65,17 +67,18 @@ def parts(status: Mapping[str, object], reasons: list[str]) -> Iterator[str]:
         '<p><a href="/healthz">healthz</a> · <a href="/readyz">readyz</a> · '
         '<a href="/metrics">metrics</a> · <a href="/status?pretty">status</a></p>\n'
     )
-    yield _readiness(reasons)
+    yield _readiness(readiness)
     yield from _others(status)
     yield from _channels(status.get("channels"))
     yield "</body></html>\n"
 
 
-def _readiness(reasons: list[str]) -> str:
-    if not reasons:
-        return "<p>Ready.</p>\n"
-    items = "".join(f"<li>{_escaped(reason)}</li>" for reason in reasons)
-    return f'<p class="bad">Not ready:</p><ul>{items}</ul>\n'
+def _readiness(readiness: Readiness) -> str:
+    shown = "<p>Ready.</p>\n" if readiness.is_ready else ""
+    for title, texts in (("Not ready", readiness.reasons), ("Warnings", readiness.warnings)):
+        items = "".join(f"<li>{_escaped(text)}</li>" for text in texts)
+        shown += f'<p class="bad">{title}:</p><ul>{items}</ul>\n' if items else ""
+    return shown
 
 
 def _others(status: Mapping[str, object]) -> Iterator[str]:

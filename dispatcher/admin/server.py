@@ -8,11 +8,13 @@ that a scrape or a curious person does not hold up the events.
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 
 import orjson
 from aiohttp import web
 
 from dispatcher.admin import exposition, page
+from dispatcher.admin.readiness import Readiness
 from dispatcher.metrics import Metrics
 from process.kinds import Address
 from process.listening import bind
@@ -29,7 +31,7 @@ class Admin:
     """Serves ``/healthz``, ``/readyz``, ``/metrics``, ``/status`` and a page of links on ``/``.
 
     Args:
-        ready: Why the dispatcher is not ready; empty when it is.
+        ready: Whether the dispatcher is ready.
         status: The document of ``/status``, which JSON can hold. The page on ``/`` shows its
             ``channels`` with their ``subscriptions`` as a table.
         metrics: What ``/metrics`` shows.
@@ -37,7 +39,7 @@ class Admin:
 
     def __init__(
         self,
-        ready: Callable[[], list[str]],
+        ready: Callable[[], Readiness],
         status: Callable[[], Mapping[str, object]],
         metrics: Metrics,
     ) -> None:
@@ -74,9 +76,9 @@ class Admin:
         return web.Response(text="ok\n")
 
     async def _readyz(self, request: web.Request) -> web.Response:
-        reasons = self._ready()
-        response = _json(request, {"ready": not reasons, "reasons": reasons})
-        if reasons:
+        readiness = self._ready()
+        response = _json(request, {"ready": readiness.is_ready, **asdict(readiness)})
+        if not readiness.is_ready:
             response.set_status(503)
         return response
 

@@ -1,4 +1,4 @@
-"""What the dispatcher says of itself: whether it is ready, and the state of every subscription."""
+"""What the dispatcher says of itself: its connections, and the state of every subscription."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -6,7 +6,6 @@ from typing import overload
 
 from contract.resources import Channel, Problem, ResourceName
 from contract.uris import redact_value
-from dispatcher.broker import Broker
 from dispatcher.durable import DurableState
 from dispatcher.egress.target import Target
 from dispatcher.link import Link
@@ -19,20 +18,6 @@ from dispatcher.reporting.verdicts import Verdict
 from dispatcher.settings import PROGRAM, NatsSettings
 
 _READY = {True: "yes", False: "no", None: "unknown"}
-
-
-def reasons_not_ready(broker: Broker, *, is_loaded: bool) -> list[str]:
-    """Why the dispatcher is not ready; empty when it is.
-
-    NATS Streaming has to be reachable once: who is not ready gets no requests, and a passing
-    outage is told to publishers with 503, not hidden by taking all replicas away.
-    """
-    reasons = []
-    if not is_loaded:
-        reasons.append("the channels have not been loaded yet")
-    if not broker.publishing.was_open.is_set():
-        reasons.append(f"NATS Streaming was not reached yet: {broker.publishing.last_error}")
-    return reasons
 
 
 def about(nats: NatsSettings, reports: Reports) -> dict[str, str]:
@@ -65,7 +50,10 @@ def describe(
         members.setdefault(member.key.channel, []).append(member)
 
     def describe_channel(name: ResourceName) -> Mapping[str, object]:
-        subscriptions = [_describe_member(each, verdict(each.key)) for each in members[name]]
+        stands_by = state_of(broker.delivering) is SessionState.STANDBY
+        subscriptions = [
+            _describe_member(each, verdict(each.key), stands_by=stands_by) for each in members[name]
+        ]
         subject = _subject(channels.get(name), members[name])
         return _describe_channel(name, channels.get(name), subject, observed.metrics, subscriptions)
 
@@ -151,14 +139,17 @@ def _describe_link(link: Link) -> str:
             return f"closed: {link.last_error or 'just connecting'}"
 
 
-def _describe_member(member: Member, verdict: Verdict | None) -> dict[str, object]:
+def _describe_member(
+    member: Member, verdict: Verdict | None, *, stands_by: bool
+) -> dict[str, object]:
+    """A durable is closed where another replica has it open, which is as it should be."""
     plan = member.subscription.plan
     durable = member.durable
     description: dict[str, object] = {
         "subscription": str(member.key.ref),
         "uid": member.subscriber.uid,
         "durable": durable.name.durable,
-        "durableState": durable.state.value,
+        "durableState": "standby" if stands_by else durable.state.value,
         "subscriber": _shown(plan.subscriber),
         "reply": _shown(plan.reply),
         "deadLetter": _shown(plan.dead_letter),
@@ -168,7 +159,7 @@ def _describe_member(member: Member, verdict: Verdict | None) -> dict[str, objec
         description["delivers"] = _READY[verdict.ready]
         if verdict.message:
             description["reason"] = f"{verdict.reason}: {verdict.message}"
-    if durable.state is not DurableState.OPEN and durable.last_error:
+    if durable.state is not DurableState.OPEN and durable.last_error and not stands_by:
         description["durableError"] = durable.last_error
     return description
 

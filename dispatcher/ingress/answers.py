@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import structlog
 
+from contract.labels import channel_labels
 from dispatcher.broker import EventTooLarge, NotStored, not_stored
 from dispatcher.event import encode
 from dispatcher.ingress import responses
@@ -187,7 +188,7 @@ class Answers:
         except NotStored as error:
             self._not_stored(request, error)
         except Exception:  # whatever is wrong here, the publisher gets an answer
-            log.exception("publishing broke", channel=str(request.route.channel.name))
+            log.exception("publishing broke", **channel_labels(request.route.channel.name))
             self._fail(request, "error", responses.BROKEN)
         else:
             request.future = future

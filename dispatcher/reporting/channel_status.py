@@ -14,6 +14,7 @@ from typing import Any
 
 import structlog
 
+from contract.labels import channel_labels
 from contract.resources import ResourceName
 from dispatcher.sources.channel_table import DISPATCHER, ChannelTable, Entry
 from dispatcher.sources.kubernetes import CHANNELS
@@ -183,7 +184,9 @@ class ChannelStatus:
             version = entry.version
         except (NotFound, Invalid) as error:
             pace = _PACE_AFTER_REFUSAL
-            log.info("the status of a channel was refused", channel=str(name), reason=str(error))
+            log.info(
+                "the status of a channel was refused", **channel_labels(name), reason=str(error)
+            )
         except KubeError as error:
             pace = 0.0
             self._failed(error)

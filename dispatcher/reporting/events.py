@@ -1,5 +1,8 @@
 """Kubernetes Events of what happened: on the Channel that it happened to, else on the provisioner.
 
+What happened to one subscriber is told on its Subscription as well, where its owner looks. That
+needs no right to read Subscriptions: what an Event has to say of one stands in the Channel.
+
 What concerns the dispatcher as a whole, as a lost connection, is told on the
 ClusterChannelProvisioner ``natss``: there is one, it stays while pods come and go, and it is where
 a person looks who finds that no channel works. On every Channel it would be a thousand Events for
@@ -13,7 +16,7 @@ import structlog
 
 from contract.metadata import API_VERSION
 from contract.names import PROVISIONER
-from dispatcher.reporting.occurrences import Occurrence, log_only
+from dispatcher.reporting.occurrences import Occurrence, write_log
 from dispatcher.sources.channel_table import ChannelTable
 from kube import Document, EventRecorder, EventType, KubeClient, KubeError, NotFound, Resource
 
@@ -49,7 +52,7 @@ class Events:
 
     def tell(self, occurrence: Occurrence) -> None:
         """Log it and have it written; of too many the latest are only logged."""
-        log_only(occurrence)
+        write_log(occurrence)
         try:
             self._waiting.put_nowait(occurrence)
         except asyncio.QueueFull:
@@ -78,10 +81,13 @@ class Events:
         if about is None:
             return
         kind = EventType.WARNING if occurrence.is_warning else EventType.NORMAL
-        message = occurrence.message
+        message = occurrence.full_message
         if occurrence.channel is None:
             message = f"{self._instance}: {message}"
         await self._recorder.record(about, kind, occurrence.reason, message)
+        subscription = _subscription(occurrence)
+        if subscription is not None:
+            await self._recorder.record(subscription, kind, occurrence.reason, occurrence.message)
 
     async def _about(self, occurrence: Occurrence) -> Document | None:
         """The object that it is told of; None if it is a Channel that has gone.
@@ -94,3 +100,25 @@ class Events:
             return await self._client.get(PROVISIONERS, PROVISIONER)
         entry = self._table.get(occurrence.channel)
         return None if entry is None else entry.document
+
+
+def _subscription(occurrence: Occurrence) -> Document | None:
+    """The Subscription that it is about, as far as an Event needs it; None if there is none.
+
+    Whoever may write a Channel chooses what its entries refer to. None has a say in the namespaces
+    of others, where no Subscription to this Channel can be.
+    """
+    channel, subscriber = occurrence.channel, occurrence.subscriber
+    if channel is None or subscriber is None or subscriber.uid is None:
+        return None
+    if subscriber.ref.namespace != channel.namespace:
+        return None
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "Subscription",
+        "metadata": {
+            "name": subscriber.ref.name,
+            "namespace": subscriber.ref.namespace,
+            "uid": subscriber.uid,
+        },
+    }

@@ -4,11 +4,11 @@ Each kind is told once in a while for a channel or subscription; how often it ha
 metrics to say.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from contract.resources import ResourceName
+from contract.resources import ResourceName, Subscriber
 from dispatcher.metrics import Metrics
-from dispatcher.reporting.occurrences import Tell, warning
+from dispatcher.reporting.occurrences import Tell, about, logged, warning
 from dispatcher.reporting.verdicts import CHANNEL_LIMIT
 
 _QUIET = 600.0
@@ -16,11 +16,16 @@ _QUIET = 600.0
 
 _MESSAGES = {
     "ChannelLimitReached": f"Publishers are answered 503: {CHANNEL_LIMIT}",
-    "DeadLettered": "Subscription {}: events that could not be delivered went to the dead letter"
-    " sink",
-    "Unreadable": "Subscription {}: stored messages that are no events were put aside; their"
-    " sequences are in the dispatcher's log",
+    "DeadLettered": "events that could not be delivered went to the dead letter sink",
+    "Unreadable": "stored messages that are no events were put aside; their sequences are in the"
+    " dispatcher's log",
 }
+
+_LOGGED = frozenset({"Unreadable"})
+"""Each of those messages has a line of its own."""
+
+Of = Callable[[ResourceName, ResourceName], Subscriber]
+"""By Channel and Subscription."""
 
 _Kind = tuple[ResourceName, ResourceName | None, str]
 """Channel, Subscription and reason."""
@@ -32,10 +37,12 @@ class Losses:
     Args:
         metrics: What is counted, from 0 when the process starts.
         tell: Gets what has happened.
+        subscriber: The one that a Subscription stands for now.
     """
 
-    def __init__(self, metrics: Metrics, tell: Tell) -> None:
+    def __init__(self, metrics: Metrics, tell: Tell, subscriber: Of) -> None:
         self._metrics = metrics
+        self._subscriber = subscriber
         self._tell = tell
         self._counts: dict[_Kind, int] = {}
         self._told_at: dict[_Kind, float] = {}
@@ -48,7 +55,10 @@ class Losses:
             if count > self._counts.get(kind, 0) and kind not in self._told_at:
                 self._told_at[kind] = now
                 channel, ref, reason = kind
-                self._tell(warning(channel, reason, _MESSAGES[reason].format(ref)))
+                told = warning(channel, reason, _MESSAGES[reason])
+                if ref is not None:
+                    told = about(self._subscriber(channel, ref), told)
+                self._tell(logged(told) if reason in _LOGGED else told)
         self._counts = counts
 
     def _counted(self) -> Iterator[tuple[_Kind, int]]:

@@ -11,13 +11,21 @@ from dataclasses import dataclass, replace
 
 import structlog
 
+from contract.resources import ResourceName, Subscriber
 from dispatcher.member import Member, MemberKey
 from dispatcher.reporting.facts import facts_of, is_fine, refusal_of
 from dispatcher.reporting.losses import Losses
 from dispatcher.reporting.observed import Observed
-from dispatcher.reporting.occurrences import Tell, news, warning
-from dispatcher.reporting.sessions import SessionState, SessionWatch, state_of
-from dispatcher.reporting.verdicts import READY, UNKNOWN, Verdict, judge
+from dispatcher.reporting.occurrences import Tell, about, logged, news, warning
+from dispatcher.reporting.recorded import RecordedVerdicts
+from dispatcher.reporting.sessions import (
+    DELIVER_EFFECT,
+    PUBLISH_EFFECT,
+    SessionState,
+    SessionWatch,
+    state_of,
+)
+from dispatcher.reporting.verdicts import READY, STUCK, UNKNOWN, Verdict, judge
 from dispatcher.subscription import SubscriptionState
 
 log = structlog.get_logger(__name__)
@@ -51,7 +59,7 @@ class Observer:
         patience: Seconds of failure after which a subscriber is stuck.
         tell: Gets what has happened.
         changed: Called when a verdict has changed.
-        was_bad: Whether another process has told that a subscriber gets no events.
+        recorded: What was told before this process delivered; gets what is told now.
     """
 
     def __init__(
@@ -60,9 +68,9 @@ class Observer:
         patience: float,
         tell: Tell,
         changed: Callable[[], None],
-        was_bad: Callable[[Member], bool],
+        recorded: RecordedVerdicts,
     ) -> None:
-        self._was_bad = was_bad
+        self._recorded = recorded
         self._observed = observed
         self._patience = patience
         self._tell = tell
@@ -70,11 +78,12 @@ class Observer:
         broker = observed.broker
         self._not_restored = broker.delivering.not_restored
         self._sessions = (
-            SessionWatch(broker.publishing, "publishers are answered 503"),
-            SessionWatch(broker.delivering, "no event is delivered"),
+            SessionWatch(broker.publishing, PUBLISH_EFFECT),
+            SessionWatch(broker.delivering, DELIVER_EFFECT),
         )
-        self._losses = Losses(observed.metrics, tell)
+        self._losses = Losses(observed.metrics, tell, self._subscriber)
         self._seen: dict[Member, _Seen] = {}
+        self._has_news = False
 
     def verdict(self, key: MemberKey) -> Verdict | None:
         """Of a subscription that this process delivers to; None if it has nothing to say.
@@ -122,8 +131,15 @@ class Observer:
             if number % _AT_ONCE == 0:
                 await asyncio.sleep(0)
         self._seen = seen
+        if self._has_news:
+            self._has_news = False
+            known = ((each, of.verdict or self._recorded.of(each)) for each, of in seen.items())
+            self._recorded.changed((each, of) for each, of in known if of is not None)
 
     def _judge(self, member: Member, seen: _Seen, now: float) -> None:
+        if seen.verdict is None:
+            seen.verdict = self._recorded.of(member)
+            seen.is_current = seen.verdict is not None
         before = seen.verdict
         if before is READY and seen.is_current and is_fine(member, self._not_restored):
             return
@@ -145,14 +161,19 @@ class Observer:
             seen.verdict, seen.is_current, is_news = verdict, True, True
             self._tell_change(member, before, verdict)
         if is_news:
+            self._has_news = True
             self._changed()
 
     def _tell_change(self, member: Member, before: Verdict | None, verdict: Verdict) -> None:
-        key = member.key
+        channel, subscriber = member.key.channel, member.subscriber
         if verdict.is_bad:
-            whom = f"Subscription {key.ref}: "
-            message, summary = whom + verdict.message, whom + (verdict.summary or verdict.message)
-            self._tell(warning(key.channel, verdict.reason, message, summary))
-        elif verdict is READY and ((before is not None and before.is_bad) or self._was_bad(member)):
-            message = f"Subscription {key.ref}: events get through again"
-            self._tell(news(key.channel, "SubscriberRecovered", message))
+            told = warning(channel, verdict.reason, verdict.message, verdict.summary)
+            told = about(subscriber, told)
+            self._tell(told if verdict.reason == STUCK else logged(told))  # by who found it out
+        elif verdict is READY and before is not None and before.is_bad:
+            told = news(channel, "SubscriberRecovered", "events get through again")
+            self._tell(about(subscriber, told))
+
+    def _subscriber(self, channel: ResourceName, ref: ResourceName) -> Subscriber:
+        member = self._observed.fanout.members.get(MemberKey(channel, ref))
+        return Subscriber(ref) if member is None else member.subscriber

@@ -1,13 +1,22 @@
 """What happened that a person should be told of, as values, and how the log tells it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
-from contract.resources import ResourceName
+from contract.labels import channel_labels, subscription_labels
+from contract.resources import ResourceName, Subscriber
 
 log = structlog.get_logger(__name__)
+
+_EVENTS = {
+    "SubscriberStuck": "events do not get through",
+    "SubscriberRecovered": "events get through again",
+    "DeadLettered": "events went to the dead letter sink",
+    "ChannelLimitReached": "publishers are refused: NATS Streaming has no room for the channel",
+}
+"""How the log begins to tell of a reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +31,21 @@ class Occurrence:
     """One word in CamelCase, the same whatever it happened to."""
 
     message: str
-
     summary: str = ""
     """For the log: the message without the words of a subscriber; empty if it has none of them."""
+
+    subscriber: Subscriber | None = None
+    """The one that it is about; None if it is about all of the channel."""
+
+    is_logged: bool = False
+    """Whether whoever found it out has logged it already, with more than is known here."""
+
+    @property
+    def full_message(self) -> str:
+        """The message where it does not stand beside the Subscription that it is about."""
+        if self.subscriber is None:
+            return self.message
+        return f"Subscription {self.subscriber.ref}: {self.message}"
 
 
 Tell = Callable[[Occurrence], None]
@@ -41,8 +62,27 @@ def news(channel: ResourceName | None, reason: str, message: str) -> Occurrence:
     return Occurrence(channel, False, reason, message)
 
 
-def log_only(occurrence: Occurrence) -> None:
-    """Tell it in the log, as is done where there is no object that an Event could be written on."""
-    whom = f"Channel {occurrence.channel}" if occurrence.channel else "Dispatcher"
+def about(subscriber: Subscriber, occurrence: Occurrence) -> Occurrence:
+    """The same of one subscriber."""
+    return replace(occurrence, subscriber=subscriber)
+
+
+def logged(occurrence: Occurrence) -> Occurrence:
+    """The same, of which the log has told already."""
+    return replace(occurrence, is_logged=True)
+
+
+def write_log(occurrence: Occurrence) -> None:
+    """Tell it in the log, unless that was done."""
+    if occurrence.is_logged:
+        return
+    labels: dict[str, str] = {}
+    if occurrence.channel is not None and occurrence.subscriber is not None:
+        labels = subscription_labels(occurrence.channel, occurrence.subscriber.ref)
+    elif occurrence.channel is not None:
+        labels = channel_labels(occurrence.channel)
     level = log.warning if occurrence.is_warning else log.info
-    level(f"{whom}: {occurrence.reason}: {occurrence.summary or occurrence.message}")
+    event = _EVENTS.get(occurrence.reason, "reported")
+    level(
+        event, **labels, reason=occurrence.reason, message=occurrence.summary or occurrence.message
+    )

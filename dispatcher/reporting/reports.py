@@ -4,6 +4,7 @@ Without Kubernetes there is the log; in a cluster, Events and the ``status`` of 
 """
 
 import asyncio
+import socket
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,15 +12,18 @@ from dataclasses import dataclass
 import structlog
 
 from contract.resources import Channel, Problem, ResourceName
-from dispatcher.member import Member, MemberKey
+from dispatcher.member import MemberKey
 from dispatcher.reporting.channel_status import ChannelStatus
+from dispatcher.reporting.connection_status import ConnectionStatus
 from dispatcher.reporting.events import Events
 from dispatcher.reporting.observed import Observed
 from dispatcher.reporting.observer import Observer
-from dispatcher.reporting.occurrences import Occurrence, log_only, warning
+from dispatcher.reporting.occurrences import Occurrence, logged, warning, write_log
+from dispatcher.reporting.recorded import InFolder, OnChannels, RecordedVerdicts
 from dispatcher.reporting.verdicts import Verdict
 from dispatcher.reporting.wanted_status import WantedStatus
 from dispatcher.sources.channel_table import ChannelTable
+from dispatcher.state_folder import NO_FOLDER, StateFolder
 from kube import KubeClient
 
 log = structlog.get_logger(__name__)
@@ -42,19 +46,34 @@ class Reports:
         observed: What is looked at.
         patience: Seconds of failure after which a subscriber is stuck.
         cluster: Where people are told; None without Kubernetes.
+        folder: Where a process without Kubernetes keeps what it has told, for the next one.
     """
 
-    def __init__(self, observed: Observed, patience: float, cluster: Cluster | None) -> None:
+    def __init__(
+        self,
+        observed: Observed,
+        patience: float,
+        cluster: Cluster | None,
+        folder: StateFolder = NO_FOLDER,
+    ) -> None:
         self._events = (
             None if cluster is None else Events(cluster.client, cluster.channels, cluster.program)
         )
         self._is_broken = False
+        self._recorded: RecordedVerdicts = (
+            InFolder(folder) if cluster is None else OnChannels(cluster.channels)
+        )
         self._observer = Observer(
             observed,
             patience,
             self._tell,
             self._look,
-            lambda member: cluster is not None and _was_bad(member, cluster.channels),
+            self._recorded,
+        )
+        self._connection = (
+            None
+            if cluster is None
+            else ConnectionStatus(cluster.client, observed.broker, socket.gethostname())
         )
         self._status = (
             None
@@ -96,8 +115,7 @@ class Reports:
     ) -> None:
         if self._events is not None and new:
             for problem, channel in _concerned(new, channels):
-                message = f"{problem.path}: {problem.message}"
-                self._events.tell(warning(channel, "Ignored", message))
+                self._events.tell(logged(warning(channel, problem.reason, problem.text)))
 
     async def run(self, serving: asyncio.Event) -> None:
         """Report until cancelled.
@@ -107,8 +125,11 @@ class Reports:
         """
         async with asyncio.TaskGroup() as group:
             group.create_task(self._observer.run(), name="observer")
+            group.create_task(self._recorded.run(), name="recorded verdicts")
             if self._events is not None:
                 group.create_task(self._events.run(), name="events")
+            if self._connection is not None:
+                group.create_task(self._connection.run(), name="connection status")
             if self._status is not None:
                 await serving.wait()
                 group.create_task(self._status.run(), name="channel status")
@@ -120,17 +141,8 @@ class Reports:
     def _tell(self, occurrence: Occurrence) -> None:
         if self._events is not None:
             self._events.tell(occurrence)  # which logs it, too
-            return
-        log_only(occurrence)
-
-
-def _was_bad(member: Member, table: ChannelTable) -> bool:
-    """Whether the status of its Channel says that it gets no events."""
-    entry, uid = table.get(member.key.channel), member.subscriber.durable
-    return entry is not None and any(
-        each.get("uid") == uid and each.get("ready") == "False"
-        for each in entry.reported_subscribers
-    )
+        else:
+            write_log(occurrence)
 
 
 def _concerned(

@@ -6,8 +6,12 @@ It looks at a link now and then: what passes sooner than it settles is left to t
 import enum
 
 from dispatcher.link import Link
-from dispatcher.reporting.occurrences import Occurrence, news, warning
+from dispatcher.reporting.occurrences import Occurrence, logged, news, warning
 from nats_streaming import AuthenticationFailed, ClientIdInUse
+
+PUBLISH_EFFECT = "publishers are answered 503"
+DELIVER_EFFECT = "no event is delivered"
+"""What the loss of a session means for users."""
 
 _SETTLE = 2.0
 """Seconds that a session is as it is before that is told."""
@@ -37,12 +41,19 @@ def state_of(link: Link) -> SessionState:
     return SessionState.AWAY
 
 
+def reason_of(link: Link) -> str:
+    """One word for programs that says why a link is away or refused."""
+    if state_of(link) is not SessionState.REFUSED:
+        return "ConnectionLost"
+    return "AuthenticationFailed" if isinstance(link.failure, AuthenticationFailed) else "Refused"
+
+
 class SessionWatch:
     """Follows one link.
 
     Args:
         link: Publishes or delivers.
-        effect: What its loss means for users, as ``no event is delivered``.
+        effect: What its loss means for users.
     """
 
     def __init__(self, link: Link, effect: str) -> None:
@@ -60,17 +71,15 @@ class SessionWatch:
         if state is self._told or now - self._since < _SETTLE:
             return None
         before, self._told = self._told, state
-        return self._occurrence(before, state)
+        told = self._occurrence(before, state)
+        return None if told is None else logged(told)  # by the link, at once
 
     def _occurrence(self, before: SessionState, state: SessionState) -> Occurrence | None:
         link = self._link
         trouble = f"{self._effect}: {link.last_error}"
         match state:
-            case SessionState.REFUSED:
-                is_login = isinstance(link.failure, AuthenticationFailed)
-                return warning(None, "AuthenticationFailed" if is_login else "Refused", trouble)
-            case SessionState.AWAY:
-                return warning(None, "ConnectionLost", trouble)
+            case SessionState.REFUSED | SessionState.AWAY:
+                return warning(None, reason_of(link), trouble)
             case SessionState.OPEN if before in {SessionState.AWAY, SessionState.REFUSED}:
                 return news(None, "ConnectionRestored", f"NATS Streaming is back ({link.role})")
             case SessionState.OPEN if link.role == "deliver":

@@ -13,9 +13,12 @@ SETTLE = 5.0
 """Seconds that a refusal must last, of NATS Streaming or of a subscriber that took nothing yet:
 one that starts refuses at first."""
 
+STUCK = "SubscriberStuck"
+"""The reason of who does not take events."""
+
 CHANNEL_LIMIT = (
-    "NATS Streaming has reached its limit of channels (max_channels): raise it there, or delete"
-    " Channels that nobody needs"
+    "NATS Streaming has reached its limit of channels: raise max_channels there (0 is unlimited);"
+    " to delete Channels makes no room"
 )
 
 
@@ -49,8 +52,9 @@ NOT_SERVED = Verdict(
     "its channel has more subscribers than are served of one (--max-subscribers of the dispatcher):"
     " it gets no events until others are removed",
 )
-UNKNOWN = Verdict(None, "NotKnownYet", "nothing has been delivered to it yet")
-UNPROVEN = Verdict(None, "NotKnownYet", "attempts fail, and nothing has been delivered to it yet")
+_NOTHING = "nothing has been delivered to it since this dispatcher process started"
+UNKNOWN = Verdict(None, "NotKnownYet", _NOTHING)
+UNPROVEN = Verdict(None, "NotKnownYet", f"attempts fail, and {_NOTHING}")
 """Of one that was called ready while nothing had to be delivered."""
 
 
@@ -103,7 +107,8 @@ def judge(facts: Facts, patience: float, now: float) -> Verdict | None:
         return None
     failing, one = facts.failing_for, facts.failed_event_for
     if failing is not None and failing >= patience:
-        return _stuck("no event has got through", now - failing, facts)
+        first = "" if facts.has_settled else ", the first attempt of this dispatcher process"
+        return _stuck("no event has got through", now - failing, facts, first)
     if one is not None and one >= patience:
         return _stuck(
             "at least one event has not got through", now - one, facts, " (others may have)"
@@ -124,4 +129,4 @@ def _refused(refusal: NatsStreamingError | str) -> Verdict:
 def _stuck(what: str, since: float, facts: Facts, but: str = "") -> Verdict:
     message = f"{what} since {rfc3339(since)}{but}: "
     told, summary = facts.last_failure, facts.last_summary
-    return Verdict(False, "SubscriberStuck", message + told, message + (summary or told))
+    return Verdict(False, STUCK, message + told, message + (summary or told))

@@ -79,4 +79,5 @@ def _is_better(verdict: Verdict, before: Mapping[str, Any] | None) -> bool:
 
 def _entry(uid: str, verdict: Verdict) -> dict[str, str]:
     entry = {"uid": uid, "ready": _READY[verdict.ready]}
-    return {**entry, "message": verdict.message} if verdict.message else entry
+    explained = {"reason": verdict.reason, "message": verdict.message}
+    return entry | {key: text for key, text in explained.items() if text}

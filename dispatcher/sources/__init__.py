@@ -21,3 +21,9 @@ class Source(Protocol):
         One call has ended before the next: that has what is wanted then, and what was wanted for
         a moment in between may never be seen.
         """
+
+    def never_read(self) -> list[str]:
+        """Why there may be channels that are wanted and unknown here; empty if there are none.
+
+        What could be read once, and cannot any more, is not among it: that holds as it was.
+        """

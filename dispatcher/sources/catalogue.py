@@ -20,6 +20,8 @@ MAX_FILE_BYTES = 16 * 1024 * 1024
 
 _KEPT = "; what it said before still holds"
 
+_NOTHING_WANTED = "; if nothing is wanted, put one there with a comment in it"
+
 Signature = tuple[int, ...]
 """Tells one version of a file from another."""
 
@@ -69,13 +71,20 @@ class Catalogue:
             for document in loaded.documents
         )
 
-    @property
-    def is_incomplete(self) -> bool:
-        """Whether a file or folder was never readable, so that nothing is known of it."""
-        return any(
-            not files or any(each.problem and not each.documents for each in files.values())
+    def never_read(self) -> tuple[Problem, ...]:
+        """Of what nothing is known: files and folders that were never readable, or never there."""
+        missing = [
+            problem
+            for path, problem in self._problems.items()
+            if problem is not None and not self._files[path]
+        ]
+        broken = [
+            each.problem
             for files in self._files.values()
-        )
+            for each in files.values()
+            if each.problem is not None and not each.documents
+        ]
+        return (*missing, *broken)
 
     def problems(self) -> tuple[Problem, ...]:
         """What could not be read."""
@@ -92,7 +101,7 @@ def _read(path: Path, before: dict[Path, _Loaded]) -> tuple[dict[Path, _Loaded],
         return before, _unreadable(path, error, bool(before))
     if not names:
         reason = f"has no files that end in {', '.join(SUFFIXES)}"
-        return before, Problem(str(path), "", reason + (_KEPT if before else ""))
+        return before, Problem(str(path), "", reason + (_KEPT if before else _NOTHING_WANTED))
     return {name: _load(name, before.get(name)) for name in names}, None
 
 

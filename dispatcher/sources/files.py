@@ -46,6 +46,7 @@ class FileSource:
         self._catalogue = Catalogue(self._paths)
         self._state: DesiredState | None = None
         self._decided_by: Mapping[ResourceName, frozenset[str]] = {}
+        self._never_read: tuple[str, ...] = ()
 
     async def run(self, apply: Apply) -> None:
         """``dispatcher.sources.Source.run``. Reading is done in a thread."""
@@ -61,6 +62,10 @@ class FileSource:
             finally:
                 change.cancel()
                 await asyncio.wait([change])
+
+    def never_read(self) -> list[str]:
+        """``dispatcher.sources.Source.never_read``."""
+        return list(self._never_read)
 
     async def _load(self, apply: Apply) -> None:
         state = await asyncio.to_thread(self._read)
@@ -78,9 +83,9 @@ class FileSource:
             state = desired_state(documents, self._defaults, before, self._recorded)
             self._decided_by = self._durables_of_crowded(state)
             problems = (*self._catalogue.problems(), *state.problems)
-            unread = replace(
-                state.unread, anything=state.unread.anything or self._catalogue.is_incomplete
-            )
+            never_read = self._catalogue.never_read()
+            self._never_read = tuple(map(str, never_read))
+            unread = replace(state.unread, anything=state.unread.anything or bool(never_read))
             state = replace(state, problems=problems, unread=unread)
             return None if state == self._state else state
 

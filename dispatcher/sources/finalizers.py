@@ -13,6 +13,7 @@ from typing import Any
 
 import structlog
 
+from contract.labels import channel_labels
 from contract.names import DISPATCHER_FINALIZER, EPOCH_ANNOTATION, epoch_of
 from contract.resources import Channel, ResourceName
 from dispatcher.records import Record, Records
@@ -179,7 +180,7 @@ class Finalizers:
             body = {"metadata": metadata}
             document = await self._client.patch(CHANNELS, name.name, body, name.namespace)
         if entry.wants_release:
-            log.info("channel released", channel=str(name))
+            log.info("channel released", **channel_labels(name))
         if entry.wants_release and not metadata["finalizers"]:
             self._table.discard(document)  # that was the last one, and so the Channel is gone
         else:
@@ -192,7 +193,7 @@ class Finalizers:
 
         One that is to get an epoch waits: nobody else would know under which subject it was served.
         """
-        log.warning("channel cannot be written", channel=str(entry.name), reason=str(error))
+        log.warning("channel cannot be written", **channel_labels(entry.name), reason=str(error))
         if entry.wants_finalizer and not self._table.wants_epoch(entry):
             self._table.serve(entry.name)
             self._changed()

@@ -100,6 +100,10 @@ class KubernetesSource:
         finally:
             await self._finalizers.close()
 
+    def never_read(self) -> list[str]:
+        """``dispatcher.sources.Source.never_read``."""
+        return []
+
     async def _load(self) -> bool:
         """Take what a former process knew; whether it left anything."""
         value = self._folder.read(_FILE)
@@ -219,7 +223,9 @@ class KubernetesSource:
             names, listing.version, empty_is_true=self._doubts and not is_behind
         )
         if belief is not Belief.TAKEN and not self._doubts:
-            log.warning("channels are missing in a list, kept until that is sure", why=belief.value)
+            log.warning(
+                "channels are missing in a list, kept until that is sure", reason=belief.value
+            )
         if self._last_error is not None:
             log.info("the Kubernetes API answers again")
             self._last_error = None

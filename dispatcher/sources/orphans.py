@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 import structlog
 
+from contract.labels import channel_labels, subscription_labels
 from contract.names import channel_subject, is_dns_label, is_epoch
 from contract.resources import Defaults, ResourceName
 from dispatcher.records import Record, Records
@@ -72,7 +73,8 @@ class Orphans:
             records = {_key(record): record for record in self._records.of(channel)}
             if records:
                 await self._keep({key: _value(record) for key, record in records.items()})
-            log.info("durables are unsubscribed later", channel=str(channel), durables=len(records))
+            about = channel_labels(channel)
+            log.info("durables are unsubscribed later", **about, durables=len(records))
             for key, record in records.items():
                 self._follow(key, record)
 
@@ -100,7 +102,8 @@ class Orphans:
         for key, record in kept.items():
             name = record.channel, record.durable
             if name not in wanted and self._records.adopt(record):
-                log.info("durable of a channel that is gone", durable=record.durable)
+                about = subscription_labels(record.channel, record.ref)
+                log.info("durable of a channel that is gone", **about, durable=record.durable)
             self._follow(key, record)
         adopted()
 

@@ -136,9 +136,9 @@ async def _write(
     elif not ready.is_true and ready.reason != _WAITS_FOR_DISPATCHER:
         await context.events.record(channel, EventType.WARNING, ready.reason, ready.message)
     for problem in problems if is_new else ():
-        await context.events.record(
-            channel, EventType.WARNING, "Ignored", f"{problem.path}: {problem.message}"
-        )
+        if problem.consequence:  # the dispatcher tells it, with the value that is used instead
+            continue
+        await context.events.record(channel, EventType.WARNING, problem.reason, problem.text)
 
 
 async def _await_dispatcher(

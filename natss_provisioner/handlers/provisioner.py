@@ -1,8 +1,10 @@
-"""The ClusterChannelProvisioner ``natss``: its dispatcher's Service, and ``Ready``."""
+"""The ClusterChannelProvisioner ``natss``: its dispatcher's Service, and its conditions."""
 
+from contract.dispatchers import DISPATCHERS
 from kube import SERVICES, AlreadyExists, Document, EventType, NotFound
 from natss_provisioner import children
 from natss_provisioner.conditions import READY, Condition, false, is_true, true
+from natss_provisioner.connection import connection
 from natss_provisioner.handlers import services
 from natss_provisioner.handlers.context import LOOK_AGAIN, Context
 from natss_provisioner.resources import PROVISIONERS
@@ -31,9 +33,12 @@ async def reconcile(context: Context, name: str) -> float | None:
     except services.ServiceNameTaken as error:
         condition = false(READY, "ServiceNameTaken", str(error))
     was_ready = is_true(provisioner.get("status"), READY)
-    if await context.write_status(PROVISIONERS, provisioner, (condition,), {}):
+    told = connection(provisioner, context.now(), context.place.system_namespace)
+    conditions = (condition, *([told.condition] if told.condition else []))
+    fields = {DISPATCHERS: dict.fromkeys(sorted(told.expired))} if told.expired else {}
+    if await context.write_status(PROVISIONERS, provisioner, conditions, fields):
         await _tell(context, provisioner, condition, was_ready=was_ready)
-    return None if condition.is_true else LOOK_AGAIN
+    return told.again_in if condition.is_true else LOOK_AGAIN
 
 
 async def _create(context: Context, name: str) -> float | None:

@@ -8,8 +8,9 @@ from typing import Any
 
 from contract.fields import Refused
 from contract.resources import ResourceName
+from contract.uris import redact_value
 from kube import Document, EventType, NotFound
-from natss_provisioner import admission, channels, subscribers
+from natss_provisioner import admission, channels, delivery, subscribers
 from natss_provisioner.conditions import (
     CHANNEL_READY,
     READY,
@@ -83,8 +84,11 @@ async def _subscribe(context: Context, subscription: Document) -> float | None:
     else:
         changed = admission.channel_changed(subscription, former)
         channel_ready = false(CHANNEL_READY, "Immutable", f"{changed.path}: {changed.message}")
-    hints = _hints(context, subscription)
-    return await _write(context, subscription, (resolved, channel_ready, *hints), fields)
+    advice = _hints(context, subscription)
+    delivers = delivery.delivering(channel, subscription) if channel is not None else None
+    if delivers is not None:
+        advice = (*advice, delivers)
+    return await _write(context, subscription, (resolved, channel_ready, *advice), fields)
 
 
 async def _former_channel(
@@ -199,18 +203,32 @@ async def _write(
     status = subscription.get("status")
     told = (is_true(status, READY), reason_of(status, READY))
     if await context.write_status(SUBSCRIPTIONS, subscription, conditions, fields):
-        await _tell(context, subscription, told, conditions[-1])
+        await _tell(context, subscription, told, conditions[-1], _where(fields))
     return None if found[0].is_true else _look_again(context, status)
 
 
 async def _tell(
-    context: Context, subscription: Document, told: tuple[bool, str], ready: Condition
+    context: Context, subscription: Document, told: tuple[bool, str], ready: Condition, where: str
 ) -> None:
-    """Record what is new; that a new channel is not ready for a moment is no news."""
+    """Record what is new; that a new channel is not ready for a moment is no news.
+
+    Whether events get through is for the dispatcher to tell.
+    """
     if ready.is_true and not told[0]:
-        await context.events.record(subscription, EventType.NORMAL, "Ready", "Events are delivered")
+        message = f"Resolved; the channel delivers to {where}"
+        await context.events.record(subscription, EventType.NORMAL, "Ready", message)
     elif not ready.is_true and told != (False, ready.reason) and ready.reason != _NOT_READY:
         await context.events.record(subscription, EventType.WARNING, ready.reason, ready.message)
+
+
+def _where(fields: dict[str, Any]) -> str:
+    """Where events go to, without what may be secret in it."""
+    uris = fields.get("physicalSubscription") or {}
+    subscriber, reply = uris.get("subscriberURI"), uris.get("replyURI")
+    if subscriber is None:
+        return redact_value(str(reply))
+    answers = f", and answers to {redact_value(reply)}" if reply else ""
+    return f"{redact_value(subscriber)}{answers}"
 
 
 def _look_again(context: Context, status: object) -> float:

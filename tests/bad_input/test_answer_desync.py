@@ -57,7 +57,7 @@ async def test_where_no_reply_is_wanted_a_success_is_settled_by_its_status_line(
             (READ, case.data, *((CLOSE,) if case.cut else ())), (READ, answer(500))
         ) as server:
             plan = Plan(Target.parse(server.url), None, None, DeliveryPolicy(retry=0, timeout=0.5))
-            attempts = Attempts("mail", plan, egress, SubscriptionMetrics(), ByteBudget(2**20))
+            attempts = Attempts(plan, egress, SubscriptionMetrics(), ByteBudget(2**20))
             outcome = await attempts.deliver(pending(b"{}"))
             assert outcome is (Outcome.DELIVERED if is_taken else Outcome.FAILED)
             assert len(server.requests) == 1

@@ -1,9 +1,13 @@
 """The definitions of the resources, on the real API server."""
 
+import re
 from typing import Any
 
 import pytest
+import yaml
 
+from contract.arguments import ARGUMENTS, Place
+from contract.resources import DeliveryPolicy
 from tests.conftest import CONFIG
 from tests.kubernetes import ApiAnswer, Document, KubernetesServer, until
 
@@ -158,7 +162,7 @@ def test_status_is_a_subresource_and_printed(kubernetes: KubernetesServer, names
     assert "status" not in kubernetes.get(f"{path}/one")
     kubernetes.patch(f"{path}/one/status", {"status": status})
     head, row = kubernetes.kubectl("get", "chan", "-n", namespace).splitlines()
-    assert head.split() == ["NAME", "READY", "REASON", "ADDRESS", "AGE"]
+    assert head.split() == ["NAME", "READY", "REASON", "ADDRESS", "PROVISIONER", "AGE"]
     assert row.split()[:4] == ["one", "False", "Because", "the.host"]
 
 
@@ -169,3 +173,62 @@ def test_applying_everything_again_changes_nothing(kubernetes: KubernetesServer)
     assert [each["metadata"]["resourceVersion"] for each in after] == [
         each["metadata"]["resourceVersion"] for each in before
     ]
+
+
+def described_arguments() -> Document:
+    """What the definition says of each argument of a Channel."""
+    definition = yaml.safe_load((CONFIG / "crds" / "channel.yaml").read_text())
+    schema = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    arguments: Document = schema["properties"]["spec"]["properties"]["arguments"]
+    return arguments
+
+
+def test_the_described_arguments_are_those_that_there_are() -> None:
+    arguments = described_arguments()
+    assert arguments["x-kubernetes-preserve-unknown-fields"] is True
+    assert arguments["properties"].keys() == ARGUMENTS.keys()
+    policy = DeliveryPolicy()
+    for key, of in arguments["properties"].items():
+        assert of.keys() == {"description", "x-kubernetes-preserve-unknown-fields"}, (
+            "no value is refused by its form: what is wrong is told, and harms nobody"
+        )
+        argument = ARGUMENTS[key]
+        default = argument.show(getattr(policy, argument.field))
+        assert f"({default} unless set)" in of["description"], key
+
+
+def test_the_bounds_in_the_descriptions_are_true() -> None:
+    place = Place("shop", "cluster.local")
+    for key, of in described_arguments()["properties"].items():
+        bounds = re.match(r"(\d+) to (\d+) ", of["description"])
+        if bounds is None:
+            continue
+        for bound, outside in ((int(bounds[1]), -1), (int(bounds[2]), 1)):
+            assert ARGUMENTS[key].read(bound, place) == bound
+            with pytest.raises(ValueError, match="must be"):
+                ARGUMENTS[key].read(bound + outside, place)
+
+
+@pytest.mark.parametrize("name", sorted(ARGUMENTS))
+def test_kubectl_explains_each_argument(kubernetes: KubernetesServer, name: str) -> None:
+    version = "--api-version=eventing.knative.dev/v1alpha1"
+    text = kubernetes.kubectl("explain", f"channel.spec.arguments.{name}", version)
+    assert "unless set" in " ".join(text.split())
+
+
+@pytest.mark.parametrize("value", ["8", -1, 8.5, True, ["x"], {"a": 1}, "PT5S"])
+def test_a_wrong_argument_is_stored_as_it_was_written(
+    kubernetes: KubernetesServer, namespace: str, value: object
+) -> None:
+    path = f"{GROUP}/namespaces/{namespace}/channels"
+    arguments = {"retry": value, "ackWait": value, "unheardOf": value}
+    kubernetes.create(path, channel("one", {"provisioner": {"name": "x"}, "arguments": arguments}))
+    assert kubernetes.get(f"{path}/one")["spec"]["arguments"] == arguments
+
+
+def test_a_mistyped_provisioner_is_seen(kubernetes: KubernetesServer, namespace: str) -> None:
+    """Nobody writes a status then, and all other columns are empty."""
+    path = f"{GROUP}/namespaces/{namespace}/channels"
+    kubernetes.create(path, channel("one", {"provisioner": {"name": "nats"}}))
+    _, row = kubernetes.kubectl("get", "chan", "-n", namespace).splitlines()
+    assert row.split()[:2] == ["one", "nats"]

@@ -121,7 +121,7 @@ def changed(server: KubernetesServer) -> None:
 
     def is_ours() -> bool:
         columns = server.kubectl("get", "channels", "-n", "kyma-system").splitlines()[0].split()
-        return columns == ["NAME", "READY", "REASON", "ADDRESS", "AGE"]
+        return columns == ["NAME", "READY", "REASON", "ADDRESS", "PROVISIONER", "AGE"]
 
     until(is_ours, 20.0)
 

@@ -237,6 +237,27 @@ async def test_of_three_servers_one_may_be_lost(pods: list[Pod]) -> None:
     assert channel["msgs"] >= 2  # one whose answer was lost is there twice
 
 
+@pytest.mark.parametrize("pods", ["nats-streaming"], indirect=True)
+async def test_the_store_of_one_server_is_not_taken_into_a_cluster(
+    pods: list[Pod], tmp_path: Path
+) -> None:
+    """As docs/install.md says, which has its events delivered before."""
+    (pod,) = pods
+    await store(b"of the single server", pod)
+    pod.kill()
+    clustered = Pod("nats-streaming-clustered", 0, tmp_path)
+    clustered.start([clustered])
+
+    async def is_refused() -> bool:
+        log = (clustered.folder / "log").read_text()
+        return "cannot restart server in clustered mode if it was not previously clustered" in log
+
+    try:
+        await eventually(is_refused, 30.0)
+    finally:
+        clustered.kill()
+
+
 def test_the_dispatcher_looks_where_the_servers_are() -> None:
     settings = Settings.load(["--kubernetes=on"], {})
     for installation in ("nats-streaming", "nats-streaming-clustered"):

@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from contract.resources import ResourceName, Subscriber
 from dispatcher.admin import page
+from dispatcher.admin.readiness import Readiness
 from dispatcher.admin.server import Admin
 from dispatcher.admin.status import Described
 from dispatcher.metrics import Metrics
@@ -47,8 +48,11 @@ class Dispatcher:
     def __init__(self) -> None:
         self.metrics = Metrics()
         self.reasons: list[str] = []
+        self.warnings: list[str] = []
         self.document: dict[str, object] = STATUS
-        self.admin = Admin(lambda: self.reasons, lambda: self.document, self.metrics)
+        self.admin = Admin(
+            lambda: Readiness(self.reasons, self.warnings), lambda: self.document, self.metrics
+        )
 
 
 @pytest.fixture
@@ -82,14 +86,28 @@ async def test_healthz_answers(get: Get) -> None:
 
 async def test_readyz_says_why_not(get: Get, dispatcher: Dispatcher) -> None:
     response, text = await get("/readyz")
-    assert (response.status, text) == (200, '{"ready":true,"reasons":[]}\n')
+    assert (response.status, text) == (200, '{"ready":true,"reasons":[],"warnings":[]}\n')
     dispatcher.reasons = ["no channels loaded", 'NATS "away"']
     response, _ = await get("/readyz")
     assert response.status == 503
     assert await response.json() == {
         "ready": False,
         "reasons": ["no channels loaded", 'NATS "away"'],
+        "warnings": [],
     }
+
+
+async def test_readyz_warns_of_what_is_no_reason_to_leave(get: Get, dispatcher: Dispatcher) -> None:
+    dispatcher.warnings = ["no event is delivered: NATS is <away>"]
+    response, _ = await get("/readyz")
+    assert response.status == 200
+    assert await response.json() == {
+        "ready": True,
+        "reasons": [],
+        "warnings": ["no event is delivered: NATS is <away>"],
+    }
+    _, text = await get("/")
+    assert "<li>no event is delivered: NATS is &lt;away&gt;</li>" in text
 
 
 async def test_metrics_are_text_for_prometheus(get: Get, dispatcher: Dispatcher) -> None:
@@ -233,7 +251,7 @@ def test_everything_on_the_page_is_escaped() -> None:
         "connections": {attack: {attack: attack}},
         "channels": [channel],
     }
-    shown = Page("".join(page.parts(document, [attack])))
+    shown = Page("".join(page.parts(document, Readiness([attack], [attack]))))
     assert set(shown.elements) == {
         "html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "ul", "li", "a",
         "table", "tr", "th", "td", "span",
@@ -246,7 +264,7 @@ def test_everything_on_the_page_is_escaped() -> None:
 
 
 def test_a_page_of_nothing_says_so() -> None:
-    shown = Page("".join(page.parts({"channels": [], "problems": []}, [])))
+    shown = Page("".join(page.parts({"channels": [], "problems": []}, Readiness())))
     assert "There are none." in shown.text
     assert "Ready." in shown.text
     assert "Problems" not in shown.text

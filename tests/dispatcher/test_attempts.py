@@ -76,7 +76,7 @@ def metrics() -> SubscriptionMetrics:
 
 @pytest.fixture
 def attempts_for(metrics: SubscriptionMetrics) -> Callable[[Plan, ScriptedEgress], Attempts]:
-    return lambda plan, egress: Attempts("mail", plan, egress, metrics, ByteBudget(2**20))
+    return lambda plan, egress: Attempts(plan, egress, metrics, ByteBudget(2**20))
 
 
 Make = Callable[[Plan, ScriptedEgress], Attempts]
@@ -210,7 +210,7 @@ async def test_only_the_reply_is_repeated_in_later_rounds(
 async def test_a_kept_reply_is_counted_until_it_is_sent_on(metrics: SubscriptionMetrics) -> None:
     budget = ByteBudget(2**20)
     egress = ScriptedEgress({SUBSCRIBER: [ANSWER], REPLY: [503, 503, 503, 202]})
-    attempts, event = Attempts("mail", WITH_REPLY, egress, metrics, budget), pending(EVENT)
+    attempts, event = Attempts(WITH_REPLY, egress, metrics, budget), pending(EVENT)
     assert await attempts.deliver(event) is Outcome.FAILED
     assert budget.used >= len(ANSWER.body)
     event.data = EVENT
@@ -224,7 +224,7 @@ async def test_a_kept_reply_gives_its_memory_back_with_its_event(
     """Whatever ends the event: it expires in the store, or its channel is made anew."""
     budget = ByteBudget(2**20)
     egress = ScriptedEgress({SUBSCRIBER: [ANSWER], REPLY: [503]})
-    attempts, event = Attempts("mail", WITH_REPLY, egress, metrics, budget), pending(EVENT)
+    attempts, event = Attempts(WITH_REPLY, egress, metrics, budget), pending(EVENT)
     await attempts.deliver(event)
     assert budget.used
     del event

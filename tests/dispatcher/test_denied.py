@@ -171,7 +171,7 @@ async def test_neither_a_reply_nor_a_dead_letter_goes_there(denied: str) -> None
             dead_letter=there if denied != "reply" else None,
             policy=policy,
         )
-        attempts = Attempts("mail", plan, egress, SubscriptionMetrics(), ByteBudget(2**20))
+        attempts = Attempts(plan, egress, SubscriptionMetrics(), ByteBudget(2**20))
         try:
             outcome = await attempts.deliver(pending(encode([(b"Ce-Id", b"1")], b"{}", "h")))
         finally:

@@ -73,7 +73,7 @@ async def test_events_under_way_take_no_more_memory_than_they_are_counted_for(
         for number in range(subscriptions):
             name, metrics = f"s{number}", SubscriptionMetrics()
             plan = Plan(Target.parse(url), None, None, DeliveryPolicy(max_inflight=IN_FLIGHT))
-            attempts = Attempts(name, plan, egress, metrics, budget)
+            attempts = Attempts(plan, egress, metrics, budget)
             lane = Lanes(never_busy).delivering(ResourceName("default", "orders"))
             made.append(Subscription(name, attempts, metrics, budget, lane))
         in_flight = subscriptions * IN_FLIGHT
@@ -147,7 +147,7 @@ async def test_replies_of_one_subscription_leave_as_much_memory_for_others() -> 
 
     url = Target.parse("http://127.0.0.1:9/")
     plan = Plan(url, url, None, DeliveryPolicy(retry=0))
-    attempts = Attempts("mail", plan, Replying(), SubscriptionMetrics(), budget)
+    attempts = Attempts(plan, Replying(), SubscriptionMetrics(), budget)
     deliveries = [asyncio.create_task(attempts.deliver(pending(EVENT, n))) for n in range(1, 21)]
     await asyncio.sleep(0.01)
     assert budget.free > budget.limit // 3
@@ -272,7 +272,7 @@ async def test_headers_of_an_answer_are_not_kept_while_its_reply_is_sent_on() ->
 
     url = Target.parse("http://127.0.0.1:9/")
     plan = Plan(url, url, None, DeliveryPolicy())
-    attempts = Attempts("mail", plan, Replying(), SubscriptionMetrics(), ByteBudget(2**20))
+    attempts = Attempts(plan, Replying(), SubscriptionMetrics(), ByteBudget(2**20))
     tracemalloc.start()
     try:
         before = traced()
@@ -312,7 +312,7 @@ async def test_a_reply_is_counted_while_it_is_sent_on() -> None:
 
     url = Target.parse("http://127.0.0.1:9/")
     plan = Plan(url, url, None, DeliveryPolicy())
-    attempts = Attempts("mail", plan, Replying(), SubscriptionMetrics(), budget)
+    attempts = Attempts(plan, Replying(), SubscriptionMetrics(), budget)
     delivery = asyncio.create_task(attempts.deliver(pending(EVENT)))
     await asyncio.sleep(0)
     assert budget.used >= len(b"reply")

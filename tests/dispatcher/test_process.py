@@ -161,7 +161,11 @@ async def test_while_nats_streaming_is_away_publishers_are_told_at_once(
             assert int(response.headers["Retry-After"]) >= 1
             assert "NATS Streaming" in await response.text()
     assert (await dispatcher.admin("/healthz"))[0] == 200
-    assert (await dispatcher.admin("/readyz"))[0] == 200, "a passing outage is no reason to leave"
+    code, text = await dispatcher.admin("/readyz")
+    assert code == 200, "a passing outage is no reason to leave"
+    assert "publishers are answered 503: " in text
+    assert "no event is delivered: " in text
+    assert "no event is delivered: " in (await dispatcher.admin("/"))[1]
     await file_server.start()
 
     async def is_back() -> bool:
@@ -262,7 +266,7 @@ async def test_channels_change_while_it_runs_and_a_broken_file_changes_nothing(
         subscription("a", "orders", first.url),
         subscription("b", "orders", second.url),
     )
-    await dispatcher.wait_for_log("subscription added", where="default/b")
+    await dispatcher.wait_for_log("channels applied", where="'subscriptions': 2")
     assert await dispatcher.post("orders", "e1") == 202
     await second.wait_for_events(1)
     dispatcher.channels.write_text("kind: Channel\n  broken: [yaml\n")
@@ -357,3 +361,48 @@ async def test_a_password_is_never_shown(
     shown = [dispatcher.log.read_text()]
     shown += [(await dispatcher.admin(path))[1] for path in ("/status", "/metrics", "/", "/readyz")]
     assert not [text for text in shown if "s3cret" in text]
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        (None, "cannot be read: no such file or directory"),
+        ("kind: Channel\n  broken: [yaml\n", "line 2"),
+        ("", "is empty"),
+        ("folder", "has no files that end in .yaml"),
+    ],
+)
+async def test_channels_that_were_never_readable_are_a_reason_not_to_be_ready(
+    file_server: NatsStreamingServer, tmp_path: Path, written: str | None, words: str
+) -> None:
+    """A mistyped path would else be a dispatcher that is ready, and knows no channel."""
+    path = tmp_path / "wanted"
+    if written == "folder":
+        path.mkdir()
+    elif written is not None:
+        path.write_text(written)
+    dispatcher = ObservedDispatcher(file_server, path)
+    try:
+        await dispatcher.start(until="/healthz")
+        await dispatcher.wait_for_log("ready")
+        code, text = await dispatcher.admin("/readyz")
+        assert code == 503
+        assert str(path) in text
+        assert words in text
+        if written == "folder":
+            write_documents(path / "channels.yaml", channel("orders"))
+        else:
+            write_documents(path, channel("orders"))
+
+        async def is_ready() -> bool:
+            return (await dispatcher.admin("/readyz"))[0] == 200
+
+        await eventually(is_ready)
+        assert await dispatcher.post("orders", "e1") == 202
+        if written is None:
+            path.unlink()
+            await dispatcher.wait_for_log("problem in the channels", where="still holds")
+            assert await is_ready(), "what was read once holds"
+    finally:
+        await dispatcher.close_http()
+        await dispatcher.kill()

@@ -71,7 +71,7 @@ class Scene:
         self.plan = plan
         self.budget = ByteBudget(budget)
         self.metrics = SubscriptionMetrics()
-        attempts = Attempts("mail", plan, peers, self.metrics, self.budget)
+        attempts = Attempts(plan, peers, self.metrics, self.budget)
         lane = Lanes(never_busy).delivering(ResourceName("default", "orders"))
         self.subscription = Subscription("mail", attempts, self.metrics, self.budget, lane)
         self.acks = Acks()

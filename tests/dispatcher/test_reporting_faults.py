@@ -10,11 +10,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from contract.names import DISPATCHER_FINALIZER
-from contract.resources import Defaults, Problem, ResourceName
+from contract.resources import Defaults, Problem, ResourceName, Subscriber
 from dispatcher.channels import Channels
 from dispatcher.reporting.events import Events
 from dispatcher.reporting.observed import Observed
-from dispatcher.reporting.occurrences import Occurrence, news
+from dispatcher.reporting.occurrences import Occurrence, about, news, warning
 from dispatcher.reporting.reports import Cluster, Reports
 from dispatcher.sources.channel_table import ChannelTable
 from kube import Forbidden, KubeClient, KubeError, NotFound
@@ -151,9 +151,10 @@ async def test_without_provisioner_the_log_has_what_happened_and_no_fault_is_tol
         events.tell(news(None, "Delivering", "it has the client id"))
         events.tell(news(None, "ConnectionRestored", "it is back"))
         await asked_twice(api)
+    assert [each["reason"] for each in logged] == ["Delivering", "ConnectionRestored"]
     assert [(each["log_level"], each["event"]) for each in logged] == [
-        ("info", "Dispatcher: Delivering: it has the client id"),
-        ("info", "Dispatcher: ConnectionRestored: it is back"),
+        ("info", "reported"),
+        ("info", "reported"),
     ]
 
 
@@ -167,3 +168,47 @@ async def test_events_that_may_not_be_written_are_told_once_and_harm_nothing() -
     assert [each["event"] for each in told] == [
         "Kubernetes Events cannot be written (delivery goes on)"
     ]
+
+
+class TakingApi:
+    """An API that takes every Event."""
+
+    def __init__(self) -> None:
+        self.about: list[tuple[str, str, str]] = []
+
+    async def create(self, _: object, body: Mapping[str, Any], namespace: str) -> None:
+        involved = body["involvedObject"]
+        assert involved["namespace"] == namespace
+        self.about.append((involved["kind"], namespace, involved["name"]))
+
+
+@pytest.mark.parametrize(
+    ("ref", "uid", "is_told"),
+    [
+        (ResourceName("shop", "mail"), "u1", True),
+        (ResourceName("victim", "mail"), "u1", False),
+        (ResourceName("kube-system", "mail"), "u1", False),
+        (ResourceName("shop", "mail"), None, False),
+    ],
+)
+async def test_an_entry_has_no_events_written_in_the_namespace_of_others(
+    ref: ResourceName, uid: str | None, is_told: bool
+) -> None:
+    """Whoever may write a Channel chooses what its entries refer to."""
+    api = TakingApi()
+    events = Events(cast("KubeClient", api), table(document("orders", "natss")), "natss-dispatcher")
+    orders = ResourceName("shop", "orders")
+    told = about(
+        Subscriber(ref, uid=uid), warning(orders, "SubscriberStuck", "nothing got through")
+    )
+    events.tell(told)
+    events.tell(warning(orders, "Ignored", "the last one"))
+    task = asyncio.create_task(events.run())
+
+    async def both_are_told() -> bool:
+        return api.about.count(("Channel", "shop", "orders")) == 2
+
+    await eventually(both_are_told)
+    task.cancel()
+    others = [each for each in api.about if each[0] != "Channel"]
+    assert others == ([("Subscription", "shop", "mail")] if is_told else [])

@@ -1,6 +1,6 @@
 """What is found out of real subscriptions on a real server."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import pytest
@@ -9,7 +9,7 @@ from aiohttp import web
 from contract.resources import BackoffPolicy, DeliveryPolicy, ResourceName
 from dispatcher.channels import Channels
 from dispatcher.link import Link
-from dispatcher.member import MemberKey
+from dispatcher.member import Member, MemberKey
 from dispatcher.reporting import observer, verdicts
 from dispatcher.reporting.observed import Observed
 from dispatcher.reporting.observer import Observer
@@ -35,14 +35,23 @@ class Watched:
         self.plane = plane
         self.told: list[Occurrence] = []
         observed = Observed(plane.broker, plane.fanout, Channels(), plane.metrics)
-        self.told_before: set[MemberKey] = set()
+        self.recorded: dict[ResourceName, Verdict] = {}
         self._observer = Observer(
             observed,
             0.5,
             self.told.append,
             lambda: None,
-            lambda member: member.key in self.told_before,
+            self,
         )
+
+    def of(self, member: Member) -> Verdict | None:
+        return self.recorded.get(member.key.ref)
+
+    def changed(self, verdicts: Iterable[tuple[Member, Verdict]]) -> None:
+        self.recorded = {member.key.ref: verdict for member, verdict in verdicts}
+
+    async def run(self) -> None:
+        """There is nothing to do."""
 
     def verdict(self, name: str = "mail") -> Verdict | None:
         key = MemberKey(self.plane.channel, ResourceName("default", name))
@@ -83,7 +92,7 @@ async def test_a_subscriber_that_fails_is_stuck_until_its_events_get_through(
         in_metrics = metrics.stuck
         assert not in_metrics
         assert watched.reasons() == ["SubscriberStuck", "SubscriberRecovered"]
-        assert all("default/mail" in each.message for each in watched.told if each.channel)
+        assert all("default/mail" in each.full_message for each in watched.told if each.channel)
 
 
 async def test_who_takes_over_tells_that_what_its_predecessor_called_stuck_has_recovered(
@@ -93,7 +102,8 @@ async def test_who_takes_over_tells_that_what_its_predecessor_called_stuck_has_r
         watched = Watched(plane)
         mail, bills = (subscriber(sink.url, each, f"uid-{each}") for each in ("mail", "bills"))
         plane.subscribe(mail, bills)
-        watched.told_before.add(MemberKey(plane.channel, ResourceName("default", "mail")))
+        stuck = Verdict(False, verdicts.STUCK, "told by another process")
+        watched.recorded[ResourceName("default", "mail")] = stuck
         await watched.until(lambda: watched.verdict("mail") == verdicts.READY)
         await watched.until(lambda: watched.verdict("bills") == verdicts.READY)
         assert watched.reasons() == ["SubscriberRecovered"]

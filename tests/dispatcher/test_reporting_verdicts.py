@@ -101,6 +101,12 @@ def test_a_verdict_says_since_when_and_why() -> None:
     facts = Facts(failing_for=3600, waits=True, last_failure="status 503")
     verdict = judge(facts, PATIENCE, NOW)
     assert verdict is not None
+    assert verdict.message == (
+        "no event has got through since 2027-01-15T07:00:00Z,"
+        " the first attempt of this dispatcher process: status 503"
+    ), "what was before is not known"
+    verdict = judge(replace(facts, has_settled=True), PATIENCE, NOW)
+    assert verdict is not None
     assert verdict.message == "no event has got through since 2027-01-15T07:00:00Z: status 503"
     verdict = judge(replace(facts, failing_for=None, failed_event_for=3600), PATIENCE, NOW)
     assert verdict is not None
@@ -115,7 +121,8 @@ def test_a_verdict_says_since_when_and_why() -> None:
 
 def entry(uid: str, ready: str, message: str = "") -> dict[str, str]:
     told = {"uid": uid, "ready": ready}
-    return {**told, "message": message} if message else told
+    reason = "NotKnownYet" if ready == "Unknown" else "SubscriberStuck"
+    return {**told, "reason": reason, "message": message} if message else told
 
 
 def wanted(
@@ -278,7 +285,7 @@ def test_what_passes_at_once_is_not_told() -> None:
 
 def test_a_full_server_is_told_on_the_channel_once_in_a_while() -> None:
     metrics, told = Metrics(), list[Occurrence]()
-    losses = Losses(metrics, told.append)
+    losses = Losses(metrics, told.append, lambda _, ref: Subscriber(ref))
     channel = metrics.channel(ORDERS)
     losses.look(0.0)
     for now in range(1, 1000):
@@ -290,13 +297,14 @@ def test_a_full_server_is_told_on_the_channel_once_in_a_while() -> None:
 
 def test_events_that_were_put_aside_are_told_with_their_subscription() -> None:
     metrics, told = Metrics(), list[Occurrence]()
-    losses = Losses(metrics, told.append)
+    losses = Losses(metrics, told.append, lambda _, ref: Subscriber(ref))
     subscription = metrics.subscription(ORDERS, Subscriber(MAIL))
     subscription.dead_lettered = subscription.poison = 1
     losses.look(0.0)
     losses.look(1.0)
     assert [each.reason for each in told] == ["DeadLettered", "Unreadable"]
-    assert all("shop/mail" in each.message and each.channel == ORDERS for each in told)
+    assert all("shop/mail" in each.full_message and each.channel == ORDERS for each in told)
+    assert all("shop/mail" not in each.message for each in told)
 
 
 def test_a_subscriber_without_a_place_is_told_so() -> None:

@@ -16,6 +16,7 @@ from contract.resources import (
     Unserved,
 )
 from dispatcher.admin import page, status
+from dispatcher.admin.readiness import Readiness, readiness
 from dispatcher.channels import Channels
 from dispatcher.durable import DurableName
 from dispatcher.member import MemberKey
@@ -75,8 +76,37 @@ async def test_to_stand_by_is_nothing_bad(observed: Observed) -> None:
     document = described(observed)
     standing_by = "standing by: another dispatcher has the client id"
     assert document["connections"]["deliver"] == standing_by
-    assert f"<td>{standing_by}</td>" in (shown := "".join(page.parts(document, [])))
+    assert f"<td>{standing_by}</td>" in (shown := "".join(page.parts(document, Readiness())))
     assert '<td class="bad">closed: ' in shown, "the other connection"
+    (subscription,) = document["channels"][0]["subscriptions"]
+    assert subscription["durableState"] == "standby"
+    assert "durableError" not in subscription
+    assert "<td>standby</td>" in shown, "and not in red"
+    assert not [each for each in readiness(observed.broker, [], None).warnings if "deliver" in each]
+
+
+LOST = ns.NatsUnreachable(("no answer",))
+REFUSED = ns.AuthenticationFailed("Authorization Violation")
+
+
+@pytest.mark.parametrize("failure", [LOST, REFUSED])
+async def test_an_outage_is_a_warning_and_no_reason_to_leave(
+    observed: Observed, failure: ns.NatsStreamingError
+) -> None:
+    broker = observed.broker
+    broker.publishing.was_open.set()
+    for link in (broker.publishing, broker.delivering):
+        link.failure, link.last_error = failure, str(failure)
+    now = readiness(broker, [], "403: not for you")
+    assert now.is_ready
+    assert now.warnings == [
+        f"publishers are answered 503: {failure}",
+        f"no event is delivered: {failure}",
+        "the status of channels cannot be written: 403: not for you",
+    ]
+    shown = "".join(page.parts({}, now))
+    assert "Ready." in shown
+    assert f"<li>no event is delivered: {failure}</li>" in shown
 
 
 async def test_a_durable_that_was_not_opened_again_is_a_problem(observed: Observed) -> None:
@@ -106,7 +136,7 @@ async def test_a_channel_says_how_many_are_not_served(observed: Observed) -> Non
         {}, observed, {ORDERS: channel}, (), lambda _: None
     )
     assert [each["notServed"] for each in document["channels"]] == [3]
-    assert "3 subscribers too many" in "".join(page.parts(document, []))
+    assert "3 subscribers too many" in "".join(page.parts(document, Readiness()))
 
 
 async def test_channels_are_described_one_by_one(observed: Observed) -> None:

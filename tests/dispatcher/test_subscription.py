@@ -104,7 +104,7 @@ def make_bench(plan: Plan = PLAN, budget: ByteBudget | None = None) -> Bench:
     metrics = Metrics().subscription(name, Subscriber(ResourceName("default", "mail")))
     egress = HeldEgress()
     budget = budget or ByteBudget(2**20)
-    attempts = Attempts("mail", plan, egress, metrics, budget)
+    attempts = Attempts(plan, egress, metrics, budget)
     lane = Lanes(never_busy).delivering(name)
     subscription = Subscription("mail", attempts, metrics, budget, lane)
     acks = Acks()

@@ -438,7 +438,7 @@ def test_an_address_that_cannot_be_listened_on_ends_it(
     flags = ["--admission=on", "--admission-listen=192.0.2.1:8443"]
     process = ProvisionerProcess(kubernetes, tmp_path / "log", flags, pod="three")
     process.start()
-    until(lambda: "cannot start: " in process.end_of_log(), 20.0)
+    until(lambda: '"cannot start"' in process.end_of_log(), 20.0)
     told = "--admission-listen: cannot listen on 192.0.2.1:8443: this machine has no such address"
     assert told in process.end_of_log()
     assert "Traceback" not in process.end_of_log()

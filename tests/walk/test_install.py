@@ -111,6 +111,28 @@ def test_under_kyma_and_back(cluster: KubernetesServer, tmp_path: Path) -> None:
         assert restored.get("rules") == each.get("rules")
 
 
+def test_from_one_server_to_three(cluster: KubernetesServer, tmp_path: Path) -> None:
+    """The fields that differ cannot be changed, and the commands of the page do it otherwise."""
+    shell = Shell(cluster, tmp_path / "shell")
+    claim = {
+        "metadata": {"name": "data-nats-streaming-0"},
+        "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "resources": {"requests": {"storage": "10Gi"}},
+        },
+    }
+    with Node(cluster):
+        shell.run("kubectl apply -k config/nats-streaming")
+        cluster.create("/api/v1/namespaces/natss/persistentvolumeclaims", claim)
+        with pytest.raises(AssertionError, match="updates to statefulset spec for fields other"):
+            shell.run("kubectl apply -k config/nats-streaming-clustered")
+        (script,) = examples("sh", section(DOCUMENT, "From one server to three"))
+        shell.run(script.replace("persistentvolumeclaim ", "persistentvolumeclaim --wait=false "))
+    stateful_set = cluster.get("/apis/apps/v1/namespaces/natss/statefulsets/nats-streaming")
+    assert stateful_set["spec"]["replicas"] == 3
+    assert stateful_set["spec"]["serviceName"] == "nats-streaming-servers"
+
+
 def the_credentials_come_before_the_url(server: KubernetesServer) -> None:
     """Only what comes before it is put into a value, and lists of two writers were merged."""
     spec = server.get(f"{DEPLOYMENTS}/natss-dispatcher")["spec"]["template"]["spec"]

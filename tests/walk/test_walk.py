@@ -135,7 +135,7 @@ async def ready_channel(installed: Installed, subscribers: list[Subscriber]) -> 
     head, row = (await installed.run("kubectl get channel -n shop")).splitlines()
     (service,) = installed.cluster.get(SERVICES)["items"]
     host = f"{service['metadata']['name']}.shop.svc.cluster.local"
-    assert head.split() == ["NAME", "READY", "REASON", "ADDRESS", "AGE"]
+    assert head.split() == ["NAME", "READY", "REASON", "ADDRESS", "PROVISIONER", "AGE"]
     assert row.split()[:3] == ["orders", "True", host]  # there is no reason
     return host
 

@@ -1,0 +1,116 @@
+"""What was told of a subscription before this process delivered to it.
+
+A restart changes nothing for a subscriber that takes no events: it is as stuck as it was, and since
+as long. In a cluster that stands in ``status`` of its Channel; elsewhere in the state folder, if
+there is one.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+import structlog
+
+from dispatcher.member import Member
+from dispatcher.reporting.verdicts import NOT_SERVED, READY, STUCK, Verdict
+from dispatcher.sources.channel_table import ChannelTable
+from dispatcher.state_folder import StateFolder
+
+log = structlog.get_logger(__name__)
+
+_FILE = "delivery.json"
+_LONGEST = 1000
+"""Characters of a text: whoever may write the status of a Channel chooses it."""
+
+_KEEP_EVERY = 1.0
+"""Seconds between two writes to the state folder."""
+
+
+class RecordedVerdicts(Protocol):
+    """Where former verdicts are found, and new ones kept."""
+
+    def of(self, member: Member) -> Verdict | None:
+        """What was told last; None if that is not known, or was not known then."""
+
+    def changed(self, verdicts: Iterable[tuple[Member, Verdict]]) -> None:
+        """These hold from now on, and no others."""
+
+    async def run(self) -> None:
+        """Keep them until cancelled."""
+
+
+class OnChannels:
+    """As any dispatcher has told it in ``status`` of the Channels; who writes that is elsewhere."""
+
+    def __init__(self, table: ChannelTable) -> None:
+        self._table = table
+
+    def of(self, member: Member) -> Verdict | None:
+        """``RecordedVerdicts.of``."""
+        entry, durable = self._table.get(member.key.channel), member.subscriber.durable
+        for each in entry.reported_subscribers if entry is not None else ():
+            if each.get("uid") == durable:
+                return _read(each)
+        return None
+
+    def changed(self, verdicts: Iterable[tuple[Member, Verdict]]) -> None:
+        """``RecordedVerdicts.changed``."""
+
+    async def run(self) -> None:
+        """``RecordedVerdicts.run``."""
+
+
+class InFolder:
+    """In the state folder, for the next process.
+
+    Args:
+        folder: Keeps nothing if it is none.
+    """
+
+    def __init__(self, folder: StateFolder) -> None:
+        self._folder = folder
+        self._known: dict[str, Mapping[str, object]] = {}
+        self._unkept = asyncio.Event()
+        value = folder.read(_FILE)
+        if isinstance(value, dict):
+            self._known = {key: of for key, of in value.items() if isinstance(of, dict)}
+        elif value is not None:
+            log.warning("reports of a former process are not known", file=_FILE)
+
+    def of(self, member: Member) -> Verdict | None:
+        """``RecordedVerdicts.of``."""
+        return _read(self._known.get(_key(member), {}))
+
+    def changed(self, verdicts: Iterable[tuple[Member, Verdict]]) -> None:
+        """``RecordedVerdicts.changed``."""
+        known = {_key(member): _written(verdict) for member, verdict in verdicts}
+        if known != self._known:
+            self._known = dict(known)
+            self._unkept.set()
+
+    async def run(self) -> None:
+        """``RecordedVerdicts.run``."""
+        while self._folder.keeps:
+            await self._unkept.wait()
+            self._unkept.clear()
+            await self._folder.write(_FILE, self._known)
+            await asyncio.sleep(_KEEP_EVERY)
+
+
+def _key(member: Member) -> str:
+    return f"{member.key.channel} {member.subscriber.durable}"
+
+
+def _written(verdict: Verdict) -> Mapping[str, object]:
+    ready = {True: "True", False: "False", None: "Unknown"}[verdict.ready]
+    return {"ready": ready, "reason": verdict.reason, "message": verdict.message}
+
+
+def _read(told: Mapping[str, object]) -> Verdict | None:
+    """As it was told; of an older dispatcher without a reason."""
+    if told.get("ready") == "True":
+        return READY
+    if told.get("ready") != "False" or told.get("reason") == NOT_SERVED.reason:
+        return None  # who has no place is told anew; who has got one begins anew
+    reason, message = str(told.get("reason") or STUCK), str(told.get("message") or "")
+    return Verdict(False, reason[:_LONGEST], message[:_LONGEST])
