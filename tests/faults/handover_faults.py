@@ -19,6 +19,12 @@ _BACKLOG = (1.0, 3.0)
 _LATER = (2.2, 4.0)
 """Seconds after which a dispatcher might think that it has been sent all that is pending."""
 
+_SHORTLY = (0.0, 0.4)
+"""Seconds in which a dispatcher sees what is wanted, or does not."""
+
+_DELAY = (0.0, 0.3)
+"""Seconds, each way."""
+
 _TAKING_OVER = (0.0, 5.0)
 """Seconds: before another dispatcher has the client id, and after."""
 
@@ -85,22 +91,27 @@ async def remake_over_slow_link(system: System, chance: Random) -> None:
 
 
 async def remake_repeatedly(system: System, chance: Random) -> None:
-    """A new subscriber is made anew several times, perhaps before it has got its first event."""
+    """A new subscriber is made anew several times, too quickly to get what it was sent.
+
+    In a channel with few events that may be before its first one. Whether the server has answered
+    what was asked of it last is left open by a link that delays.
+    """
     name = new_name("newcomer", chance)
     channel = chance.choice(system.changeable_channels())
     latest = Subscription(name, channel, await system.endpoint(name))
     system.want(latest)
     system.write()
     await system.wait_subscribed(latest)
-    for _ in range(chance.randint(3, 6)):
-        if chance.random() < 0.5:
-            system.give_up(latest, is_owed=True)
-            system.write()
-            await asyncio.sleep(chance.uniform(0.0, 0.3))
+    system.proxy.delay(chance.uniform(*_DELAY))
+    for removed in (_SHORTLY, _LATER, _SHORTLY, _LATER, _SHORTLY)[: chance.randint(3, 5)]:
+        system.give_up(latest, is_owed=True)
+        system.write()
+        await asyncio.sleep(chance.uniform(*removed))
         latest = _anew(latest, chance)
         system.want(latest)
         system.write()
-        await asyncio.sleep(chance.uniform(0.0, 0.3))
+        await asyncio.sleep(chance.uniform(*_SHORTLY))
+    system.proxy.release()
     await system.wait_subscribed(latest)
 
 
@@ -158,5 +169,10 @@ HANDOVER_FAULTS = (
         remake_over_slow_link,
         Doubles.ALWAYS,
     ),
-    Fault("made anew: several times at once", Part.WANTED, remake_repeatedly),
+    Fault(
+        "made anew: several times in a row",
+        Part.WANTED | Part.CONNECTION,
+        remake_repeatedly,
+        Doubles.IF_TAKEN_OVER,
+    ),
 )

@@ -19,6 +19,9 @@ _HOUR = 3600.0
 _WRONG = (0.5, 2.0)
 """Seconds that the clock is wrong."""
 
+_UNDER_WAY, _COPIED = 0.5, 1.5
+"""Seconds until events are under way, and until their copies have come; attempts may take more."""
+
 
 async def step(system: System, chance: Random) -> None:
     """There and back, while events of a subscriber wait to be sent again."""
@@ -32,15 +35,29 @@ async def step(system: System, chance: Random) -> None:
 
 
 async def step_and_restart(system: System, chance: Random) -> None:
-    """There and back, each while the server is down: then the timestamps decrease."""
+    """Back, and right again, each while the server is down: then the timestamps decrease.
+
+    Copies come of what a subscriber has refused before, and of what is under way to it since.
+    """
     endpoint = victim(system, chance)
     endpoint.be(Trouble.REFUSING)
-    for seconds in (_amount(chance), 0.0):
-        await system.server.kill()
-        system.shift_server(seconds)
-        await system.server.start()
-        await asyncio.sleep(chance.uniform(*_WRONG))
+    await asyncio.sleep(chance.uniform(*_WRONG))
+    await _restart(system, -abs(_amount(chance)))
     endpoint.be(Trouble.NONE)
+    await system.ready()
+    await asyncio.sleep(chance.uniform(*_WRONG))
+    endpoint.be(Trouble.HUNG)
+    await asyncio.sleep(_UNDER_WAY)
+    system.proxy.cut()
+    await asyncio.sleep(_COPIED)
+    endpoint.be(Trouble.NONE)
+    await _restart(system, 0.0)
+
+
+async def _restart(system: System, seconds: float) -> None:
+    await system.server.kill()
+    system.shift_server(seconds)
+    await system.server.start()
 
 
 async def step_and_kill(system: System, chance: Random) -> None:
@@ -74,7 +91,7 @@ SERVER_CLOCK_FAULTS = (
     ),
     Fault(
         "server clock: steps, server restarted",
-        Part.CLOCK | Part.SERVER | Part.SUBSCRIBER,
+        Part.CLOCK | Part.SERVER | Part.SUBSCRIBER | Part.CONNECTION,
         step_and_restart,
         Doubles.IF_TAKEN_OVER,
     ),
