@@ -23,7 +23,7 @@ demo: server ## a real server, the dispatcher killed in the middle, nothing lost
 
 .PHONY: test
 WORKERS ?= 2
-test: venv-dev server kubernetes bench-load ## every test, many against real servers; ARGS="-k name" for some, WORKERS=0 in one process
+test: venv-dev server server-shifted kubernetes bench-load ## every test, many against real servers; ARGS="-k name" for some, WORKERS=0 in one process
 	@$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
 
 .PHONY: e2e
@@ -32,7 +32,7 @@ e2e: venv-dev server ## end to end, in a whole cluster: one that is named, else 
 
 .PHONY: chaos
 MINUTES ?= 60
-chaos: venv-dev server ## break everything again and again, print what it cost; MINUTES=60 SEED=any
+chaos: venv-dev server server-shifted ## break everything again and again, print what it cost; MINUTES=60 SEED=any
 	@$(BIN)/python -m tests.faults --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 .PHONY: walk
@@ -124,7 +124,7 @@ clean: ## remove what make has made in this folder (the cache of servers stays)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # What the targets above stand on. Each looks for itself whether there is something to do.
-.PHONY: python venv-demo venv-dev venv-fuzz server kubernetes bench-load
+.PHONY: python venv-demo venv-dev venv-fuzz server server-shifted kubernetes bench-load
 python:
 	@$(or $(PYTHON),false) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	    echo "Python >= 3.11 is needed, but $(or $(PYTHON),python3) is none (make PYTHON=/path/to/python3.x names another):" >&2; \
@@ -135,6 +135,9 @@ venv-demo venv-dev venv-fuzz: venv-%: python
 
 server: venv-demo
 	@$(BIN)/python -m tools.provide nats-streaming-server
+
+server-shifted: server
+	@$(BIN)/python -m tools.provide nats-streaming-server-shifted
 
 kubernetes: venv-dev
 	@$(BIN)/python -m tools.provide etcd kubectl kube-apiserver kube-controller-manager

@@ -19,7 +19,7 @@ from dispatcher.flow import ByteBudget
 from dispatcher.lanes import Lane
 from dispatcher.metrics import SubscriptionMetrics
 from dispatcher.signals import Signal
-from dispatcher.window import Receipt, Record, Window
+from dispatcher.window import COPY_OVERDUE, Receipt, Record, Window
 
 log = structlog.get_logger(__name__)
 
@@ -105,6 +105,7 @@ class Subscription:
         self._progress = Signal()
         self._awaited_below = 0
         self._room_timer: asyncio.TimerHandle | None = None
+        self._copy_timer: asyncio.TimerHandle | None = None
         metrics.pending = lambda: self._window.unsettled
         lane.on_room = self._start_workers
 
@@ -139,6 +140,7 @@ class Subscription:
                 self._start_worker()
         elif receipt is Receipt.DEFERRED:
             self._metrics.deferred += 1
+            self._expect_copies()
         else:
             self._metrics.copies_dropped += 1
             if receipt is Receipt.ACKNOWLEDGE:
@@ -190,6 +192,23 @@ class Subscription:
         for durable in self.durables:
             durable.reopen()
 
+    def _expect_copies(self) -> None:
+        """See to it that what is released comes again, whatever the server's clock says."""
+        if self._copy_timer is None:
+            seconds = COPY_OVERDUE * self.plan.policy.ack_wait
+            loop = asyncio.get_running_loop()
+            self._copy_timer = loop.call_later(seconds, self._look_for_copies)
+
+    def _look_for_copies(self) -> None:
+        self._copy_timer = None
+        if self.state is not SubscriptionState.ACTIVE:
+            return  # everything is sent again when it goes on
+        if self._window.lacks_copies(time.monotonic()):
+            for durable in self.durables:
+                durable.reopen()
+        if self._window.has_released:
+            self._expect_copies()
+
     async def _work(self) -> None:
         """Deliver what waits until nothing does, or there are more workers than allowed."""
         window = self._window
@@ -222,6 +241,7 @@ class Subscription:
                 self._acknowledge(record.sequence)
         elif outcome is Outcome.FAILED and self.state is SubscriptionState.ACTIVE:
             self._window.fail(record, time.monotonic())
+            self._expect_copies()
         else:  # its round was cut short by us, or not begun
             self._window.release(record)
 

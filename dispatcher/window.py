@@ -15,6 +15,10 @@ from dispatcher.flow import ByteBudget, Share
 from dispatcher.replies import Taken
 from dispatcher.settled import SettledEvents
 
+COPY_OVERDUE = 2
+"""A released event of which no copy came for so many ack waits is not sent again by the server, or
+not for long: it goes by its wall clock, which may have been set back by hours."""
+
 COPIES_UNTIL_GONE = 3
 """A released event of which no copy came for so many ack waits has expired in the store."""
 
@@ -167,6 +171,18 @@ class Window:
     @property
     def has_released(self) -> bool:
         return any(record.state is RecordState.RELEASED for record in self._unsettled.values())
+
+    def lacks_copies(self, now: float) -> bool:
+        """Whether a released event should have been sent again before now.
+
+        What has expired in the store, as it seems, is forgotten.
+        """
+        self._purge(now)
+        overdue = now - COPY_OVERDUE * self._policy.ack_wait
+        return any(
+            record.state is RecordState.RELEASED and record.last_copy <= overdue
+            for record in self._unsettled.values()
+        )
 
     def oldest(self, now: float, *, failed: bool = False) -> float | None:
         """When the oldest unsettled event came that may still be delivered; None without one.

@@ -15,6 +15,7 @@ import threading
 import time
 import urllib.request
 from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -70,6 +71,9 @@ class NatsStreamingServer:
         scheme: of ``url``: ``tls`` if the NATS server asks for it.
     """
 
+    binary = BINARY
+    """What is run; a test may have it changed."""
+
     def __init__(
         self,
         directory: Path,
@@ -98,6 +102,11 @@ class NatsStreamingServer:
     def __repr__(self) -> str:
         state = "running" if self.is_running else "stopped"
         return f"<NatsStreamingServer {self.store} {self.url} {state}>"
+
+    @property
+    def environ(self) -> Mapping[str, str]:
+        """Of the process."""
+        return os.environ
 
     @property
     def url(self) -> str:
@@ -193,7 +202,8 @@ class NatsStreamingServer:
         config.write_text(self._config())
         self._ready = self._ended = False
         self._process = subprocess.Popen(
-            [str(BINARY), "-c", str(config)],
+            [str(self.binary), "-c", str(config)],
+            env=dict(self.environ),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

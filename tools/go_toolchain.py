@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from tools.cache import ToolError, cache_dir, locked, new_entry
@@ -23,6 +24,11 @@ class GoToolchain:
     def __init__(self, command: Path, version: str) -> None:
         self.command = command
         self.version = version
+
+    @property
+    def root(self) -> Path:
+        """Where its standard library is."""
+        return Path(_go_output(self.command, "env", "GOROOT", env=self.environment()))
 
     def environment(self, **extra: str) -> dict[str, str]:
         env = dict(os.environ)
@@ -78,8 +84,10 @@ def _pinned_version() -> str:
     return match[1]
 
 
-def _go_output(command: Path, *arguments: str) -> str:
-    result = subprocess.run([command, *arguments], capture_output=True, text=True, check=False)
+def _go_output(command: Path, *arguments: str, env: Mapping[str, str] | None = None) -> str:
+    result = subprocess.run(
+        [command, *arguments], capture_output=True, text=True, check=False, env=env
+    )
     return result.stdout.strip() if result.returncode == 0 else ""
 
 

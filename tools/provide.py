@@ -1,8 +1,9 @@
 """Makes the compiled programs that the demo, the tests and the benchmarks run.
 
 ``python -m tools.provide NAME...`` builds what is not in the cache yet and links each program as
-``.tools/bin/NAME``. Names are those of ``versions.toml``, ``etcd``, and ``bench-load``, the load
-generator of this repository. Of etcd and kubectl, the machine's own will do.
+``.tools/bin/NAME``. Names are those of ``versions.toml``, ``etcd``, ``bench-load``, the load
+generator of this repository, and ``nats-streaming-server-shifted``, the server with a clock that
+tests can make wrong. Of etcd and kubectl, the machine's own will do.
 """
 
 import argparse
@@ -15,13 +16,15 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
-from tools import etcd, go_toolchain, kubernetes
+from tools import etcd, go_toolchain, kubernetes, shifted_clock
 from tools.cache import ToolError, cache_dir, locked, new_entry, run
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = ROOT / ".tools" / "bin"
 _LOAD_SOURCE = ROOT / "bench" / "load"
 _LOAD = "bench-load"
+_SERVER = "nats-streaming-server"
+_SHIFTED = f"{_SERVER}-shifted"
 _ETCD = "etcd"
 _KUBECTL = "kubectl"
 _SLIM = ["-trimpath", "-ldflags=-s -w"]
@@ -32,12 +35,14 @@ def main() -> int:
     pinned = tomllib.loads(Path(__file__).with_name("versions.toml").read_text())
     parser = argparse.ArgumentParser(prog="python -m tools.provide", description=__doc__)
     of_kubernetes = pinned.pop("kubernetes")
-    choices = [*pinned, *of_kubernetes["programs"], _ETCD, _LOAD]
+    choices = [*pinned, *of_kubernetes["programs"], _ETCD, _LOAD, _SHIFTED]
     parser.add_argument("names", nargs="+", choices=choices, metavar="NAME")
     try:
         for name in parser.parse_args().names:
             if name == _LOAD:
                 provide_load()
+            elif name == _SHIFTED:
+                provide_shifted(pinned[_SERVER]["package"], pinned[_SERVER]["version"])
             elif name == _ETCD:
                 provide_etcd()
             elif name in of_kubernetes["programs"]:
@@ -58,17 +63,25 @@ def provide_server(name: str, package: str, version: str) -> None:
 
     Go checks the source against the public checksum database.
     """
+    _provide(
+        f"{name}-{version}", name, lambda folder: _install(name, f"{package}@v{version}", folder)
+    )
+
+
+def provide_shifted(package: str, version: str) -> None:
+    """Build the server with a clock that can be made wrong, again if that is done otherwise."""
+    digest = hashlib.sha256()
+    for source in (Path(shifted_clock.__file__), shifted_clock.ADDED):
+        digest.update(source.read_bytes())
 
     def build(folder: Path) -> None:
         go = go_toolchain.find_or_install()
-        run(
-            f"building {name} {version} with {go.version} (takes a minute or two once)",
-            [go.command, "install", *_SLIM, f"{package}@v{version}"],
-            cache_dir() / f"{name}-{version}.log",
-            go.environment(GOBIN=str(folder)),
-        )
+        with tempfile.TemporaryDirectory(prefix=f".{_SHIFTED}-", dir=cache_dir()) as sources:
+            overlay = shifted_clock.write_overlay(go.root, Path(sources))
+            _install(_SHIFTED, f"{package}@v{version}", folder, "-overlay", str(overlay))
+        (folder / _SERVER).rename(folder / _SHIFTED)
 
-    _provide(f"{name}-{version}", name, build)
+    _provide(f"{_SHIFTED}-{version}-{digest.hexdigest()[:12]}", _SHIFTED, build)
 
 
 def provide_kubernetes(name: str, version: str) -> None:
@@ -108,6 +121,18 @@ def provide_load() -> None:
         )
 
     _provide(f"{_LOAD}-{digest.hexdigest()[:12]}", _LOAD, build)
+
+
+def _install(name: str, module: str, folder: Path, *flags: str) -> None:
+    """Build a module's program into a folder."""
+    go = go_toolchain.find_or_install()
+    _, _, version = module.rpartition("@v")
+    run(
+        f"building {name} {version} with {go.version} (takes a minute or two once)",
+        [go.command, "install", *_SLIM, *flags, module],
+        cache_dir() / f"{name}-{version}.log",
+        go.environment(GOBIN=str(folder)),
+    )
 
 
 def _provide(entry: str, name: str, build: Callable[[Path], None]) -> None:

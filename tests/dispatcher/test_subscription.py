@@ -243,6 +243,21 @@ async def test_what_found_no_room_is_asked_for_again_as_soon_as_there_is() -> No
     assert bench.acks.reopenings == 1, "once is enough"
 
 
+async def test_what_the_server_does_not_send_again_is_asked_for() -> None:
+    """As when its clock was set back: it waits until that has caught up."""
+    policy = replace(PLAN.policy, ack_wait=1)
+    bench = make_bench(replace(PLAN, policy=policy))
+    bench.receive(1)
+    await bench.egress.wait_for_posts(1)
+    bench.egress.posts[0].set_result(503)
+    async with asyncio.timeout(10):
+        await bench.acks.reopened.wait()
+    bench.receive(1)
+    await bench.egress.wait_for_posts(2)
+    bench.egress.posts[1].set_result(202)
+    await bench.acks.wait_for(1)
+
+
 async def test_deliveries_come_to_full_number_again_when_there_is_memory() -> None:
     budget = ByteBudget(2**20)
     budget.take(MOST)

@@ -227,3 +227,23 @@ def test_an_event_that_expired_in_the_store_is_not_the_oldest() -> None:
     assert subject.oldest(30.1) is None
     receive(subject, 1, at=31.0)
     assert subject.oldest(31.0) == 0.0
+
+
+def test_a_copy_is_missed_after_two_ack_waits_unless_one_came() -> None:
+    subject = window(DeliveryPolicy(ack_wait=10))
+    receive(subject, 1, at=0.0)
+    record = take(subject)
+    assert not subject.lacks_copies(20.0), "it is being delivered"
+    subject.fail(record, 20.0)
+    assert subject.lacks_copies(20.0)
+    receive(subject, 1, at=21.0)
+    assert not subject.lacks_copies(40.0)
+    assert subject.lacks_copies(41.0)
+
+
+def test_nobody_waits_for_copies_of_what_has_expired_in_the_store() -> None:
+    subject = window(DeliveryPolicy(ack_wait=10))
+    receive(subject, 1, at=0.0)
+    subject.fail(take(subject), 1.0)
+    assert not subject.lacks_copies(31.0)
+    assert not subject.has_released

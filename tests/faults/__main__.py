@@ -20,10 +20,12 @@ from tests.faults.clock_faults import CLOCK_FAULTS
 from tests.faults.desired_faults import DESIRED_FAULTS
 from tests.faults.episode import play
 from tests.faults.figures import Figures, figures, table
+from tests.faults.handover_faults import HANDOVER_FAULTS
 from tests.faults.nemesis import Fault
 from tests.faults.network_faults import NETWORK_FAULTS
 from tests.faults.process_faults import PROCESS_FAULTS
 from tests.faults.rival_faults import RIVAL_FAULTS
+from tests.faults.server_clock_faults import SERVER_CLOCK_FAULTS
 from tests.faults.store_faults import STORE_FAULTS
 from tests.faults.strikes import until
 from tests.faults.subscriber_faults import SUBSCRIBER_FAULTS
@@ -38,6 +40,7 @@ FAULTS: tuple[Fault, ...] = (
     *SUBSCRIBER_FAULTS,
     *DESIRED_FAULTS,
     *RIVAL_FAULTS,
+    *HANDOVER_FAULTS,
 )
 EPISODE_MINUTES = 4.0
 PAIRS = 0.3
@@ -49,10 +52,10 @@ SHOWN = 20
 async def run_episode(seed: str, minutes: float, rows: dict[str, Figures]) -> bool:
     """Play one and add up its figures; whether every rule was kept."""
     chance = Random(seed)
-    clocks = chance.random() < 1 / 3
+    clocks = chance.random() < 1 / 2
     folder = Path(tempfile.mkdtemp(prefix="natss-chaos-"))
     setup = Setup(folder, seed, dispatchers=chance.choice((1, 2)), clocks=clocks)
-    faults = (*FAULTS, *CLOCK_FAULTS) if clocks else FAULTS
+    faults = (*FAULTS, *CLOCK_FAULTS, *SERVER_CLOCK_FAULTS) if clocks else FAULTS
     tell(f"episode {seed}: {setup.dispatchers} dispatcher(s){', clocks' * clocks}")
     try:
         run = await play(setup, until(time.monotonic() + 60 * minutes, faults, chance, PAIRS))

@@ -8,7 +8,6 @@ to catch each of these: a judge is worth what it sees.
 import asyncio
 import mmap
 import os
-import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,17 +22,15 @@ from dispatcher.subscription import StoredMessage, Subscription, SubscriptionSta
 from dispatcher.window import Receipt, Window
 from nats_streaming import Connection
 from nats_streaming.publisher import Publisher
+from tests.shifted_server import CLOCK, SHIFT
 
-CLOCK = "FAULTS_CLOCK"
 ALTERATION = "FAULTS_ALTERATION"
-SHIFT = struct.Struct("=d")
 
 
 def shift_clock(file: Path) -> None:
     """Make the wall clock of this process go wrong by what the file says.
 
-    Only Python's, which is all that the program looks at. That of the server stays right: Go asks
-    the kernel without a library that could be replaced, and to lie to it takes root.
+    Only Python's, which is all that the program looks at.
     """
     right = time.time
     with file.open("rb") as opened:
@@ -44,12 +41,6 @@ def shift_clock(file: Path) -> None:
         return right() + seconds
 
     time.time = shifted
-
-
-def set_shift(file: Path, seconds: float) -> None:
-    """Let the clocks that go by this file be so many seconds ahead."""
-    with file.open("r+b" if file.exists() else "wb") as opened:
-        opened.write(SHIFT.pack(seconds))
 
 
 def ack_before_it_is_settled() -> None:

@@ -18,6 +18,11 @@ AFTERMATH = 5.0
 """Seconds after a fault in which connections are still being restored."""
 
 
+REMEMBERED = 10.0
+"""Seconds after which the server knows that an event was taken, two ack waits: whatever dies later
+does not excuse that it is delivered again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Violation:
     """A rule that was broken by one event."""
@@ -128,7 +133,7 @@ def duplicates(run: Happenings) -> Iterator[tuple[str, Received, Fault | None]]:
     """What was taken more than once: by which subscription, and the fault that explains it.
 
     That is the last one which may double and was on, or had just ended, between the time before and
-    this one.
+    this one. If it began long after the time before, it explains nothing.
     """
     for subscription in run.subscriptions.values():
         for id_ in subscription.receipts:
@@ -141,6 +146,7 @@ def _explanation(run: Happenings, before: Received, again: Received) -> Fault | 
     for fault in reversed(run.faults):
         if not fault.may_double:
             continue
-        if fault.began_at <= again.at and fault.ended_at + AFTERMATH >= before.at:
+        is_between = fault.began_at <= again.at and fault.ended_at + AFTERMATH >= before.at
+        if is_between and fault.began_at <= before.at + REMEMBERED:
             return fault
     return None

@@ -1,17 +1,13 @@
-"""The wall clock of the dispatchers jumps, and so differs from the server's.
-
-That of the server cannot be moved without root (``tests.faults.altered_dispatcher``); what matters
-to the dispatchers is how the two differ.
-"""
+"""The wall clock of the dispatchers jumps, and so differs from the server's."""
 
 import asyncio
 from random import Random
 
-from tests.faults.altered_dispatcher import set_shift
 from tests.faults.nemesis import Doubles, Fault, Part
 from tests.faults.process_faults import kill_dispatcher
 from tests.faults.store_faults import wipe
 from tests.faults.system import System
+from tests.shifted_server import set_shift
 
 _HOUR = 3600.0
 

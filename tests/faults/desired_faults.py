@@ -10,13 +10,14 @@ from tests.faults.system import GRACE, Subscription, System
 _WITHIN_GRACE = (0.0, 2.0)
 
 
-def _new_name(kind: str, chance: Random) -> str:
+def new_name(kind: str, chance: Random) -> str:
+    """One that nothing else has."""
     return f"{kind}-{chance.getrandbits(32):08x}"
 
 
 async def add_and_remove(system: System, chance: Random) -> None:
     """A subscriber comes, has its share, and goes for good."""
-    name = _new_name("guest", chance)
+    name = new_name("guest", chance)
     channel = chance.choice(system.changeable_channels())
     guest = Subscription(name, channel, await system.endpoint(name))
     system.want(guest)
@@ -67,7 +68,7 @@ async def take_away_for_long(system: System, chance: Random) -> None:
 async def retarget(system: System, chance: Random) -> None:
     """It moves to another address, which is of the same nature."""
     moved = chance.choice(system.changeable_subscriptions())
-    endpoint = await system.endpoint(_new_name(moved.name, chance), moved.endpoint.nature)
+    endpoint = await system.endpoint(new_name(moved.name, chance), moved.endpoint.nature)
     await system.retarget(moved.name, endpoint)
 
 

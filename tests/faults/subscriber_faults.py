@@ -11,13 +11,14 @@ _SECONDS = (1.0, 8.0)
 """From what retries bridge to longer than the ack wait."""
 
 
-def _victim(system: System, chance: Random) -> Endpoint:
+def victim(system: System, chance: Random) -> Endpoint:
+    """That of any subscription."""
     subscription = chance.choice(list(system.subscriptions.values()))
     return subscription.endpoint
 
 
 async def kill_subscriber(system: System, chance: Random) -> None:
-    endpoint = _victim(system, chance)
+    endpoint = victim(system, chance)
     await endpoint.stop()
     await asyncio.sleep(chance.uniform(*_SECONDS))
     await endpoint.start()
@@ -25,11 +26,11 @@ async def kill_subscriber(system: System, chance: Random) -> None:
 
 async def hang_subscriber(system: System, chance: Random) -> None:
     """What it was sent it answers in the end, long after the attempt was given up."""
-    await _have(_victim(system, chance), Trouble.HUNG, chance)
+    await _have(victim(system, chance), Trouble.HUNG, chance)
 
 
 async def refuse(system: System, chance: Random) -> None:
-    await _have(_victim(system, chance), Trouble.REFUSING, chance)
+    await _have(victim(system, chance), Trouble.REFUSING, chance)
 
 
 async def _have(endpoint: Endpoint, trouble: Trouble, chance: Random) -> None:

@@ -22,9 +22,10 @@ from tests.faults.load import Pace
 from tests.faults.subscribers import Endpoint, Nature
 from tests.proxy import Proxy
 from tests.servers import NatsStreamingServer
+from tests.shifted_server import CLOCK, ShiftedServer, set_shift
 
 ACK_WAIT = 5
-GRACE = 12.0
+GRACE = 20.0
 """Seconds that a removed subscription may come back in, and finds its position."""
 
 POLICY = {
@@ -43,7 +44,12 @@ CHANNELS: Mapping[str, Mapping[str, object]] = {
     "orders": POLICY,
     "bills": POLICY,
     "trips": {**POLICY, "order": "channel"},
+    "visits": POLICY,
 }
+POSTED = ("visits", *16 * ("orders", "bills", "trips"))
+"""The channels to post to, in turn: to one of them so seldom that a subscriber is made anew before
+its first event."""
+
 SUBSCRIBERS = (
     ("orders-quick", "orders", Nature.QUICK),
     ("orders-slow", "orders", Nature.SLOW),
@@ -114,7 +120,7 @@ class Dispatcher(DispatcherProcess):
     def environ(self) -> Mapping[str, str]:
         changed = {}
         if self._setup.clocks:
-            changed[altered_dispatcher.CLOCK] = str(self._setup.clock)
+            changed[CLOCK] = str(self._setup.clock)
         if self._setup.alteration is not None:
             changed[altered_dispatcher.ALTERATION] = self._setup.alteration
         return {**os.environ, **changed}
@@ -192,6 +198,12 @@ class System:
         self.endpoints[name] = endpoint
         return endpoint
 
+    def shift_server(self, seconds: float) -> None:
+        """Let the server's clock be so many seconds ahead; only with ``Setup.clocks``."""
+        if not isinstance(self.server, ShiftedServer):
+            raise TypeError("the clock of this server cannot be moved")
+        self.server.shift(seconds)
+
     def write(self) -> None:
         """Have the channels and subscriptions that there are now."""
         write_documents(
@@ -235,6 +247,14 @@ class System:
                         del waiting[each.name]
                         self.history.add(Subscribed(at=time.monotonic(), subscription=each.name))
                 await asyncio.sleep(0.1)
+
+    async def wait_open(self, subscription: Subscription) -> None:
+        """Wait until a dispatcher has this durable open, whether it is wanted or about to go."""
+        async with self._patience(f"opening {subscription.durable}"):
+            while not any(  # noqa: ASYNC110  it is polled
+                _has_open(found, subscription) for found in await self._described()
+            ):
+                await asyncio.sleep(0.05)
 
     async def wait_removed(self, *gone: Subscription) -> None:
         """Wait until no dispatcher delivers to these any more."""
@@ -336,7 +356,7 @@ class Setup:
         seed: Of all that is left to chance.
         dispatchers: How many there are, with one client id.
         pace: How much is posted.
-        clocks: Whether the dispatchers' wall clocks can be moved.
+        clocks: Whether the wall clocks can be moved, those of the dispatchers and the server's.
         alteration: A mechanism that is switched off, of ``tests.faults.altered_dispatcher``.
         patience: Seconds that recovery may take, and the last deliveries.
         channels: By name, with their arguments.
@@ -363,18 +383,17 @@ class Setup:
 
     @property
     def clock(self) -> Path:
-        """The file that tells how wrong the clocks are."""
+        """The file that tells how wrong the dispatchers' clocks are."""
         return self.folder / "clock"
 
 
 @contextlib.asynccontextmanager
 async def running(setup: Setup, history: Notes, chance: random.Random) -> AsyncIterator[System]:
     """Start everything, wait until all is subscribed, and end it, whatever happens."""
-    altered_dispatcher.set_shift(setup.clock, 0.0)
+    set_shift(setup.clock, 0.0)
     async with contextlib.AsyncExitStack() as stack:
-        server = NatsStreamingServer(
-            setup.folder / "server", store="FILE", streaming=setup.streaming
-        )
+        make_server = ShiftedServer if setup.clocks else NatsStreamingServer
+        server = make_server(setup.folder / "server", store="FILE", streaming=setup.streaming)
         stack.push_async_callback(server.kill)
         await server.start()
         proxy = await stack.enter_async_context(Proxy(server.port))
@@ -391,9 +410,10 @@ async def running(setup: Setup, history: Notes, chance: random.Random) -> AsyncI
 
 
 def _is_open(found: Mapping[str, Any], subscription: Subscription) -> bool:
+    is_there = _has_open(found, subscription)
+    return is_there and found[subscription.name]["subscriber"] == subscription.url
+
+
+def _has_open(found: Mapping[str, Any], subscription: Subscription) -> bool:
     entry = found.get(subscription.name, {})
-    return bool(
-        entry.get("durableState") == "open"
-        and entry["durable"] == subscription.durable
-        and entry["subscriber"] == subscription.url
-    )
+    return bool(entry.get("durableState") == "open" and entry["durable"] == subscription.durable)

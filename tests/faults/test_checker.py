@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.faults.checker import AFTERMATH, UNDER_WAY, Violation, check
+from tests.faults.checker import AFTERMATH, REMEMBERED, UNDER_WAY, Violation, check
 from tests.faults.happenings import Happenings
 from tests.faults.history import (
     NO_ANSWER,
@@ -204,6 +204,12 @@ def test_a_fault_that_does_not_excuse_duplicates_explains_none() -> None:
 def test_a_fault_that_has_just_ended_explains_a_duplicate() -> None:
     assert rules(*twice(12.0), *fault(4.0, 11.0 - AFTERMATH + 0.1)) == []
     assert rules(*twice(12.0), *fault(5.0, 11.0 - AFTERMATH - 0.1)) == ["unexplained duplicate"]
+
+
+def test_a_fault_long_after_an_event_was_taken_does_not_explain_that_it_comes_again() -> None:
+    late = 11.0 + REMEMBERED
+    assert rules(*twice(late + 2.0), *fault(late - 0.1, late + 1.0)) == []
+    assert rules(*twice(late + 2.0), *fault(late + 0.1, late + 1.0)) == ["unexplained duplicate"]
 
 
 def test_a_fault_that_begins_later_explains_nothing() -> None:

@@ -3,12 +3,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from tools.cache import ToolError
+from tools.shifted_clock import with_shift
+
 ROOT = Path(__file__).resolve().parents[2]
 
 FAKE_GO = """#!/bin/sh
 case "$1 $2" in
 "env GOVERSION") echo go1.99.0 ;;
 "env GOFLAGS") echo -mod=mod ;;
+"env GOROOT") echo "$FAKE_GO_ROOT" ;;
 install*)
     echo "$GOFLAGS" >"$GOBIN/flags"
     echo "$@" >>"$NATSS_TOOLS_DIR/calls"
@@ -71,3 +77,39 @@ def test_the_flags_of_the_user_are_kept(tmp_path: Path) -> None:
     cache = tmp_path / "machine" / "cache"
     flags = (cache / "nats-streaming-server-0.25.6" / "flags").read_text()
     assert flags == "-mod=mod -modcacherw\n"
+
+
+def test_the_server_with_a_clock_that_jumps_is_built_from_the_pinned_one(tmp_path: Path) -> None:
+    package = tmp_path / "go" / "src" / "time"
+    package.mkdir(parents=True)
+    (package / "time.go").write_text(TIME_GO)
+    environment = fake_environment(tmp_path / "machine") | {"FAKE_GO_ROOT": str(tmp_path / "go")}
+    command = [sys.executable, "-c", SCRIPT, "nats-streaming-server-shifted"]
+    folder = checkout(tmp_path / "one")
+    subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=True)
+    program = folder / "bin" / "nats-streaming-server-shifted"
+    assert subprocess.run([program], capture_output=True, check=True).stdout == b"fake\n"
+    (call,) = (tmp_path / "machine" / "cache" / "calls").read_text().splitlines()
+    assert "-overlay" in call
+    assert call.endswith("github.com/nats-io/nats-streaming-server@v0.25.6")
+
+
+TIME_GO = """package time
+
+// Now returns the current local time.
+func Now() Time {
+	sec, nsec, mono := runtimeNow()
+	mono -= startNano
+}
+"""
+
+
+@pytest.mark.parametrize("source", [TIME_GO, TIME_GO.replace("runtimeNow", "now")])
+def test_the_clock_of_every_known_go_is_shifted(source: str) -> None:
+    assert "now()\n\tsec, nsec = shifted(sec, nsec)\n\tmono" in with_shift(source).replace("N", "n")
+
+
+@pytest.mark.parametrize("source", ["", TIME_GO.replace("sec, nsec, mono :=", "t :=")])
+def test_a_go_with_another_clock_is_refused(source: str) -> None:
+    with pytest.raises(ToolError, match=r"put Go 1\.21"):
+        with_shift(source)

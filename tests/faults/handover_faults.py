@@ -1,0 +1,178 @@
+"""A Subscription is made anew, with another uid, while something is broken that knows its position.
+
+Its events wait at the server, unseen: the subscriber is down, or the durable has not sent any yet.
+They are owed to the new one.
+"""
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable
+from random import Random
+
+from tests.faults.desired_faults import new_name
+from tests.faults.nemesis import Doubles, Fault, Part
+from tests.faults.system import Dispatcher, Subscription, System
+
+_BACKLOG = (1.0, 3.0)
+"""Seconds in which it grows."""
+
+_LATER = (2.2, 4.0)
+"""Seconds after which a dispatcher might think that it has been sent all that is pending."""
+
+_SHORTLY = (0.0, 0.4)
+"""Seconds in which a dispatcher sees what is wanted, or does not."""
+
+_DELAY = (0.0, 0.3)
+"""Seconds, each way."""
+
+_TAKING_OVER = (0.0, 5.0)
+"""Seconds: before another dispatcher has the client id, and after."""
+
+_SLOW, _SLOWER = 2000, 100
+"""Bytes per second: enough to open a durable, and not enough for an event of it."""
+
+
+async def remake_after_sigkill(system: System, chance: Random) -> None:
+    await _remake_after(Dispatcher.kill, system, chance)
+
+
+async def remake_after_sigterm(system: System, chance: Random) -> None:
+    await _remake_after(Dispatcher.stop, system, chance)
+
+
+async def _remake_after(
+    end: Callable[[Dispatcher], Awaitable[object]], system: System, chance: Random
+) -> None:
+    """Removed, dispatcher restarted, and made anew later, within the grace."""
+    gone = await _leave_backlog(system, chance)
+    await _remove(system, gone)
+    dispatcher = await system.delivering() or system.dispatchers[0]
+    await end(dispatcher)
+    await dispatcher.launch()
+    await dispatcher.wait_ready()
+    await asyncio.sleep(chance.uniform(*_LATER))
+    await _make_anew(system, gone, chance)
+
+
+async def remake_during_take_over(system: System, chance: Random) -> None:
+    """Removed, and made anew when another dispatcher delivers, or is about to."""
+    rival = system.add_dispatcher() if len(system.dispatchers) == 1 else None
+    if rival is not None:
+        await rival.start()
+    champion = await system.delivering() or system.dispatchers[0]
+    gone = await _leave_backlog(system, chance)
+    await _remove(system, gone)
+    await champion.kill()
+    await asyncio.sleep(chance.uniform(*_TAKING_OVER))
+    await _make_anew(system, gone, chance)
+    await champion.launch()
+    await champion.wait_ready()
+    if rival is not None:
+        await rival.stop()
+        system.dispatchers.remove(rival)
+
+
+async def remake_over_slow_link(system: System, chance: Random) -> None:
+    """The old durable is open again for seconds before the first of its events comes."""
+    old = await _leave_backlog(system, chance)
+    dispatcher = await system.delivering() or system.dispatchers[0]
+    await dispatcher.kill()
+    new = _anew(old, chance)
+    system.want(new)
+    system.write()
+    system.proxy.limit(_SLOW)
+    await dispatcher.launch()
+    await system.wait_open(old)
+    system.proxy.limit(_SLOWER)
+    await asyncio.sleep(chance.uniform(*_LATER))
+    system.proxy.release()
+    await system.wait_subscribed(new)
+    await new.endpoint.start()
+
+
+async def remake_repeatedly(system: System, chance: Random) -> None:
+    """A new subscriber is made anew several times, too quickly to get what it was sent.
+
+    In a channel with few events that may be before its first one. Whether the server has answered
+    what was asked of it last is left open by a link that delays.
+    """
+    name = new_name("newcomer", chance)
+    channel = chance.choice(system.changeable_channels())
+    latest = Subscription(name, channel, await system.endpoint(name))
+    system.want(latest)
+    system.write()
+    await system.wait_subscribed(latest)
+    system.proxy.delay(chance.uniform(*_DELAY))
+    for removed in (_SHORTLY, _LATER, _SHORTLY, _LATER, _SHORTLY)[: chance.randint(3, 5)]:
+        system.give_up(latest, is_owed=True)
+        system.write()
+        await asyncio.sleep(chance.uniform(*removed))
+        latest = _anew(latest, chance)
+        system.want(latest)
+        system.write()
+        await asyncio.sleep(chance.uniform(*_SHORTLY))
+    system.proxy.release()
+    await system.wait_subscribed(latest)
+
+
+async def _leave_backlog(system: System, chance: Random) -> Subscription:
+    """Have a subscriber down while events come for it."""
+    down = chance.choice(system.changeable_subscriptions())
+    await down.endpoint.stop()
+    await asyncio.sleep(chance.uniform(*_BACKLOG))
+    return down
+
+
+async def _remove(system: System, gone: Subscription) -> None:
+    system.give_up(gone, is_owed=True)
+    system.write()
+    await system.wait_removed(gone)
+
+
+async def _make_anew(system: System, gone: Subscription, chance: Random) -> None:
+    back = _anew(gone, chance)
+    system.want(back)
+    system.write()
+    await system.wait_subscribed(back)
+    await back.endpoint.start()
+
+
+def _anew(old: Subscription, chance: Random) -> Subscription:
+    uid = str(uuid.UUID(int=chance.getrandbits(128)))
+    return Subscription(old.name, old.channel, old.endpoint, uid)
+
+
+_ALL_BUT_SERVER = Part.DISPATCHER | Part.SUBSCRIBER | Part.WANTED
+
+HANDOVER_FAULTS = (
+    Fault(
+        "made anew: while down, after SIGKILL",
+        _ALL_BUT_SERVER,
+        remake_after_sigkill,
+        Doubles.ALWAYS,
+    ),
+    Fault(
+        "made anew: while down, after SIGTERM",
+        _ALL_BUT_SERVER,
+        remake_after_sigterm,
+        Doubles.UNLESS_ALONE,
+    ),
+    Fault(
+        "made anew: while down, during a take-over",
+        _ALL_BUT_SERVER,
+        remake_during_take_over,
+        Doubles.ALWAYS,
+    ),
+    Fault(
+        "made anew: while down, over a slow link",
+        _ALL_BUT_SERVER | Part.CONNECTION,
+        remake_over_slow_link,
+        Doubles.ALWAYS,
+    ),
+    Fault(
+        "made anew: several times in a row",
+        Part.WANTED | Part.CONNECTION,
+        remake_repeatedly,
+        Doubles.IF_TAKEN_OVER,
+    ),
+)
