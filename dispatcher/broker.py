@@ -229,6 +229,8 @@ class Broker:
     def _restore(self, connection: Connection) -> None:
         connection.lost.add_done_callback(lambda _: self._session_lost(connection.last_answer))
         for durable in self._durables.values():
+            if self.delivering.has_stood_by:
+                durable.doubt()
             durable.connect(connection)
         self._has_session.set()
         self._on_session(is_open=True)

@@ -211,6 +211,11 @@ class Durable:
         if self.state is DurableState.CLOSED:
             self._set_state(DurableState.REMOVED)
 
+    def doubt(self) -> None:
+        """Another client may have asked for it, and the server may handle that at any time."""
+        if self.opened_at is None:
+            self._in_doubt = True
+
     def forgo_beginning(self) -> None:
         """Be succeeded by another; see ``Beginning.forgone``."""
         if self.opened_at is None:
@@ -350,9 +355,10 @@ class Durable:
     async def _open(self, connection: Connection) -> nats_streaming.Subscription:
         beginning = self._beginning
         if self._in_doubt and beginning.is_by_time and self._alive_at is None:
-            return await self._open_at(
-                connection, await beginning.owed(connection, self.name.subject)
-            )
+            # At the limit of subscriptions nothing can be asked, but what is there can be opened.
+            with contextlib.suppress(nats_streaming.SubscriptionLimitReached):
+                owed = await beginning.owed(connection, self.name.subject)
+                return await self._open_at(connection, owed)
         start = await beginning.start_on(connection, self.name.subject, self._alive_at)
         try:
             return await self._subscribe(connection, start)

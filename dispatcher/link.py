@@ -59,6 +59,8 @@ class Link:
         self.failure: NatsStreamingError | None = None
         """Why there is no connection, for who decides by its class; None while there is one, or
         nothing was tried yet since it was lost."""
+        self.has_stood_by = False
+        """Whether another client had the client id since this process had it last."""
         self.not_restored: dict[DurableName, str] = {}
         """Durables that NATS Streaming refused to open again after an outage, and why."""
         self._options = options
@@ -96,6 +98,7 @@ class Link:
             self.was_open.set()
             self._metrics.set_connection(self.role, up=True)
             self._restore(connection)
+            self.has_stood_by = False
             reason = await asyncio.shield(connection.lost)
             self.connection = None
             self.last_error = str(reason)
@@ -115,6 +118,7 @@ class Link:
                 connection = await nats_streaming.connect(self._options, on_event=self._on_event)
             except nats_streaming.ClientIdInUse as error:
                 longest = _LONGEST_WAIT_FOR_CLIENT_ID
+                self.has_stood_by = True
                 self._tell(
                     f"another client, perhaps another dispatcher, has the client id"
                     f" {self._options.client_id}: standing by to take over when it ends",

@@ -77,8 +77,9 @@ class Records:
         self._all: dict[ResourceName, dict[str, Record]] = {}
         for record in _read(folder):
             self._all.setdefault(record.channel, {})[record.durable] = record
-        self._former = {(each.channel, each.durable) for each in self}
-        """Those of another process, as far as they have not been open in this one."""
+        self._started = time.time()
+        self._former = {(each.channel, each.durable) for each in self if each.since is not None}
+        """Those that were wanted before this process began, and never open as far as is known."""
         self._told: dict[ResourceName, Mapping[str, Record]] = {}
         self._opened: set[tuple[ResourceName, str]] = set()
         """Those that this process has opened."""
@@ -126,7 +127,7 @@ class Records:
         return record
 
     def is_former(self, channel: ResourceName, durable: str) -> bool:
-        """Whether another process has recorded it, and may have asked the server for it."""
+        """Whether a former process has wanted it, and may have asked the server for it."""
         return (channel, durable) in self._former
 
     def note_open(self, channel: ResourceName, durable: str) -> None:
@@ -287,7 +288,8 @@ class Records:
     def _take(self, record: Record) -> None:
         """Take what another process has recorded."""
         self._all.setdefault(record.channel, {})[record.durable] = record
-        self._former.add((record.channel, record.durable))
+        if record.since is not None and record.since < self._started:
+            self._former.add((record.channel, record.durable))
         self._given_up.setdefault(record.channel, set())
         self._version += 1
 

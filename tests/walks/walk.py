@@ -140,12 +140,14 @@ class Process:
         while True:
             await asyncio.sleep(self._walk.chance.choice((0.0, 0.25, 0.5, 3.0)))
             if self._walk.server.session is not None:
+                self._broker.delivering.has_stood_by = True
                 await asyncio.sleep(0.25)
                 continue
             connection = self._connection = self._walk.server.connect()
             connection.delay = self._walk.delay
             self._broker.delivering.connection = cast("Any", connection)
             self._broker._restore(cast("Any", connection))
+            self._broker.delivering.has_stood_by = False
             await asyncio.shield(connection.lost)
             self._connection = self._broker.delivering.connection = None
 
