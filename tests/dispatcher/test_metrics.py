@@ -364,6 +364,7 @@ def test_no_alert_waits_for_an_increase_that_nobody_sees() -> None:
         "natss_channel_events_total",  # a share of all, for minutes
         "natss_subscription_redelivered_messages_total",  # the same
         "natss_subscription_attempt_duration_seconds_bucket",  # the same
+        "natss_subscription_unusable_replies_total",  # by each answer of such a subscriber
     }
     for alert in _alerts():
         expression = alert["expr"]

@@ -119,9 +119,9 @@ def test_a_verdict_says_since_when_and_why() -> None:
 # --- status ---------------------------------------------------------------------------------------
 
 
-def entry(uid: str, ready: str, message: str = "") -> dict[str, str]:
+def entry(uid: str, ready: str, message: str = "", reason: str = "") -> dict[str, str]:
     told = {"uid": uid, "ready": ready}
-    reason = "NotKnownYet" if ready == "Unknown" else "SubscriberStuck"
+    reason = reason or ("NotKnownYet" if ready == "Unknown" else "SubscriberStuck")
     return {**told, "reason": reason, "message": message} if message else told
 
 
@@ -309,7 +309,7 @@ def test_events_that_were_put_aside_are_told_with_their_subscription() -> None:
 
 def test_a_subscriber_without_a_place_is_told_so() -> None:
     told = wanted({MAIL: READY}, uids="mb", most=1)
-    assert told == [entry("m", "True"), entry("b", "False", NOT_SERVED.message)]
+    assert told == [entry("m", "True"), entry("b", "False", NOT_SERVED.message, NOT_SERVED.reason)]
     assert "--max-subscribers" in NOT_SERVED.message
     assert wanted({MAIL: READY}, *told, uids="mb", most=1) is None
     assert wanted({MAIL: READY}, *told, uids="m", most=1) == [entry("m", "True")]

@@ -45,7 +45,7 @@ def test_help_shows_nothing_of_the_environment(module: str, flag: str) -> None:
     "wrong",
     [
         ("--natss-url", "nats://user:{}@host:port"),
-        ("--natss-url", "nats://user:{}@host:4222 "),
+        ("--natss-url", "nats://user:{}@host:4222 x"),
         ("--natss-url", "http://{}@host"),
         ("--natss-url", "nats://{}@"),
         ("--dead-letter-uri", "ftp://user:{}@host/"),
