@@ -104,3 +104,24 @@ def test_forgets_everything_on_clear() -> None:
     settled.add(5, at(5))
     settled.clear()
     assert not settled.has_sequence(5)
+
+
+def test_events_whose_times_lie_far_apart_are_told_from_those_of_another_channel() -> None:
+    """The server's clock was set back by an hour between two events."""
+    settled = SettledEvents(1024)
+    settled.add(1, at(7200))
+    settled.add(2, at(3600))
+    settled.add(3, at(7201))
+    assert [settled.has(each, at(time)) for each, time in ((1, 7200), (2, 3600), (3, 7201))] == [
+        True, True, True
+    ]  # fmt: skip
+    assert not settled.has(1, at(5000))
+    assert not settled.has(2, at(5000))
+
+
+@given(st.sets(st.integers(min_value=1, max_value=60)), st.integers(1, 60), st.integers(1, 60))
+def test_counts_what_it_has_among_others(sequences: set[int], first: int, end: int) -> None:
+    settled = SettledEvents(1024)
+    for sequence in sequences:
+        settled.add(sequence, at(sequence))
+    assert settled.count(range(first, end)) == len(sequences & set(range(first, end)))

@@ -1,11 +1,15 @@
 """Which messages a subscription delivers, drops or acknowledges once more."""
 
+import pytest
+
 from contract.resources import DeliveryPolicy, Order
 from dispatcher.flow import ByteBudget
 from dispatcher.window import EVENT_COST, Receipt, Record, Window
 
 MEGABYTE = 1024 * 1024
 ALL = range(1, 2**63)
+SECOND = 1_000_000_000
+NOON = 1_800_000_000 * SECOND
 COST = len(b"event") + EVENT_COST
 
 
@@ -247,3 +251,74 @@ def test_nobody_waits_for_copies_of_what_has_expired_in_the_store() -> None:
     subject.fail(take(subject), 1.0)
     assert not subject.lacks_copies(31.0)
     assert not subject.has_released
+
+
+# --- timestamps that fall: the server's clock was set back ----------------------------------------
+
+
+@pytest.mark.parametrize("step", [1, 50_000_000, 3600 * SECOND])
+def test_copies_are_known_although_a_later_event_has_an_earlier_time(step: int) -> None:
+    subject = window()
+    for sequence, at in ((1, 0), (2, 10), (3, -step), (4, 10 - step)):
+        assert receive(subject, sequence, timestamp=NOON + at) is Receipt.ACCEPTED
+    first = take(subject)
+    assert subject.settle(first)
+    take(subject)
+    assert receive(subject, 1, timestamp=NOON) is Receipt.ACKNOWLEDGE
+    assert receive(subject, 2, timestamp=NOON + 10) is Receipt.COPY
+    assert receive(subject, 3, timestamp=NOON - step) is Receipt.COPY
+    assert subject.unsettled == 3
+
+
+def test_what_was_never_seen_is_new_whatever_its_time() -> None:
+    subject = window()
+    receive(subject, 7, timestamp=NOON)
+    assert subject.settle(take(subject))
+    assert receive(subject, 3, timestamp=NOON + SECOND) is Receipt.ACCEPTED
+    assert receive(subject, 7, timestamp=NOON) is Receipt.ACKNOWLEDGE, "nothing was forgotten"
+
+
+# --- what a durable owes --------------------------------------------------------------------------
+
+
+def test_what_is_noted_is_unsettled_and_delivered_when_it_comes_again() -> None:
+    subject = window()
+    for sequence in (1, 2):
+        subject.note(sequence, 1000 + sequence, 0.0)
+    assert subject.first_unsettled(ALL) == 1
+    assert subject.next() is None
+    assert receive(subject, 1) is Receipt.ACCEPTED
+    assert subject.settle(take(subject))
+    subject.note(1, 1001, 0.0)
+    assert subject.first_unsettled(ALL) == 2, "what is settled stays so"
+
+
+def test_all_is_known_from_the_first_gap_on() -> None:
+    subject = window()
+    for sequence in (1, 2, 4, 5, 6):
+        receive(subject, sequence)
+    for _ in range(3):
+        subject.settle(take(subject))
+    assert subject.knows_all(range(4, 7))
+    assert subject.knows_all(range(1, 3))
+    assert not subject.knows_all(range(1, 7)), "3 was never seen"
+    assert subject.knows_all(range(5, 5))
+
+
+def test_what_is_taken_as_settled_is_acknowledged_unless_it_is_known_not_to_be() -> None:
+    subject = window(DeliveryPolicy(ack_wait=10, max_inflight=1))
+    subject.note(3, 1003, 0.0)
+    receive(subject, 10)
+    subject.take_as_settled(10)
+    assert receive(subject, 2) is Receipt.ACKNOWLEDGE
+    for sequence in range(11, 40):  # so that what seems to have expired is forgotten
+        subject.note(sequence, 1000 + sequence, 1000.0)
+    assert receive(subject, 3, at=2000.0) is Receipt.ACCEPTED, "it is owed however late it comes"
+
+
+def test_what_the_server_has_not_sent_again_is_forgotten() -> None:
+    subject = window()
+    for sequence in (1, 2, 3):
+        subject.note(sequence, 1000 + sequence, float(sequence))
+    subject.forget_released(2.5, range(1, 3))
+    assert subject.first_unsettled(ALL) == 3
