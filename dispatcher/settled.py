@@ -6,6 +6,7 @@ settled nearly in order, so they are kept as runs, each of which takes four numb
 
 from array import array
 from bisect import bisect_right
+from collections.abc import Iterator
 
 _SHORT_TIME = 1_000_000_000
 _FEW = 64
@@ -64,7 +65,27 @@ class SettledEvents:
         ):
             self._take(above, sequence, timestamp)
         else:
-            self._insert(above, sequence, timestamp)
+            self._insert(above, sequence, sequence, (timestamp, timestamp))
+
+    def __iter__(self) -> Iterator[tuple[int, int, int, int]]:
+        """Give the first and last sequence of each run, its earliest and its latest time."""
+        return zip(self._first, self._last, self._earliest, self._latest, strict=True)
+
+    def take(self, other: "SettledEvents") -> None:
+        """Move all of another set here; of what both have, the other's is known from now on."""
+        for first, last, earliest, latest in other:
+            self._cut_out(first, last)
+            self._insert(bisect_right(self._first, first), first, last, (earliest, latest))
+        other.clear()
+
+    def _cut_out(self, first: int, last: int) -> None:
+        """Forget the runs that have any of these sequences."""
+        run = max(0, bisect_right(self._first, first) - 1)
+        while run < len(self._first) and self._first[run] <= last:
+            if self._last[run] >= first:
+                self._remove(run)
+            else:
+                run += 1
 
     def clear(self) -> None:
         for numbers in (self._first, self._last, self._earliest, self._latest):
@@ -106,11 +127,11 @@ class SettledEvents:
         self._earliest[run], self._latest[run] = earliest, latest
         self._remove(above)
 
-    def _insert(self, at: int, sequence: int, timestamp: int) -> None:
-        self._first.insert(at, sequence)
-        self._last.insert(at, sequence)
-        self._earliest.insert(at, timestamp)
-        self._latest.insert(at, timestamp)
+    def _insert(self, at: int, first: int, last: int, times: tuple[int, int]) -> None:
+        self._first.insert(at, first)
+        self._last.insert(at, last)
+        self._earliest.insert(at, times[0])
+        self._latest.insert(at, times[1])
         if len(self._first) > self.max_runs:
             self._remove(0)
 

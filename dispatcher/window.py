@@ -60,6 +60,7 @@ class Record:
         "data",
         "failed_rounds",
         "first_copy",
+        "generation",
         "last_copy",
         "not_before",
         "sequence",
@@ -68,10 +69,11 @@ class Record:
         "timestamp",
     )
 
-    def __init__(self, sequence: int, timestamp: int, data: bytes, now: float) -> None:
+    def __init__(self, sequence: int, timestamp: int, generation: int, now: float) -> None:
         self.sequence = sequence
+        self.generation = generation
         self.timestamp = timestamp
-        self.data = data
+        self.data = b""
         self.cost = 0  # taken from the budget
         self.state = RecordState.WAITING
         self.failed_rounds = 0
@@ -93,6 +95,9 @@ class Window:
     timestamp belongs to a channel that was made anew: everything remembered of the old one is
     forgotten then. The order of timestamps says nothing: the server's clock may be set back.
 
+    Sequences that begin again lower may be those of a channel that was made anew, long before one
+    of them is known. So what is remembered from before is kept apart, and can be forgotten alone.
+
     Args:
         policy: ``order``, ``ack_wait`` and ``max_inflight`` are used.
         budget: Shared by all subscriptions; the window takes its ``Share``. An event that does not
@@ -100,7 +105,10 @@ class Window:
     """
 
     __slots__ = (
+        "_former",
+        "_generation",
         "_highest",
+        "_known_up_to",
         "_memory",
         "_policy",
         "_purge_above",
@@ -118,8 +126,12 @@ class Window:
         self._unsettled: dict[int, Record] = {}
         self._waiting: deque[Record] = deque()
         self._settled = SettledEvents(_runs(policy))
+        self._former: SettledEvents | None = None
+        """Those that were settled before sequences began again lower."""
+        self._generation = 0
         self._settled_below = 0
         self._highest = 0
+        self._known_up_to = 0
         self._purge_above = 2 * policy.max_inflight
         self.active = 0
         self.was_short = False
@@ -208,7 +220,7 @@ class Window:
 
     def receive(self, sequence: int, timestamp: int, data: bytes, now: float) -> Receipt:
         """Judge a message; ``now`` is in seconds of a clock that does not jump."""
-        if sequence <= self._highest and self._is_known(sequence, timestamp):
+        if sequence <= self._known_up_to and self._is_known(sequence, timestamp):
             record = self._unsettled.get(sequence)
             if record is None:
                 return Receipt.ACKNOWLEDGE
@@ -220,7 +232,7 @@ class Window:
 
         What is not noted would count as settled when a successor's start position is looked for.
         """
-        if sequence <= self._highest and self._is_known(sequence, timestamp):
+        if sequence <= self._known_up_to and self._is_known(sequence, timestamp):
             record = self._unsettled.get(sequence)
             if record is not None:
                 record.last_copy = now
@@ -229,23 +241,34 @@ class Window:
 
     def _is_known(self, sequence: int, timestamp: int) -> bool:
         """Whether it was this event; if only its sequence is known, forget the former channel."""
-        record = self._unsettled.get(sequence)
+        record, former = self._unsettled.get(sequence), self._former
         if record is not None:
-            is_same = record.timestamp == timestamp
+            is_same, is_former = record.timestamp == timestamp, record.generation < self._generation
         elif self._settled.has_sequence(sequence):
-            is_same = self._settled.has(sequence, timestamp)
+            is_same, is_former = self._settled.has(sequence, timestamp), False
+        elif former is not None and former.has_sequence(sequence):
+            is_same, is_former = former.has(sequence, timestamp), True
         else:
             return sequence < self._settled_below
         if not is_same:
-            self._forget_channel()
+            self._forget_channel(self._generation if is_former else self._generation + 1)
         return is_same
 
     def _new_record(self, sequence: int, timestamp: int, now: float) -> Record:
-        self._highest = max(self._highest, sequence)
+        if sequence <= self._highest:
+            self._begin_generation()
+        self._highest = sequence
+        self._known_up_to = max(self._known_up_to, sequence)
         if len(self._unsettled) > self._purge_above:
             self._purge(now)
-        record = self._unsettled[sequence] = Record(sequence, timestamp, b"", now)
+        record = self._unsettled[sequence] = Record(sequence, timestamp, self._generation, now)
         return record
+
+    def _begin_generation(self) -> None:
+        self._generation += 1
+        if self._former is None:
+            self._former = SettledEvents(self._settled.max_runs)
+        self._former.take(self._settled)
 
     def _receive_copy(self, record: Record, data: bytes, now: float) -> Receipt:
         record.last_copy = now
@@ -347,16 +370,20 @@ class Window:
         record.cost = 0
         record.data = b""
 
-    def _forget_channel(self) -> None:
-        for record in self._unsettled.values():
-            if record.state is RecordState.WAITING:
-                self._drop_data(record)
-            record.state = RecordState.GONE
-        self._unsettled.clear()
-        self._waiting.clear()
-        self._settled.clear()
+    def _forget_channel(self, generation: int) -> None:
+        """Forget all that is remembered from before this generation."""
+        for record in list(self._unsettled.values()):
+            if record.generation < generation:
+                if record.state is RecordState.WAITING:
+                    self._drop_data(record)
+                record.state = RecordState.GONE
+                del self._unsettled[record.sequence]
+        self._waiting = deque(each for each in self._waiting if each.generation >= generation)
+        self._former = None
         self._settled_below = 0
-        self._highest = 0
+        if generation > self._generation:
+            self._settled.clear()
+            self._highest = self._known_up_to = 0
 
     def _expired(self, now: float) -> float:
         """A released event of which no copy came since then has expired in the store."""

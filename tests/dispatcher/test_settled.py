@@ -2,6 +2,7 @@
 
 import random
 import tracemalloc
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from dispatcher.settled import SettledEvents
 
 SECOND = 1_000_000_000
+SEQUENCES = st.lists(st.integers(min_value=1, max_value=60))
 
 
 def at(sequence: int, every: int = SECOND) -> int:
@@ -125,3 +127,24 @@ def test_counts_what_it_has_among_others(sequences: set[int], first: int, end: i
     for sequence in sequences:
         settled.add(sequence, at(sequence))
     assert settled.count(range(first, end)) == len(sequences & set(range(first, end)))
+
+
+@given(
+    st.lists(st.integers(min_value=1, max_value=60)),
+    st.lists(st.integers(min_value=1, max_value=60)),
+)
+def test_takes_all_of_another(mine: list[int], others: list[int]) -> None:
+    """Where both have a sequence, it is the event of the other that is known."""
+    settled, other = SettledEvents(1024), SettledEvents(1024)
+    for sequence in mine:
+        settled.add(sequence, at(sequence))
+    for sequence in others:
+        other.add(sequence, at(sequence + 10_000))
+    settled.take(other)
+    assert other.runs == 0
+    for sequence in others:
+        assert settled.has(sequence, at(sequence + 10_000))
+        assert not settled.has(sequence, at(sequence))
+    runs = list(settled)
+    assert runs == sorted(runs)
+    assert all(before[1] < after[0] for before, after in pairwise(runs))

@@ -278,6 +278,43 @@ def test_what_was_never_seen_is_new_whatever_its_time() -> None:
     assert receive(subject, 7, timestamp=NOON) is Receipt.ACKNOWLEDGE, "nothing was forgotten"
 
 
+def test_a_channel_made_anew_is_found_out_without_harm_to_what_is_on_its_way() -> None:
+    """What is remembered of the former one begins at a sequence that comes late again."""
+    subject = window(DeliveryPolicy(ack_wait=10, max_inflight=8))
+    for sequence in range(50, 60):
+        receive(subject, sequence, timestamp=NOON + sequence)
+        assert subject.settle(take(subject))
+    stale = receive(subject, 60, timestamp=NOON + 60)
+    assert stale is Receipt.ACCEPTED
+    former = take(subject)
+    later = NOON - 3600 * SECOND  # its clock was set back as well
+    for sequence in range(1, 50):
+        assert receive(subject, sequence, timestamp=later + sequence) is Receipt.ACCEPTED
+        record = take(subject)
+        if sequence < 48:
+            assert subject.settle(record)
+    assert subject.unsettled == 3
+    assert receive(subject, 50, timestamp=later + 50) is Receipt.ACCEPTED
+    assert receive(subject, 48, timestamp=later + 48) is Receipt.COPY, "it is on its way"
+    assert receive(subject, 47, timestamp=later + 47) is Receipt.ACKNOWLEDGE
+    assert not subject.settle(former), "its sequence belongs to another event now"
+    assert subject.settle(record)
+
+
+def test_what_was_settled_before_lower_sequences_came_is_known_still() -> None:
+    """As when a former durable sends what it has pending, after another has sent what is new."""
+    subject = window()
+    for sequence in (100, 101):
+        receive(subject, sequence)
+        assert subject.settle(take(subject))
+    for sequence in (5, 6):
+        assert receive(subject, sequence) is Receipt.ACCEPTED
+        assert subject.settle(take(subject))
+    for sequence in (100, 101, 5, 6):
+        assert receive(subject, sequence) is Receipt.ACKNOWLEDGE
+    assert receive(subject, 102) is Receipt.ACCEPTED
+
+
 # --- what a durable owes --------------------------------------------------------------------------
 
 

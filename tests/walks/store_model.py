@@ -92,6 +92,15 @@ class Server:
         self.session = ModelConnection(self)
         return self.session
 
+    def wipe(self) -> None:
+        """Lose everything, as with another volume: sequences begin again."""
+        if self.session is not None:
+            self.session.lose("unknown client id")
+        for position in list(self.open):
+            self.close(position)
+        self.events.clear()
+        self.durables.clear()
+
     def subscribe(self, inbox: Inbox, options: SubscriptionOptions, start: int) -> Position:
         """Take a subscription; nothing is sent before ``start``. Raises DuplicateDurable."""
         known = self.durables.get(options.durable) if options.durable is not None else None
@@ -157,7 +166,8 @@ class Server:
         inbox.connection.send_down(lambda: inbox.subscription.take(inbox, event, again=again))
 
     def _send_again(self, position: Position, event: StoredEvent, due: float) -> None:
-        if position.pending.get(event.sequence) == due:
+        is_stored = self.events[event.sequence - 1 : event.sequence] == [event]
+        if is_stored and position.pending.get(event.sequence) == due:
             self._send(position, event, again=True)
 
 

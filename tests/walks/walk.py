@@ -302,6 +302,11 @@ class Walk:
             process.learn(self._told)
         self._apply(process)
 
+    def _wipe(self) -> None:
+        self.outcome.is_disturbed = True
+        self.server.wipe()
+        self._owed.clear()
+
     def _lose_session(self) -> None:
         if self.server.session is not None:
             self.outcome.is_disturbed = True
@@ -318,8 +323,9 @@ _CHOICES: Mapping[Step, int] = {
     Walk._slow_link: 1,
     Walk._restart: 2,
     Walk._lose_session: 1,
+    Walk._wipe: 1,
 }
-_DISTURBING = {Walk._restart, Walk._lose_session}
+_DISTURBING = {Walk._restart, Walk._lose_session, Walk._wipe}
 
 
 def walk(seed: int, *, processes: int = 1, steps: int = 40, is_disturbed: bool = True) -> Outcome:
