@@ -119,6 +119,7 @@ class Durable:
         self._changed = Signal()
         self._beginning = beginning
         self._in_doubt = beginning.is_doubtful
+        self._was_elsewhere = self._is_succeeded = False
         self._alive_at: float | None = None
         self._options = options
         self._receive = receive
@@ -212,13 +213,23 @@ class Durable:
             self._set_state(DurableState.REMOVED)
 
     def doubt(self) -> None:
-        """Another client may have asked for it, and the server may handle that at any time."""
+        """Another client had the client id: it may have asked for this one, or unsubscribed it."""
+        self._was_elsewhere = True
         if self.opened_at is None:
             self._in_doubt = True
+            if self._is_succeeded:
+                self._beginning = self._beginning.forgone()
 
-    def forgo_beginning(self) -> None:
-        """Be succeeded by another; see ``Beginning.forgone``."""
-        if self.opened_at is None:
+    def forgo_beginning(self, *, is_latest: bool = False) -> None:
+        """Be succeeded by another; see ``Beginning.forgone``.
+
+        Args:
+            is_latest: Whether no other one is on record as a successor that was open. Then nobody
+                unsubscribes it but a client that this process does not know of: if the server does
+                not know it, the store was lost.
+        """
+        self._is_succeeded = True
+        if self.opened_at is None and (self._was_elsewhere or not is_latest):
             self._beginning = self._beginning.forgone()
 
     def want_again(

@@ -233,16 +233,18 @@ class Fanout:
         """
         heirless = [each for each in records if each.since is None] or records[:1]
         present = self._members.get(MemberKey(channel.name, ref))
-        if present is not None and heirless[0].since is None:
+        if present is None:
+            member = self._add_left(channel, ref, heirless)
+            if self._state.may_want(channel.name, ref):
+                self._hold(member)
+            else:
+                dues = [each.due for each in heirless if each.due is not None]
+                wait = max(0.0, max(dues) - time.time()) if dues else self._records.grace
+                self._begin_grace(member, wait)
+        elif heirless[0].since is None:
             self._succession.take_recorded(present)
-            return
-        member = self._add_left(channel, ref, heirless)
-        if self._state.may_want(channel.name, ref):
-            self._hold(member)
         else:
-            dues = [each.due for each in heirless if each.due is not None]
-            wait = max(0.0, max(dues) - time.time()) if dues else self._records.grace
-            self._begin_grace(member, wait)
+            heirless = []
         for record in records:
             if record not in heirless and record.durable not in self._left:
                 self._left.add(record.durable)
@@ -269,7 +271,7 @@ class Fanout:
         left = replace(channel, policy=replace(channel.policy, start=Start()))
         member = self._add(key, left, subscriber, make_plan(left, subscriber)[0], *records)
         for durable in member.durables:
-            durable.forgo_beginning()
+            durable.forgo_beginning(is_latest=durable is member.durables[-1])
         return member
 
     async def _apply_channel(
@@ -381,9 +383,7 @@ class Fanout:
         member.durable.change(DurableOptions.of(channel.policy))
         for durable in member.durables if came_back else ():
             durable.reopen()
-        for durable in member.durables:
-            if durable.name.durable != subscriber.durable:
-                durable.forgo_beginning()
+        self._succession.forgo(member)
         if not member.is_handed_over:
             self._succession.begin(member, _monotonic(record.since))
 

@@ -60,8 +60,6 @@ class Handover:
 
         It ends early, and returns False, when yet another durable becomes wanted.
         """
-        for old in self._olds:
-            old.forgo_beginning()
         new = next((each for each in self._owner.durables if each.name == self._name), None)
         if new is None:
             await self._broker.wait_free(self._name)

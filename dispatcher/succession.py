@@ -50,6 +50,17 @@ class Succession:
             self._hand_over(member), f"handover {member.subscription.name}"
         )
 
+    def forgo(self, member: Member) -> None:
+        """Have the durables of former uids begin with nothing, where they were removed already."""
+        olds = [each for each in member.durables if each.name.durable != member.subscriber.durable]
+        if not olds:
+            return
+        recorded = self._records.of(member.key.channel)
+        ref = member.subscriber.ref
+        opened = [each.durable for each in recorded if each.ref == ref and each.since is None]
+        for old in olds:
+            old.forgo_beginning(is_latest=opened[-1:] == [old.name.durable])
+
     async def _hand_over(self, member: Member) -> None:
         """Move the position to the durable of the present uid, until there is no other."""
         channel = member.key.channel
@@ -59,6 +70,7 @@ class Succession:
             name = DurableName(member.durable.name.subject, member.subscriber.durable)
             self._records.want(channel, ref, name.durable, time.time(), name.subject)
             self.take_recorded(member)
+            self.forgo(member)
             for old in member.durables:
                 if old.name != name:
                     self._records.dismiss(channel, old.name.durable, self._records.grace)

@@ -323,7 +323,7 @@ _CHOICES: Mapping[Step, int] = {
     Walk._slow_link: 1,
     Walk._restart: 2,
     Walk._lose_session: 1,
-    Walk._wipe: 1,
+    Walk._wipe: 0,
 }
 _DISTURBING = {Walk._restart, Walk._lose_session, Walk._wipe}
 
