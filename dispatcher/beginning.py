@@ -24,6 +24,9 @@ def _nobody_cares() -> None:
     """What to do when a durable is open, unless somebody wants to know."""
 
 
+_LATEST = 600.0
+"""Seconds after which no request is on its way any more."""
+
 _BY_TIME = (StartKind.NEW, StartKind.AGO, StartKind.TIME)
 
 
@@ -59,17 +62,29 @@ class Beginning:
     @property
     def is_by_time(self) -> bool:
         """Whether it depends on when the server handles the request where the durable starts."""
-        return not self.was_open and self.start is not None and self.start.kind in _BY_TIME
+        is_by_time = self.start is not None and self.start.kind in _BY_TIME
+        return is_by_time and not self.was_open
 
-    async def owed(self, connection: Connection, subject: str) -> Owed:
+    @property
+    def may_be_late(self) -> bool:
+        """Whether a request that was handled too late can have moved the start.
+
+        That moves it by as long as a link may be slow, and a record that could not be written may
+        be old: what was taken since then is not to come again.
+        """
+        return self.is_by_time and time.monotonic() - self.wanted_since < _LATEST
+
+    async def owed(self, connection: Connection, subject: str) -> Owed | None:
         """Find out where a start by time is, so that no delay can change it.
+
+        None if the channel seems to have no event: then nothing can have been missed yet.
 
         Raises:
             NatsStreamingError: the server could not be asked in time.
         """
         last = await last_message(connection, subject)
         if last is None:
-            return Owed(1, is_stored=False)
+            return None
         first = await first_message(connection, subject, self.start_at(None), by_fence=True)
         if first is None:
             return Owed(last.sequence + 1, is_stored=False)

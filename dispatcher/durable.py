@@ -365,12 +365,15 @@ class Durable:
 
     async def _open(self, connection: Connection) -> nats_streaming.Subscription:
         beginning = self._beginning
-        if self._in_doubt and beginning.is_by_time and self._alive_at is None:
+        if self._in_doubt and beginning.may_be_late and self._alive_at is None:
             # At the limit of subscriptions nothing can be asked, but what is there can be opened.
             with contextlib.suppress(nats_streaming.SubscriptionLimitReached):
-                owed = await beginning.owed(connection, self.name.subject)
-                return await self._open_at(connection, owed)
-        start = await beginning.start_on(connection, self.name.subject, self._alive_at)
+                if (owed := await beginning.owed(connection, self.name.subject)) is not None:
+                    return await self._open_at(connection, owed)
+        if self._alive_at is not None and not self._was_elsewhere:
+            start = StartAt.first()  # if the server does not know it, the store is a new one
+        else:
+            start = await beginning.start_on(connection, self.name.subject, self._alive_at)
         try:
             return await self._subscribe(connection, start)
         except (nats_streaming.RequestRefused, nats_streaming.NoResponders):
@@ -410,7 +413,7 @@ class Durable:
     def _opened(self, reopenings: int) -> None:
         self.last_error = self.failure = None
         self._reopened = reopenings
-        self._in_doubt = False
+        self._in_doubt = self._was_elsewhere = False
         if self.opened_at is None:
             self.opened_at = time.monotonic()
             self.opened_over = self._connection

@@ -136,8 +136,8 @@ class Fanout:
             member.grace.cancel()
             member.grace = None
         for durable in member.durables:
-            name = durable.name.durable
-            self._records.want(member.key.channel, member.key.ref, name, time.time())
+            subject, name = durable.name.subject, durable.name.durable
+            self._records.want(member.key.channel, member.key.ref, name, time.time(), subject)
         if member.subscription.state is not SubscriptionState.PAUSED:
             member.subscription.pause()
             log.warning(
@@ -188,7 +188,8 @@ class Fanout:
             if record.since is None:
                 self._broker.note_known(name)
             if is_of_this and record.ref in channel.unserved.durables:
-                self._records.want(channel.name, record.ref, record.durable, time.time())
+                now, subject = time.time(), record.subject
+                self._records.want(channel.name, record.ref, record.durable, now, subject)
             elif not (
                 (is_of_this and record.durable in wanted)
                 or self._broker.has(name)
@@ -407,7 +408,9 @@ class Fanout:
         )
 
     def _end_now(self, member: Member) -> None:
-        """Remove it without a grace, or without the rest of it."""
+        """Remove it without a grace, or without the rest of it, unless that was done."""
+        if self._members.get(member.key) is not member:
+            return
         if member.grace is not None:
             member.grace.cancel()
         member.subscription.pause()

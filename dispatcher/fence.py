@@ -1,12 +1,16 @@
 """When all has come that NATS Streaming had to send: known by its order, not by silence.
 
 The server starts subscriptions one after the other, in the order in which they were made, and sends
-all messages and answers over one connection (``processSubscriptionsStart`` of 0.25.6; older ones
-start each at once). So when a subscription has its first message, everything has come that was to
-be sent for those made before it.
+everything over one connection (``processSubscriptionsStart`` of 0.25.6; older ones start each at
+once). For a durable that starts it first sends again what is pending. So a durable with a pending
+message is a fence: when that message comes again after a reopening, everything has come that was to
+be sent for subscriptions made before. A first message would prove nothing, since whatever is
+published is sent to every subscription at once, whether it has started or not.
 """
 
 import asyncio
+from dataclasses import dataclass, field
+from weakref import WeakKeyDictionary
 
 from nats_streaming import (
     Connection,
@@ -14,21 +18,41 @@ from nats_streaming import (
     Message,
     NatsStreamingError,
     NoResponders,
+    NotConnected,
     ServerUnavailable,
     StartAt,
     Subscription,
     SubscriptionOptions,
 )
 
-_COMES_WITHIN = 5.0
-"""Seconds from the answer to a subscribe request to the first message, if there is one. The server
-sends one after the other."""
+FENCE = "natss-dispatcher-fence"
+"""The durable's name. One that a process has left behind is used, and removed, by the next one."""
 
+_COMES_WITHIN = 5.0
+"""Seconds from the answer to a subscribe request to the first message, if there is one."""
+
+_COMES_AGAIN_WITHIN = 30.0
 _FIRST_WAIT = 0.1
 _LONGEST_WAIT = 10.0
 """Seconds between two tries: doubled from the first to the longest."""
 
 _TRIES_TO_END = 5
+_ACK_WAIT = 3600
+"""Seconds: nothing is sent again by itself as long as a fence is in use."""
+
+_locks: "WeakKeyDictionary[Connection, dict[str, asyncio.Lock]]" = WeakKeyDictionary()
+"""One fence at a time for each channel of a session: it has one name."""
+
+
+@dataclass(slots=True)
+class _Arrivals:
+    first: asyncio.Event = field(default_factory=asyncio.Event)
+    again: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def take(self, message: Message) -> None:
+        self.first.set()
+        if message.redelivered:
+            self.again.set()
 
 
 async def fence(connection: Connection, subject: str) -> bool:
@@ -42,17 +66,56 @@ async def fence(connection: Connection, subject: str) -> bool:
     Raises:
         NatsStreamingError: the connection is lost, or the server refuses.
     """
+    locks = _locks.setdefault(connection, {})
+    async with locks.setdefault(subject, asyncio.Lock()):
+        return await _pass(connection, subject)
+
+
+async def _pass(connection: Connection, subject: str) -> bool:
     wait = _FIRST_WAIT
     while True:
         try:
-            return await last_message(connection, subject) is not None
+            has_passed = await _try(connection, subject)
         except NoResponders:
             raise
         except ServerUnavailable:
-            if connection.state is not ConnectionState.OPEN:
-                raise
+            has_passed = None
+        if has_passed is not None:
+            return has_passed
+        if connection.state is not ConnectionState.OPEN:
+            raise NotConnected("the connection was lost meanwhile")
         await asyncio.sleep(wait)
         wait = min(2 * wait, _LONGEST_WAIT)
+
+
+async def _try(connection: Connection, subject: str) -> bool | None:
+    """Try once; None if it has to be tried again."""
+    arrivals = _Arrivals()
+    options = SubscriptionOptions(
+        durable=FENCE,
+        start=StartAt.last_received(),
+        max_inflight=1,
+        ack_wait=_ACK_WAIT,
+        manual_ack=True,
+    )
+    subscription = await connection.subscribe(subject, arrivals.take, options)
+    try:
+        if not await _comes(arrivals.first, _COMES_WITHIN):
+            return False
+        if not arrivals.again.is_set():
+            await subscription.reopen()
+        return True if await _comes(arrivals.again, _COMES_AGAIN_WITHIN) else None
+    finally:
+        await _end(subscription)
+
+
+async def _comes(event: asyncio.Event, seconds: float) -> bool:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True
 
 
 async def last_message(connection: Connection, subject: str) -> Message | None:
@@ -102,7 +165,7 @@ async def first_message(
 
 
 async def _end(subscription: Subscription) -> None:
-    """Unsubscribe; what the server does not hear of goes with the session."""
+    """Unsubscribe; what the server does not hear of goes with the session, or is used again."""
     for _ in range(_TRIES_TO_END):
         try:
             await subscription.unsubscribe()

@@ -62,10 +62,10 @@ class Handover:
         """
         new = next((each for each in self._owner.durables if each.name == self._name), None)
         if new is None:
-            await self._broker.wait_free(self._name)
             new = await self._open()
         else:
             new.change(self._options())
+            await new.wait_open()
             self._owed = _ANYTHING
         await self._finish()
         durables = [old.name.durable for old in self._olds]
@@ -109,7 +109,10 @@ class Handover:
     async def _open(self) -> Durable:
         """Open the new durable where it misses nothing but what the old ones finish."""
         while True:
+            await self._broker.wait_free(self._name)
             pending = await self._look()
+            if self._broker.is_taken(self._name):
+                continue
             start = self._position(pending)
             beginning = Beginning(start, time.monotonic(), on_open=self._note_open)
             receive = self._owner.subscription.receive

@@ -179,6 +179,8 @@ class Window:
             if is_released and record.sequence in among:
                 record.state = RecordState.GONE
                 del self._unsettled[record.sequence]
+                if record.sequence < self._settled_below:
+                    self._settled_below = 0  # if it comes again after all, it is owed
 
     @property
     def has_released(self) -> bool:
@@ -392,9 +394,9 @@ class Window:
     def _purge(self, now: float) -> None:
         """Forget released events that expired in the store, as it seems.
 
-        If one comes again after all it is a new event, unless what is unknown counts as settled.
+        If one comes again after all it is a new event.
         """
-        self.forget_released(self._expired(now), range(self._settled_below, sys.maxsize))
+        self.forget_released(self._expired(now), range(sys.maxsize))
         self._purge_above = 2 * max(self._policy.max_inflight, len(self._unsettled))
 
 

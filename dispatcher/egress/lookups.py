@@ -110,7 +110,8 @@ class Lookups:
         self._is_closed = True
         self._waiting.clear()
         for answer in tuple(self._answers):
-            answer.set_result(_CLOSED)
+            if not answer.done():
+                answer.set_result(_CLOSED)
 
     def _start_waiting(self) -> None:
         while (namespace := self._next()) is not None:

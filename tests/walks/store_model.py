@@ -1,8 +1,10 @@
 """A model of NATS Streaming in memory: one channel, durables, sessions, links that may be slow.
 
-As the real one it sends everything to a client in order, starts subscriptions in the order in which
-they are made, sends what is pending of a durable first, whatever MaxInflight is, and then what is
-new until MaxInflight is reached. Who uses it sees the interface of ``nats_streaming``.
+As the real one it sends everything to a client in order. It starts subscriptions one after the
+other, in the order in which they are made, and that may take a while: then it sends what is
+pending of a durable, whatever MaxInflight is, and what is new until MaxInflight is reached. What is
+published meanwhile is sent at once, also to those that wait to be started, unless something of
+theirs is pending. Who uses it sees the interface of ``nats_streaming``.
 """
 
 import asyncio
@@ -69,10 +71,19 @@ class Inbox:
 
 
 class Server:
-    """One channel of one server; ``chance`` decides which acks of a dead client arrive."""
+    """One channel of one server.
 
-    def __init__(self, chance: random.Random) -> None:
+    Args:
+        chance: Decides which acks of a dead client arrive, and how long starts take.
+        start_seconds: That a start takes at most.
+    """
+
+    def __init__(self, chance: random.Random, start_seconds: float = 0.0) -> None:
         self.chance = chance
+        self._start_seconds = start_seconds
+        self._free_at = 0.0
+        self._held: dict[Position, Inbox] = {}
+        """Those with something pending that wait to be started."""
         self.events: list[StoredEvent] = []
         self.durables: dict[str, Position] = {}
         self.open: dict[Position, None] = {}
@@ -130,10 +141,26 @@ class Server:
             case _:
                 return last
 
-    def start(self, position: Position) -> None:
+    def start_later(self, position: Position) -> None:
+        """Start a subscription when those before it have been started."""
+        loop, inbox = asyncio.get_running_loop(), position.inbox
+        if inbox is None:
+            return
+        if position.pending:
+            self._held[position] = inbox
+        takes = self.chance.random() * self._start_seconds
+        self._free_at = max(self._free_at + _TICK, loop.time() + takes)
+        loop.call_at(self._free_at, self._start, position, inbox)
+
+    def _start(self, position: Position, inbox: Inbox) -> None:
         """Send what is pending, and then what is new."""
+        if self._held.get(position) is inbox:
+            del self._held[position]
+        if position.inbox is not inbox:
+            return
         for sequence in sorted(position.pending):
-            self._send(position, self.events[sequence - 1], again=True)
+            if sequence <= len(self.events):
+                self._send(position, self.events[sequence - 1], again=True)
         self._send_new(position)
 
     def close(self, position: Position, *, forget: bool = False) -> None:
@@ -149,6 +176,7 @@ class Server:
     def _send_new(self, position: Position) -> None:
         while (
             position.inbox is not None
+            and position not in self._held
             and len(position.pending) < position.options.max_inflight
             and position.last_sent < len(self.events)
         ):
@@ -299,7 +327,7 @@ class ModelSubscription:
         def handle() -> Callable[[], None]:
             start = server.last_sent_at(options.start, delta)
             position = self._position = server.subscribe(inbox, options, start)
-            return lambda: server.start(position)
+            return lambda: server.start_later(position)
 
         try:
             await connection.request(handle)
@@ -327,7 +355,8 @@ class ModelSubscription:
             server = self.connection.server
             self.connection.send_up(lambda: server.ack(position, sequence), is_ack=True)
 
-    async def reopen(self, options: SubscriptionOptions) -> None:
+    async def reopen(self, options: SubscriptionOptions | None = None) -> None:
+        options = options or self.options
         old, self._inbox, self.is_open = self._inbox, None, False
         server, position = self.connection.server, self._position
 

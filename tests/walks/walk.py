@@ -182,7 +182,7 @@ class Walk:
 
     def __init__(self, seed: int, processes: int) -> None:
         self.chance = random.Random(seed)
-        self.server = Server(self.chance)
+        self.server = Server(self.chance, self.chance.choice((0.0, 0.02, 0.1)))
         self.sink = Sink(self.chance)
         self.delay = 0.001
         self.outcome = Outcome(seed)
@@ -196,6 +196,7 @@ class Walk:
             [Folder() for _ in range(processes)] if processes == 1 else [None] * processes
         )
         self._processes: list[Process] = []
+        self._publishing: list[asyncio.Task[None]] = []
         self._told: Mapping[str, Record] = {}
         """What stands on the Channel."""
 
@@ -211,6 +212,7 @@ class Walk:
             result = step(self)
             if result is not None:
                 await result
+        await asyncio.gather(*self._publishing)
         await self._end()
         telling.cancel()
         await asyncio.gather(telling, return_exceptions=True)
@@ -271,12 +273,25 @@ class Walk:
 
     def _publish(self) -> None:
         for _ in range(self.chance.choice((1, 1, 2, 8))):
-            event_id = f"e{next(self._numbers)}"
-            self.server.publish(encode([(b"Ce-Id", event_id.encode())], b"{}", "walk"))
-            self._owed.add(event_id)
-            self.outcome.events += 1
-            if self.chance.random() < 0.1:
-                self.sink.refused.add(event_id)
+            self._publish_one()
+
+    def _publish_one(self) -> None:
+        event_id = f"e{next(self._numbers)}"
+        self.server.publish(encode([(b"Ce-Id", event_id.encode())], b"{}", "walk"))
+        self._owed.add(event_id)
+        self.outcome.events += 1
+        if self.chance.random() < 0.1:
+            self.sink.refused.add(event_id)
+
+    def _start_publishing(self) -> None:
+        """Publish quickly in the background for a while."""
+        number = self.chance.choice((20, 100))
+        self._publishing.append(asyncio.create_task(self._publish_quickly(number)))
+
+    async def _publish_quickly(self, number: int) -> None:
+        for _ in range(number):
+            self._publish_one()
+            await asyncio.sleep(0.01)
 
     def _subscriber_fails(self) -> None:
         self.sink.is_up = not self.sink.is_up
@@ -316,6 +331,7 @@ class Walk:
 Step = Callable[[Walk], Awaitable[None] | None]
 _CHOICES: Mapping[Step, int] = {
     Walk._publish: 6,
+    Walk._start_publishing: 2,
     Walk._pass_time: 8,
     Walk._want: 4,
     Walk._remove: 3,
@@ -323,7 +339,7 @@ _CHOICES: Mapping[Step, int] = {
     Walk._slow_link: 1,
     Walk._restart: 2,
     Walk._lose_session: 1,
-    Walk._wipe: 0,
+    Walk._wipe: 1,
 }
 _DISTURBING = {Walk._restart, Walk._lose_session, Walk._wipe}
 
@@ -338,9 +354,12 @@ def walk(seed: int, *, processes: int = 1, steps: int = 40, is_disturbed: bool =
         steps: How many.
         is_disturbed: Whether processes and sessions may end.
     """
-    choices = {
-        step: weight for step, weight in _CHOICES.items() if is_disturbed or step not in _DISTURBING
-    }
+    left_out = set() if is_disturbed else _DISTURBING
+    if processes > 1:
+        # What a standby knows may be old: a durable that the server does not know may have been
+        # removed by another process, as well as lost with the store.
+        left_out = left_out | {Walk._wipe}
+    choices = {step: weight for step, weight in _CHOICES.items() if step not in left_out}
 
     async def go() -> Outcome:
         return await Walk(seed, processes).go(steps, choices)
