@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 _MAX_LENGTH = 8192
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _UNSAFE = re.compile(r"[^\x21-\x7e]")
+_SCHEMES = ("http", "https")
 _LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 
 _AUTHORITY = re.compile(r"""(?:[^"<>]*@)?(?:\[[^][]*\]|[^][:@"<>]*)(?::[0-9]{0,5})?""")
@@ -59,6 +60,8 @@ def _qualified(text: str, namespace: str, cluster_domain: str) -> str:
     authority, path = (text[: end.start()], text[end.start() :]) if end else (text, "")
     userinfo, at, hostport = authority.rpartition("@")
     host, colon, port = hostport.partition(":")
+    if host.lower() in _SCHEMES and not port and (colon or path.startswith("//")):
+        raise ValueError(f"must begin with {host.lower()}://, with a colon and two slashes")
     if _LABEL.fullmatch(host) and host.lower() != "localhost":
         host = f"{host}.{namespace}.svc.{cluster_domain}"
     return f"{userinfo}{at}{host}{colon}{port}{path or '/'}"
@@ -72,7 +75,7 @@ def _check(uri: str) -> None:
         raise ValueError("must be a URI such as http://orders.shop:8080/in") from None
     if not _AUTHORITY.fullmatch(parts.netloc):
         raise ValueError("must be a URI such as http://orders.shop:8080/in")
-    if parts.scheme not in {"http", "https"}:
+    if parts.scheme not in _SCHEMES:
         raise ValueError(f"must begin with http:// or https://, not {parts.scheme}://")
     if not host:
         raise ValueError("must have a host")

@@ -256,6 +256,11 @@ async def serve(settings: Settings) -> None:
     else:
         records = Records(folder, grace)
         cluster = None
+        if not folder.keeps:
+            log.warning(
+                "without --state-dir a restart forgets Subscriptions that were removed or made anew:"
+                " their durables stay in NATS Streaming, and what waits for them is not delivered"
+            )
         source = FileSource(settings.source.channels, settings.defaults, records.of)
     dispatcher = Dispatcher(settings, source, records, cluster, folder)
     stop = asyncio.Event()

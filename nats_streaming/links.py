@@ -113,12 +113,13 @@ class LinkKeeper:
                     await link.dispose()
                     raise
                 return
-            except (ConnectError, NotConnected) as error:
+            except ConnectError as error:  # each, for who counts them
+                told = str(error)
+                self._owner.tell_problem(told, error)
+            except NotConnected as error:
                 if str(error) != told:
                     told = str(error)
-                    self._owner.tell_problem(
-                        told, error if isinstance(error, ConnectError) else None
-                    )
+                    self._owner.tell_problem(told)
             await asyncio.sleep(self._options.nats.reconnect_wait)
 
 
