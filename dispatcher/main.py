@@ -258,7 +258,7 @@ async def serve(settings: Settings) -> None:
         cluster = None
         if not folder.keeps:
             log.warning(
-                "without --state-dir a restart forgets Subscriptions that were removed or made anew:"
+                "without --state-dir a restart forgets subscribers that were removed or made anew:"
                 " their durables stay in NATS Streaming, and what waits for them is not delivered"
             )
         source = FileSource(settings.source.channels, settings.defaults, records.of)
