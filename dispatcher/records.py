@@ -81,6 +81,8 @@ class Records:
         self._former = {(each.channel, each.durable) for each in self if each.since is not None}
         """Those that were wanted before this process began, and never open as far as is known."""
         self._told: dict[ResourceName, Mapping[str, Record]] = {}
+        self._cut: set[ResourceName] = set()
+        """Channels that have no room for all: some that were open are not told."""
         self._opened: set[tuple[ResourceName, str]] = set()
         """Those that this process has opened."""
         self._outdated: set[tuple[ResourceName, str]] = set()
@@ -171,6 +173,9 @@ class Records:
         if told is before:
             return
         self._told[channel] = told
+        self._cut.discard(channel)
+        if not is_complete:
+            self._cut.add(channel)
         self._changed.set()
         for durable, record in told.items():
             mine = self.get(channel, durable)
@@ -205,6 +210,7 @@ class Records:
             in_order: Whether some process has seen to all of them.
         """
         self._outdated -= {(channel, durable) for durable in self._told.pop(channel, {})}
+        self._cut.discard(channel)
         if in_order and channel in self._all:
             self._given_up.setdefault(channel, set()).update(self._all[channel])
 
@@ -242,7 +248,9 @@ class Records:
         while not self._folder.keeps:
             told = self._told.get(channel, {})
             record = told.get(durable)
-            if (record is not None and record.since is None) or told.keys().isdisjoint(olds):
+            is_told = record is not None and record.since is None
+            is_left_out = record is None and channel in self._cut
+            if is_told or is_left_out or told.keys().isdisjoint(olds):
                 return
             await self._change()
 

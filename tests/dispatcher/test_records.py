@@ -462,3 +462,33 @@ async def are(plane: DataPlane, names: set[str]) -> bool:
 async def is_refused(plane: DataPlane, durable: str) -> bool:
     found = [m.durable for m in plane.fanout.members.values() if m.durable.name.durable == durable]
     return found[0].last_error is not None
+
+
+@pytest.mark.parametrize(
+    ("told", "is_complete", "may_go"),
+    [
+        ({"old": None, "new": None}, True, True),
+        ({"new": None}, True, True),
+        ({}, True, True),
+        ({"old": None, "new": 1.0}, True, False),  # the next one would take the position from old
+        ({"old": None}, True, False),
+        ({"old": None}, False, True),  # no room for it: the server knows it
+    ],
+)
+async def test_a_durable_may_go_when_others_will_know_its_successor(
+    told: dict[str, float | None], *, is_complete: bool, may_go: bool
+) -> None:
+    channel, ref = ResourceName("default", "orders"), ResourceName("default", "mail")
+    records = Records(StateFolder(None), 60.0, are_kept=True)
+    entries = {name: Record(channel, ref, name, since) for name, since in told.items()}
+    waiting = asyncio.create_task(records.succeeded(channel, ["old"], "new"))
+    before = {"old": Record(channel, ref, "old"), "new": Record(channel, ref, "new", 1.0)}
+    records.learn(channel, before)
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    records.learn(channel, entries, is_complete=is_complete)
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert waiting.done() == may_go
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)

@@ -108,6 +108,7 @@ class Process:
         egress = cast("Egress", walk.sink)
         lanes = Lanes(never_busy)
         self.fanout = Fanout(self._broker, egress, metrics, budget, self.records, lanes)
+        self._is_stopped = False
         self._connection: ModelConnection | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._writing = asyncio.create_task(self.records.run())
@@ -118,6 +119,8 @@ class Process:
         return self._connection
 
     def apply(self, state: DesiredState) -> None:
+        if self._is_stopped:
+            return
         at_once(self.fanout.apply(state))
         if self._connecting is None:
             self._connecting = asyncio.create_task(self._keep_connected())
@@ -153,6 +156,7 @@ class Process:
 
     async def stop(self, *, kindly: bool) -> None:
         """Ends as by SIGTERM, or at once as by SIGKILL."""
+        self._is_stopped = True
         if kindly:
             await self.fanout.drain()
             await self.records.write()
