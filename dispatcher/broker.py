@@ -116,6 +116,8 @@ class Broker:
         self._durables: dict[DurableName, Durable] = {}
         self._gate = asyncio.Semaphore(_DURABLES_AT_ONCE)
         self._has_session = asyncio.Event()
+        self.has_taken_over = False
+        """Whether another client had the client id right before this session."""
         self._on_session = on_session
 
     def start(self) -> None:
@@ -228,8 +230,9 @@ class Broker:
 
     def _restore(self, connection: Connection) -> None:
         connection.lost.add_done_callback(lambda _: self._session_lost(connection.last_answer))
+        self.has_taken_over = self.delivering.has_stood_by
         for durable in self._durables.values():
-            if self.delivering.has_stood_by:
+            if self.has_taken_over:
                 durable.doubt()
             durable.connect(connection)
         self._has_session.set()

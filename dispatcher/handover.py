@@ -107,14 +107,20 @@ class Handover:
         return pending
 
     async def _open(self) -> Durable:
-        """Open the new durable where it misses nothing but what the old ones finish."""
+        """Open the new durable where it misses nothing but what the old ones finish.
+
+        If it is on record that it was open, and the server does not know it, the store was lost.
+        """
+        record = self._records.get(self._owner.key.channel, self._name.durable)
+        is_recorded = record is not None and record.since is None
+        was_open = is_recorded and not self._broker.has_taken_over
         while True:
             await self._broker.wait_free(self._name)
             pending = await self._look()
             if self._broker.is_taken(self._name):
                 continue
             start = self._position(pending)
-            beginning = Beginning(start, time.monotonic(), on_open=self._note_open)
+            beginning = Beginning(start, time.monotonic(), was_open, self._note_open)
             receive = self._owner.subscription.receive
             new = self._broker.durable(self._name, beginning, self._options(), receive)
             tally = new.begin_tally()

@@ -9,6 +9,7 @@ from collections.abc import Coroutine
 
 import structlog
 
+from contract.resources import Start
 from dispatcher.beginning import Beginning
 from dispatcher.broker import Broker
 from dispatcher.durable import DurableName, DurableOptions, DurableState
@@ -70,7 +71,6 @@ class Succession:
             name = DurableName(member.durable.name.subject, member.subscriber.durable)
             self._records.want(channel, ref, name.durable, time.time(), name.subject)
             self.take_recorded(member)
-            self.forgo(member)
             for old in member.durables:
                 if old.name != name:
                     self._records.dismiss(channel, old.name.durable, self._records.grace)
@@ -96,11 +96,13 @@ class Succession:
             )
             if is_other or record.since is not None or self._broker.is_taken(name):
                 continue
-            beginning = Beginning(None, time.monotonic(), was_open=True)
+            start = None if self._broker.has_taken_over else Start()
+            beginning = Beginning(start, time.monotonic(), was_open=True)
             options = DurableOptions.of(subscription.plan.policy)
             durables.append(self._broker.durable(name, beginning, options, subscription.receive))
         if durables:
             member.use(*durables)
+        self.forgo(member)
 
     def forget_passed_over(self, member: Member) -> None:
         """Nothing is owed to a uid that came and went before its turn: another has the position.
