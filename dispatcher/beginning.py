@@ -59,6 +59,9 @@ class Beginning:
     """Whether another process may have asked for it, and the server has opened it since, too late:
     how long ago the start is, counts from when the server handles the request."""
 
+    is_told: bool = False
+    """Whether other processes tell this one of what they have opened, as soon as they have."""
+
     @property
     def is_by_time(self) -> bool:
         """Whether it depends on when the server handles the request where the durable starts."""

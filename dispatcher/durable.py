@@ -216,7 +216,7 @@ class Durable:
         """Another client had the client id: it may have asked for this one, or unsubscribed it."""
         self._was_elsewhere = True
         if self.opened_at is None:
-            self._in_doubt = True
+            self._in_doubt |= self._beginning.is_told  # else it may have been open there for long
             if self._is_succeeded:
                 self._beginning = self._beginning.forgone()
 
@@ -242,7 +242,6 @@ class Durable:
         self._removal = self.is_given_up = False
         # If the server does not know it any more, that is because it was removed.
         self._beginning = replace(beginning, was_open=False)
-        self._in_doubt = True
         self._alive_at = self.opened_at = None
         self._options = options
         self._receive = receive

@@ -356,6 +356,7 @@ class Fanout:
                     record.since is None,
                     partial(self._records.note_open, channel.name, record.durable),
                     self._records.is_former(channel.name, record.durable),
+                    self._records.are_shared,
                 ),
                 DurableOptions.of(channel.policy),
                 subscription.receive,

@@ -69,6 +69,8 @@ class Records:
     def __init__(self, folder: StateFolder, grace: float, *, are_kept: bool | None = None) -> None:
         self.grace = grace
         self.are_kept = folder.keeps if are_kept is None else are_kept
+        self.are_shared = self.are_kept and not folder.keeps
+        """Whether other processes see them, and this one sees theirs."""
         self.sessions = 0
         """How often this process has got the client id that the durables belong to."""
         self.has_session = False
