@@ -50,6 +50,8 @@ class Handover:
         self._olds = tuple(each for each in owner.durables if each.name != name)
         self._owed = _NOTHING
         """Sequences of what only the old durables have, unless it is settled."""
+        self._lowest = 0
+        """The first of it, or the first that was not sent yet."""
         self._reached = 0
         """Below this sequence everything was sent to each of them."""
         self._session: Connection | None = None
@@ -120,6 +122,8 @@ class Handover:
             if self._broker.is_taken(self._name):
                 continue
             start = self._position(pending)
+            if pending is not None and self._broker.has_taken_over:
+                start = await self._not_after_wanted(start, pending)
             beginning = Beginning(start, time.monotonic(), was_open, self._note_open)
             receive = self._owner.subscription.receive
             new = self._broker.durable(self._name, beginning, self._options(), receive)
@@ -148,6 +152,7 @@ class Handover:
         window, end = self._owner.subscription.window, self._owed.stop
         unsettled = self._owes()
         lowest = pending.reached if unsettled is None else min(unsettled, pending.reached)
+        self._lowest = lowest
         if lowest == end:
             self._owed = _NOTHING
             return Start(StartKind.SEQUENCE, end)
@@ -161,12 +166,27 @@ class Handover:
         pending.connection.lost.add_done_callback(lambda _: window.take_as_settled(0))
         return Start(StartKind.SEQUENCE, lowest)
 
+    async def _not_after_wanted(self, start: Start, pending: Pending) -> Start:
+        """Miss nothing that was stored since the new durable is wanted.
+
+        After a take-over an old durable may be one that the server did not know any more, and was
+        made anew by asking for it. Then it says nothing about what was owed.
+        """
+        since = self._owner.changed_at
+        try:
+            owed = await Beginning(Start(), since).owed(pending.connection, self._name.subject)
+        except NatsStreamingError:
+            return Start(StartKind.AGO, time.monotonic() - since)
+        if owed is None or start.kind is not StartKind.SEQUENCE or owed.sequence >= start.value:
+            return start
+        return Start(StartKind.SEQUENCE, owed.sequence)
+
     async def _see_arrive(self, start: int, tally: Tally) -> None:
         """Leave nothing to the old durables if the new one has all of it as well.
 
         It is not where it was to start if NATS Streaming has known it before.
         """
-        if self._session is None or start == self._owed.stop:
+        if self._session is None or start > self._lowest:
             return
         with contextlib.suppress(NatsStreamingError):
             has_arrived = await fence(self._session, self._name.subject)
