@@ -11,7 +11,7 @@ import contextlib
 import sys
 import time
 
-from contract.resources import Start, StartKind
+from contract.resources import Order, Start, StartKind
 from dispatcher.beginning import Beginning
 from dispatcher.broker import Broker
 from dispatcher.durable import Durable, DurableName, DurableOptions, Tally
@@ -158,10 +158,11 @@ class Handover:
             return Start(StartKind.SEQUENCE, end)
         if window.knows_all(range(lowest, end)):
             return Start(StartKind.SEQUENCE, lowest)
-        if self._records.are_kept:
+        is_in_order = self._owner.subscription.plan.policy.order is Order.CHANNEL
+        if self._records.are_kept and not is_in_order:  # in order, one durable has to send it all
             return Start(StartKind.SEQUENCE, end)
-        # Nobody would know of the old durable if this process died. What comes again is taken as
-        # settled in this session only: the store of another one may be another.
+        # Or nobody would know of the old durable if this process died. What comes again is taken
+        # as settled in this session only: the store of another one may be another.
         window.take_as_settled(pending.reached)
         pending.connection.lost.add_done_callback(lambda _: window.take_as_settled(0))
         return Start(StartKind.SEQUENCE, lowest)
