@@ -387,11 +387,10 @@ class Durable:
         try:
             start = StartAt.sequence(owed.sequence)
             opened = await self._subscribe(connection, start)
-            if owed.is_stored:
-                await fence(connection, self.name.subject)
-                if tally.lowest is None or tally.lowest > owed.sequence:
-                    await opened.unsubscribe()
-                    opened = await self._subscribe(connection, start)
+            is_known = owed.is_stored and await fence(connection, self.name.subject)
+            if is_known and (tally.lowest is None or tally.lowest > owed.sequence):
+                await opened.unsubscribe()
+                opened = await self._subscribe(connection, start)
         finally:
             self.end_tally()
         return opened

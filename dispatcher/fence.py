@@ -26,7 +26,7 @@ from nats_streaming import (
 )
 
 FENCE = "natss-dispatcher-fence"
-"""The durable's name. One that a process has left behind is used, and removed, by the next one."""
+"""The durable's name. One that a process has left behind is removed by the next one."""
 
 _COMES_WITHIN = 5.0
 """Seconds from the answer to a subscribe request to the first message, if there is one."""
@@ -102,8 +102,11 @@ async def _try(connection: Connection, subject: str) -> bool | None:
     try:
         if not await _comes(arrivals.first, _COMES_WITHIN):
             return False
-        if not arrivals.again.is_set():
-            await subscription.reopen()
+        if arrivals.again.is_set():
+            return (
+                None  # one that was left behind, whose ack wait may be over: only a new one counts
+            )
+        await subscription.reopen()
         return True if await _comes(arrivals.again, _COMES_AGAIN_WITHIN) else None
     finally:
         await _end(subscription)
@@ -154,7 +157,9 @@ async def first_message(
     subscription = await connection.subscribe(subject, take, options)
     try:
         if by_fence:
-            await fence(connection, subject)
+            has_passed = await fence(connection, subject)
+            if not has_passed and not found.done():
+                raise ServerUnavailable("the channel's last event did not come in time")
             return found.result() if found.done() else None
         async with asyncio.timeout(within):
             return await found
@@ -165,7 +170,7 @@ async def first_message(
 
 
 async def _end(subscription: Subscription) -> None:
-    """Unsubscribe; what the server does not hear of goes with the session, or is used again."""
+    """Unsubscribe; what the server does not hear of goes with the session or the next fence."""
     for _ in range(_TRIES_TO_END):
         try:
             await subscription.unsubscribe()

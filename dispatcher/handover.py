@@ -119,11 +119,11 @@ class Handover:
         while True:
             await self._broker.wait_free(self._name)
             pending = await self._look()
-            if self._broker.is_taken(self._name):
-                continue
-            start = self._position(pending)
+            start = self._position(pending, is_recorded=is_recorded)
             if pending is not None and self._broker.has_taken_over:
                 start = await self._not_after_wanted(start, pending)
+            if self._broker.is_taken(self._name):
+                continue
             beginning = Beginning(start, time.monotonic(), was_open, self._note_open)
             receive = self._owner.subscription.receive
             new = self._broker.durable(self._name, beginning, self._options(), receive)
@@ -142,12 +142,12 @@ class Handover:
         new.end_tally()
         return new
 
-    def _position(self, pending: Pending | None) -> Start:
+    def _position(self, pending: Pending | None, *, is_recorded: bool) -> Start:
         """Where the new durable starts; if it has all from there on, nothing is owed any more."""
         if pending is None:  # another process has seen to everything
             return Start(StartKind.AGO, time.monotonic() - self._owner.changed_at)
-        if not pending.is_certain:
-            self._owed = _NOTHING
+        if not pending.is_certain:  # a durable that was open before does not start anew
+            self._owed = _ANYTHING if is_recorded else _NOTHING
             return Start(StartKind.FIRST)
         window, end = self._owner.subscription.window, self._owed.stop
         unsettled = self._owes()

@@ -240,7 +240,7 @@ class Records:
     async def succeeded(self, channel: ResourceName, olds: list[str], durable: str) -> None:
         """Wait until whoever comes next will know that ``durable`` is open, or nothing of ``olds``.
 
-        He would take the position from one of those otherwise, which may not be there any more.
+        Otherwise that process takes the position from one of those, which may be gone by then.
         """
         if not self.are_kept:
             return
