@@ -42,7 +42,7 @@ from kube import KubeClient, connection_info
 from nats_streaming import ConnectionOptions
 from process import logs
 from process.event_loops import UvloopLoop
-from process.listen_errors import listening
+from process.listening import listening
 from process.settings import exit_with
 from process.signals import on_termination
 

@@ -22,7 +22,7 @@ from natss_provisioner.watches import Watch, Watches
 from natss_provisioner.webhook import Webhook
 from process import logs
 from process.event_loops import AsyncioLoop
-from process.listen_errors import listening
+from process.listening import listening
 from process.logs import LogLevel, LogSettings
 from process.settings import exit_with
 from process.signals import on_termination

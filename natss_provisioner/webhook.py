@@ -25,7 +25,7 @@ from natss_provisioner.handlers.targets import address_of
 from natss_provisioner.resources import CHANNELS
 from natss_provisioner.settings import Settings
 from natss_provisioner.subscribers import name_of
-from process.listen_errors import listening
+from process.listening import listening
 from process.side_ports import SidePort
 
 _log = logging.getLogger(__name__)

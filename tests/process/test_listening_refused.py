@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from process.kinds import Address
-from process.listen_errors import CannotListen, listening
+from process.listening import CannotListen, listening
 from tests.servers import free_port
 
 KUBECONFIG = """\
