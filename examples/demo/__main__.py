@@ -26,12 +26,14 @@ EVENTS_PER_SECOND = 100.0
 DELIVERY_SECONDS = 30.0
 
 OF_YOUR_OWN = """
-For channels of your own, with a server that keeps its store in ./natss-store:
+For channels of your own, with a server that keeps its store in ./natss-store, and a dispatcher
+that keeps in ./natss-state what a restart must not forget:
   [bold].tools/bin/nats-streaming-server -a 127.0.0.1 -store FILE -dir natss-store \\
     -cid knative-nats-streaming
   .venv/bin/natss-dispatcher --channels examples/channels.yaml \\
-    --natss-url nats://127.0.0.1:4222 --listen 127.0.0.1:8080 --admin-listen 127.0.0.1:8081[/]
-and an event for the channel orders:
+    --natss-url nats://127.0.0.1:4222 --listen 127.0.0.1:8080 --admin-listen 127.0.0.1:8081 \\
+    --state-dir natss-state[/]
+and the state of each subscription at http://127.0.0.1:8081/. An event for the channel orders:
   [bold]curl -i http://127.0.0.1:8080/ -H 'Host: orders.shop.channels.cluster.local' \\
     -H 'Ce-Id: 1' -H 'Ce-Source: /me' -H 'Ce-Type: order.created' -H 'Ce-Specversion: 1.0' \\
     -H 'Content-Type: application/json' -d '{"order": 1}'[/]"""

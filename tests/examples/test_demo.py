@@ -70,7 +70,7 @@ def test_nothing_is_lost_when_dispatcher_and_server_are_killed(tmp_path: Path) -
     commands = re.sub(r"\\\n +", "", output)
     assert "nats-streaming-server -a 127.0.0.1 -store FILE" in commands
     assert "natss-dispatcher --channels examples/channels.yaml --natss-url" in commands
-    assert "--listen 127.0.0.1:8080 --admin-listen 127.0.0.1:8081" in commands
+    assert "--listen 127.0.0.1:8080 --admin-listen 127.0.0.1:8081 --state-dir" in commands
     assert "curl -i http://127.0.0.1:8080/" in commands
     assert list(tmp_path.iterdir()) == []
     assert still_running(demo.pid) == []
