@@ -24,10 +24,12 @@ def object_labels(kind: str, name: str = "") -> dict[str, str]:
 def subject_labels(subject: str) -> dict[str, str]:
     """Those of the Channel whose events have a subject (``Channel.subject``).
 
-    A namespace has no dots in it, and the name of a Channel may have some.
+    A namespace has no dots in it, and the name of a Channel may have some. The epoch of a Channel
+    that was made anew comes last, and is not told: people know the Channel by its name.
     """
-    name, _, namespace = subject.rpartition(".")
-    return channel_labels(ResourceName(namespace, name))
+    *rest, last = subject.split(".")
+    *name, namespace = rest if last.startswith("_") else (*rest, last)
+    return channel_labels(ResourceName(namespace, ".".join(name)))
 
 
 def subscription_labels(channel: ResourceName, ref: ResourceName) -> dict[str, str]:

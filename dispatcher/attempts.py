@@ -21,7 +21,7 @@ from dispatcher.error_attributes import MAX_DATA
 from dispatcher.event import Event, UnreadableEvent, dead_letter, decode, reply_head
 from dispatcher.flow import ByteBudget, Share
 from dispatcher.metrics import SubscriptionMetrics
-from dispatcher.replies import Pending, Reply, Taken
+from dispatcher.replies import PendingEvent, Reply, Taken
 
 log = structlog.get_logger(__name__)
 
@@ -164,7 +164,7 @@ class Attempts:
         for pause in self._pauses:
             _end_pause(pause)
 
-    async def deliver(self, pending: Pending) -> Outcome:
+    async def deliver(self, pending: PendingEvent) -> Outcome:
         """Make the attempts of one round; ``pending`` is told how far they have come."""
         data = pending.take_data()
         try:
@@ -192,7 +192,7 @@ class Attempts:
             return Outcome.FAILED
         return await self._dead_letter(event, failure)
 
-    async def _send_event(self, event: Event, pending: Pending) -> Failure | None:
+    async def _send_event(self, event: Event, pending: PendingEvent) -> Failure | None:
         """Until the subscriber has taken it; then ``pending`` is told what is left to do."""
         if self._plan.subscriber is None:  # only a reply is wanted: the event itself goes there
             answer = await self._send(_reply, event.head, event.body)

@@ -74,7 +74,7 @@ class Fanout:
         self._applied: dict[ResourceName, Applied] = {}
         self._deleted: set[ResourceName] = set()
         self._members: dict[MemberKey, Member] = {}
-        self._left: set[str] = set()
+        self._left: set[tuple[ResourceName, str]] = set()
         """Durables that were never open, and are to be removed once this process may."""
         self._tasks = BackgroundTasks()
         self._succession = Succession(broker, records, self._tasks)
@@ -152,8 +152,9 @@ class Fanout:
         left: defaultdict[ResourceName, list[Record]] = defaultdict(list)
         for record in self._left_of(channel):
             if record.subject != channel.subject and channel.name in self._state.channels:
-                alone = ResourceName(record.ref.namespace, record.durable)
-                self._end_now(self._add_left(channel, alone, [record]))
+                if self._is_left(channel, record):
+                    self._end_left(channel, record)
+                    await turns.piece_done()
             else:
                 left[record.ref].append(record)
         for ref, records in left.items():
@@ -247,22 +248,28 @@ class Fanout:
         else:
             heirless = []
         for record in records:
-            if record not in heirless and record.durable not in self._left:
-                self._left.add(record.durable)
-                self._tasks.start(self._end_left(channel, record), f"removal {record.durable}")
+            left = (channel.name, record.durable)
+            if record not in heirless and left not in self._left:
+                self._left.add(left)
+                removal = self._end_left_when_open(channel, record)
+                self._tasks.start(removal, f"removal {record.durable}")
 
-    async def _end_left(self, channel: Channel, record: Record) -> None:
+    async def _end_left_when_open(self, channel: Channel, record: Record) -> None:
         """Remove what was never open, unless another process opens it before this one may."""
         await self._broker.session()
-        self._left.discard(record.durable)
+        self._left.discard((channel.name, record.durable))
         name = DurableName(record.subject, record.durable)
         current = self._records.get(channel.name, record.durable)
         members = [each for each in self._members.values() if each.key.channel == channel.name]
         is_wanted = any(each.subscriber.durable == record.durable for each in members)
         is_left = current is not None and current.since is not None
         if is_left and not is_wanted and not self._broker.has(name):
-            alone = ResourceName(record.ref.namespace, record.durable)
-            self._end_now(self._add_left(channel, alone, [record]))
+            self._end_left(channel, record)
+
+    def _end_left(self, channel: Channel, record: Record) -> None:
+        """Remove a durable that nobody here has, by a member that goes by the durable's name."""
+        alone = ResourceName(record.ref.namespace, record.durable)
+        self._end_now(self._add_left(channel, alone, [record]))
 
     def _add_left(self, channel: Channel, ref: ResourceName, records: list[Record]) -> Member:
         key = MemberKey(channel.name, ref)
@@ -279,7 +286,9 @@ class Fanout:
         self, channel: Channel, members: list[Member], turns: Turns
     ) -> Applied:
         keys = tuple(MemberKey(channel.name, each.ref) for each in channel.subscribers)
-        members = [each for each in members if not self._end_if_of_another(channel, each)]
+        for member in members:
+            if self._end_if_of_another(channel, member):
+                await turns.piece_done()
         self._rename(channel, members, set(keys))
         problems: list[Problem] = []
         for key, subscriber in zip(keys, channel.subscribers, strict=True):

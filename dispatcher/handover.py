@@ -17,7 +17,7 @@ from dispatcher.broker import Broker
 from dispatcher.durable import Durable, DurableName, DurableOptions, Tally
 from dispatcher.fence import fence
 from dispatcher.member import Member
-from dispatcher.pending import Pending, find_pending
+from dispatcher.pending import PendingEvents, find_pending
 from dispatcher.records import Records
 from nats_streaming import Connection, NatsStreamingError
 
@@ -95,7 +95,7 @@ class Handover:
         """The first event that the old durables have to finish, as far as it is known."""
         return self._owner.subscription.window.first_unsettled(self._owed)
 
-    async def _look(self) -> Pending | None:
+    async def _look(self) -> PendingEvents | None:
         """Find out what the old durables owe; see ``find_pending``."""
         begun = time.monotonic()
         pending = await find_pending(self._olds)
@@ -142,7 +142,7 @@ class Handover:
         new.end_tally()
         return new
 
-    def _position(self, pending: Pending | None, *, is_recorded: bool) -> Start:
+    def _position(self, pending: PendingEvents | None, *, is_recorded: bool) -> Start:
         """Where the new durable starts; if it has all from there on, nothing is owed any more."""
         if pending is None:  # another process has seen to everything
             return Start(StartKind.AGO, time.monotonic() - self._owner.changed_at)
@@ -167,7 +167,7 @@ class Handover:
         pending.connection.lost.add_done_callback(lambda _: window.take_as_settled(0))
         return Start(StartKind.SEQUENCE, lowest)
 
-    async def _not_after_wanted(self, start: Start, pending: Pending) -> Start:
+    async def _not_after_wanted(self, start: Start, pending: PendingEvents) -> Start:
         """Miss nothing that was stored since the new durable is wanted.
 
         After a take-over an old durable may be one that the server did not know any more, and was

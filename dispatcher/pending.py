@@ -18,7 +18,7 @@ _LONGEST_WAIT = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Pending:
+class PendingEvents:
     """What is known of the durables of one channel."""
 
     connection: Connection
@@ -36,7 +36,7 @@ class Pending:
     """False if the channel seems to have no event at all, but nothing proves it."""
 
 
-async def find_pending(durables: Sequence[Durable]) -> Pending | None:
+async def find_pending(durables: Sequence[Durable]) -> PendingEvents | None:
     """Have everything pending sent again, and return when it has come.
 
     It takes as long as NATS Streaming is away. None if no durable is left, since another process
@@ -65,7 +65,7 @@ async def find_pending(durables: Sequence[Durable]) -> Pending | None:
         wait = min(2 * wait, _LONGEST_WAIT)
 
 
-async def _find(durables: list[Durable], tallies: list[Tally]) -> Pending | None:
+async def _find(durables: list[Durable], tallies: list[Tally]) -> PendingEvents | None:
     """Try once; None if a durable was opened anew meanwhile."""
     connection = durables[0].connection
     if connection is None:
@@ -73,7 +73,7 @@ async def _find(durables: list[Durable], tallies: list[Tally]) -> Pending | None
     subject = durables[0].name.subject
     last = await last_message(connection, subject)
     if last is None:
-        return Pending(connection, range(1, 1), 1, is_certain=False)
+        return PendingEvents(connection, range(1, 1), 1, is_certain=False)
     for durable in durables:
         durable.reopen()
     await asyncio.gather(*(durable.wait_reopened() for durable in durables))
@@ -89,4 +89,4 @@ async def _find(durables: list[Durable], tallies: list[Tally]) -> Pending | None
     ]
     reached, end = min(sent_below), max(sent_below)
     begin = min(tally.lowest or reached for tally in tallies)
-    return Pending(connection, range(min(begin, reached), end), reached)
+    return PendingEvents(connection, range(min(begin, reached), end), reached)

@@ -38,7 +38,7 @@ Taken = Reply | Failure
 """What is left to do: send on the reply, or tell why there can be none."""
 
 
-class Pending(Protocol):
+class PendingEvent(Protocol):
     """An event that is not settled, from round to round."""
 
     taken: Taken | None

@@ -19,7 +19,7 @@ from typing import Generic, TypeVar
 
 from contract.labels import object_labels
 from kube import KubeError, NotFound, Refusal
-from natss_provisioner.turns import Turns
+from natss_provisioner.fair_queue import FairQueue
 
 _log = logging.getLogger(__name__)
 
@@ -73,8 +73,8 @@ class WorkQueue(Generic[Key]):
         self._workers = workers
         self._tenant_of = tenant_of
         self._backoff = backoff or Backoff()
-        self._urgent = Turns(tenant_of)
-        self._patient = Turns(tenant_of)
+        self._urgent = FairQueue(tenant_of)
+        self._patient = FairQueue(tenant_of)
         self._taken = 0
         self._queued: dict[Key, bool] = {}  # and whether it is urgent
         self._active: set[Key] = set()

@@ -12,7 +12,7 @@ from dispatcher.flow import Hold, ReadFlow
 from dispatcher.ingress import responses
 from dispatcher.ingress.answers import Answers
 from dispatcher.ingress.context import IngressContext
-from dispatcher.ingress.places import Way
+from dispatcher.ingress.connection_places import Way
 from dispatcher.ingress.request_reader import SINCE_NEXT_TICK, Reading, RequestReader
 from dispatcher.ingress.responses import Refusal
 
@@ -171,7 +171,7 @@ class IngressConnection(asyncio.Protocol):
     # --- the place among all connections ----------------------------------------------------------
 
     def give_way(self) -> Way:
-        """See ``dispatcher.ingress.places.Holder``."""
+        """See ``dispatcher.ingress.connection_places.Holder``."""
         reader = self._reader
         if self._state is not State.OPEN:
             self._transport.close()  # it has had its answer

@@ -15,7 +15,7 @@ import structlog
 from dispatcher.broker import Publish
 from dispatcher.channels import Channels
 from dispatcher.flow import ByteBudget
-from dispatcher.ingress.places import Places
+from dispatcher.ingress.connection_places import ConnectionPlaces
 from dispatcher.ingress.request import largest_body
 from dispatcher.ingress.responses import Responses
 from dispatcher.limits import IngressLimits
@@ -100,7 +100,7 @@ class IngressContext:
         self.limits = limits
         self.budget = ByteBudget(limits.max_incoming_bytes)
         self.connections: set[Connection] = set()
-        self.places = Places(
+        self.places = ConnectionPlaces(
             limits.max_connections, limits.max_connections_per_address, self.metrics
         )
         self.responses = Responses(time.time())

@@ -486,7 +486,7 @@ def test_a_quarter_of_the_memory_is_for_what_is_not_confirmed() -> None:
     assert limits.max_incoming_bytes == 24 * 2**20
 
 
-# --- connections: see test_ingress_places as well -------------------------------------------------
+# --- connections: see test_connection_places as well ----------------------------------------------
 
 
 async def test_one_broken_connection_does_not_stop_the_clock_of_others() -> None:

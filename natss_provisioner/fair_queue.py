@@ -9,7 +9,7 @@ Key = TypeVar("Key", bound=Hashable)
 _NOBODY = object()
 
 
-class Turns(Generic[Key]):
+class FairQueue(Generic[Key]):
     """Tenants take turns, however many keys each has; of one tenant the first comes first.
 
     Args:

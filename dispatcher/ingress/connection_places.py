@@ -47,7 +47,7 @@ class _Address:
         self.resting: _Order = OrderedDict()
 
 
-class Places:
+class ConnectionPlaces:
     """As many connections as there may be.
 
     Args:
