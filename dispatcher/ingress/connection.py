@@ -11,8 +11,8 @@ from typing import cast
 from dispatcher.flow import Hold, ReadFlow
 from dispatcher.ingress import responses
 from dispatcher.ingress.answers import Answers
-from dispatcher.ingress.context import IngressContext
 from dispatcher.ingress.connection_places import Way
+from dispatcher.ingress.context import IngressContext
 from dispatcher.ingress.request_reader import SINCE_NEXT_TICK, Reading, RequestReader
 from dispatcher.ingress.responses import Refusal
 
