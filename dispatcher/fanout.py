@@ -286,8 +286,8 @@ class Fanout:
         self, channel: Channel, members: list[Member], turns: Turns
     ) -> Applied:
         keys = tuple(MemberKey(channel.name, each.ref) for each in channel.subscribers)
-        for member in members:
-            if self._end_if_of_another(channel, member):
+        for each in members:
+            if self._end_if_of_another(channel, each):
                 await turns.piece_done()
         self._rename(channel, members, set(keys))
         problems: list[Problem] = []
