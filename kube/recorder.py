@@ -59,10 +59,14 @@ class _Subject:
             del self.counts[next(iter(self.counts))]
 
 
-def _labels(about: Document) -> Mapping[str, str]:
+def _labels(kind: str, name: str) -> Mapping[str, str]:
+    return {"object": f"{kind} {name}"}
+
+
+def _name(about: Document) -> str:
     metadata = about["metadata"]
     parts = [metadata["namespace"]] if "namespace" in metadata else []
-    return {"object": f"{about['kind']} {'/'.join([*parts, metadata['name']])}"}
+    return "/".join([*parts, metadata["name"]])
 
 
 class EventRecorder:
@@ -77,7 +81,7 @@ class EventRecorder:
         instance: Which of its replicas, as the name of the pod.
         clock: In seconds; monotonic.
         logs: Whether to log what is told; else the caller does.
-        labels: How the log names an object.
+        labels: How the log names an object, of its kind and ``namespace/name``.
     """
 
     def __init__(
@@ -88,7 +92,7 @@ class EventRecorder:
         instance: str,
         clock: Callable[[], float] = time.monotonic,
         logs: bool = True,
-        labels: Callable[[Document], Mapping[str, str]] = _labels,
+        labels: Callable[[str, str], Mapping[str, str]] = _labels,
     ) -> None:
         self._client = client
         self._component = component
@@ -108,7 +112,7 @@ class EventRecorder:
             reason: One word in CamelCase, the same for every object.
             message: For people.
         """
-        fields = {**self._labels(about), "reason": reason}
+        fields = {**self._labels(about["kind"], _name(about)), "reason": reason}
         subject = self._subject(about["metadata"]["uid"], reason)
         if not self._may_write(subject):
             _log.debug("an Event is held back: too many like it of one object", **fields)

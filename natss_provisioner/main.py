@@ -4,11 +4,11 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from contract.labels import object_labels
 from contract.names import PROVISIONER
-from kube import SERVICES, Document, EventRecorder, KubeClient, LoginFailed, connection_info
+from kube import SERVICES, EventRecorder, KubeClient, LoginFailed, connection_info
 from natss_provisioner import seen_services
 from natss_provisioner.children import dispatcher_labels
 from natss_provisioner.controller import Controller
@@ -74,7 +74,7 @@ class Replica:
         """Do the work of this program, from the first look on."""
         settings = self._settings
         events = EventRecorder(
-            self._client, component=PROGRAM.name, instance=settings.instance, labels=labels_of
+            self._client, component=PROGRAM.name, instance=settings.instance, labels=object_labels
         )
         context = Context(self._client, events, settings.place, settings.create_provisioner)
         controller = self._controller = Controller(context, settings)
@@ -102,13 +102,6 @@ class Replica:
         if self._webhook is not None and self._webhook.failure is not None:
             reasons.append(self._webhook.failure)
         return reasons
-
-
-def labels_of(document: Document) -> Mapping[str, str]:
-    """How the log names an object."""
-    metadata = document["metadata"]
-    parts = [metadata["namespace"]] if "namespace" in metadata else []
-    return object_labels(document["kind"], "/".join([*parts, metadata["name"]]))
 
 
 def watches(controller: Controller) -> Iterator[Watch]:

@@ -14,6 +14,7 @@ import socket
 
 import structlog
 
+from contract.labels import object_labels
 from contract.metadata import API_VERSION
 from contract.names import PROVISIONER
 from dispatcher.reporting.occurrences import Occurrence, write_log
@@ -45,7 +46,11 @@ class Events:
         self._table = table
         self._instance = socket.gethostname()
         self._recorder = EventRecorder(
-            client, component=component, instance=self._instance, logs=False
+            client,
+            component=component,
+            instance=self._instance,
+            logs=False,
+            labels=object_labels,
         )
         self._waiting: asyncio.Queue[Occurrence] = asyncio.Queue(_WAITING)
         self._failure: type[KubeError] | None = None

@@ -27,13 +27,11 @@ from dispatcher.reporting.sessions import (
 )
 from dispatcher.reporting.verdicts import READY, STUCK, UNKNOWN, Verdict, judge
 from dispatcher.subscription import SubscriptionState
+from dispatcher.turns import Turns
 
 log = structlog.get_logger(__name__)
 
 _EVERY = 1.0
-_AT_ONCE = 200
-"""Subscriptions that are judged before others get their turn: about a millisecond."""
-
 _UNDECIDED = 5.0
 """Seconds after which it is said that nothing can be said."""
 
@@ -121,15 +119,15 @@ class Observer:
         delivering = self._observed.broker.delivering
         before = {} if state_of(delivering) is SessionState.STANDBY else self._seen
         seen: dict[Member, _Seen] = {}
-        for number, member in enumerate([*self._observed.fanout.members.values()], start=1):
+        turns = Turns()
+        for member in [*self._observed.fanout.members.values()]:
             seen[member] = before.get(member) or _Seen()
             seen[member].is_current &= delivering.is_open
             if delivering.is_open and member.subscription.state is SubscriptionState.ACTIVE:
                 self._judge(member, seen[member], now)
             else:
                 member.subscription.metrics.stuck = False
-            if number % _AT_ONCE == 0:
-                await asyncio.sleep(0)
+            await turns.piece_done()
         self._seen = seen
         if self._has_news:
             self._has_news = False

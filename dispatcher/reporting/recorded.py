@@ -13,7 +13,7 @@ import structlog
 
 from dispatcher.member import Member
 from dispatcher.reporting.verdicts import NOT_SERVED, READY, STUCK, Verdict
-from dispatcher.sources.channel_table import ChannelTable
+from dispatcher.sources.channel_table import ChannelTable, Entry
 from dispatcher.state_folder import StateFolder
 
 log = structlog.get_logger(__name__)
@@ -44,14 +44,18 @@ class OnChannels:
 
     def __init__(self, table: ChannelTable) -> None:
         self._table = table
+        self._entry: Entry | None = None
+        self._told: dict[str, Mapping[str, object]] = {}
+        """What stands in the status of ``_entry``, by durable: it is asked for one after another,
+        and whoever may write the status chooses how long it is."""
 
     def of(self, member: Member) -> Verdict | None:
         """``RecordedVerdicts.of``."""
-        entry, durable = self._table.get(member.key.channel), member.subscriber.durable
-        for each in entry.reported_subscribers if entry is not None else ():
-            if each.get("uid") == durable:
-                return _read(each)
-        return None
+        entry = self._table.get(member.key.channel)
+        if entry is not self._entry:
+            told = entry.reported_subscribers if entry is not None else []
+            self._entry, self._told = entry, {str(each.get("uid")): each for each in told}
+        return _read(self._told.get(member.subscriber.durable, {}))
 
     def changed(self, verdicts: Iterable[tuple[Member, Verdict]]) -> None:
         """``RecordedVerdicts.changed``."""

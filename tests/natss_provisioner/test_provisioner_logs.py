@@ -8,8 +8,9 @@ from typing import Any, cast
 import pytest
 import structlog
 
+from contract.labels import object_labels
 from kube import EventRecorder, EventType, Forbidden, KubeClient
-from natss_provisioner.main import labels_of, quiet_libraries
+from natss_provisioner.main import quiet_libraries
 from natss_provisioner.work import WorkQueue
 from process.logs import LogLevel, LogSettings, configure
 
@@ -80,7 +81,7 @@ async def test_what_is_told_of_an_object_has_its_labels(
     stream = io.StringIO()
     configure(LogSettings(), stream)
     recorder = EventRecorder(
-        cast("KubeClient", Refusing()), component="tests", instance="0", labels=labels_of
+        cast("KubeClient", Refusing()), component="tests", instance="0", labels=object_labels
     )
     about = {"apiVersion": "v1", "kind": kind, "metadata": {**metadata, "uid": "u"}}
     await recorder.record(about, EventType.WARNING, "Because", "it is so")
