@@ -10,7 +10,7 @@ from dispatcher.durable import DurableState
 from dispatcher.egress.target import Target
 from dispatcher.link import Link
 from dispatcher.member import Member, MemberKey
-from dispatcher.metrics import Metrics
+from dispatcher.metrics import ChannelMetrics
 from dispatcher.reporting.observed import Observed
 from dispatcher.reporting.reports import Reports
 from dispatcher.reporting.sessions import SessionState, state_of
@@ -45,6 +45,7 @@ def describe(
     Its channels are those that there are now, each described when it is asked for.
     """
     broker = observed.broker
+    counted = dict(observed.metrics.channels())
     members: dict[ResourceName, list[Member]] = {name: [] for name in channels}
     for member in observed.fanout.members.values():
         members.setdefault(member.key.channel, []).append(member)
@@ -55,7 +56,8 @@ def describe(
             _describe_member(each, verdict(each.key), stands_by=stands_by) for each in members[name]
         ]
         subject = _subject(channels.get(name), members[name])
-        return _describe_channel(name, channels.get(name), subject, observed.metrics, subscriptions)
+        metrics = counted.get(name) or ChannelMetrics()
+        return _describe_channel(name, channels.get(name), subject, metrics, subscriptions)
 
     not_restored = [
         f"the durable {name} could not be opened again: {reason}"
@@ -102,7 +104,7 @@ def _describe_channel(
     name: ResourceName,
     channel: Channel | None,
     subject: str,
-    metrics: Metrics,
+    metrics: ChannelMetrics,
     subscriptions: Sequence[object],
 ) -> dict[str, object]:
     description: dict[str, object] = {
@@ -111,22 +113,13 @@ def _describe_channel(
         "state": "removed" if channel is None else "serving",
         "hosts": [] if channel is None else list(channel.hosts),
         "subject": subject,
-        "published": {} if channel is None else _published(metrics, name),
-        **_held_back(metrics, name, is_known=channel is not None),
+        "published": {result: count for result, count in metrics.results.items() if count},
     }
+    if metrics.held_back:  # for the sake of others
+        description["heldBackSeconds"] = round(metrics.held_back, 1)
     if channel is not None and channel.unserved.number:
         description["notServed"] = channel.unserved.number
     return {**description, "subscriptions": subscriptions}
-
-
-def _published(metrics: Metrics, name: ResourceName) -> dict[str, int]:
-    return {result: count for result, count in metrics.channel(name).results.items() if count}
-
-
-def _held_back(metrics: Metrics, name: ResourceName, *, is_known: bool) -> dict[str, float]:
-    """That the channel was limited for the sake of others, if it ever was."""
-    seconds = metrics.channel(name).held_back if is_known else 0.0
-    return {"heldBackSeconds": round(seconds, 1)} if seconds else {}
 
 
 def _describe_link(link: Link) -> str:

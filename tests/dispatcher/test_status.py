@@ -126,6 +126,8 @@ async def test_a_channel_that_was_held_back_says_so(observed: Observed) -> None:
         return dict(channel)
 
     assert "heldBackSeconds" not in shown()
+    assert observed.metrics.channels() == []  # one that was just forgotten is not brought back
+    observed.metrics.channel(ORDERS)
     observed.metrics.count_held_back(ORDERS, 2.04)
     assert shown()["heldBackSeconds"] == 2.0
 
