@@ -147,10 +147,7 @@ async def test_what_is_no_http_is_malformed(data: bytes) -> None:
     """Also on a kept-alive connection: it is the subscriber's fault, not the connection's age."""
     for uses_before in (0, 1):
         wire = Wire()
-        for _ in range(uses_before):
-            wire.exchange()
-            wire.receive(OK)
-            wire.connection.take()
+        wire.use(uses_before)
         answer = wire.exchange()
         wire.receive(data)
         error = answer.exception()
@@ -188,10 +185,7 @@ async def test_a_sloppy_head_is_read_as_go_reads_it(
 ) -> None:
     """And no other answer is taken from that connection."""
     wire = Wire()
-    for _ in range(uses_before):
-        wire.exchange()
-        wire.receive(OK)
-        wire.connection.take()
+    wire.use(uses_before)
     answer = wire.exchange()
     wire.receive(*(bytewise(data) if dripped else [data]))
     response: Response = answer.result()
@@ -235,10 +229,7 @@ async def test_a_failure_says_what_the_first_line_said(
 ) -> None:
     """And nothing of an earlier answer."""
     wire = Wire()
-    for _ in range(uses_before):
-        wire.exchange()
-        wire.receive(OK)
-        wire.connection.take()
+    wire.use(uses_before)
     answer = wire.exchange()
     if data:
         wire.receive(data)

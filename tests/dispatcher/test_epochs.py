@@ -69,6 +69,18 @@ async def create(channels: ChannelsOf, sink: Subscriber, uid: str, name: str = "
     await asyncio.to_thread(channels.kubernetes.create, channels.path, document)
 
 
+async def serving(
+    pod: Pod, flag: str, channels: ChannelsOf, sink: Subscriber, name: str = "orders"
+) -> ClusterDispatcher:
+    """A pod, and a Channel whose first event has come."""
+    dispatcher = pod(flag)
+    await dispatcher.start()
+    await create(channels, sink, "u1", name)
+    await taken(dispatcher, channels, "e1", name)
+    await sink.wait_for_events(1)
+    return dispatcher
+
+
 async def delete(channels: ChannelsOf, name: str = "orders") -> None:
     await channels.delete(name)
     await eventually(lambda: channels.is_gone(name))
@@ -83,11 +95,7 @@ async def test_what_a_channel_of_that_name_held_before(
     flag: str,
     expected: set[str],
 ) -> None:
-    dispatcher = pod(flag)
-    await dispatcher.start()
-    await create(channels, sink, "u1")
-    await taken(dispatcher, channels, "e1")
-    await sink.wait_for_events(1)
+    dispatcher = await serving(pod, flag, channels, sink)
     await delete(channels)
     await create(channels, other_sink, "u2")
     await taken(dispatcher, channels, "e2")
@@ -101,11 +109,7 @@ async def test_what_a_channel_of_that_name_held_before(
 async def test_a_new_channel_is_given_the_epoch_of_its_uid(
     pod: Pod, channels: ChannelsOf, sink: Subscriber, file_server: NatsStreamingServer
 ) -> None:
-    dispatcher = pod(ON)
-    await dispatcher.start()
-    await create(channels, sink, "u1")
-    await taken(dispatcher, channels, "e1")
-    await sink.wait_for_events(1)
+    await serving(pod, ON, channels, sink)
     channel = await channels.get("orders")
     assert channel is not None
     assert await epoch(channels) == epoch_of(channel["metadata"]["uid"])
@@ -118,11 +122,7 @@ async def test_who_has_none_keeps_none_and_who_has_one_keeps_it(
     pod: Pod, channels: ChannelsOf, sink: Subscriber
 ) -> None:
     """Whatever the next pod is told, and without anything but what the Channels say."""
-    first = pod(OFF)
-    await first.start()
-    await create(channels, sink, "u1", "old")
-    await taken(first, channels, "e1", "old")
-    await sink.wait_for_events(1)
+    first = await serving(pod, OFF, channels, sink, "old")
     await sink.stop()
     await taken(first, channels, "e2", "old")
     await first.stop()
@@ -209,11 +209,7 @@ async def test_its_durables_go_although_nats_streaming_was_away(
     file_server: NatsStreamingServer,
 ) -> None:
     """By another pod, and while there is a new Channel of that name."""
-    dispatcher = pod(ON)
-    await dispatcher.start()
-    await create(channels, sink, "u1")
-    await taken(dispatcher, channels, "e1")
-    await sink.wait_for_events(1)
+    dispatcher = await serving(pod, ON, channels, sink)
     former = await subject(channels)
     await file_server.kill()
     await delete(channels)

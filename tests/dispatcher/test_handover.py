@@ -168,6 +168,15 @@ class TestOneEventIsStuckFarBehind:
         member = next(iter(plane.fanout.members.values()))
         member.subscription.window._settled.clear()  # as if it was long ago
 
+    async def _finishes(
+        self, plane: DataPlane, server: NatsStreamingServer, sink: Subscriber
+    ) -> None:
+        """The new durable has what is published from now on, the old one what is stuck."""
+        await plane.publish("fresh")
+        await sink.wait_until(lambda: sink.counts["fresh"] == 1)
+        sink.answer = status(200)
+        await eventually(are(plane, server, "new"))
+
     async def test_nothing_comes_twice_and_the_old_durable_finishes_it(
         self,
         memory_server: NatsStreamingServer,
@@ -179,10 +188,7 @@ class TestOneEventIsStuckFarBehind:
             await self._stuck(plane, sink, QUICK)
             plane.subscribe(subscriber(sink.url, uid="new"), policy=QUICK)
             await eventually(are(plane, memory_server, "old", "new"))
-            await plane.publish("fresh")
-            await sink.wait_until(lambda: sink.counts["fresh"] == 1)
-            sink.answer = status(200)
-            await eventually(are(plane, memory_server, "new"))
+            await self._finishes(plane, memory_server, sink)
         assert sink.counts["e1"] == 1
         assert sink.duplicates == 0
 
@@ -200,10 +206,7 @@ class TestOneEventIsStuckFarBehind:
             assert await plane.records.write()
         async with DataPlane(memory_server, unique_name, 60.0, tmp_path) as plane:
             plane.subscribe(subscriber(sink.url, uid="new"), policy=QUICK)
-            await plane.publish("fresh")
-            await sink.wait_until(lambda: sink.counts["fresh"] == 1)
-            sink.answer = status(200)
-            await eventually(are(plane, memory_server, "new"))
+            await self._finishes(plane, memory_server, sink)
         assert sink.counts["e1"] == 1
         assert sink.duplicates == 0
 

@@ -46,6 +46,10 @@ class Crowd:
 
         await eventually(are_open)
 
+    async def want_and_open(self, *subscribers: Subscriber) -> None:
+        await self.want(*subscribers)
+        await self.opened()
+
 
 @asynccontextmanager
 async def crowd(
@@ -69,8 +73,7 @@ async def test_who_is_beyond_the_bound_has_no_durable(
     memory_server: NatsStreamingServer, unique_name: str, sink: Sink, tmp_path: Path
 ) -> None:
     async with crowd(memory_server, unique_name, tmp_path) as busy:
-        await busy.want(*named(sink, "abcd"))
-        await busy.opened()
+        await busy.want_and_open(*named(sink, "abcd"))
         assert await on_server(memory_server, busy) == busy.served == "ab"
         await busy.plane.publish("e1")
         await sink.wait_until(lambda: len(sink.received) == 2)
@@ -80,11 +83,9 @@ async def test_another_order_after_a_restart_takes_nobodys_backlog(
     file_server: NatsStreamingServer, unique_name: str, sink: Sink, tmp_path: Path
 ) -> None:
     async with crowd(file_server, unique_name, tmp_path) as first:
-        await first.want(*named(sink, "cd"))
-        await first.opened()
+        await first.want_and_open(*named(sink, "cd"))
     async with crowd(file_server, unique_name, tmp_path) as second:
-        await second.want(*named(sink, "abdc"))
-        await second.opened()
+        await second.want_and_open(*named(sink, "abdc"))
         assert second.served == "cd"
         assert await on_server(file_server, second) == "cd"
 
@@ -95,12 +96,10 @@ async def test_a_lower_bound_keeps_the_durables_of_those_beyond_it(
 ) -> None:
     """With their backlogs: they are delivered to as soon as there is a place."""
     async with crowd(file_server, unique_name, tmp_path, most=4, grace=0.0) as before:
-        await before.want(*named(sink, "abcd"))
-        await before.opened()
+        await before.want_and_open(*named(sink, "abcd"))
     for turn in range(restarts):
         async with crowd(file_server, unique_name, tmp_path, most=2, grace=0.0) as lowered:
-            await lowered.want(*named(sink, "dcba" if turn % 2 else "abcd"))
-            await lowered.opened()
+            await lowered.want_and_open(*named(sink, "dcba" if turn % 2 else "abcd"))
             assert lowered.served == "ab"
             await lowered.plane.publish(f"e{turn}")
             await lowered.plane.settled(2)
@@ -117,11 +116,9 @@ async def test_a_place_that_is_free_goes_to_whoever_has_a_backlog(
     file_server: NatsStreamingServer, unique_name: str, sink: Sink, tmp_path: Path
 ) -> None:
     async with crowd(file_server, unique_name, tmp_path, most=3) as before:
-        await before.want(*named(sink, "abz"))
-        await before.opened()
+        await before.want_and_open(*named(sink, "abz"))
     async with crowd(file_server, unique_name, tmp_path, most=2, grace=0.0) as lowered:
-        await lowered.want(*named(sink, "abz"))
-        await lowered.opened()
+        await lowered.want_and_open(*named(sink, "abz"))
         await lowered.plane.publish("e1")
         await lowered.plane.settled(2)
         sink.received.clear()
@@ -140,11 +137,9 @@ async def test_a_durable_without_a_place_goes_with_its_subscription(
     file_server: NatsStreamingServer, unique_name: str, sink: Sink, tmp_path: Path
 ) -> None:
     async with crowd(file_server, unique_name, tmp_path, most=4) as before:
-        await before.want(*named(sink, "abcd"))
-        await before.opened()
+        await before.want_and_open(*named(sink, "abcd"))
     async with crowd(file_server, unique_name, tmp_path, most=2, grace=0.0) as lowered:
-        await lowered.want(*named(sink, "abcd"))
-        await lowered.opened()
+        await lowered.want_and_open(*named(sink, "abcd"))
         await lowered.want(*named(sink, "abd"))
 
         async def is_gone() -> bool:
@@ -162,12 +157,10 @@ async def test_durables_without_a_place_go_with_their_channel(
     tmp_path: Path,
 ) -> None:
     async with crowd(file_server, unique_name, tmp_path, most=4) as before:
-        await before.want(*named(sink, "abcd"))
-        await before.opened()
+        await before.want_and_open(*named(sink, "abcd"))
     grace = 60.0 if deleted else 0.0
     async with crowd(file_server, unique_name, tmp_path, most=2, grace=grace) as lowered:
-        await lowered.want(*named(sink, "abcd"))
-        await lowered.opened()
+        await lowered.want_and_open(*named(sink, "abcd"))
         plane = lowered.plane
         gone = {plane.channel: Channel(plane.channel, ())} if deleted else {}
         await plane.fanout.apply(DesiredState({}, deleted=gone))
@@ -181,8 +174,7 @@ async def test_the_place_of_a_removed_subscriber_is_kept_for_its_grace(
 ) -> None:
     """Kyma makes a Subscription anew for each change: who waits must not slip in between."""
     async with crowd(memory_server, unique_name, tmp_path) as busy:
-        await busy.want(*named(sink, "abc"))
-        await busy.opened()
+        await busy.want_and_open(*named(sink, "abc"))
         await busy.want(*named(sink, "bc"))
         assert busy.served == "b"
         anew = subscriber(sink.url, "a", "another-uid")
@@ -195,8 +187,7 @@ async def test_whose_place_is_taken_keeps_what_waits_for_it(
 ) -> None:
     """Another replica may have decided otherwise: nothing is unsubscribed that is wanted."""
     async with crowd(memory_server, unique_name, tmp_path, grace=0.0) as busy:
-        await busy.want(*named(sink, "ab"))
-        await busy.opened()
+        await busy.want_and_open(*named(sink, "ab"))
         busy.most = 1
         await busy.want(*named(sink, "ab"))
         (held,) = (
@@ -217,8 +208,7 @@ async def test_a_grace_is_over_for_who_is_wanted_but_has_no_place(
     memory_server: NatsStreamingServer, unique_name: str, sink: Sink, tmp_path: Path
 ) -> None:
     async with crowd(memory_server, unique_name, tmp_path, grace=0.2) as busy:
-        await busy.want(*named(sink, "ab"))
-        await busy.opened()
+        await busy.want_and_open(*named(sink, "ab"))
         await busy.want(*named(sink, "b"))
         busy.most = 1
         await busy.want(*named(sink, "ab"))
