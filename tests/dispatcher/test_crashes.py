@@ -4,6 +4,7 @@ Where the moment cannot be hit from outside it is held open: by a proxy, by a su
 """
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -31,15 +32,22 @@ async def dispatcher(
         channel("orders", ARGUMENTS),
         subscription("mail", "orders", sink.url, uid="u1"),
     )
-    flags = (f"--natss-url={nats.url}", f"--state-dir={tmp_path / 'state'}")
+    state = tmp_path / "state"
+    flags = (f"--natss-url={nats.url}", f"--state-dir={state}")
     process = ObservedDispatcher(file_server, path, flags)
     await process.start()
     await process.post_many("orders", ["before"])
     await sink.wait_for_events(1)
     await eventually(lambda: nothing_is_pending(file_server))
+    await eventually(lambda: is_recorded_open(state))  # else all since it is wanted comes again
     yield process
     await process.close_http()
     await process.kill()
+
+
+async def is_recorded_open(state: Path) -> bool:
+    file = state / "durables.json"
+    return file.exists() and [each["since"] for each in json.loads(file.read_text())] == [None]
 
 
 async def nothing_is_pending(server: NatsStreamingServer) -> bool:

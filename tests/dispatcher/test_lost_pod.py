@@ -30,9 +30,16 @@ async def dispatcher(
     await process.kill()
 
 
-async def recorded_open(channels: ChannelsOf, *names: str) -> None:
-    """Wait until these durables of ``orders`` are on record, all open, and no others."""
-    wanted = {name: {"subscription": "mail"} for name in names}
+async def recorded_open(channels: ChannelsOf, *names: str, **others: str) -> None:
+    """Wait until these durables of ``orders`` are on record, all open, and no others.
+
+    Args:
+        channels: Of the namespace.
+        names: Of the Subscription ``mail``.
+        others: By name, with the Subscription that each is of.
+    """
+    of_mail = dict.fromkeys(names, "mail")
+    wanted = {name: {"subscription": each} for name, each in {**of_mail, **others}.items()}
 
     async def is_recorded() -> bool:
         return await channels.recorded("orders") == wanted
@@ -87,6 +94,24 @@ async def test_a_subscriber_removed_while_no_pod_was_there_is_unsubscribed(
     sink: Subscriber,
     file_server: NatsStreamingServer,
 ) -> None:
+    both = channels.entry("mail", sink.url, "u1"), channels.entry("audit", sink.url, "u2")
+    await dispatcher.start()
+    await channels.apply("orders", *both)
+    await recorded_open(channels, u1="mail", u2="audit")
+    await lose_pod(dispatcher)
+    await channels.apply("orders", both[0])
+    await dispatcher.start()
+    await durables_are(file_server, channels.subject("orders"), "u1")
+    await recorded_open(channels, "u1")
+
+
+async def test_a_former_uid_that_came_back_is_unsubscribed_once_it_is_known_to_owe_nothing(
+    dispatcher: ClusterDispatcher,
+    channels: ChannelsOf,
+    sink: Subscriber,
+    file_server: NatsStreamingServer,
+) -> None:
+    """A channel without events has nothing that could prove it."""
     both = channels.entry("mail", sink.url, "u1"), channels.entry("mail", sink.url, "u2")
     await dispatcher.start()
     await channels.apply("orders", *both)
@@ -94,8 +119,12 @@ async def test_a_subscriber_removed_while_no_pod_was_there_is_unsubscribed(
     await lose_pod(dispatcher)
     await channels.apply("orders", both[0])
     await dispatcher.start()
+    await dispatcher.wait_for_log("subscription is back")
+    await taken(dispatcher, channels, "e1")
+    await sink.wait_for_events(1)
     await durables_are(file_server, channels.subject("orders"), "u1")
     await recorded_open(channels, "u1")
+    assert sink.counts == {"e1": 1}
 
 
 @pytest.mark.parametrize("lost", ["before", "in the handover"])
