@@ -1,8 +1,11 @@
 """Publishers for tests of the HTTP server: what they send, and how they read the answers."""
 
+import base64
+import json
 from dataclasses import dataclass
 
 from contract.resources import Channel, ResourceName
+from dispatcher.broker import NotStored
 from dispatcher.channels import Channels, RoutingTable
 from dispatcher.ingress.connection import IngressConnection
 from dispatcher.ingress.context import IngressContext, Services
@@ -13,6 +16,15 @@ from tests.fakes import FakeClock, FakePublish, FakeTransport, run_callbacks
 
 HOST = "orders.default.channels.cluster.local"
 OTHER_HOST = "orders-channel-abcde.default.svc.cluster.local"
+
+AWAY = NotStored("unavailable", "NATS Streaming cannot be reached: refused", retriable=True)
+
+
+def payload(stored: bytes) -> bytes:
+    """The body of an event that is stored, in the form that the Go dispatcher writes."""
+    return base64.b64decode(json.loads(stored)["payload"])
+
+
 SUBJECT = "orders.default"
 ORDERS = ResourceName("default", "orders")
 MAX_EVENT_BYTES = 4096
