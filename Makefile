@@ -112,7 +112,7 @@ audit: python .tools/audit/bin/pip-audit ## ask a public feed for known weak poi
 
 .PHONY: proto
 proto: venv-dev ## write the protobuf modules of nats_streaming/ from its .proto file
-	$(BIN)/python -m grpc_tools.protoc --proto_path=. --python_out=. --pyi_out=. nats_streaming/*.proto
+	$(BIN)/python -m grpc_tools.protoc --proto_path=. --python_out=. --pyi_out=. natss/nats_streaming/*.proto
 
 .PHONY: crds
 crds: venv-dev ## write config/crds-v1beta1, for clusters before Kubernetes 1.16, from config/crds

@@ -27,8 +27,8 @@ from bench.report import (
     speed_figures,
 )
 from bench.whole import Result, run
-from tests.dispatcher_process import ProcessFailed
-from tests.servers import BINARY, ServerFailed
+from tests.support.dispatcher_process import ProcessFailed
+from tests.support.servers import BINARY, ServerFailed
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 ROUNDS = 3

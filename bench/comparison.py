@@ -12,7 +12,7 @@ from bench.ends import MeasurementFailed, Sink, body_length, post
 from bench.measure import cpu_seconds
 from bench.parts import HOST
 from bench.whole import CLUSTER_ID, Result, run
-from tests.servers import NatsStreamingServer
+from tests.support.servers import NatsStreamingServer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from dispatcher import event
+from dispatcher.event import stored_form as event
 
 PROGRAM = Path(__file__).parent.parent / ".tools" / "bin" / "bench-load"
 CONNECTIONS = 64

@@ -12,18 +12,19 @@ import time
 
 import uvloop
 
-import nats_streaming
 from bench.ends import CONNECTIONS, body_length, headers
-from contract.names import DEFAULT_CLUSTER_DOMAIN, channel_host
-from contract.resources import Channel, ResourceName
-from dispatcher import event
-from dispatcher.channels import Channels, RoutingTable
 from dispatcher.egress.client import Egress, Target
+from dispatcher.egress.limits import EgressLimits
+from dispatcher.event import stored_form as event
 from dispatcher.ingress.context import Services
+from dispatcher.ingress.limits import IngressLimits
+from dispatcher.ingress.routing import Router, RoutingTable
 from dispatcher.ingress.server import Ingress
-from dispatcher.limits import EgressLimits, IngressLimits
-from dispatcher.metrics import Metrics
-from nats_streaming import ConnectionOptions, Message, NatsOptions, SubscriptionOptions
+from dispatcher.runtime.metrics import Metrics
+from natss import nats_streaming
+from natss.contract.names import DEFAULT_CLUSTER_DOMAIN, channel_host
+from natss.contract.resources import Channel, ResourceName
+from natss.nats_streaming import ConnectionOptions, Message, NatsOptions, SubscriptionOptions
 
 CHANNEL = ResourceName("bench", "c0000")
 HOST = channel_host(CHANNEL.namespace, CHANNEL.name, DEFAULT_CLUSTER_DOMAIN)
@@ -100,7 +101,7 @@ async def serve_alone() -> None:
         future.set_result("")
         return future
 
-    services = Services(Channels(table), publish, metrics, lambda: _MAX_PAYLOAD)
+    services = Services(Router(table), publish, metrics, lambda: _MAX_PAYLOAD)
     ingress = Ingress(services, IngressLimits())
     print(json.dumps({"port": await ingress.start("127.0.0.1", 0)}), flush=True)
     await asyncio.to_thread(sys.stdin.read)

@@ -10,8 +10,8 @@ from pathlib import Path
 from bench.cases import Case
 from bench.ends import Arrived, Latency, MeasurementFailed, Posted, Sink, body_length, post
 from bench.measure import cpu_seconds, resident_mib
-from tests.dispatcher_process import DispatcherProcess
-from tests.servers import NatsStreamingServer
+from tests.support.dispatcher_process import DispatcherProcess
+from tests.support.servers import NatsStreamingServer
 
 CLUSTER_ID = "bench"
 _NAMESPACE = "bench"

@@ -9,42 +9,42 @@ from dataclasses import replace
 
 import structlog
 
-from contract.labels import object_labels
-from contract.resources import Channel, DesiredState, Problem, ResourceName
-from dispatcher import collector
 from dispatcher.admin import status
 from dispatcher.admin.readiness import Readiness, readiness
 from dispatcher.admin.server import Admin
-from dispatcher.broker import Broker
-from dispatcher.channels import Channels, RoutingTable
-from dispatcher.credentials import connection_options, subscriber_tls
+from dispatcher.cluster.channel_table import ChannelTable
+from dispatcher.cluster.orphans import Orphans
+from dispatcher.cluster.source import KubernetesSource
+from dispatcher.desired import Source
+from dispatcher.desired.files import FileSource
+from dispatcher.durables.ledger import Ledger
+from dispatcher.durables.reconciler import Fanout
 from dispatcher.egress.client import Egress
-from dispatcher.fanout import Fanout
-from dispatcher.flow import ByteBudget
 from dispatcher.ingress.context import Services
+from dispatcher.ingress.routing import Router, RoutingTable
 from dispatcher.ingress.server import Ingress
-from dispatcher.lanes import Lanes
-from dispatcher.loop_load import LoopLoad
-from dispatcher.metrics import Metrics
-from dispatcher.records import Records
 from dispatcher.reporting.observed import Observed
 from dispatcher.reporting.reports import Cluster, Reports
-from dispatcher.settings import PROGRAM, Settings, SettingsError
-from dispatcher.sources import Source
-from dispatcher.sources.channel_table import ChannelTable
-from dispatcher.sources.files import FileSource
-from dispatcher.sources.kubernetes import KubernetesSource
-from dispatcher.sources.orphans import Orphans
-from dispatcher.state_folder import NO_FOLDER, StateFolder
-from dispatcher.tasks import BackgroundTasks, cancel
-from dispatcher.turns import Turns
-from kube import KubeClient, connection_info
-from nats_streaming import ConnectionOptions
-from process import logs
-from process.event_loops import UvloopLoop
-from process.listening import listening
-from process.settings import exit_with
-from process.signals import on_termination
+from dispatcher.runtime import collector
+from dispatcher.runtime.byte_budget import ByteBudget
+from dispatcher.runtime.fair_share import FairShares
+from dispatcher.runtime.loop_load import LoopLoad
+from dispatcher.runtime.metrics import Metrics
+from dispatcher.runtime.state_folder import NO_FOLDER, StateFolder
+from dispatcher.runtime.tasks import BackgroundTasks, cancel
+from dispatcher.runtime.turns import Turns
+from dispatcher.settings.credentials import connection_options, subscriber_tls
+from dispatcher.settings.settings import PROGRAM, DispatcherSettings, SettingsError
+from dispatcher.stores.nats_streaming.store import NatsStreamingStore
+from natss.contract.labels import object_labels
+from natss.contract.resources import Channel, DesiredState, Problem, ResourceName
+from natss.kube import KubeClient, connection_info
+from natss.nats_streaming import ConnectionOptions
+from natss.process import logs
+from natss.process.event_loops import UvloopLoop
+from natss.process.listening import listening
+from natss.process.settings import exit_with
+from natss.process.signals import on_termination
 
 log = structlog.get_logger(__name__)
 
@@ -69,9 +69,9 @@ class Dispatcher:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: DispatcherSettings,
         source: Source,
-        records: Records,
+        records: Ledger,
         cluster: Cluster | None = None,
         folder: StateFolder = NO_FOLDER,
     ) -> None:
@@ -84,18 +84,18 @@ class Dispatcher:
         self._tasks = BackgroundTasks()
         self._is_loaded = asyncio.Event()
         self._is_serving = asyncio.Event()
-        self._broker = Broker(
+        self._broker = NatsStreamingStore(
             _broker_options(settings), secrets.token_hex(6), self._metrics, records.note_session
         )
         budget = ByteBudget(settings.delivery.max_buffered_bytes)
         tls = subscriber_tls(settings.delivery)
         self._egress = Egress(settings.egress, tls, budget=budget, proxies=settings.proxies)
         self._load = LoopLoad()
-        self._lanes = Lanes(self._load.since_last, self._metrics.count_held_back)
+        self._lanes = FairShares(self._load.since_last, self._metrics.count_held_back)
         self._fanout = Fanout(
             self._broker, self._egress, self._metrics, budget, records, self._lanes
         )
-        self._routes = Channels()
+        self._routes = Router()
         services = Services(
             self._routes, self._broker.publish, self._metrics, lambda: self._broker.max_event_bytes
         )
@@ -223,7 +223,7 @@ def _raise_open_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _broker_options(settings: Settings) -> ConnectionOptions:
+def _broker_options(settings: DispatcherSettings) -> ConnectionOptions:
     """A publish is given up when its publisher is answered 503."""
     ingress = settings.ingress
     return replace(
@@ -237,7 +237,7 @@ async def _wait(event: asyncio.Event) -> None:
     await event.wait()
 
 
-async def serve(settings: Settings) -> None:
+async def serve(settings: DispatcherSettings) -> None:
     """Run the dispatcher until SIGTERM or SIGINT; a second one ends it at once.
 
     Raises:
@@ -247,14 +247,14 @@ async def serve(settings: Settings) -> None:
     grace = settings.delivery.removal_grace
     source: Source
     if settings.source.kubernetes:
-        records = Records(StateFolder(None), grace, are_kept=True)  # on the Channels
+        records = Ledger(StateFolder(None), grace, are_kept=True)  # on the Channels
         client = KubeClient(connection_info, field_manager=PROGRAM.name)
         table = ChannelTable(settings.defaults, gives_epochs=settings.source.channel_epochs)
         cluster = Cluster(client, table, PROGRAM.name)
         orphans = Orphans(client, settings.source.system_namespace, records, settings.defaults)
         source = KubernetesSource(client, cluster.channels, folder, records, orphans)
     else:
-        records = Records(folder, grace)
+        records = Ledger(folder, grace)
         cluster = None
         if not folder.keeps:
             log.warning(
@@ -274,7 +274,7 @@ async def serve(settings: Settings) -> None:
 
 def main() -> None:
     """The console command."""
-    settings = Settings.load_or_exit(sys.argv[1:], os.environ)
+    settings = DispatcherSettings.load_or_exit(sys.argv[1:], os.environ)
     logs.configure(settings.log, quiet=_TALKATIVE)
     log.info(
         "starting",

@@ -7,8 +7,14 @@ import asyncio
 import sys
 from typing import Any
 
-import nats_streaming
-from nats_streaming import ConnectionOptions, Message, NatsOptions, StartAt, SubscriptionOptions
+from natss import nats_streaming
+from natss.nats_streaming import (
+    ConnectionOptions,
+    Message,
+    NatsOptions,
+    StartAt,
+    SubscriptionOptions,
+)
 
 
 async def main(url: str, cluster_id: str) -> None:

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from contract.fields import Refused
-from contract.names import channel_service_name, service_host
-from contract.reports import shown
-from contract.resources import Problem, ResourceName
+from natss.contract.fields import Refused
+from natss.contract.names import channel_service_name, service_host
+from natss.contract.reports import shown
+from natss.contract.resources import Problem, ResourceName
 from natss_provisioner import channels, subscribers
 from natss_provisioner.conditions import SPEC_ACCEPTED, Condition, advice
 

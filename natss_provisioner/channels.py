@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from contract.channel_documents import is_ours
-from contract.documents import desired_state
-from contract.fields import Refused, fields
-from contract.metadata import API_VERSION
-from contract.names import PROVISIONER
-from contract.reports import Report
-from contract.resources import Defaults, Problem
+from natss.contract.channel_documents import is_ours
+from natss.contract.documents import desired_state
+from natss.contract.fields import Refused, fields
+from natss.contract.metadata import API_VERSION
+from natss.contract.names import PROVISIONER
+from natss.contract.reports import Report
+from natss.contract.resources import Defaults, Problem
 
 Document = dict[str, Any]
 
@@ -19,7 +19,7 @@ _INSTEAD = "what held before, or else the dispatcher's default, is used instead"
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ChannelReading:
     """What came of reading a Channel."""
 
     problems: tuple[Problem, ...]
@@ -40,13 +40,13 @@ def is_for_us(channel: Document) -> bool:
         return False
 
 
-def read(channel: Document, cluster_domain: str) -> Reading:
+def read(channel: Document, cluster_domain: str) -> ChannelReading:
     """Read a Channel of ``natss``; never raises. What its status says is no matter here."""
     state = desired_state([("", channel)], Defaults(cluster_domain=cluster_domain))
     problems = tuple(
         _without_guess(each) for each in state.problems if not each.path.startswith("status")
     )
-    return Reading(problems, bool(state.channels) or not problems)
+    return ChannelReading(problems, bool(state.channels) or not problems)
 
 
 def _without_guess(problem: Problem) -> Problem:

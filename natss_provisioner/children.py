@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from contract.fields import text_at
-from contract.metadata import API_VERSION
-from contract.names import (
+from natss.contract.fields import text_at
+from natss.contract.metadata import API_VERSION
+from natss.contract.names import (
     CHANNEL_LABEL,
     OLD_CHANNEL_LABEL,
     OLD_PROVISIONER_LABEL,
@@ -31,7 +31,7 @@ MANAGER = "natss-provisioner"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class DispatcherPlace:
     """Where the dispatcher is."""
 
     system_namespace: str
@@ -60,7 +60,7 @@ class Found:
     duplicates: tuple[Document, ...]
 
 
-def dispatcher_service(provisioner: Document, place: Place) -> Document:
+def dispatcher_service(provisioner: Document, place: DispatcherPlace) -> Document:
     """The Service behind which the dispatcher takes events.
 
     Its port has no name: with one, Istio would not let events through that come by way of an
@@ -90,7 +90,7 @@ def dispatcher_labels(provisioner: str) -> dict[str, str]:
     return {"clusterChannelProvisioner": provisioner, "role": "dispatcher"}
 
 
-def channel_service(channel: Document, place: Place) -> Document:
+def channel_service(channel: Document, place: DispatcherPlace) -> Document:
     """The Service whose name is the address of a channel; it leads to the dispatcher."""
     namespace, name = channel["metadata"]["namespace"], channel["metadata"]["name"]
     value = channel_label_value(name)

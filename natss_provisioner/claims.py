@@ -6,7 +6,7 @@ Pure. What was seen is noted here; whose a Service is, is decided with what the 
 from dataclasses import dataclass
 from typing import Any
 
-from contract.resources import ResourceName
+from natss.contract.resources import ResourceName
 from natss_provisioner.children import is_owned, known_service
 
 Document = dict[str, Any]

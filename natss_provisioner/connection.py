@@ -1,6 +1,7 @@
 """``Connected`` of the ClusterChannelProvisioner: what all replicas of the dispatcher have told.
 
-Pure. A replica writes its own entry (``contract.dispatchers``), this program alone conditions.
+Pure. A replica writes its own entry (``natss.contract.dispatchers``), this program alone
+conditions.
 """
 
 from collections.abc import Mapping
@@ -8,8 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from contract.dispatchers import BELIEVED_FOR, DISPATCHERS
-from contract.fields import object_at
+from natss.contract.dispatchers import BELIEVED_FOR, DISPATCHERS
+from natss.contract.fields import object_at
 from natss_provisioner.conditions import CONNECTED, WARNING, Condition, Status
 
 _LONGEST = 1000
@@ -17,7 +18,7 @@ _LONGEST = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Connection:
+class DispatcherConnection:
     """What came of the entries."""
 
     condition: Condition | None
@@ -30,7 +31,7 @@ class Connection:
     """Seconds until an entry will say nothing any more; None if none will."""
 
 
-def connection(provisioner: Mapping[str, Any], now: str, where: str) -> Connection:
+def connection(provisioner: Mapping[str, Any], now: str, where: str) -> DispatcherConnection:
     """What the replicas have told.
 
     Args:
@@ -46,21 +47,23 @@ def connection(provisioner: Mapping[str, Any], now: str, where: str) -> Connecti
     left = {name: _seconds_left(entry, now) for name, entry in entries.items()}
     fresh = {name: entries[name] for name in sorted(entries) if left[name] > 0}
     if not entries:
-        return Connection(None)
+        return DispatcherConnection(None)
     if not fresh:
         message = (
             f"No dispatcher has told for {BELIEVED_FOR:g} s: look at the pods with the label"
             f" role=dispatcher in the namespace {where}"
         )
-        return Connection(_condition(Status.UNKNOWN, "NoDispatcher", message))
+        return DispatcherConnection(_condition(Status.UNKNOWN, "NoDispatcher", message))
     again_in = min(left[name] for name in fresh) + 1.0
     expired = frozenset(entries.keys() - fresh.keys())
     cut = {name: entry for name, entry in fresh.items() if entry.get("connected") == "False"}
     if not cut:
-        return Connection(_condition(Status.TRUE), expired, again_in)
+        return DispatcherConnection(_condition(Status.TRUE), expired, again_in)
     message = "; ".join(f"{name}: {entry.get('message')}" for name, entry in cut.items())
     reason = str(next(iter(cut.values())).get("reason") or "NotConnected")
-    return Connection(_condition(Status.FALSE, reason, message[:_LONGEST]), expired, again_in)
+    return DispatcherConnection(
+        _condition(Status.FALSE, reason, message[:_LONGEST]), expired, again_in
+    )
 
 
 def _condition(status: Status, reason: str = "", message: str = "") -> Condition:

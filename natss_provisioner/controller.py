@@ -7,18 +7,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from contract.labels import object_labels
-from contract.names import OLD_CHANNEL_LABEL, PROVISIONER, channel_label_value
-from contract.resources import ResourceName
-from kube import SERVICES, Document, Resource
+from natss.contract.labels import object_labels
+from natss.contract.names import OLD_CHANNEL_LABEL, PROVISIONER, channel_label_value
+from natss.contract.resources import ResourceName
+from natss.kube import SERVICES, Document, Resource
 from natss_provisioner import channels
 from natss_provisioner.conditions import READY, is_true
-from natss_provisioner.dependents import Dependents, Kind, ObjectName
+from natss_provisioner.dependents import DependentKind, Dependents, ObjectName
 from natss_provisioner.handlers import channel, provisioner, subscribers, subscription, targets
 from natss_provisioner.handlers.context import Context, NeedsWrite, Seen
 from natss_provisioner.references import References
 from natss_provisioner.resources import CHANNELS, PROVISIONERS, SUBSCRIPTIONS
-from natss_provisioner.settings import Settings
+from natss_provisioner.settings import ProvisionerSettings
 from natss_provisioner.subscribers import name_of
 from natss_provisioner.work import WorkQueue
 
@@ -76,7 +76,7 @@ class Controller:
         settings: Of the process.
     """
 
-    def __init__(self, context: Context, settings: Settings) -> None:
+    def __init__(self, context: Context, settings: ProvisionerSettings) -> None:
         self._context = context
         self._seen = Seen()
         self._look = replace(context, seen=self._seen)
@@ -265,7 +265,7 @@ class Controller:
         if not deleted:
             yield SubscriptionKey(name)
 
-    def _named_kinds(self) -> Sequence[Kind]:
+    def _named_kinds(self) -> Sequence[DependentKind]:
         return self._dependents.kinds() if self._dependents is not None else ()
 
     def _on_moved(self, named: ObjectName) -> None:

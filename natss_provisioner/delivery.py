@@ -8,8 +8,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from contract.fields import object_at, text_at
-from contract.names import durable_name
+from natss.contract.fields import object_at, text_at
+from natss.contract.names import durable_name
 from natss_provisioner import subscribers
 from natss_provisioner.conditions import DELIVERING, WARNING, Condition, Status
 from natss_provisioner.subscribers import Document

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from contract.fields import Refused, object_at
-from contract.resources import ResourceName
+from natss.contract.fields import Refused, object_at
+from natss.contract.resources import ResourceName
 from natss_provisioner import delivery, subscribers
 from natss_provisioner.conditions import DELIVERING, Condition, find
 from natss_provisioner.subscribers import Document
@@ -21,7 +21,7 @@ _SAID = ("status", "reason", "message")
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class DependentKind:
     """Of objects that Subscriptions name."""
 
     api_version: str
@@ -32,12 +32,12 @@ class Kind:
 class ObjectName:
     """One of them."""
 
-    kind: Kind
+    kind: DependentKind
     name: ResourceName
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class SeenObjects:
     """A Subscription as it was seen last."""
 
     uid: str
@@ -61,18 +61,18 @@ class Dependents:
     """All Subscriptions that were seen, by name and by Channel."""
 
     def __init__(self) -> None:
-        self._seen: dict[ResourceName, Seen] = {}
+        self._seen: dict[ResourceName, SeenObjects] = {}
         self._by_channel: dict[ResourceName, set[ResourceName]] = {}
         self._channel_of: dict[str, ResourceName] = {}
         self._by_object: dict[ObjectName, set[ResourceName]] = {}
-        self._kinds: Counter[Kind] = Counter()  # of the objects
+        self._kinds: Counter[DependentKind] = Counter()  # of the objects
 
     @property
     def channel_of(self) -> Mapping[str, ResourceName]:
         """The Channel of each Subscription, by uid."""
         return self._channel_of
 
-    def put(self, subscription: Document) -> Seen | None:
+    def put(self, subscription: Document) -> SeenObjects | None:
         """Note a Subscription; returns what was known of that name before."""
         name = subscribers.name_of(subscription)
         before = self.drop(name)
@@ -82,7 +82,7 @@ class Dependents:
             named = None
         channel = subscribers.held_by(subscription) or named
         physical = object_at(subscription, "status", "physicalSubscription")
-        seen = Seen(
+        seen = SeenObjects(
             uid=subscription["metadata"]["uid"],
             channel=channel,
             concerned=subscribers.channels_named(subscription),
@@ -101,7 +101,7 @@ class Dependents:
             self._by_object.setdefault(seen.named, set()).add(name)
         return before
 
-    def drop(self, name: ResourceName) -> Seen | None:
+    def drop(self, name: ResourceName) -> SeenObjects | None:
         """Forget a Subscription; returns what was known of it."""
         seen = self._seen.pop(name, None)
         if seen is None:
@@ -128,7 +128,7 @@ class Dependents:
         """The Subscriptions that name an object as their subscriber."""
         return tuple(self._by_object.get(named, ()))
 
-    def kinds(self) -> list[Kind]:
+    def kinds(self) -> list[DependentKind]:
         """Of all objects that Subscriptions name, but for Channels and Services; of most first."""
         return [kind for kind, _ in self._kinds.most_common()]
 
@@ -163,7 +163,7 @@ def _object_of(subscription: Document) -> ObjectName | None:
     if target is None:
         return None
     namespace = subscription["metadata"]["namespace"]
-    kind = Kind(target.api_version, target.kind)
+    kind = DependentKind(target.api_version, target.kind)
     return ObjectName(kind, ResourceName(namespace, target.name))
 
 

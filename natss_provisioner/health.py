@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 
 from aiohttp import web
 
-from process.kinds import Address
-from process.listening import bind
-from process.side_ports import SidePort
+from natss.process.kinds import ListenAddress
+from natss.process.listening import bind
+from natss.process.side_ports import SidePort
 
 
 class Health:
@@ -29,7 +29,7 @@ class Health:
         app.router.add_get("/readyz", self._readyz)
         self._runner = SidePort(app)
 
-    async def start(self, address: Address) -> None:
+    async def start(self, address: ListenAddress) -> None:
         """Listen.
 
         Raises:

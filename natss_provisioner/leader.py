@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from kube import (
+from natss.kube import (
     LEASES,
     AlreadyExists,
     Conflict,

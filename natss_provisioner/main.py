@@ -6,9 +6,15 @@ import os
 import sys
 from collections.abc import Iterator
 
-from contract.labels import object_labels
-from contract.names import PROVISIONER
-from kube import SERVICES, EventRecorder, KubeClient, LoginFailed, connection_info
+from natss.contract.labels import object_labels
+from natss.contract.names import PROVISIONER
+from natss.kube import SERVICES, EventRecorder, KubeClient, LoginFailed, connection_info
+from natss.process import logs
+from natss.process.event_loops import AsyncioLoop
+from natss.process.listening import listening
+from natss.process.logs import LogLevel, LogSettings
+from natss.process.settings import exit_with
+from natss.process.signals import on_termination
 from natss_provisioner import seen_services
 from natss_provisioner.children import dispatcher_labels
 from natss_provisioner.controller import Controller
@@ -17,15 +23,9 @@ from natss_provisioner.health import Health
 from natss_provisioner.leader import Election, Role
 from natss_provisioner.permissions import Permissions, needed
 from natss_provisioner.resources import CHANNELS, PROVISIONERS, SUBSCRIPTIONS
-from natss_provisioner.settings import PROGRAM, Settings, SettingsError
+from natss_provisioner.settings import PROGRAM, ProvisionerSettings, SettingsError
 from natss_provisioner.watches import Watch, Watches
 from natss_provisioner.webhook import Webhook
-from process import logs
-from process.event_loops import AsyncioLoop
-from process.listening import listening
-from process.logs import LogLevel, LogSettings
-from process.settings import exit_with
-from process.signals import on_termination
 
 _log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class Replica:
         settings: Of the process.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: ProvisionerSettings) -> None:
         self._settings = settings
         self._client = KubeClient(connection_info, field_manager=PROGRAM.name)
         self._election: Election | None = None
@@ -146,7 +146,7 @@ def quiet_libraries(settings: LogSettings) -> tuple[str, ...]:
     return quiet if settings.level is LogLevel.DEBUG else ("kopf", *quiet)
 
 
-async def run(settings: Settings) -> None:
+async def run(settings: ProvisionerSettings) -> None:
     """Run until SIGTERM or SIGINT.
 
     Raises:
@@ -162,7 +162,7 @@ async def run(settings: Settings) -> None:
 def main() -> None:
     """The command; the exit status is 2 for a wrong setting and for missing credentials."""
     try:
-        settings = Settings.load(sys.argv[1:], os.environ)
+        settings = ProvisionerSettings.load(sys.argv[1:], os.environ)
         connection_info()
     except (SettingsError, LoginFailed) as error:
         exit_with(PROGRAM, error)

@@ -8,9 +8,9 @@ import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from kube import EVENTS, SERVICES, Forbidden, KubeClient, KubeError, Resource
+from natss.kube import EVENTS, SERVICES, Forbidden, KubeClient, KubeError, Resource
 from natss_provisioner.resources import CHANNELS, PROVISIONERS, SUBSCRIPTIONS
-from natss_provisioner.settings import Settings
+from natss_provisioner.settings import ProvisionerSettings
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class Permission:
         return f"{self.verb} {self.resource.plural}{group}{suffix}"
 
 
-def needed(settings: Settings) -> Iterator[Permission]:
+def needed(settings: ProvisionerSettings) -> Iterator[Permission]:
     """All that is needed with these settings, but for the Lease, whose holder tells by itself."""
     for resource in (CHANNELS, PROVISIONERS):
         for verb in ("get", "list", "watch"):

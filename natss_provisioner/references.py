@@ -9,8 +9,8 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import aclosing
 
-from kube import Changed, Document, Failed, KubeClient, KubeError, Listing, follow
-from natss_provisioner.dependents import Kind, ObjectName
+from natss.kube import Changed, Document, Failed, KubeClient, KubeError, Listing, follow
+from natss_provisioner.dependents import DependentKind, ObjectName
 from natss_provisioner.handlers.targets import address_of, resource_of
 from natss_provisioner.subscribers import name_of
 
@@ -39,17 +39,17 @@ class References:
     def __init__(
         self,
         client: KubeClient,
-        kinds: Callable[[], Sequence[Kind]],
+        kinds: Callable[[], Sequence[DependentKind]],
         moved: Callable[[ObjectName], None],
     ) -> None:
         self._client = client
         self._kinds = kinds
         self._moved = moved
-        self._wanted: dict[Kind, None] = {}
-        self._following: dict[Kind, asyncio.Task[None]] = {}
-        self._waiting: set[Kind] = set()  # that were refused
-        self._refusals: dict[Kind, str] = {}  # that were logged
-        self._addresses: dict[Kind, dict[ObjectName, str]] = {}
+        self._wanted: dict[DependentKind, None] = {}
+        self._following: dict[DependentKind, asyncio.Task[None]] = {}
+        self._waiting: set[DependentKind] = set()  # that were refused
+        self._refusals: dict[DependentKind, str] = {}  # that were logged
+        self._addresses: dict[DependentKind, dict[ObjectName, str]] = {}
         self._changed = asyncio.Event()
 
     def look(self) -> None:
@@ -70,7 +70,7 @@ class References:
                         self._following[kind] = group.create_task(self._follow(kind), name=name)
                 await self._changed.wait()
 
-    def _chosen(self) -> dict[Kind, None]:
+    def _chosen(self) -> dict[DependentKind, None]:
         """The kinds that matter, those first that are followed: none loses its place to another."""
         named = self._kinds()
         ordered = sorted(named, key=lambda kind: kind not in self._following)
@@ -84,7 +84,7 @@ class References:
         for kind in self._refusals.keys() - self._wanted.keys():
             del self._refusals[kind]
 
-    async def _follow(self, kind: Kind) -> None:
+    async def _follow(self, kind: DependentKind) -> None:
         """Follow a kind until that is refused, and give its place up."""
         refusal = str(await self._follow_while_allowed(kind))
         if self._refusals.get(kind) != refusal:
@@ -96,11 +96,11 @@ class References:
         asyncio.get_running_loop().call_later(_ASK_AGAIN, self._has_waited, kind)
         self._changed.set()
 
-    def _has_waited(self, kind: Kind) -> None:
+    def _has_waited(self, kind: DependentKind) -> None:
         self._waiting.discard(kind)
         self._changed.set()
 
-    async def _follow_while_allowed(self, kind: Kind) -> KubeError:
+    async def _follow_while_allowed(self, kind: DependentKind) -> KubeError:
         resource = resource_of(kind.api_version, kind.kind)
         async with aclosing(follow(self._client, resource)) as news:
             async for each in news:
@@ -115,7 +115,7 @@ class References:
                         return error
         raise AssertionError("to follow has no end")
 
-    def _note_all(self, kind: Kind, documents: Iterable[Document]) -> None:
+    def _note_all(self, kind: DependentKind, documents: Iterable[Document]) -> None:
         """All objects of a kind; one that is missing went while nobody looked."""
         found = {
             ObjectName(kind, name_of(document)): address_of(document)

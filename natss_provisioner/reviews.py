@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from contract.resources import ResourceName
+from natss.contract.resources import ResourceName
 from natss_provisioner.admission import (
     Review,
     channel_defaults,

@@ -8,13 +8,13 @@ refused by the API, and tried again.
 from collections.abc import Sequence
 from typing import Any
 
-from contract.names import (
+from natss.contract.names import (
     OLD_CHANNEL_LABEL,
     OLD_PROVISIONER_LABEL,
     PROVISIONER,
     channel_label_value,
 )
-from contract.resources import ResourceName
+from natss.contract.resources import ResourceName
 
 Document = dict[str, Any]
 _Place = tuple[str, str]

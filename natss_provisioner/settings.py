@@ -11,16 +11,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
-from contract.names import (
+from natss.contract.names import (
     DEFAULT_CLUSTER_DOMAIN,
     DEFAULT_SYSTEM_NAMESPACE,
     is_dns_label,
     is_dns_name,
 )
-from natss_provisioner.children import Place
-from process.kinds import ADDRESS, SWITCH, Address, choice, duration, named, whole
-from process.logs import LogFormat, LogLevel, LogSettings
-from process.settings import (
+from natss.process.kinds import ADDRESS, SWITCH, ListenAddress, choice, duration, named, whole
+from natss.process.logs import LogFormat, LogLevel, LogSettings
+from natss.process.settings import (
     Option,
     Program,
     Section,
@@ -30,8 +29,9 @@ from process.settings import (
     markdown,
     read,
 )
+from natss_provisioner.children import DispatcherPlace
 
-__all__ = ["OPTIONS", "PROGRAM", "Settings", "SettingsError"]
+__all__ = ["OPTIONS", "PROGRAM", "ProvisionerSettings", "SettingsError"]
 
 PROGRAM = Program(
     name="natss-provisioner",
@@ -43,12 +43,12 @@ PROGRAM = Program(
     units="Durations are written as 30s, 10m, PT10M or 600 (seconds).",
 )
 
-_HEALTH = Address("", 8081)
-_ADMISSION = Address("", 8443)
+_HEALTH = ListenAddress("", 8081)
+_ADMISSION = ListenAddress("", 8443)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class ProvisionerSettings:
     """All settings."""
 
     cluster_domain: str = DEFAULT_CLUSTER_DOMAIN
@@ -80,13 +80,13 @@ class Settings:
     """How many objects are reconciled at once; each has one request under way at most. Those of one
     namespace get half of them."""
 
-    health_listen: Address = _HEALTH
+    health_listen: ListenAddress = _HEALTH
     """Where ``/healthz`` and ``/readyz`` are."""
 
     admission: bool = False
     """Whether the API server may ask what is to be admitted; it needs ``config/admission``."""
 
-    admission_listen: Address = _ADMISSION
+    admission_listen: ListenAddress = _ADMISSION
     """Where it asks, by HTTPS."""
 
     log: LogSettings = field(default_factory=LogSettings)
@@ -113,9 +113,9 @@ class Settings:
         return self.pod_name or f"{socket.gethostname()}_{os.getpid()}"
 
     @property
-    def place(self) -> Place:
+    def place(self) -> DispatcherPlace:
         """Where the dispatcher is."""
-        return Place(self.system_namespace, self.cluster_domain)
+        return DispatcherPlace(self.system_namespace, self.cluster_domain)
 
 
 OPTIONS = (
@@ -198,9 +198,9 @@ _SECTIONS = (Section("Settings", OPTIONS),)
 
 def parser() -> argparse.ArgumentParser:
     """Of the command line, with ``--help``."""
-    return make_parser(PROGRAM, _SECTIONS, Settings())
+    return make_parser(PROGRAM, _SECTIONS, ProvisionerSettings())
 
 
 def reference() -> str:
     """The table of ``docs/provisioner.md``."""
-    return markdown(_SECTIONS, Settings())
+    return markdown(_SECTIONS, ProvisionerSettings())

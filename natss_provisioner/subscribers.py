@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from contract.channel_documents import OBJECT_REFERENCE, completed
-from contract.fields import Fields, Refused, fields, object_at, text_at
-from contract.metadata import API_VERSION
-from contract.metadata import Document as ReadDocument
-from contract.names import is_dns_name, is_resource_name
-from contract.reports import Report, shown
-from contract.resources import Problem, ResourceName
-from contract.subscription_documents import channel_of
+from natss.contract.channel_documents import OBJECT_REFERENCE, completed
+from natss.contract.fields import Fields, Refused, fields, object_at, text_at
+from natss.contract.metadata import API_VERSION
+from natss.contract.metadata import ResourceDocument as ReadDocument
+from natss.contract.names import is_dns_name, is_resource_name
+from natss.contract.reports import Report, shown
+from natss.contract.resources import Problem, ResourceName
+from natss.contract.subscription_documents import channel_of
 
 Document = dict[str, Any]
 
@@ -32,7 +32,7 @@ _KIND = "Subscription"
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class SubscriberTarget:
     """An object of the Subscription's namespace that events go to."""
 
     path: str
@@ -47,10 +47,10 @@ class Target:
 class Wish:
     """What a Subscription asks for; at least one of the two is there."""
 
-    subscriber: str | Target | None
+    subscriber: str | SubscriberTarget | None
     """A URI word for word, or what is to be resolved."""
 
-    reply: Target | None
+    reply: SubscriberTarget | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +140,7 @@ def channels_named(subscription: Document) -> frozenset[ResourceName]:
     except Refused:
         return frozenset(name for name in names if name)
     for target in (wish.subscriber, wish.reply):
-        if isinstance(target, Target) and (target.api_version, target.kind) == (
+        if isinstance(target, SubscriberTarget) and (target.api_version, target.kind) == (
             API_VERSION,
             "Channel",
         ):
@@ -148,13 +148,13 @@ def channels_named(subscription: Document) -> frozenset[ResourceName]:
     return frozenset(name for name in names if name)
 
 
-def object_named(subscription: Document) -> Target | None:
+def object_named(subscription: Document) -> SubscriberTarget | None:
     """What a Subscription names as its subscriber; None for a URI, a Channel and a Service."""
     try:
         subscriber = read_wish(subscription, "cluster.local").subscriber
     except Refused:
         return None
-    if not isinstance(subscriber, Target):
+    if not isinstance(subscriber, SubscriberTarget):
         return None
     kind = (subscriber.api_version, subscriber.kind)
     return None if kind in {(API_VERSION, "Channel"), ("v1", "Service")} else subscriber
@@ -270,7 +270,9 @@ def _read(subscription: Document) -> ReadDocument:
     return ReadDocument(_KIND, name, None, False, fields(subscription, "", Report(str(name))))
 
 
-def _subscriber(subscriber: Fields, namespace: str, cluster_domain: str) -> str | Target | None:
+def _subscriber(
+    subscriber: Fields, namespace: str, cluster_domain: str
+) -> str | SubscriberTarget | None:
     subscriber.tell_unknown(("uri", "dnsName", "ref"))
     for key in ("uri", "dnsName"):
         text = subscriber.text(key)
@@ -280,7 +282,7 @@ def _subscriber(subscriber: Fields, namespace: str, cluster_domain: str) -> str 
     return _target(subscriber.nested("ref"), namespace) if subscriber.has("ref") else None
 
 
-def _target(ref: Fields, namespace: str) -> Target:
+def _target(ref: Fields, namespace: str) -> SubscriberTarget:
     ref.tell_unknown(OBJECT_REFERENCE)
     if ref.text("namespace") not in {None, namespace}:
         raise Refused(ref.path_of("namespace"), "must be the Subscription's own, or left out")
@@ -295,4 +297,4 @@ def _target(ref: Fields, namespace: str) -> Target:
         or not kind.isalnum()
     ):
         raise Refused(ref.path, f"{shown(f'{api_version} {kind}')}; must be a kind of object")
-    return Target(ref.path, api_version, kind, name)
+    return SubscriberTarget(ref.path, api_version, kind, name)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from kube import Changed, Document, Failed, KubeClient, Listing, Resource, follow
+from natss.kube import Changed, Document, Failed, KubeClient, Listing, Resource, follow
 
 _log = logging.getLogger(__name__)
 

@@ -17,16 +17,16 @@ from pathlib import Path
 
 from aiohttp import web
 
-from contract.resources import ResourceName
-from kube import Conflict, KubeClient, KubeError, NotFound, Resource, nesting
+from natss.contract.resources import ResourceName
+from natss.kube import Conflict, KubeClient, KubeError, NotFound, Resource, nesting
+from natss.process.listening import listening
+from natss.process.side_ports import SidePort
 from natss_provisioner import reviews
 from natss_provisioner.certificates import Certificate
 from natss_provisioner.handlers.targets import address_of
 from natss_provisioner.resources import CHANNELS
-from natss_provisioner.settings import Settings
+from natss_provisioner.settings import ProvisionerSettings
 from natss_provisioner.subscribers import name_of
-from process.listening import listening
-from process.side_ports import SidePort
 
 _log = logging.getLogger(__name__)
 
@@ -59,7 +59,9 @@ class Webhook:
         look_again: Seconds between two looks at the Secret and the configurations.
     """
 
-    def __init__(self, client: KubeClient, settings: Settings, *, look_again: float = 60.0) -> None:
+    def __init__(
+        self, client: KubeClient, settings: ProvisionerSettings, *, look_again: float = 60.0
+    ) -> None:
         self._client = client
         self._look_again = look_again
         self._listen = settings.admission_listen

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Generic, TypeVar
 
-from contract.labels import object_labels
-from kube import KubeError, NotFound, Refusal
+from natss.contract.labels import object_labels
+from natss.kube import ApiRefusal, KubeError, NotFound
 from natss_provisioner.fair_queue import FairQueue
 
 _log = logging.getLogger(__name__)
@@ -166,7 +166,7 @@ class WorkQueue(Generic[Key]):
             # What was seen and is not found was deleted meanwhile: a lost race as well.
             retriable = error.retriable or isinstance(error, NotFound)
             wait = self._fail(key, retriable=retriable)
-            if isinstance(error, Refusal) and error.retry_after is not None:
+            if isinstance(error, ApiRefusal) and error.retry_after is not None:
                 wait = max(wait, error.retry_after)
             _log.log(
                 logging.INFO if retriable else logging.WARNING,

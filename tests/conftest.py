@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from tests.kubernetes import KubernetesServer
-from tests.servers import NatsStreamingServer
+from tests.support.kubernetes import KubernetesServer
+from tests.support.repository import ROOT
+from tests.support.servers import NatsStreamingServer
 
-CONFIG = Path(__file__).resolve().parents[1] / "config"
+CONFIG = ROOT / "config"
 StartServer = Callable[..., Awaitable[NatsStreamingServer]]
 
 AsyncTest = Callable[..., Coroutine[Any, Any, None]]

@@ -1,4 +1,4 @@
-"""The figures of ``dispatcher.metrics`` as text that Prometheus reads (format 0.0.4).
+"""The figures of ``dispatcher.runtime.metrics`` as text that Prometheus reads (format 0.0.4).
 
 The text is made in small parts, so that a scrape of thousands of subscriptions need not hold up
 the events. prometheus-client does not write it: it takes ten times as long, in one piece. Figures
@@ -16,7 +16,7 @@ from typing import TypeVar
 from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector
 from prometheus_client.exposition import generate_latest
 
-from dispatcher.metrics import (
+from dispatcher.runtime.metrics import (
     BUCKETS,
     RESULTS_AT_REST,
     ChannelMetrics,

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from dispatcher.broker import Broker
 from dispatcher.reporting.sessions import DELIVER_EFFECT, PUBLISH_EFFECT, SessionState, state_of
+from dispatcher.stores.nats_streaming.store import NatsStreamingStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,9 @@ class Readiness:
         return not self.reasons
 
 
-def readiness(broker: Broker, unread: list[str] | None, reports_error: str | None) -> Readiness:
+def readiness(
+    broker: NatsStreamingStore, unread: list[str] | None, reports_error: str | None
+) -> Readiness:
     """How it is now.
 
     NATS Streaming has to be reachable once: who is not ready gets no requests, and a passing

@@ -15,10 +15,10 @@ from aiohttp import web
 
 from dispatcher.admin import exposition, page
 from dispatcher.admin.readiness import Readiness
-from dispatcher.metrics import Metrics
-from process.kinds import Address
-from process.listening import bind
-from process.side_ports import SidePort
+from dispatcher.runtime.metrics import Metrics
+from natss.process.kinds import ListenAddress
+from natss.process.listening import bind
+from natss.process.side_ports import SidePort
 
 _PIECE_SECONDS = 0.005
 """How long one piece may take to be made. A busy loop still gets through in time: a scrape of
@@ -64,7 +64,7 @@ class Admin:
             OSError: The address cannot be listened on.
         """
         await self._runner.setup()
-        for sock in await bind(Address(host, port)):
+        for sock in await bind(ListenAddress(host, port)):
             await web.SockSite(self._runner, sock).start()
         return int(self._runner.addresses[0][1])
 

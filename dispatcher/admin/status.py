@@ -4,18 +4,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import overload
 
-from contract.resources import Channel, Problem, ResourceName
-from contract.uris import redact_value
-from dispatcher.durable import DurableState
+from dispatcher.durables.member import Member, MemberKey
 from dispatcher.egress.target import Target
-from dispatcher.link import Link
-from dispatcher.member import Member, MemberKey
-from dispatcher.metrics import ChannelMetrics
 from dispatcher.reporting.observed import Observed
 from dispatcher.reporting.reports import Reports
 from dispatcher.reporting.sessions import SessionState, state_of
-from dispatcher.reporting.verdicts import Verdict
-from dispatcher.settings import PROGRAM, NatsSettings
+from dispatcher.reporting.verdicts import SubscriberVerdict
+from dispatcher.runtime.metrics import ChannelMetrics
+from dispatcher.settings.settings import PROGRAM, NatsSettings
+from dispatcher.stores.nats_streaming.durable import DurableState
+from dispatcher.stores.nats_streaming.session_keeper import SessionKeeper
+from natss.contract.resources import Channel, Problem, ResourceName
+from natss.contract.uris import redact_value
 
 _READY = {True: "yes", False: "no", None: "unknown"}
 
@@ -38,7 +38,7 @@ def describe(
     observed: Observed,
     channels: Mapping[ResourceName, Channel],
     problems: Iterable[Problem],
-    verdict: Callable[[MemberKey], Verdict | None],
+    verdict: Callable[[MemberKey], SubscriberVerdict | None],
 ) -> dict[str, object]:
     """The document of ``/status``. It has no payload, no header value and no secret.
 
@@ -122,7 +122,7 @@ def _describe_channel(
     return {**description, "subscriptions": subscriptions}
 
 
-def _describe_link(link: Link) -> str:
+def _describe_link(link: SessionKeeper) -> str:
     match state_of(link):
         case SessionState.OPEN:
             return "open"
@@ -133,7 +133,7 @@ def _describe_link(link: Link) -> str:
 
 
 def _describe_member(
-    member: Member, verdict: Verdict | None, *, stands_by: bool
+    member: Member, verdict: SubscriberVerdict | None, *, stands_by: bool
 ) -> dict[str, object]:
     """A durable is closed where another replica has it open, which is as it should be."""
     plan = member.subscription.plan

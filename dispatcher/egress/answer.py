@@ -13,7 +13,7 @@ from dispatcher.egress.framing import (
     ends_with_connection,
     has_body,
 )
-from dispatcher.limits import EgressLimits
+from dispatcher.egress.limits import EgressLimits
 
 _VERSIONS = frozenset({"1.1", "1.0"})
 
@@ -24,7 +24,7 @@ _BEGINNING = 1024
 """Bytes that are kept of a body that nobody wants: they tell why an attempt failed."""
 
 
-class Unreadable(Exception):
+class UnreadableAnswer(Exception):
     """It is no answer in HTTP/1.1, or none whose end is clear. The text quotes nothing of it."""
 
 
@@ -128,7 +128,7 @@ class AnswerReader:
         except (httptools.HttpParserError, httptools.HttpParserUpgrade, UnusableHead) as error:
             self.is_trusted = False
             if not self.is_complete:
-                raise Unreadable(f"the answer is not HTTP/1.1: {_text(error)}") from error
+                raise UnreadableAnswer(f"the answer is not HTTP/1.1: {_text(error)}") from error
 
     def end(self) -> bool:
         """Whether the answer is complete now that the peer has closed the connection."""

@@ -11,19 +11,19 @@ import ssl
 from dispatcher.egress.coding import TooLong, Undecodable, beginning, decode, is_coded
 from dispatcher.egress.connect import connect
 from dispatcher.egress.connection import (
-    Connection,
+    EgressConnection,
+    EgressConnectionState,
     EgressError,
     FailureReason,
     Response,
     StaleConnection,
-    State,
 )
+from dispatcher.egress.limits import EgressLimits
 from dispatcher.egress.pool import Pools
 from dispatcher.egress.proxies import Proxies
 from dispatcher.egress.resolver import Resolve, Resolver
 from dispatcher.egress.target import InvalidTarget, Target
-from dispatcher.flow import ByteBudget, Share
-from dispatcher.limits import EgressLimits
+from dispatcher.runtime.byte_budget import BudgetShare, ByteBudget
 from dispatcher.version import VERSION
 
 __all__ = ["Egress", "EgressError", "FailureReason", "InvalidTarget", "Response", "Target"]
@@ -89,7 +89,7 @@ class Egress:
         timeout: float,
         *,
         wants_body: bool = True,
-        memory: Share | None = None,
+        memory: BudgetShare | None = None,
     ) -> Response:
         """Send one request and wait for its answer, whatever its status.
 
@@ -180,7 +180,7 @@ class Egress:
             text = f"answered {status} with a body that cannot be decoded: {error}"
             raise EgressError(FailureReason.MALFORMED, text, status) from None
 
-    async def _connection(self, target: Target, deadline: float) -> Connection:
+    async def _connection(self, target: Target, deadline: float) -> EgressConnection:
         """A connection that was opened for this request, or that another one has just done with."""
         if self._closed:
             raise _closed_error()
@@ -195,11 +195,11 @@ class Egress:
                 raise EgressError(
                     FailureReason.TIMEOUT, "timed out while all connections were in use"
                 ) from error
-        if connection.state is State.NEW:
+        if connection.state is EgressConnectionState.NEW:
             await self._open(target, connection, deadline)
         return connection
 
-    async def _open(self, target: Target, connection: Connection, deadline: float) -> None:
+    async def _open(self, target: Target, connection: EgressConnection, deadline: float) -> None:
         limit = self._limits.connect_timeout
         connect_deadline = self._loop.time() + limit
         try:
@@ -243,7 +243,7 @@ class _Request:
         deadline: float,
         *,
         wants_body: bool,
-        memory: Share | None,
+        memory: BudgetShare | None,
     ) -> None:
         self.head = head
         self.body = body
@@ -252,7 +252,7 @@ class _Request:
         self.memory = memory
 
 
-async def _exchange(connection: Connection, target: Target, request: _Request) -> Response:
+async def _exchange(connection: EgressConnection, target: Target, request: _Request) -> Response:
     """Send it. Nobody keeps the bytes but the connection, until they are sent."""
     body = request.body
     parts = (target.request_prefix, _OF_EVERY_REQUEST, request.head, len(body))

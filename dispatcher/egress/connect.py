@@ -9,12 +9,12 @@ import ssl
 from collections.abc import Sequence
 from typing import Any
 
-from dispatcher.egress.connection import Connection, EgressError, FailureReason
+from dispatcher.egress.connection import EgressConnection, EgressError, FailureReason
 from dispatcher.egress.denied import DeniedNetworks
 from dispatcher.egress.resolver import Resolve
 from dispatcher.egress.target import Proxy, Target
 from dispatcher.egress.tunnel import open_tunnel
-from process.event_loops import Address, connect_first, is_ip_address
+from natss.process.event_loops import Address, connect_first, is_ip_address
 
 _OTHER_NAME = (62, 64)
 """OpenSSL's codes for a certificate of another host name, or another address."""
@@ -26,7 +26,7 @@ _JUDGED_WITHIN = 1.0
 
 async def connect(
     target: Target,
-    connection: Connection,
+    connection: EgressConnection,
     tls: ssl.SSLContext,
     resolve: Resolve,
     denied: DeniedNetworks,
@@ -86,7 +86,7 @@ async def _addresses(host: str, port: int, resolve: Resolve, namespace: str) -> 
 
 
 async def _open(
-    target: Target, connection: Connection, tls: ssl.SSLContext, addresses: Sequence[Address]
+    target: Target, connection: EgressConnection, tls: ssl.SSLContext, addresses: Sequence[Address]
 ) -> None:
     if len(addresses) != 1:
         if not addresses:
@@ -98,7 +98,11 @@ async def _open(
 
 
 async def _open_by_proxy(
-    target: Target, proxy: Proxy, connection: Connection, tls: ssl.SSLContext, resolve: Resolve
+    target: Target,
+    proxy: Proxy,
+    connection: EgressConnection,
+    tls: ssl.SSLContext,
+    resolve: Resolve,
 ) -> None:
     sock = await connect_first(await _addresses(proxy.host, proxy.port, resolve, ""))
     if target.tls:
@@ -110,7 +114,9 @@ async def _open_by_proxy(
     await _start(target, connection, tls, sock=sock)
 
 
-async def _start(target: Target, connection: Connection, tls: ssl.SSLContext, **where: Any) -> None:
+async def _start(
+    target: Target, connection: EgressConnection, tls: ssl.SSLContext, **where: Any
+) -> None:
     """Speak to the target, by TLS if it wants that."""
     server_hostname = target.host.removesuffix(".") if target.tls else None
     await asyncio.get_running_loop().create_connection(

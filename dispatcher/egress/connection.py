@@ -8,10 +8,10 @@ import asyncio
 import enum
 from typing import Protocol, cast
 
-from dispatcher.egress.answer import AnswerReader, Unreadable
+from dispatcher.egress.answer import AnswerReader, UnreadableAnswer
 from dispatcher.egress.framing import Headers
-from dispatcher.flow import Share
-from dispatcher.limits import EgressLimits
+from dispatcher.egress.limits import EgressLimits
+from dispatcher.runtime.byte_budget import BudgetShare
 
 _SLICE = 128 * 1024
 """Bytes of a large body that are handed to the transport at once; TLS would otherwise keep an
@@ -76,7 +76,7 @@ class Response:
         return f"<Response {self.status} {len(self.headers)} headers {len(self.body)} bytes>"
 
 
-class State(enum.Enum):
+class EgressConnectionState(enum.Enum):
     """The life of a connection, in this order but for ACTIVE and IDLE, which take turns."""
 
     NEW = enum.auto()
@@ -92,21 +92,21 @@ class State(enum.Enum):
     """Final; the owner has been told."""
 
 
-class Owner(Protocol):
+class EgressConnectionOwner(Protocol):
     """Who keeps connections when no request has them."""
 
     @property
-    def memory(self) -> Share:
+    def memory(self) -> BudgetShare:
         """Where long answers are taken from while they are read."""
 
-    def released(self, connection: "Connection") -> None:
+    def released(self, connection: "EgressConnection") -> None:
         """The answer is complete and the connection is good for another request."""
 
-    def lost(self, connection: "Connection") -> None:
+    def lost(self, connection: "EgressConnection") -> None:
         """The connection is closed; called once."""
 
 
-class Connection(asyncio.Protocol):
+class EgressConnection(asyncio.Protocol):
     """The client's end of one connection; ``exchange`` may be called while it is ACTIVE.
 
     Args:
@@ -141,7 +141,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(
         self,
-        owner: Owner,
+        owner: EgressConnectionOwner,
         limits: EgressLimits,
         loop: asyncio.AbstractEventLoop,
         expires: float,
@@ -154,7 +154,7 @@ class Connection(asyncio.Protocol):
         self._loop = loop
         self._transport = _UNCONNECTED
         self._reader = AnswerReader(limits)
-        self._state = State.NEW
+        self._state = EgressConnectionState.NEW
         self._used = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
@@ -175,17 +175,17 @@ class Connection(asyncio.Protocol):
         return f"<Connection {self._state.name}{doing}>"
 
     @property
-    def state(self) -> State:
+    def state(self) -> EgressConnectionState:
         return self._state
 
-    def _become(self, state: State) -> None:
+    def _become(self, state: EgressConnectionState) -> None:
         """The only place where the state changes; CLOSED stays CLOSED."""
-        if self._state is State.CLOSED:
+        if self._state is EgressConnectionState.CLOSED:
             return
         self._state = state
-        if state is State.IDLE:
+        if state is EgressConnectionState.IDLE:
             self._owner.released(self)
-        elif state is State.CLOSED:
+        elif state is EgressConnectionState.CLOSED:
             if self._timer is not None:
                 self._timer.cancel()
             self._owner.lost(self)
@@ -194,7 +194,7 @@ class Connection(asyncio.Protocol):
 
     def take(self) -> None:
         """Mark an idle connection as given to a request."""
-        self._become(State.ACTIVE)
+        self._become(EgressConnectionState.ACTIVE)
 
     def exchange(
         self,
@@ -203,7 +203,7 @@ class Connection(asyncio.Protocol):
         deadline: float,
         *,
         wants_body: bool = True,
-        memory: Share | None = None,
+        memory: BudgetShare | None = None,
     ) -> asyncio.Future[Response]:
         """Send a request and give the future of its answer.
 
@@ -224,7 +224,7 @@ class Connection(asyncio.Protocol):
         self._memory = memory or self._owner.memory
         self._waits_for_room = False
         self._reader.begin(wants_body=wants_body)
-        if self._state is not State.ACTIVE:  # lost since it was taken
+        if self._state is not EgressConnectionState.ACTIVE:  # lost since it was taken
             self._fail_closed("the connection was closed before the request")
             return answer
         self._deadline = deadline
@@ -244,9 +244,9 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Close at once, without waiting for anything. A request under way fails."""
-        if self._state is State.CLOSED:
+        if self._state is EgressConnectionState.CLOSED:
             return
-        self._become(State.CLOSED)
+        self._become(EgressConnectionState.CLOSED)
         if self._transport is not _UNCONNECTED:
             self._transport.abort()
         self._fail(FailureReason.CLOSED, "the connection was closed on our side")
@@ -255,9 +255,9 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        if self._state is State.CLOSED:  # given up while it was being opened
+        if self._state is EgressConnectionState.CLOSED:  # given up while it was being opened
             self._transport.abort()
-        self._become(State.ACTIVE)
+        self._become(EgressConnectionState.ACTIVE)
 
     def data_received(self, data: bytes) -> None:
         if self._answer is None:
@@ -266,7 +266,7 @@ class Connection(asyncio.Protocol):
         self._silent = False
         try:
             self._reader.feed(data)
-        except Unreadable as error:
+        except UnreadableAnswer as error:
             self._fail(FailureReason.MALFORMED, str(error))
             self.abort()
             return
@@ -277,7 +277,7 @@ class Connection(asyncio.Protocol):
             self._finish(reusable=False)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._become(State.CLOSED)
+        self._become(EgressConnectionState.CLOSED)
         if self._answer is not None and self._reader.is_complete:  # it waits for room only
             self._finish(reusable=False)
         if exc is None or isinstance(exc, ConnectionError):
@@ -358,7 +358,7 @@ class Connection(asyncio.Protocol):
         self._forget_answer()
         self._used = True
         if reusable and not self._write_paused:  # else some of the request is still unsent
-            self._become(State.IDLE)
+            self._become(EgressConnectionState.IDLE)
         else:
             self.abort()
 
@@ -395,7 +395,9 @@ class Connection(asyncio.Protocol):
         return f"in the body of an answer with status {self._reader.status}"
 
     def _send_more(self) -> None:
-        while self._unsent and not self._write_paused and self._state is State.ACTIVE:
+        while (
+            self._unsent and not self._write_paused and self._state is EgressConnectionState.ACTIVE
+        ):
             part, self._unsent = self._unsent[:_SLICE], self._unsent[_SLICE:]
             self._transport.write(part)
 

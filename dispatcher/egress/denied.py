@@ -10,7 +10,7 @@ import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from process.kinds import listed
+from natss.process.kinds import listed
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 

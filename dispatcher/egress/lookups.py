@@ -12,8 +12,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from process.daemon_thread import in_daemon_thread
-from process.event_loops import Address
+from natss.process.daemon_thread import in_daemon_thread
+from natss.process.event_loops import Address
 
 LookUp = Callable[[str], Sequence[Address]]
 """Blocks, and raises OSError."""

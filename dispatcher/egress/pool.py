@@ -7,9 +7,9 @@ and wait; the rules in ``Pools`` keep it from starving another.
 import asyncio
 from collections import OrderedDict, deque
 
-from dispatcher.egress.connection import Connection
-from dispatcher.flow import ByteBudget, Share
-from dispatcher.limits import EgressLimits
+from dispatcher.egress.connection import EgressConnection
+from dispatcher.egress.limits import EgressLimits
+from dispatcher.runtime.byte_budget import BudgetShare, ByteBudget
 
 _SWEEPS = 4
 """Times per idle timeout that idle connections are looked at."""
@@ -26,12 +26,12 @@ class OriginPool:
     def __init__(self, origin: str, pools: "Pools") -> None:
         self._pools = pools
         self.origin = origin
-        self.memory = Share(pools.budget)
-        self.connections: set[Connection] = set()
-        self.idle: deque[Connection] = deque()
+        self.memory = BudgetShare(pools.budget)
+        self.connections: set[EgressConnection] = set()
+        self.idle: deque[EgressConnection] = deque()
         """The one used last is at the right and goes first, so that the others can time out."""
 
-        self.waiters: deque[asyncio.Future[Connection]] = deque()
+        self.waiters: deque[asyncio.Future[EgressConnection]] = deque()
 
     def __repr__(self) -> str:
         return (
@@ -46,10 +46,10 @@ class OriginPool:
             self.waiters.popleft()
         return bool(self.waiters)
 
-    def released(self, connection: Connection) -> None:
+    def released(self, connection: EgressConnection) -> None:
         self._pools.released(self, connection)
 
-    def lost(self, connection: Connection) -> None:
+    def lost(self, connection: EgressConnection) -> None:
         self._pools.lost(self, connection)
 
 
@@ -75,7 +75,7 @@ class Pools:
         self._limits = limits
         self._loop = loop
         self._origins: dict[str, OriginPool] = {}
-        self._idle: OrderedDict[Connection, OriginPool] = OrderedDict()
+        self._idle: OrderedDict[EgressConnection, OriginPool] = OrderedDict()
         self._waiting: dict[OriginPool, None] = {}
         self._total = 0
         self._opened = 0
@@ -94,7 +94,7 @@ class Pools:
         """Whether any connection is open."""
         return self._total > 0
 
-    def take_idle(self, origin: str, now: float) -> Connection | None:
+    def take_idle(self, origin: str, now: float) -> EgressConnection | None:
         """The idle connection to use, ACTIVE from now on."""
         pool = self._origins.get(origin)
         if pool is None:
@@ -110,20 +110,20 @@ class Pools:
             connection.abort()
         return None
 
-    def open(self, origin: str) -> Connection | None:
+    def open(self, origin: str) -> EgressConnection | None:
         """A NEW connection to be opened by the caller, or None if the caller has to wait."""
         pool = self._pool(origin)
         if not self._has_room(pool):
             return None
         return self._new_connection(pool)
 
-    async def wait(self, origin: str) -> Connection:
+    async def wait(self, origin: str) -> EgressConnection:
         """Wait in line for a connection: ACTIVE, or NEW and to be opened by the caller."""
         connection = self.open(origin)  # there may be room since the caller was told to wait
         if connection is not None:
             return connection
         pool = self._pool(origin)
-        waiter: asyncio.Future[Connection] = self._loop.create_future()
+        waiter: asyncio.Future[EgressConnection] = self._loop.create_future()
         pool.waiters.append(waiter)
         self._waiting[pool] = None
         try:
@@ -172,7 +172,7 @@ class Pools:
 
     # What the connections tell, by their pool.
 
-    def released(self, pool: OriginPool, connection: Connection) -> None:
+    def released(self, pool: OriginPool, connection: EgressConnection) -> None:
         now = self._loop.time()
         if self._waiting and self._goes_to_another(pool):
             connection.abort()
@@ -186,7 +186,7 @@ class Pools:
             pool.idle.append(connection)
             self._idle[connection] = pool
 
-    def lost(self, pool: OriginPool, connection: Connection) -> None:
+    def lost(self, pool: OriginPool, connection: EgressConnection) -> None:
         if connection in self._idle:
             del self._idle[connection]
             pool.idle.remove(connection)
@@ -234,18 +234,18 @@ class Pools:
             return len(pool.connections) > len(neediest.connections) + 1
         return self._may_grow(neediest, given_up=1)
 
-    def _new_connection(self, pool: OriginPool) -> Connection:
+    def _new_connection(self, pool: OriginPool) -> EgressConnection:
         """Ages differ, so that not all connections of a burst are replaced at one moment."""
         self._opened += 1
         share = 1 - _AGE_SPREAD * (self._opened * _GOLDEN_RATIO % 1)
         expires = self._loop.time() + self._limits.max_age * share
-        connection = Connection(pool, self._limits, self._loop, expires)
+        connection = EgressConnection(pool, self._limits, self._loop, expires)
         pool.connections.add(connection)
         self._origins[pool.origin] = pool  # room may have been made by closing its last one
         self._total += 1
         return connection
 
-    def _hand_over(self, pool: OriginPool, connection: Connection) -> None:
+    def _hand_over(self, pool: OriginPool, connection: EgressConnection) -> None:
         """To the first in line, who must exist (``has_waiters``)."""
         pool.waiters.popleft().set_result(connection)
 

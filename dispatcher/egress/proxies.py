@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Self
 
-from contract.uris import redact_value
 from dispatcher.egress.target import InvalidTarget, Proxy, Target
+from natss.contract.uris import redact_value
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network

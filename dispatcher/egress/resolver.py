@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from dispatcher.egress.lookups import Answer, LookUp, Lookups
-from process.event_loops import Address
+from natss.process.event_loops import Address
 
 Resolve = Callable[[str, int, str], Awaitable[Sequence[Address]]]
 """Gives the addresses of a host, with a port, as asked by a namespace. Raises OSError."""

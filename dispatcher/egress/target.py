@@ -1,7 +1,7 @@
 """A subscriber's URL as a value: what to connect to and how a request to it begins.
 
-Pure. URLs are complete here: ``contract.uris`` has added a scheme and the cluster's domain where a
-Subscription may leave them out.
+Pure. URLs are complete here: ``natss.contract.uris`` has added a scheme and the cluster's domain
+where a Subscription may leave them out.
 """
 
 import base64
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 from urllib.parse import quote, unquote_to_bytes, urljoin
 
-from contract.uris import is_host, redact_value
+from natss.contract.uris import is_host, redact_value
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -49,7 +49,7 @@ class Target:
     """Where to POST events to; made by ``Target.parse``.
 
     ``str()`` and ``repr()`` leave out user and password. The query is in them: logs hide it by
-    themselves (``process.log_writer``), who shows it elsewhere has to.
+    themselves (``natss.process.log_writer``), who shows it elsewhere has to.
     """
 
     origin: str

@@ -10,14 +10,15 @@ from collections.abc import Callable
 
 import structlog
 
-from contract.labels import channel_labels
-from dispatcher.broker import EventTooLarge, NotStored, not_stored
-from dispatcher.event import encode
+from dispatcher.event.stored_form import encode
 from dispatcher.ingress import responses
 from dispatcher.ingress.context import IngressContext
 from dispatcher.ingress.request import Headers, Request
 from dispatcher.ingress.responses import Refusal
-from dispatcher.lanes import PublishLane
+from dispatcher.runtime.fair_share import PublishShare
+from dispatcher.stores.interface import EventTooLarge, NotStored
+from dispatcher.stores.nats_streaming.store import not_stored
+from natss.contract.labels import channel_labels
 
 _NO_HEADERS: Headers = []
 
@@ -30,7 +31,7 @@ _REQUEST_OVERHEAD = 1024
 _GIVEN_UP = NotStored("unavailable", "the connection to NATS Streaming ended", retriable=True)
 
 
-class Answers:
+class PublisherAnswers:
     """A queue of requests. Events are published in its order, answers leave in its order.
 
     Args:
@@ -137,7 +138,7 @@ class Answers:
             else:
                 parts.append(known.accepted)
 
-    def go_on(self, lane: PublishLane) -> None:
+    def go_on(self, lane: PublishShare) -> None:
         """See ``dispatcher.lanes.Waiter``."""
         waiting = self._unpublished
         self._drop_refused()

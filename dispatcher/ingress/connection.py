@@ -8,13 +8,13 @@ import asyncio
 import enum
 from typing import cast
 
-from dispatcher.flow import Hold, ReadFlow
 from dispatcher.ingress import responses
-from dispatcher.ingress.answers import Answers
+from dispatcher.ingress.answers import PublisherAnswers
 from dispatcher.ingress.connection_places import Way
 from dispatcher.ingress.context import IngressContext
-from dispatcher.ingress.request_reader import SINCE_NEXT_TICK, Reading, RequestReader
+from dispatcher.ingress.request_reader import SINCE_NEXT_TICK, ReadingState, RequestReader
 from dispatcher.ingress.responses import Refusal
+from dispatcher.runtime.byte_budget import Hold, ReadFlow
 
 _LINGER = 2.0
 """Seconds that a refused peer gets to read why. Closing at once while it still sends would reset
@@ -32,10 +32,10 @@ or just had an answer, is about to send: closing it then would leave its publish
 
 
 # A global is found faster than a member of an enum, and these are looked up for each request.
-_IDLE, _ENDED = Reading.IDLE, Reading.ENDED
+_IDLE, _ENDED = ReadingState.IDLE, ReadingState.ENDED
 
 
-class State(enum.Enum):
+class IngressConnectionState(enum.Enum):
     """Life of a connection. ``CLOSED`` is final."""
 
     OPEN = "open"
@@ -69,10 +69,10 @@ class IngressConnection(asyncio.Protocol):
 
     def __init__(self, context: IngressContext) -> None:
         self._context = context
-        self._answers = Answers(context, self._flush)
+        self._answers = PublisherAnswers(context, self._flush)
         self._reader = RequestReader(context, self._answers)
         self._max_pipelined = context.limits.max_pipelined
-        self._state = State.OPEN
+        self._state = IngressConnectionState.OPEN
         self._blocked_since = float("inf")  # the peer does not read
         self._lingering_since = float("inf")
         self._discarded = 0  # bytes read after the last request
@@ -131,7 +131,7 @@ class IngressConnection(asyncio.Protocol):
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  (asyncio's signature)
-        self._state = State.CLOSED
+        self._state = IngressConnectionState.CLOSED
         self._answers.abandon()
         self._reader.close()
         self._context.places.leave(self)
@@ -144,7 +144,7 @@ class IngressConnection(asyncio.Protocol):
         limits = self._context.limits
         reader = self._reader
         answers = self._answers
-        if self._state is not State.OPEN:
+        if self._state is not IngressConnectionState.OPEN:
             if now - self._lingering_since >= _LINGER:
                 self._transport.abort()
             return
@@ -173,7 +173,7 @@ class IngressConnection(asyncio.Protocol):
     def give_way(self) -> Way:
         """See ``dispatcher.ingress.connection_places.Holder``."""
         reader = self._reader
-        if self._state is not State.OPEN:
+        if self._state is not IngressConnectionState.OPEN:
             self._transport.close()  # it has had its answer
             return Way.GIVES
         if self._answers.requests or self._flow.is_held or reader.state is _ENDED:
@@ -209,7 +209,7 @@ class IngressConnection(asyncio.Protocol):
             answers.end()
             reader.stop()
         data = answers.take()
-        if self._state is not State.OPEN:
+        if self._state is not IngressConnectionState.OPEN:
             return  # the peer is gone, but its events are counted
         if data:
             self._transport.write(data)
@@ -236,7 +236,7 @@ class IngressConnection(asyncio.Protocol):
 
     def _discard(self, size: int) -> None:
         """What comes after the last request."""
-        if self._state is State.OPEN:
+        if self._state is IngressConnectionState.OPEN:
             self._flow.hold(Hold.ANSWERS)
         self._discarded += size
         if self._discarded > _LINGER_BYTES:
@@ -244,7 +244,7 @@ class IngressConnection(asyncio.Protocol):
 
     def _finish(self) -> None:
         """All is said: the connection ends, at once or when the peer has read it."""
-        self._state = State.LINGERING
+        self._state = IngressConnectionState.LINGERING
         self._lingering_since = self._context.clock()
         self._rest()
         if self._transport.is_closing():

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from dispatcher.ingress import responses
 from dispatcher.ingress.responses import Refusal
-from dispatcher.metrics import Metrics
+from dispatcher.runtime.metrics import Metrics
 
 
 class Way(enum.Enum):

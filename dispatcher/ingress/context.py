@@ -12,14 +12,14 @@ from typing import Protocol
 
 import structlog
 
-from dispatcher.broker import Publish
-from dispatcher.channels import Channels
-from dispatcher.flow import ByteBudget
 from dispatcher.ingress.connection_places import ConnectionPlaces
+from dispatcher.ingress.limits import IngressLimits
 from dispatcher.ingress.request import largest_body
 from dispatcher.ingress.responses import Responses
-from dispatcher.limits import IngressLimits
-from dispatcher.metrics import Metrics
+from dispatcher.ingress.routing import Router
+from dispatcher.runtime.byte_budget import ByteBudget
+from dispatcher.runtime.metrics import Metrics
+from dispatcher.stores.interface import Publish
 
 log = structlog.get_logger(__name__)
 
@@ -29,7 +29,7 @@ is taken, and the answer tells it to use the connection no more: a rolling updat
 One whose connection is closed under its request would have to guess what became of it."""
 
 
-class Connection(Protocol):
+class PublisherConnection(Protocol):
     """A connection as the clock sees it."""
 
     def check(self, now: float) -> None:
@@ -43,7 +43,7 @@ class Connection(Protocol):
 class Services:
     """What the HTTP server works with."""
 
-    channels: Channels
+    channels: Router
     publish: Publish
     metrics: Metrics
     max_event_bytes: Callable[[], int | None]
@@ -99,7 +99,7 @@ class IngressContext:
         self.clock = services.clock
         self.limits = limits
         self.budget = ByteBudget(limits.max_incoming_bytes)
-        self.connections: set[Connection] = set()
+        self.connections: set[PublisherConnection] = set()
         self.places = ConnectionPlaces(
             limits.max_connections, limits.max_connections_per_address, self.metrics
         )
@@ -152,7 +152,7 @@ class IngressContext:
         if not self.connections:
             self.drained.set()
 
-    def gone(self, connection: Connection) -> None:
+    def gone(self, connection: PublisherConnection) -> None:
         """A connection is closed for good."""
         self.connections.discard(connection)
         if self.is_draining and not self.connections:

@@ -9,10 +9,10 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from dispatcher.channels import Route
-from dispatcher.event import smallest_stored_size
+from dispatcher.event.stored_form import smallest_stored_size
 from dispatcher.ingress import responses
 from dispatcher.ingress.responses import Refusal
+from dispatcher.ingress.routing import Route
 
 MAX_HEADERS: Final = 256
 """Header lines of one request. Real ones have some twenty; each costs far more memory than bytes

@@ -12,12 +12,12 @@ from typing import Final
 import httptools
 import structlog
 
-from dispatcher.channels import HostConflict, NotLoaded, Route, UnknownHost
 from dispatcher.ingress import responses
-from dispatcher.ingress.answers import Answers
+from dispatcher.ingress.answers import PublisherAnswers
 from dispatcher.ingress.context import IngressContext
 from dispatcher.ingress.request import MAX_HEADERS, Headers, Request, read_head
 from dispatcher.ingress.responses import Refusal
+from dispatcher.ingress.routing import HostConflict, NotLoaded, Route, UnknownHost
 
 log = structlog.get_logger(__name__)
 
@@ -39,7 +39,7 @@ SINCE_NEXT_TICK: Final = float("inf")
 """What has happened since the last tick. It counts from the next one: no time is up too early."""
 
 
-class Reading(enum.Enum):
+class ReadingState(enum.Enum):
     """What is being read. ``ENDED`` is final."""
 
     IDLE = "idle"  # between requests
@@ -49,7 +49,12 @@ class Reading(enum.Enum):
 
 
 # A global is found faster than a member of an enum, and these are looked up for each request.
-_IDLE, _HEAD, _BODY, _ENDED = Reading.IDLE, Reading.HEAD, Reading.BODY, Reading.ENDED
+_IDLE, _HEAD, _BODY, _ENDED = (
+    ReadingState.IDLE,
+    ReadingState.HEAD,
+    ReadingState.BODY,
+    ReadingState.ENDED,
+)
 
 
 class _Stop(Exception):
@@ -97,7 +102,7 @@ class RequestReader:
         "was_cut",
     )
 
-    def __init__(self, context: IngressContext, answers: Answers) -> None:
+    def __init__(self, context: IngressContext, answers: PublisherAnswers) -> None:
         self._context = context
         self._answers = answers
         self._parser = httptools.HttpRequestParser(self)
@@ -306,7 +311,7 @@ class RequestReader:
         results["too_large"] = results.get("too_large", 0) + 1
         return responses.body_too_large(self._context.max_body_bytes, self._context.max_payload)
 
-    def _account(self, before: Reading, size_before: int) -> None:
+    def _account(self, before: ReadingState, size_before: int) -> None:
         """Look after what was read for a request that is not complete."""
         most = self._most_header_bytes
         if self._began or self.state is not before or self._size != size_before:

@@ -11,10 +11,10 @@ import structlog
 
 from dispatcher.ingress.connection import IngressConnection
 from dispatcher.ingress.context import IngressContext, Services
-from dispatcher.limits import IngressLimits
-from dispatcher.tasks import BackgroundTasks
-from process.kinds import Address
-from process.listening import bind
+from dispatcher.ingress.limits import IngressLimits
+from dispatcher.runtime.tasks import BackgroundTasks
+from natss.process.kinds import ListenAddress
+from natss.process.listening import bind
 
 log = structlog.get_logger(__name__)
 
@@ -59,7 +59,7 @@ class Ingress:
         def connection() -> IngressConnection:
             return IngressConnection(self._context)
 
-        sockets = await bind(Address(host, port))
+        sockets = await bind(ListenAddress(host, port))
         bound: int = sockets[0].getsockname()[1]
         for listener in tuple(sockets):
             duplicates = (os.dup(listener.fileno()) for _ in range(_ACCEPTS - 1))

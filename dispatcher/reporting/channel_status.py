@@ -14,13 +14,13 @@ from typing import Any
 
 import structlog
 
-from contract.labels import channel_labels
-from contract.resources import ResourceName
-from dispatcher.sources.channel_table import DISPATCHER, ChannelTable, Entry
-from dispatcher.sources.kubernetes import CHANNELS
-from dispatcher.tasks import BackgroundTasks
-from dispatcher.turns import Turns
-from kube import Conflict, Invalid, KubeClient, KubeError, NotFound, Refusal
+from dispatcher.cluster.channel_table import DISPATCHER, ChannelTable, Entry
+from dispatcher.cluster.source import CHANNELS
+from dispatcher.runtime.tasks import BackgroundTasks
+from dispatcher.runtime.turns import Turns
+from natss.contract.labels import channel_labels
+from natss.contract.resources import ResourceName
+from natss.kube import ApiRefusal, Conflict, Invalid, KubeClient, KubeError, NotFound
 
 log = structlog.get_logger(__name__)
 
@@ -196,7 +196,7 @@ class ChannelStatus:
     def _failed(self, error: KubeError) -> None:
         if time.monotonic() >= self._silent_until:
             wait = min(_FIRST_WAIT * 2**self._failures, _LONGEST_WAIT)
-            if isinstance(error, Refusal) and error.retry_after is not None:
+            if isinstance(error, ApiRefusal) and error.retry_after is not None:
                 wait = max(wait, min(error.retry_after, _LONGEST_WAIT))
             self._silent_until = time.monotonic() + wait
             self._failures = min(self._failures + 1, 10)

@@ -12,9 +12,6 @@ from datetime import UTC, datetime
 
 import structlog
 
-from contract.dispatchers import DISPATCHERS, RENEWED_EVERY
-from contract.names import PROVISIONER
-from dispatcher.broker import Broker
 from dispatcher.reporting.events import PROVISIONERS
 from dispatcher.reporting.sessions import (
     DELIVER_EFFECT,
@@ -23,7 +20,10 @@ from dispatcher.reporting.sessions import (
     reason_of,
     state_of,
 )
-from kube import KubeClient, KubeError, NotFound
+from dispatcher.stores.nats_streaming.store import NatsStreamingStore
+from natss.contract.dispatchers import DISPATCHERS, RENEWED_EVERY
+from natss.contract.names import PROVISIONER
+from natss.kube import KubeClient, KubeError, NotFound
 
 log = structlog.get_logger(__name__)
 
@@ -53,7 +53,7 @@ class Connected:
         }
 
 
-def connected(broker: Broker) -> Connected | None:
+def connected(broker: NatsStreamingStore) -> Connected | None:
     """How the sessions are now; None as long as nothing was tried.
 
     To stand by is to be connected: another replica has the session.
@@ -78,7 +78,7 @@ class ConnectionStatus:
         instance: The name of this replica.
     """
 
-    def __init__(self, client: KubeClient, broker: Broker, instance: str) -> None:
+    def __init__(self, client: KubeClient, broker: NatsStreamingStore, instance: str) -> None:
         self._client = client
         self._broker = broker
         self._instance = instance

@@ -14,12 +14,12 @@ import socket
 
 import structlog
 
-from contract.labels import object_labels
-from contract.metadata import API_VERSION
-from contract.names import PROVISIONER
+from dispatcher.cluster.channel_table import ChannelTable
 from dispatcher.reporting.occurrences import Occurrence, write_log
-from dispatcher.sources.channel_table import ChannelTable
-from kube import Document, EventRecorder, EventType, KubeClient, KubeError, NotFound, Resource
+from natss.contract.labels import object_labels
+from natss.contract.metadata import API_VERSION
+from natss.contract.names import PROVISIONER
+from natss.kube import Document, EventRecorder, EventType, KubeClient, KubeError, NotFound, Resource
 
 log = structlog.get_logger(__name__)
 

@@ -4,12 +4,12 @@ import time
 from collections.abc import Mapping
 from typing import Literal
 
-from dispatcher.attempts import Health, Plan
-from dispatcher.durable import Durable, DurableName, DurableState
-from dispatcher.member import Member
+from dispatcher.delivery.attempts import Plan, SubscriberHealth
+from dispatcher.delivery.window import COPIES_UNTIL_GONE
+from dispatcher.durables.member import Member
 from dispatcher.reporting.verdicts import Facts
-from dispatcher.window import COPIES_UNTIL_GONE
-from nats_streaming import NatsStreamingError
+from dispatcher.stores.nats_streaming.durable import Durable, DurableName, DurableState
+from natss.nats_streaming import NatsStreamingError
 
 _PENDING_COMES_WITHIN = 2.0
 """Seconds after opening a durable. Before that, nothing waiting does not mean that all is well."""
@@ -70,7 +70,7 @@ def _is_open(durable: Durable, now: float) -> bool:
     return is_open and opened_at is not None and now - opened_at >= _PENDING_COMES_WITHIN
 
 
-def _last_failure(health: Health, plan: Plan, form: Literal["text", "summary"]) -> str:
+def _last_failure(health: SubscriberHealth, plan: Plan, form: Literal["text", "summary"]) -> str:
     """Without the URL, which may have a token in its query."""
     failure = health.last_failure
     if failure is None:

@@ -6,10 +6,10 @@ metrics to say.
 
 from collections.abc import Callable, Iterator
 
-from contract.resources import ResourceName, Subscriber
-from dispatcher.metrics import Metrics
 from dispatcher.reporting.occurrences import Tell, about, logged, warning
 from dispatcher.reporting.verdicts import CHANNEL_LIMIT
+from dispatcher.runtime.metrics import Metrics
+from natss.contract.resources import ResourceName, Subscriber
 
 _QUIET = 600.0
 """Seconds until the same is told again."""

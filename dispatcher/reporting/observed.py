@@ -2,17 +2,17 @@
 
 from dataclasses import dataclass
 
-from dispatcher.broker import Broker
-from dispatcher.channels import Channels
-from dispatcher.fanout import Fanout
-from dispatcher.metrics import Metrics
+from dispatcher.durables.reconciler import Fanout
+from dispatcher.ingress.routing import Router
+from dispatcher.runtime.metrics import Metrics
+from dispatcher.stores.nats_streaming.store import NatsStreamingStore
 
 
 @dataclass(frozen=True, slots=True)
 class Observed:
     """They are read here, and nothing is asked of them."""
 
-    broker: Broker
+    broker: NatsStreamingStore
     fanout: Fanout
-    routes: Channels
+    routes: Router
     metrics: Metrics

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from contract.resources import ResourceName, Subscriber
-from dispatcher.member import Member, MemberKey
+from dispatcher.delivery.subscription import DeliveryState
+from dispatcher.durables.member import Member, MemberKey
 from dispatcher.reporting.facts import facts_of, is_fine, refusal_of
 from dispatcher.reporting.losses import Losses
 from dispatcher.reporting.observed import Observed
@@ -25,9 +25,9 @@ from dispatcher.reporting.sessions import (
     SessionWatch,
     state_of,
 )
-from dispatcher.reporting.verdicts import READY, STUCK, UNKNOWN, Verdict, judge
-from dispatcher.subscription import SubscriptionState
-from dispatcher.turns import Turns
+from dispatcher.reporting.verdicts import READY, STUCK, UNKNOWN, SubscriberVerdict, judge
+from dispatcher.runtime.turns import Turns
+from natss.contract.resources import ResourceName, Subscriber
 
 log = structlog.get_logger(__name__)
 
@@ -40,7 +40,7 @@ _UNDECIDED = 5.0
 class _Seen:
     """What is known of one subscription. Times are of a clock that does not jump."""
 
-    verdict: Verdict | None = None
+    verdict: SubscriberVerdict | None = None
     is_current: bool = False
     """Whether the verdict is of the session that is open. One of a session before only tells
     whether a subscriber has recovered: others may have delivered since."""
@@ -83,7 +83,7 @@ class Observer:
         self._seen: dict[Member, _Seen] = {}
         self._has_news = False
 
-    def verdict(self, key: MemberKey) -> Verdict | None:
+    def verdict(self, key: MemberKey) -> SubscriberVerdict | None:
         """Of a subscription that this process delivers to; None if it has nothing to say.
 
         Without a session it has not: another replica may deliver by now, and know better.
@@ -123,7 +123,7 @@ class Observer:
         for member in [*self._observed.fanout.members.values()]:
             seen[member] = before.get(member) or _Seen()
             seen[member].is_current &= delivering.is_open
-            if delivering.is_open and member.subscription.state is SubscriptionState.ACTIVE:
+            if delivering.is_open and member.subscription.state is DeliveryState.ACTIVE:
                 self._judge(member, seen[member], now)
             else:
                 member.subscription.metrics.stuck = False
@@ -162,7 +162,9 @@ class Observer:
             self._has_news = True
             self._changed()
 
-    def _tell_change(self, member: Member, before: Verdict | None, verdict: Verdict) -> None:
+    def _tell_change(
+        self, member: Member, before: SubscriberVerdict | None, verdict: SubscriberVerdict
+    ) -> None:
         channel, subscriber = member.key.channel, member.subscriber
         if verdict.is_bad:
             told = warning(channel, verdict.reason, verdict.message, verdict.summary)

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from contract.labels import channel_labels, subscription_labels
-from contract.resources import ResourceName, Subscriber
+from natss.contract.labels import channel_labels, subscription_labels
+from natss.contract.resources import ResourceName, Subscriber
 
 log = structlog.get_logger(__name__)
 

@@ -11,10 +11,10 @@ from typing import Protocol
 
 import structlog
 
-from dispatcher.member import Member
-from dispatcher.reporting.verdicts import NOT_SERVED, READY, STUCK, Verdict
-from dispatcher.sources.channel_table import ChannelTable, Entry
-from dispatcher.state_folder import StateFolder
+from dispatcher.cluster.channel_table import ChannelTable, Entry
+from dispatcher.durables.member import Member
+from dispatcher.reporting.verdicts import NOT_SERVED, READY, STUCK, SubscriberVerdict
+from dispatcher.runtime.state_folder import StateFolder
 
 log = structlog.get_logger(__name__)
 
@@ -29,10 +29,10 @@ _KEEP_EVERY = 1.0
 class RecordedVerdicts(Protocol):
     """Where former verdicts are found, and new ones kept."""
 
-    def of(self, member: Member) -> Verdict | None:
+    def of(self, member: Member) -> SubscriberVerdict | None:
         """What was told last; None if that is not known, or was not known then."""
 
-    def changed(self, verdicts: Iterable[tuple[Member, Verdict]]) -> None:
+    def changed(self, verdicts: Iterable[tuple[Member, SubscriberVerdict]]) -> None:
         """These hold from now on, and no others."""
 
     async def run(self) -> None:
@@ -49,7 +49,7 @@ class OnChannels:
         """What stands in the status of ``_entry``, by durable: it is asked for one after another,
         and whoever may write the status chooses how long it is."""
 
-    def of(self, member: Member) -> Verdict | None:
+    def of(self, member: Member) -> SubscriberVerdict | None:
         """``RecordedVerdicts.of``."""
         entry = self._table.get(member.key.channel)
         if entry is not self._entry:
@@ -57,7 +57,7 @@ class OnChannels:
             self._entry, self._told = entry, {str(each.get("uid")): each for each in told}
         return _read(self._told.get(member.subscriber.durable, {}))
 
-    def changed(self, verdicts: Iterable[tuple[Member, Verdict]]) -> None:
+    def changed(self, verdicts: Iterable[tuple[Member, SubscriberVerdict]]) -> None:
         """``RecordedVerdicts.changed``."""
 
     async def run(self) -> None:
@@ -81,11 +81,11 @@ class InFolder:
         elif value is not None:
             log.warning("reports of a former process are not known", file=_FILE)
 
-    def of(self, member: Member) -> Verdict | None:
+    def of(self, member: Member) -> SubscriberVerdict | None:
         """``RecordedVerdicts.of``."""
         return _read(self._known.get(_key(member), {}))
 
-    def changed(self, verdicts: Iterable[tuple[Member, Verdict]]) -> None:
+    def changed(self, verdicts: Iterable[tuple[Member, SubscriberVerdict]]) -> None:
         """``RecordedVerdicts.changed``."""
         known = {_key(member): _written(verdict) for member, verdict in verdicts}
         if known != self._known:
@@ -105,16 +105,16 @@ def _key(member: Member) -> str:
     return f"{member.key.channel} {member.subscriber.durable}"
 
 
-def _written(verdict: Verdict) -> Mapping[str, object]:
+def _written(verdict: SubscriberVerdict) -> Mapping[str, object]:
     ready = {True: "True", False: "False", None: "Unknown"}[verdict.ready]
     return {"ready": ready, "reason": verdict.reason, "message": verdict.message}
 
 
-def _read(told: Mapping[str, object]) -> Verdict | None:
+def _read(told: Mapping[str, object]) -> SubscriberVerdict | None:
     """As it was told; of an older dispatcher without a reason."""
     if told.get("ready") == "True":
         return READY
     if told.get("ready") != "False" or told.get("reason") == NOT_SERVED.reason:
         return None  # who has no place is told anew; who has got one begins anew
     reason, message = str(told.get("reason") or STUCK), str(told.get("message") or "")
-    return Verdict(False, reason[:_LONGEST], message[:_LONGEST])
+    return SubscriberVerdict(False, reason[:_LONGEST], message[:_LONGEST])

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import structlog
 
-from contract.resources import Channel, Problem, ResourceName
-from dispatcher.member import MemberKey
+from dispatcher.cluster.channel_table import ChannelTable
+from dispatcher.durables.member import MemberKey
 from dispatcher.reporting.channel_status import ChannelStatus
 from dispatcher.reporting.connection_status import ConnectionStatus
 from dispatcher.reporting.events import Events
@@ -20,11 +20,11 @@ from dispatcher.reporting.observed import Observed
 from dispatcher.reporting.observer import Observer
 from dispatcher.reporting.occurrences import Occurrence, logged, warning, write_log
 from dispatcher.reporting.recorded import InFolder, OnChannels, RecordedVerdicts
-from dispatcher.reporting.verdicts import Verdict
+from dispatcher.reporting.verdicts import SubscriberVerdict
 from dispatcher.reporting.wanted_status import WantedStatus
-from dispatcher.sources.channel_table import ChannelTable
-from dispatcher.state_folder import NO_FOLDER, StateFolder
-from kube import KubeClient
+from dispatcher.runtime.state_folder import NO_FOLDER, StateFolder
+from natss.contract.resources import Channel, Problem, ResourceName
+from natss.kube import KubeClient
 
 log = structlog.get_logger(__name__)
 
@@ -86,7 +86,7 @@ class Reports:
             )
         )
 
-    def verdict(self, key: MemberKey) -> Verdict | None:
+    def verdict(self, key: MemberKey) -> SubscriberVerdict | None:
         """Whether the events of a subscription get through; None if that is not known here."""
         return self._observer.verdict(key)
 

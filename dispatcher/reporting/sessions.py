@@ -5,9 +5,9 @@ It looks at a link now and then: what passes sooner than it settles is left to t
 
 import enum
 
-from dispatcher.link import Link
 from dispatcher.reporting.occurrences import Occurrence, logged, news, warning
-from nats_streaming import AuthenticationFailed, ClientIdInUse
+from dispatcher.stores.nats_streaming.session_keeper import SessionKeeper
+from natss.nats_streaming import AuthenticationFailed, ClientIdInUse
 
 PUBLISH_EFFECT = "publishers are answered 503"
 DELIVER_EFFECT = "no event is delivered"
@@ -27,7 +27,7 @@ class SessionState(enum.Enum):
     AWAY = enum.auto()
 
 
-def state_of(link: Link) -> SessionState:
+def state_of(link: SessionKeeper) -> SessionState:
     """What a link is in now."""
     failure = link.failure
     if link.is_open:
@@ -41,7 +41,7 @@ def state_of(link: Link) -> SessionState:
     return SessionState.AWAY
 
 
-def reason_of(link: Link) -> str:
+def reason_of(link: SessionKeeper) -> str:
     """One word for programs that says why a link is away or refused."""
     if state_of(link) is not SessionState.REFUSED:
         return "ConnectionLost"
@@ -56,7 +56,7 @@ class SessionWatch:
         effect: What its loss means for users.
     """
 
-    def __init__(self, link: Link, effect: str) -> None:
+    def __init__(self, link: SessionKeeper, effect: str) -> None:
         self._link = link
         self._effect = effect
         self._told = SessionState.NOT_TRIED

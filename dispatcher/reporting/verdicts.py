@@ -6,8 +6,8 @@ told, and between "fails now" and "fails for long" the verdict before stays.
 
 from dataclasses import dataclass
 
-from dispatcher.subscription import rfc3339
-from nats_streaming import ChannelLimitReached, NatsStreamingError
+from dispatcher.delivery.subscription import rfc3339
+from natss.nats_streaming import ChannelLimitReached, NatsStreamingError
 
 SETTLE = 5.0
 """Seconds that a refusal must last, of NATS Streaming or of a subscriber that took nothing yet:
@@ -23,7 +23,7 @@ CHANNEL_LIMIT = (
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class SubscriberVerdict:
     """Whether events get through."""
 
     ready: bool | None
@@ -42,19 +42,19 @@ class Verdict:
         return self.ready is False
 
 
-READY = Verdict(True)
-_NO_TARGET = Verdict(
+READY = SubscriberVerdict(True)
+_NO_TARGET = SubscriberVerdict(
     False, "NoUsableURI", "its URI cannot be used; its events are kept until that is put right"
 )
-NOT_SERVED = Verdict(
+NOT_SERVED = SubscriberVerdict(
     False,
     "TooManySubscribers",
     "its channel has more subscribers than are served of one (--max-subscribers of the dispatcher):"
     " it gets no events until others are removed",
 )
 _NOTHING = "nothing has been delivered to it since this dispatcher process started"
-UNKNOWN = Verdict(None, "NotKnownYet", _NOTHING)
-UNPROVEN = Verdict(None, "NotKnownYet", f"attempts fail, and {_NOTHING}")
+UNKNOWN = SubscriberVerdict(None, "NotKnownYet", _NOTHING)
+UNPROVEN = SubscriberVerdict(None, "NotKnownYet", f"attempts fail, and {_NOTHING}")
 """Of one that was called ready while nothing had to be delivered."""
 
 
@@ -91,7 +91,7 @@ class Facts:
     """Without the words of the subscriber."""
 
 
-def judge(facts: Facts, patience: float, now: float) -> Verdict | None:
+def judge(facts: Facts, patience: float, now: float) -> SubscriberVerdict | None:
     """The verdict that the facts allow; None if the one before holds.
 
     Args:
@@ -120,13 +120,15 @@ def judge(facts: Facts, patience: float, now: float) -> Verdict | None:
     return READY
 
 
-def _refused(refusal: NatsStreamingError | str) -> Verdict:
+def _refused(refusal: NatsStreamingError | str) -> SubscriberVerdict:
     if isinstance(refusal, ChannelLimitReached):
-        return Verdict(False, "ChannelLimitReached", CHANNEL_LIMIT)
-    return Verdict(False, "DurableRefused", f"NATS Streaming refuses its durable: {refusal}")
+        return SubscriberVerdict(False, "ChannelLimitReached", CHANNEL_LIMIT)
+    return SubscriberVerdict(
+        False, "DurableRefused", f"NATS Streaming refuses its durable: {refusal}"
+    )
 
 
-def _stuck(what: str, since: float, facts: Facts, but: str = "") -> Verdict:
+def _stuck(what: str, since: float, facts: Facts, but: str = "") -> SubscriberVerdict:
     message = f"{what} since {rfc3339(since)}{but}: "
     told, summary = facts.last_failure, facts.last_summary
-    return Verdict(False, STUCK, message + told, message + (summary or told))
+    return SubscriberVerdict(False, STUCK, message + told, message + (summary or told))

@@ -4,13 +4,13 @@ from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import Any
 
-from contract.names import normalise_host
-from contract.places import MOST_TOLD
-from contract.resources import Channel
-from dispatcher.channels import Channels, Route
-from dispatcher.member import MemberKey
-from dispatcher.reporting.verdicts import NOT_SERVED, UNPROVEN, Verdict
-from dispatcher.sources.channel_table import DISPATCHER, SUBSCRIBERS, Entry
+from dispatcher.cluster.channel_table import DISPATCHER, SUBSCRIBERS, Entry
+from dispatcher.durables.member import MemberKey
+from dispatcher.ingress.routing import Route, Router
+from dispatcher.reporting.verdicts import NOT_SERVED, UNPROVEN, SubscriberVerdict
+from natss.contract.names import normalise_host
+from natss.contract.places import MOST_TOLD
+from natss.contract.resources import Channel
 
 _READY = {True: "True", False: "False", None: "Unknown"}
 
@@ -23,7 +23,9 @@ class WantedStatus:
         verdict: Of a subscription that this process delivers to; None of every other.
     """
 
-    def __init__(self, routes: Channels, verdict: Callable[[MemberKey], Verdict | None]) -> None:
+    def __init__(
+        self, routes: Router, verdict: Callable[[MemberKey], SubscriberVerdict | None]
+    ) -> None:
         self._routes = routes
         self._verdict = verdict
 
@@ -70,14 +72,14 @@ class WantedStatus:
         return [*wanted, *(_entry(durable, NOT_SERVED) for durable in unserved)]
 
 
-def _is_better(verdict: Verdict, before: Mapping[str, Any] | None) -> bool:
+def _is_better(verdict: SubscriberVerdict, before: Mapping[str, Any] | None) -> bool:
     """Whether it says more than what was told before."""
     if verdict is UNPROVEN and before is not None:
         return before.get("ready") == "True"
     return verdict.ready is not None or before is None
 
 
-def _entry(uid: str, verdict: Verdict) -> dict[str, str]:
+def _entry(uid: str, verdict: SubscriberVerdict) -> dict[str, str]:
     entry = {"uid": uid, "ready": _READY[verdict.ready]}
     explained = {"reason": verdict.reason, "message": verdict.message}
     return entry | {key: text for key, text in explained.items() if text}

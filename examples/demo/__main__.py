@@ -15,12 +15,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from contract.names import DEFAULT_CLUSTER_DOMAIN, channel_host
 from examples.demo.publisher import Publisher
 from examples.demo.report import lost, progress_of, table_of
 from examples.demo.running import NAMESPACE, Demo, running
-from tests.dispatcher_process import ProcessFailed
-from tests.servers import ServerFailed
+from natss.contract.names import DEFAULT_CLUSTER_DOMAIN, channel_host
+from tests.support.dispatcher_process import ProcessFailed
+from tests.support.servers import ServerFailed
 
 EVENTS_PER_SECOND = 100.0
 DELIVERY_SECONDS = 30.0

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from contract.names import DEFAULT_CLUSTER_ID
 from examples.demo.subscribers import Subscriber
-from tests.dispatcher_process import DispatcherProcess
-from tests.servers import NatsStreamingServer
+from natss.contract.names import DEFAULT_CLUSTER_ID
+from tests.support.dispatcher_process import DispatcherProcess
+from tests.support.servers import NatsStreamingServer
 
 CHANNELS_FILE = Path(__file__).parent.parent / "channels.yaml"
 NAMESPACE = "shop"

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from contract.names import service_host
-from kube import SERVICES, Document, NotFound, Refusal
+from natss.contract.names import service_host
+from natss.kube import SERVICES, ApiRefusal, Document, NotFound
 from natss_provisioner import children
 from natss_provisioner.conditions import ADDRESSABLE, Condition, false, true
 from natss_provisioner.handlers import services
@@ -12,18 +12,18 @@ from natss_provisioner.subscribers import name_of
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class ChannelAddress:
     """What became of it."""
 
     host: str | None
     condition: Condition
     """``Addressable``."""
 
-    failure: Refusal | None = None
+    failure: ApiRefusal | None = None
     """What the API refused, and must be tried again."""
 
 
-async def ensure(context: Context, channel: Document) -> Address:
+async def ensure(context: Context, channel: Document) -> ChannelAddress:
     """Have a channel's Service as it should be.
 
     Raises:
@@ -33,15 +33,15 @@ async def ensure(context: Context, channel: Document) -> Address:
     try:
         service = await _ensure_service(context, channel)
     except services.ServiceNameTaken as error:
-        return Address(None, false(ADDRESSABLE, error.reason, str(error)))
-    except Refusal as error:
+        return ChannelAddress(None, false(ADDRESSABLE, error.reason, str(error)))
+    except ApiRefusal as error:
         if error.retriable or children.known_service(channel):
             raise
         reason, message = "ServiceFailed", f"The channel's Service was refused: {error.message}"
-        return Address(None, false(ADDRESSABLE, reason, message), error)
+        return ChannelAddress(None, false(ADDRESSABLE, reason, message), error)
     metadata = service["metadata"]
     host = service_host(metadata["namespace"], metadata["name"], context.place.cluster_domain)
-    return Address(host, true(ADDRESSABLE))
+    return ChannelAddress(host, true(ADDRESSABLE))
 
 
 async def _ensure_service(context: Context, channel: Document) -> Document:

@@ -2,10 +2,10 @@
 
 from datetime import datetime
 
-from contract.fields import object_at, text_at
-from contract.names import DISPATCHER_FINALIZER, PROVISIONER
-from contract.resources import Problem, ResourceName
-from kube import Document, EventType, NotFound
+from natss.contract.fields import object_at, text_at
+from natss.contract.names import DISPATCHER_FINALIZER, PROVISIONER
+from natss.contract.resources import Problem, ResourceName
+from natss.kube import Document, EventType, NotFound
 from natss_provisioner import admission, channels
 from natss_provisioner.conditions import (
     PROVISIONED,

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from typing import Any
 from weakref import WeakValueDictionary
 
-from contract.fields import object_at
-from contract.resources import ResourceName
-from kube import Document, EventRecorder, KubeClient, NotFound, Resource
-from natss_provisioner.children import Place
+from natss.contract.fields import object_at
+from natss.contract.resources import ResourceName
+from natss.kube import Document, EventRecorder, KubeClient, NotFound, Resource
+from natss_provisioner.children import DispatcherPlace
 from natss_provisioner.claims import Claims
 from natss_provisioner.conditions import Condition, written
 from natss_provisioner.resources import CHANNELS, PROVISIONERS, SUBSCRIPTIONS
@@ -54,7 +54,7 @@ class Context:
 
     client: KubeClient
     events: EventRecorder
-    place: Place
+    place: DispatcherPlace
     creates_provisioner: bool = False
     """Whether the ClusterChannelProvisioner is created when there is none."""
     now: Callable[[], str] = utc_now

@@ -1,7 +1,7 @@
 """The ClusterChannelProvisioner ``natss``: its dispatcher's Service, and its conditions."""
 
-from contract.dispatchers import DISPATCHERS
-from kube import SERVICES, AlreadyExists, Document, EventType, NotFound
+from natss.contract.dispatchers import DISPATCHERS
+from natss.kube import SERVICES, AlreadyExists, Document, EventType, NotFound
 from natss_provisioner import children
 from natss_provisioner.conditions import READY, Condition, false, is_true, true
 from natss_provisioner.connection import connection

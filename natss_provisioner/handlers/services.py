@@ -1,6 +1,6 @@
 """Writes to a Service on behalf of its owner, each with the Event that tells of it."""
 
-from kube import SERVICES, AlreadyExists, Conflict, Document, EventType, NotFound
+from natss.kube import SERVICES, AlreadyExists, Conflict, Document, EventType, NotFound
 from natss_provisioner import children
 from natss_provisioner.handlers.context import Context
 from natss_provisioner.resources import CHANNELS

@@ -7,9 +7,9 @@ that a change of somebody else is never undone.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from contract.fields import Refused
-from contract.resources import ResourceName
-from kube import Conflict, Document, EventType, NotFound
+from natss.contract.fields import Refused
+from natss.contract.resources import ResourceName
+from natss.kube import Conflict, Document, EventType, NotFound
 from natss_provisioner import channels, subscribers
 from natss_provisioner.handlers.context import Context
 from natss_provisioner.resources import CHANNELS, SUBSCRIPTIONS

@@ -6,10 +6,10 @@ Channel by now stays with the first: to remove a subscriber is to give up its ev
 
 from typing import Any
 
-from contract.fields import Refused
-from contract.resources import ResourceName
-from contract.uris import redact_value
-from kube import Document, EventType, NotFound
+from natss.contract.fields import Refused
+from natss.contract.resources import ResourceName
+from natss.contract.uris import redact_value
+from natss.kube import Document, EventType, NotFound
 from natss_provisioner import admission, channels, delivery, subscribers
 from natss_provisioner.conditions import (
     CHANNEL_READY,

@@ -4,10 +4,10 @@ As Knative's controller of v0.6 did: a Service by its name in the cluster's DNS,
 the address that it has in its status.
 """
 
-from contract.names import is_dns_name, service_host
-from kube import SERVICES, Document, InvalidName, NotFound, Refusal, Resource
+from natss.contract.names import is_dns_name, service_host
+from natss.kube import SERVICES, ApiRefusal, Document, InvalidName, NotFound, Resource
 from natss_provisioner.handlers.context import Context
-from natss_provisioner.subscribers import Physical, Target, Wish
+from natss_provisioner.subscribers import Physical, SubscriberTarget, Wish
 
 
 class Unresolved(Exception):
@@ -17,7 +17,7 @@ class Unresolved(Exception):
         target: What was to be resolved.
     """
 
-    def __init__(self, target: Target, message: str) -> None:
+    def __init__(self, target: SubscriberTarget, message: str) -> None:
         super().__init__(f"{target.path}: {message}")
         self.target = target
 
@@ -30,12 +30,12 @@ async def resolve(context: Context, wish: Wish, namespace: str) -> Physical:
         KubeError: it could not be found out.
     """
     subscriber, reply = wish.subscriber, wish.reply
-    if isinstance(subscriber, Target):
+    if isinstance(subscriber, SubscriberTarget):
         subscriber = await _uri(context, subscriber, namespace)
     return Physical(subscriber, await _uri(context, reply, namespace) if reply else None)
 
 
-async def _uri(context: Context, target: Target, namespace: str) -> str:
+async def _uri(context: Context, target: SubscriberTarget, namespace: str) -> str:
     try:
         resource = resource_of(target.api_version, target.kind)
         document = await context.client.get(resource, target.name, namespace)
@@ -44,7 +44,7 @@ async def _uri(context: Context, target: Target, namespace: str) -> str:
         raise Unresolved(target, message) from error
     except InvalidName as error:
         raise Unresolved(target, str(error)) from error
-    except Refusal as error:
+    except ApiRefusal as error:
         if error.retriable:
             raise
         message = f"the {target.kind} {namespace}/{target.name} cannot be read: {error.message}"

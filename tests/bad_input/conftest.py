@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from tests.event_loops import ASYNCIO, Factory
+from tests.support.event_loops import ASYNCIO, Factory
 
 
 def pytest_asyncio_loop_factories(item: pytest.Function) -> Mapping[str, Factory]:

@@ -7,7 +7,7 @@ connection: that one would count as delivered, or refused, by what was never sai
 from dataclasses import dataclass
 
 from dispatcher.egress.connection import FailureReason
-from tests.scripted_server import answer
+from tests.support.scripted_server import answer
 
 _HEAD = b"HTTP/1.1 200 OK\r\n"
 _TE = b"Transfer-Encoding: chunked\r\n"

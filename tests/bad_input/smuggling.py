@@ -9,7 +9,7 @@ ways. After each comes a whole request, which must be answered only if it is bey
 import asyncio
 from dataclasses import dataclass
 
-from tests.publishers import HOST, post, read_answers
+from tests.support.publishers import HOST, post, read_answers
 
 NEXT = post(b"next", "Ce-Id: next")
 """What follows on the same connection."""

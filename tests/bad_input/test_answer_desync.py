@@ -4,18 +4,18 @@ import ssl
 
 import pytest
 
-from contract.resources import DeliveryPolicy
-from dispatcher.attempts import Attempts, Plan
-from dispatcher.delivery import Outcome
+from dispatcher.delivery.attempts import Attempts, Plan
+from dispatcher.delivery.rules import Outcome
 from dispatcher.egress.client import Egress, EgressError, Target
-from dispatcher.flow import ByteBudget
-from dispatcher.limits import EgressLimits
-from dispatcher.metrics import SubscriptionMetrics
+from dispatcher.egress.limits import EgressLimits
+from dispatcher.runtime.byte_budget import ByteBudget
+from dispatcher.runtime.metrics import SubscriptionMetrics
+from natss.contract.resources import DeliveryPolicy
 from tests.bad_input.desync import CASES, Desync
-from tests.dispatcher.pending_events import pending
-from tests.event_loops import BOTH
+from tests.dispatcher.delivery.pending_events import pending
 from tests.fuzz.strict_http import first_status
-from tests.scripted_server import CLOSE, READ, ScriptedServer, answer
+from tests.support.event_loops import BOTH
+from tests.support.scripted_server import CLOSE, READ, ScriptedServer, answer
 
 EVENT_LOOPS = BOTH
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from contract.documents import desired_state
-from contract.metadata import API_VERSION
-from contract.reports import MOST_HINTS, MOST_REFUSALS
-from contract.resources import DesiredState, Problem, ResourceName
+from natss.contract.documents import desired_state
+from natss.contract.metadata import API_VERSION
+from natss.contract.reports import MOST_HINTS, MOST_REFUSALS
+from natss.contract.resources import DesiredState, Problem, ResourceName
 
 drawn = settings(derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """The same values each time, however busy the machine."""

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.publishers import HOST, Publisher, post
+from tests.support.publishers import HOST, Publisher, post
 
 HEAD = f"POST / HTTP/1.1\r\nHost: {HOST}\r\n".encode()
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"

@@ -5,16 +5,16 @@ import json
 
 import pytest
 
-from contract.resources import Channel
-from dispatcher.channels import Channels, RoutingTable
 from dispatcher.ingress.context import Services
+from dispatcher.ingress.limits import IngressLimits
+from dispatcher.ingress.routing import Router, RoutingTable
 from dispatcher.ingress.server import Ingress
-from dispatcher.limits import IngressLimits
-from dispatcher.metrics import Metrics
+from dispatcher.runtime.metrics import Metrics
+from natss.contract.resources import Channel
 from tests.bad_input.smuggling import CASES, NEXT, Smuggling, statuses_of
-from tests.event_loops import BOTH
-from tests.fakes import FakePublish
-from tests.publishers import HOST, ORDERS
+from tests.support.event_loops import BOTH
+from tests.support.fakes import FakePublish
+from tests.support.publishers import HOST, ORDERS
 
 EVENT_LOOPS = BOTH
 
@@ -23,7 +23,7 @@ EVENT_LOOPS = BOTH
 async def test_what_is_ambiguous_is_refused_and_nothing_after_it_is_taken(case: Smuggling) -> None:
     metrics, publish = Metrics(), FakePublish(instant=True)
     table = RoutingTable.build([Channel(ORDERS, (HOST,))], metrics.channel)
-    services = Services(Channels(table), publish, metrics, lambda: 1024 * 1024)
+    services = Services(Router(table), publish, metrics, lambda: 1024 * 1024)
     ingress = Ingress(services, IngressLimits())
     port = await ingress.start("127.0.0.1", 0)
     try:

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from tests.bad_input.smuggling import CASES, NEXT, statuses_of
-from tests.channel_files import channel, subscription, write_documents
 from tests.conftest import StartServer
-from tests.observed_dispatcher import ObservedDispatcher
-from tests.publishers import ORDERS
-from tests.subscriber import Subscriber
+from tests.support.channel_files import channel, subscription, write_documents
+from tests.support.observed_dispatcher import ObservedDispatcher
+from tests.support.publishers import ORDERS
+from tests.support.subscriber import Subscriber
 
 
 async def test_no_subscriber_gets_what_was_smuggled(

@@ -12,9 +12,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from dispatcher.egress.client import Egress, EgressError, FailureReason, Response, Target
-from dispatcher.limits import EgressLimits
-from tests.event_loops import BOTH
-from tests.scripted_server import (
+from dispatcher.egress.limits import EgressLimits
+from tests.support.event_loops import BOTH
+from tests.support.scripted_server import (
     CLOSE,
     READ,
     READ_HEAD,
@@ -24,7 +24,7 @@ from tests.scripted_server import (
     ScriptedServer,
     answer,
 )
-from tests.servers import free_port
+from tests.support.servers import free_port
 
 EVENT_LOOPS = BOTH
 

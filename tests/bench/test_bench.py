@@ -10,9 +10,9 @@ from bench.measure import cpu_seconds, resident_mib
 from bench.parts import HOST, stored_event
 from bench.report import Figures
 from bench.whole import documents
-from contract.documents import desired_state
-from contract.names import normalise_host
-from dispatcher import event
+from dispatcher.event import stored_form as event
+from natss.contract.documents import desired_state
+from natss.contract.names import normalise_host
 
 
 @pytest.mark.parametrize("wanted", sorted({case.stored_bytes for case in CASES}))

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import yaml
 
-from contract.arguments import ARGUMENTS, Place
-from contract.resources import DeliveryPolicy
+from natss.contract.arguments import ARGUMENTS, ChannelPlace
+from natss.contract.resources import DeliveryPolicy
 from tests.conftest import CONFIG
-from tests.kubernetes import ApiAnswer, Document, KubernetesServer, until
+from tests.support.kubernetes import ApiAnswer, Document, KubernetesServer, until
 
 GROUP = "/apis/eventing.knative.dev/v1alpha1"
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
@@ -198,7 +198,7 @@ def test_the_described_arguments_are_those_that_there_are() -> None:
 
 
 def test_the_bounds_in_the_descriptions_are_true() -> None:
-    place = Place("shop", "cluster.local")
+    place = ChannelPlace("shop", "cluster.local")
     for key, of in described_arguments()["properties"].items():
         bounds = re.match(r"(\d+) to (\d+) ", of["description"])
         if bounds is None:

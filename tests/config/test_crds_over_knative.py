@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import CONFIG
-from tests.knative_definitions import Release, definitions
-from tests.kubernetes import Document, KubernetesServer, until
+from tests.support.knative_definitions import Release, definitions
+from tests.support.kubernetes import Document, KubernetesServer, until
 
 API = "eventing.knative.dev/v1alpha1"
 GROUP = f"/apis/{API}"

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 import yaml
 
-from dispatcher.settings import Settings
-from dispatcher.settings_table import SECTIONS
-from natss_provisioner.children import Place, dispatcher_service
+from dispatcher.settings.settings import DispatcherSettings
+from dispatcher.settings.table import SECTIONS
+from natss_provisioner.children import DispatcherPlace, dispatcher_service
 from tests.conftest import CONFIG
-from tests.kubernetes import KUBECTL, KubernetesServer
+from tests.support.kubernetes import KUBECTL, KubernetesServer
 
 ACCOUNT = "system:serviceaccount:knative-eventing:natss-dispatcher"
 
@@ -40,10 +40,10 @@ def container(pod: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture
-def settings(container: dict[str, Any]) -> Settings:
+def settings(container: dict[str, Any]) -> DispatcherSettings:
     """As the process of the pod reads them."""
     environ = {each["name"]: each.get("value", "knative-eventing") for each in container["env"]}
-    return Settings.load([], environ)
+    return DispatcherSettings.load([], environ)
 
 
 def test_only_settings_that_exist_are_set(container: dict[str, Any]) -> None:
@@ -57,7 +57,7 @@ def test_only_settings_that_exist_are_set(container: dict[str, Any]) -> None:
 
 
 def test_the_ports_are_those_that_are_listened_on(
-    container: dict[str, Any], settings: Settings
+    container: dict[str, Any], settings: DispatcherSettings
 ) -> None:
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     assert ports == {"events": settings.listen.port, "admin": settings.admin_listen.port}
@@ -66,7 +66,7 @@ def test_the_ports_are_those_that_are_listened_on(
 
 
 def test_the_state_is_kept_on_the_only_place_that_can_be_written_to(
-    pod: dict[str, Any], container: dict[str, Any], settings: Settings
+    pod: dict[str, Any], container: dict[str, Any], settings: DispatcherSettings
 ) -> None:
     (mount,) = container["volumeMounts"]
     (volume,) = pod["spec"]["volumes"]
@@ -76,7 +76,7 @@ def test_the_state_is_kept_on_the_only_place_that_can_be_written_to(
 
 
 def test_there_is_time_for_all_that_stopping_takes(
-    pod: dict[str, Any], container: dict[str, Any], settings: Settings
+    pod: dict[str, Any], container: dict[str, Any], settings: DispatcherSettings
 ) -> None:
     program, seconds = container["lifecycle"]["preStop"]["exec"]["command"]
     assert program == "sleep"
@@ -95,7 +95,7 @@ def test_the_service_that_the_provisioner_makes_leads_to_its_pods(
     pod: dict[str, Any], container: dict[str, Any]
 ) -> None:
     owner = {"apiVersion": "v1", "kind": "K", "metadata": {"name": "natss", "uid": "u"}}
-    service = dispatcher_service(owner, Place("knative-eventing", "cluster.local"))
+    service = dispatcher_service(owner, DispatcherPlace("knative-eventing", "cluster.local"))
     assert pod["metadata"]["labels"].items() >= service["spec"]["selector"].items()
     (port,) = service["spec"]["ports"]
     assert port["targetPort"] in {each["containerPort"] for each in container["ports"]}

@@ -9,8 +9,8 @@ import yaml
 
 from natss_provisioner.settings import OPTIONS
 from tests.conftest import CONFIG
-from tests.kubernetes import KubernetesServer
-from tests.manifests import (
+from tests.support.kubernetes import KubernetesServer
+from tests.support.manifests import (
     INSTALLATIONS,
     Manifest,
     environment,
@@ -18,7 +18,7 @@ from tests.manifests import (
     manifests,
     workloads,
 )
-from tests.provisioner_process import ACCOUNT, NAMESPACE
+from tests.support.provisioner_process import ACCOUNT, NAMESPACE
 
 OURS = ("default", "knative", "kyma")
 WORKLOADS = [

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from dispatcher.settings import Settings
-from nats_streaming import (
+from dispatcher.settings.settings import DispatcherSettings
+from natss.nats_streaming import (
     AuthenticationFailed,
     ConnectionOptions,
     NatsOptions,
@@ -22,10 +22,10 @@ from nats_streaming import (
     connect,
 )
 from tests.conftest import CONFIG
-from tests.data_plane import eventually
-from tests.documents import examples, section
-from tests.manifests import Manifest, manifest, manifests
-from tests.servers import BINARY, free_port
+from tests.support.data_plane import eventually
+from tests.support.documents import examples, section
+from tests.support.manifests import Manifest, manifest, manifests
+from tests.support.servers import BINARY, free_port
 
 PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
 
@@ -171,7 +171,7 @@ async def test_it_starts_with_users_as_the_document_says(with_users: str, tmp_pa
 
 
 def options(*pods: Pod) -> ConnectionOptions:
-    settings = Settings.load(["--kubernetes=on"], {})
+    settings = DispatcherSettings.load(["--kubernetes=on"], {})
     servers = tuple(pod.url for pod in pods)
     return ConnectionOptions(
         cluster_id=settings.nats.cluster_id,
@@ -259,7 +259,7 @@ async def test_the_store_of_one_server_is_not_taken_into_a_cluster(
 
 
 def test_the_dispatcher_looks_where_the_servers_are() -> None:
-    settings = Settings.load(["--kubernetes=on"], {})
+    settings = DispatcherSettings.load(["--kubernetes=on"], {})
     for installation in ("nats-streaming", "nats-streaming-clustered"):
         service = manifest(installation, "Service", "nats-streaming")
         name, namespace = service["metadata"]["name"], service["metadata"]["namespace"]

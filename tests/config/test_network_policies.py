@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.manifests import Manifest, manifest
+from tests.support.manifests import Manifest, manifest
 
 OURS = ("default", "knative", "kyma")
 NAME = "kubernetes.io/metadata.name"

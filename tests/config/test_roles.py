@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from tests.conftest import CONFIG
-from tests.manifests import INSTALLATIONS, Manifest, manifests
+from tests.support.manifests import INSTALLATIONS, Manifest, manifests
 
 ADMISSION = "with admission"
 PARTS = ("default", "admission")

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from tests.channel_files import write_documents
-from tests.cluster_dispatcher import ChannelsOf
-from tests.event_loops import ASYNCIO, Factory
-from tests.kubernetes import KubernetesServer
-from tests.observed_dispatcher import ObservedDispatcher
-from tests.proxy import Proxy
-from tests.servers import NatsStreamingServer
-from tests.subscriber import Subscriber
+from tests.support.channel_files import write_documents
+from tests.support.cluster_dispatcher import ChannelsOf
+from tests.support.event_loops import ASYNCIO, Factory
+from tests.support.kubernetes import KubernetesServer
+from tests.support.observed_dispatcher import ObservedDispatcher
+from tests.support.proxy import Proxy
+from tests.support.servers import NatsStreamingServer
+from tests.support.subscriber import Subscriber
 
 StartDispatcher = Callable[..., Awaitable[ObservedDispatcher]]
 StartSubscriber = Callable[..., Awaitable[Subscriber]]

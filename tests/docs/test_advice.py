@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from dispatcher.reporting.verdicts import CHANNEL_LIMIT
+from tests.support.repository import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"]
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.documents import ROOT, examples, prose
+from tests.support.documents import examples, prose
+from tests.support.repository import ROOT
 
 NOT_OURS = {"build", "dist"}
 DOCUMENTS = sorted(

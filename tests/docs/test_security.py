@@ -6,9 +6,10 @@ import re
 import pytest
 
 from dispatcher.egress import proxies
-from dispatcher.settings import Settings
-from dispatcher.settings_table import SECTIONS
-from tests.documents import ROOT, examples
+from dispatcher.settings.settings import DispatcherSettings
+from dispatcher.settings.table import SECTIONS
+from tests.support.documents import examples
+from tests.support.repository import ROOT
 
 DOCUMENT = "docs/security.md"
 TEXT = (ROOT / DOCUMENT).read_text()
@@ -43,8 +44,8 @@ def test_every_setting_that_is_named_exists() -> None:
 def test_the_example_denies_what_is_denied_by_default_and_more() -> None:
     (command,) = (each for each in examples("sh", TEXT) if "EGRESS_DENY" in each)
     (networks,) = re.findall(r"EGRESS_DENY=(\S+)", command)
-    told = Settings.load(["--kubernetes=on", f"--egress-deny={networks}"], {})
-    default = str(Settings.load(["--kubernetes=on"], {}).egress.denied_networks)
+    told = DispatcherSettings.load(["--kubernetes=on", f"--egress-deny={networks}"], {})
+    default = str(DispatcherSettings.load(["--kubernetes=on"], {}).egress.denied_networks)
     assert str(told.egress.denied_networks).startswith(f"{default},")
 
 

@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from dispatcher.settings import Settings
+from dispatcher.settings.settings import DispatcherSettings
 from tests.conftest import CONFIG
-from tests.documents import ROOT
+from tests.support.repository import ROOT
 
 TEXT = (ROOT / "docs" / "sizing.md").read_text()
 SERVER = (CONFIG / "nats-streaming" / "nats-streaming.conf").read_text()
@@ -31,12 +31,12 @@ def test_the_table_has_every_limit_of_the_manifests() -> None:
 
 
 def test_bytes_in_memory_are_the_defaults() -> None:
-    settings = Settings.load(["--kubernetes=on"], {})
+    settings = DispatcherSettings.load(["--kubernetes=on"], {})
     limits = [settings.ingress.max_buffered_bytes, settings.delivery.max_buffered_bytes]
     assert re.findall(r"\| (\d+) MiB at most", TEXT) == [str(each // MIB) for each in limits]
 
 
 def test_the_small_setting_is_understood() -> None:
     environ = dict(re.findall(r"`([A-Z_]+)=(\w+)`", TEXT))
-    settings = Settings.load(["--kubernetes=on"], environ)
+    settings = DispatcherSettings.load(["--kubernetes=on"], environ)
     assert settings.ingress.max_buffered_bytes == settings.delivery.max_buffered_bytes == 32 * MIB

@@ -1,15 +1,14 @@
 """The table of headers in the documentation is what the code does."""
 
 import re
-from pathlib import Path
 
 import pytest
 
-from dispatcher import headers
-from dispatcher.event import decode, reply_head
+from dispatcher.event import headers
+from dispatcher.event.stored_form import decode, reply_head
+from tests.support.repository import ROOT
 
-_ROOT = Path(__file__).parents[2]
-_TEXT = (_ROOT / "docs" / "publishing.md").read_text("utf-8")
+_TEXT = (ROOT / "docs" / "publishing.md").read_text("utf-8")
 _TABLE = _TEXT.partition("## Which headers travel")[2].partition("\n\nA dead letter")[0]
 _ROWS = [
     (re.findall(r"`([^`]+)`", cells[0]), cells[1:])

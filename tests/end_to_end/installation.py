@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.conftest import CONFIG
 from tests.end_to_end.cluster import SECONDS, Cluster, until
-from tests.kubernetes import Document
+from tests.support.kubernetes import Document
 
 HERE = Path(__file__).resolve().parent
 SYSTEM = "knative-eventing"

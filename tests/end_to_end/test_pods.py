@@ -7,7 +7,7 @@ import pytest
 
 from tests.end_to_end.cluster import Cluster, until
 from tests.end_to_end.installation import DEPLOYMENTS, LOAD, SYSTEM
-from tests.kubernetes import Document
+from tests.support.kubernetes import Document
 from tools.image import ROOT
 from tools.sbom import canonical, read_lock
 

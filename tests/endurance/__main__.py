@@ -11,14 +11,14 @@ from random import SystemRandom
 import uvloop
 
 from bench.measure import machine
-from tests.dispatcher_process import ProcessFailed
 from tests.endurance.graph import draw, title_of
 from tests.endurance.samples import Sample, SampleFile
 from tests.endurance.soak import Plan, Run, soak
 from tests.endurance.verdict import judge, table
 from tests.faults.system import NotApplied
-from tests.long_run import interruptible, tell
-from tests.servers import ServerFailed
+from tests.support.dispatcher_process import ProcessFailed
+from tests.support.long_run import interruptible, tell
+from tests.support.servers import ServerFailed
 
 _TOLD_EVERY = 300.0
 """Seconds between two lines about how it goes."""

@@ -15,7 +15,7 @@ from typing import IO
 
 from dispatcher import main as dispatcher
 from dispatcher.admin.exposition import Exposition
-from dispatcher.window import Record, Window
+from dispatcher.delivery.window import PendingEvent, Window
 from tests.faults.altered_dispatcher import ALTERATION
 
 TASKS = "endurance_tasks"
@@ -61,7 +61,7 @@ def _counts() -> str:
 
 def keep_events() -> None:
     """And more than that: a process that has just started grows by itself."""
-    kept: list[tuple[Record, bytes]] = []
+    kept: list[tuple[PendingEvent, bytes]] = []
     _with_each_event(lambda record: kept.append((record, b"x" * 65536)))
 
 
@@ -79,11 +79,11 @@ def leave_files_open() -> None:
     _with_each_event(lambda _: kept.append(Path(os.devnull).open("rb")))  # noqa: SIM115  it leaks
 
 
-def _with_each_event(leak: Callable[[Record], object]) -> None:
+def _with_each_event(leak: Callable[[PendingEvent], object]) -> None:
     """When it is settled."""
     settle = Window.settle
 
-    def settle_and_leak(self: Window, record: Record) -> bool:
+    def settle_and_leak(self: Window, record: PendingEvent) -> bool:
         leak(record)
         return settle(self, record)
 

@@ -18,8 +18,8 @@ from pathlib import Path
 from statistics import median
 
 from bench.ends import Latency, Sink, post
-from tests.channel_files import host
 from tests.endurance.overload_system import Layout, System, running
+from tests.support.channel_files import host
 
 MOST = 2.0
 """How many times as long it may take with the disturbance."""

@@ -15,7 +15,7 @@ import uvloop
 from tests.endurance import fairness
 from tests.endurance.overload_run import Outcome
 from tests.endurance.overload_scenarios import SCENARIOS, run
-from tests.long_run import interruptible, tell
+from tests.support.long_run import interruptible, tell
 
 _HEAD = (
     "| scenario | posted | 202 | 503 | lost | copies | MiB before, highest, after"

@@ -7,7 +7,7 @@ from pathlib import Path
 from bench.ends import Sink
 from tests.endurance.overload_run import Load, Outcome, overload
 from tests.endurance.overload_system import Layout, running
-from tests.servers import Store
+from tests.support.servers import Store
 
 _PROCESS_MIB = 128
 """Of a dispatcher by itself, with a thousand channels (docs/sizing.md)."""

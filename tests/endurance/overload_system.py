@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.whole import subscribed
-from tests.channel_files import channel, host, subscription
-from tests.dispatcher_process import DispatcherProcess
-from tests.proxy import Proxy
-from tests.servers import NatsStreamingServer, Store
+from tests.support.channel_files import channel, host, subscription
+from tests.support.dispatcher_process import DispatcherProcess
+from tests.support.proxy import Proxy
+from tests.support.servers import NatsStreamingServer, Store
 
 CLUSTER_ID = "overload"
 UNLIMITED = "store_limits { max_channels: 0, max_msgs: 0, max_bytes: 0 }"

@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Self
 
-from tests.dispatcher_process import DispatcherProcess
+from tests.support.dispatcher_process import DispatcherProcess
 
 _BETWEEN_PROBES = 0.1
 _HOPELESS_SECONDS = 10.0

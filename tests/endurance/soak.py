@@ -15,7 +15,6 @@ from pathlib import Path
 from random import Random
 
 from bench.measure import cpu_seconds, resident_mib
-from tests.data_plane import durables
 from tests.endurance import counted_dispatcher
 from tests.endurance.changes import CHANGES, Unused
 from tests.endurance.ledger import Ledger
@@ -25,6 +24,7 @@ from tests.faults import system
 from tests.faults.load import Load, Pace
 from tests.faults.subscribers import Nature
 from tests.faults.system import HEARTBEATS, POLICY, Setup, System
+from tests.support.data_plane import durables
 
 STEADY = "orders"
 """A channel that nobody changes; how long events take to its quick subscriber is measured."""

@@ -18,29 +18,29 @@ from typing import Any
 
 import uvloop
 
-from contract.places import MOST_TOLD
-from dispatcher import collector
+from dispatcher.cluster.channel_table import ChannelTable
+from dispatcher.cluster.orphans import Orphans
+from dispatcher.cluster.source import KubernetesSource
+from dispatcher.durables.ledger import Ledger
 from dispatcher.main import Dispatcher
-from dispatcher.records import Records
 from dispatcher.reporting.reports import Cluster
-from dispatcher.settings import Settings
-from dispatcher.sources.channel_table import ChannelTable
-from dispatcher.sources.kubernetes import KubernetesSource
-from dispatcher.sources.orphans import Orphans
-from dispatcher.state_folder import StateFolder
-from process import logs
-from tests.channel_store import ChannelStore
-from tests.data_plane import eventually
-from tests.long_run import tell
-from tests.loop_turns import LoopTurns
-from tests.servers import NatsStreamingServer, free_port
+from dispatcher.runtime import collector
+from dispatcher.runtime.state_folder import StateFolder
+from dispatcher.settings.settings import DispatcherSettings
+from natss.contract.places import MOST_TOLD
+from natss.process import logs
+from tests.support.channel_store import ChannelStore
+from tests.support.data_plane import eventually
+from tests.support.long_run import tell
+from tests.support.loop_turns import LoopTurns
+from tests.support.servers import NatsStreamingServer, free_port
 
 NAMESPACE = "shop"
 
 BOUND = 0.05
 """Seconds; NATS Streaming gives up a client that is silent for ten times as long."""
 
-MOST = Settings().delivery.max_subscribers
+MOST = DispatcherSettings().delivery.max_subscribers
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class Measured:
         for number in range(size.channels):
             self.store.put(channel(f"c-{number}", size.subscribers))
         self.admin = free_port()
-        settings = Settings.load(
+        settings = DispatcherSettings.load(
             [
                 "--kubernetes=on",
                 f"--natss-url={server.url}",
@@ -102,7 +102,7 @@ class Measured:
             ],
             {},
         )
-        self._records = Records(StateFolder(None), settings.delivery.removal_grace)
+        self._records = Ledger(StateFolder(None), settings.delivery.removal_grace)
         self.table = ChannelTable(settings.defaults)
         orphans = Orphans(self.store, "knative-eventing", self._records, settings.defaults)
         source = KubernetesSource(

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-
+from tests.support.repository import ROOT
 
 _AS_FROM_A_TERMINAL = """
 import runpy, signal

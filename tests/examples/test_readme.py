@@ -8,12 +8,11 @@ from pathlib import Path
 
 import yaml
 
-from contract.documents import desired_state
-from contract.resources import Defaults, ResourceName
-from tests.dispatcher_process import DispatcherProcess
-from tests.servers import NatsStreamingServer
-
-ROOT = Path(__file__).resolve().parents[2]
+from natss.contract.documents import desired_state
+from natss.contract.resources import Defaults, ResourceName
+from tests.support.dispatcher_process import DispatcherProcess
+from tests.support.repository import ROOT
+from tests.support.servers import NatsStreamingServer
 
 
 def blocks(language: str) -> list[str]:

@@ -14,7 +14,6 @@ import time
 from pathlib import Path
 from random import Random, SystemRandom
 
-from tests.dispatcher_process import ProcessFailed
 from tests.faults.checker import check
 from tests.faults.clock_faults import CLOCK_FAULTS
 from tests.faults.desired_faults import DESIRED_FAULTS
@@ -30,8 +29,9 @@ from tests.faults.store_faults import STORE_FAULTS
 from tests.faults.strikes import until
 from tests.faults.subscriber_faults import SUBSCRIBER_FAULTS
 from tests.faults.system import NotApplied, Setup
-from tests.long_run import interruptible, tell
-from tests.servers import ServerFailed
+from tests.support.dispatcher_process import ProcessFailed
+from tests.support.long_run import interruptible, tell
+from tests.support.servers import ServerFailed
 
 FAULTS: tuple[Fault, ...] = (
     *PROCESS_FAULTS,

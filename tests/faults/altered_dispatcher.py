@@ -14,15 +14,17 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from contract.resources import DeliveryPolicy
-from dispatcher import durable, subscription
 from dispatcher import main as dispatcher
-from dispatcher.broker import Broker
-from dispatcher.subscription import StoredMessage, Subscription, SubscriptionState
-from dispatcher.window import Receipt, Window
-from nats_streaming import Connection
-from nats_streaming.publisher import Publisher
-from tests.shifted_server import CLOCK, SHIFT
+from dispatcher.delivery import subscription
+from dispatcher.delivery.subscription import DeliveryState, SubscriptionDelivery
+from dispatcher.delivery.window import Receipt, Window
+from dispatcher.stores.interface import StoredMessage
+from dispatcher.stores.nats_streaming import durable
+from dispatcher.stores.nats_streaming.store import NatsStreamingStore
+from natss.contract.resources import DeliveryPolicy
+from natss.nats_streaming import Connection
+from natss.nats_streaming.publisher import Publisher
+from tests.support.shifted_server import CLOCK, SHIFT
 
 ALTERATION = "FAULTS_ALTERATION"
 
@@ -44,26 +46,26 @@ def shift_clock(file: Path) -> None:
 
 
 def ack_before_it_is_settled() -> None:
-    receive = Subscription.receive
+    receive = SubscriptionDelivery.receive
 
-    def acknowledge_and_receive(self: Subscription, message: StoredMessage) -> None:
+    def acknowledge_and_receive(self: SubscriptionDelivery, message: StoredMessage) -> None:
         self._acknowledge(message.sequence)
         receive(self, message)
 
-    _replace(Subscription, "receive", acknowledge_and_receive)
+    _replace(SubscriptionDelivery, "receive", acknowledge_and_receive)
 
 
 def do_not_subscribe_again() -> None:
     """As the Go program did: a lost session is replaced, and its subscriptions are not."""
-    restore = Broker._restore
-    restored: set[Broker] = set()
+    restore = NatsStreamingStore._restore
+    restored: set[NatsStreamingStore] = set()
 
-    def restore_once(self: Broker, connection: Connection) -> None:
+    def restore_once(self: NatsStreamingStore, connection: Connection) -> None:
         if self not in restored:
             restored.add(self)
             restore(self, connection)
 
-    _replace(Broker, "_restore", restore_once)
+    _replace(NatsStreamingStore, "_restore", restore_once)
 
 
 def ignore_errors_in_pubacks() -> None:
@@ -89,18 +91,18 @@ def deliver_copies() -> None:
 
 def go_on_after_removal() -> None:
     """It says that it has stopped, and delivers on."""
-    receive = Subscription.receive
+    receive = SubscriptionDelivery.receive
 
-    def receive_anyway(self: Subscription, message: StoredMessage) -> None:
-        said, self.state = self.state, SubscriptionState.ACTIVE
+    def receive_anyway(self: SubscriptionDelivery, message: StoredMessage) -> None:
+        said, self.state = self.state, DeliveryState.ACTIVE
         receive(self, message)
         self.state = said
 
-    def say_that_it_is_paused(self: Subscription) -> None:
-        self.state = SubscriptionState.PAUSED
+    def say_that_it_is_paused(self: SubscriptionDelivery) -> None:
+        self.state = DeliveryState.PAUSED
 
-    _replace(Subscription, "receive", receive_anyway)
-    _replace(Subscription, "pause", say_that_it_is_paused)
+    _replace(SubscriptionDelivery, "receive", receive_anyway)
+    _replace(SubscriptionDelivery, "pause", say_that_it_is_paused)
 
 
 def take_no_heed_of_order() -> None:

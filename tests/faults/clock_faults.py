@@ -7,7 +7,7 @@ from tests.faults.nemesis import Doubles, Fault, Part
 from tests.faults.process_faults import kill_dispatcher
 from tests.faults.store_faults import wipe
 from tests.faults.system import System
-from tests.shifted_server import set_shift
+from tests.support.shifted_server import set_shift
 
 _HOUR = 3600.0
 

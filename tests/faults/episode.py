@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterable
 from urllib.error import HTTPError
 
-import nats_streaming
-from nats_streaming import ConnectionOptions, NatsOptions, StartAt, SubscriptionOptions
+from natss import nats_streaming
+from natss.nats_streaming import ConnectionOptions, NatsOptions, StartAt, SubscriptionOptions
 from tests.faults import system
 from tests.faults.happenings import Happenings
 from tests.faults.history import History, Stored
@@ -16,7 +16,7 @@ from tests.faults.load import Load
 from tests.faults.nemesis import Nemesis
 from tests.faults.strikes import Strike
 from tests.faults.system import CHANNELS, POSTED, Setup, System
-from tests.servers import NatsStreamingServer
+from tests.support.servers import NatsStreamingServer
 
 _CALM = 1.0
 """Seconds without a fault before the first, and after recovery from each."""

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import aiohttp
 
-from tests.channel_files import host
 from tests.faults import events
 from tests.faults.history import NO_ANSWER, Answered, Notes, Posted
+from tests.support.channel_files import host
 
 ANSWER_SECONDS = 20.0
 """After which a publisher gives up; the dispatchers answer much sooner."""

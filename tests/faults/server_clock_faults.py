@@ -2,7 +2,8 @@
 
 While it runs the server does not let the timestamps of a channel decrease: they stand still until
 the clock has caught up. If it is started again meanwhile they do, as with another leader in a
-cluster. And what waits to be sent again waits by this clock (``tests.test_shifted_server``).
+cluster. And what waits to be sent again waits by this clock
+(``tests.support.test_shifted_server``).
 """
 
 import asyncio

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from tests.faults.events import is_intact
 from tests.faults.history import NO_ANSWER, Notes, Received
-from tests.servers import free_port
+from tests.support.servers import free_port
 
 _DYING = 0.01
 """Seconds; 0 would be for ever."""

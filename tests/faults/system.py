@@ -14,15 +14,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.channel_files import channel, subscription, write_documents
-from tests.dispatcher_process import DispatcherProcess
 from tests.faults import altered_dispatcher
 from tests.faults.history import Notes, Removed, Subscribed, Unwanted, Wanted
 from tests.faults.load import Pace
 from tests.faults.subscribers import Endpoint, Nature
-from tests.proxy import Proxy
-from tests.servers import NatsStreamingServer
-from tests.shifted_server import CLOCK, ShiftedServer, set_shift
+from tests.support.channel_files import channel, subscription, write_documents
+from tests.support.dispatcher_process import DispatcherProcess
+from tests.support.proxy import Proxy
+from tests.support.servers import NatsStreamingServer
+from tests.support.shifted_server import CLOCK, ShiftedServer, set_shift
 
 ACK_WAIT = 5
 GRACE = 20.0

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import orjson
 
-from kube import Conflict, Document, KubeClient, NotFound, Resource
+from natss.kube import Conflict, Document, KubeClient, NotFound, Resource
 
 _Place = tuple[str, str | None, str]
 

@@ -9,10 +9,10 @@ import copy
 from collections.abc import Iterable
 from typing import Any
 
-from contract.metadata import API_VERSION
-from contract.names import DISPATCHER_FINALIZER
-from dispatcher.sources.annotation import DURABLES
-from kube.nesting import cut
+from dispatcher.cluster.annotation import DURABLES
+from natss.contract.metadata import API_VERSION
+from natss.contract.names import DISPATCHER_FINALIZER
+from natss.kube.nesting import cut
 from tests.fuzz.drawing import Draws
 
 Document = dict[str, Any]

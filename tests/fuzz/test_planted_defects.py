@@ -7,14 +7,15 @@ import orjson
 import pytest
 from httptools import HttpParserError
 
-from contract import uris
-from dispatcher import event, headers
+from dispatcher.cluster import annotation
+from dispatcher.desired import parsing
 from dispatcher.egress import answer, tolerant
+from dispatcher.event import headers, stored_form
 from dispatcher.ingress import responses
 from dispatcher.ingress.request_reader import RequestReader
-from dispatcher.sources import annotation, parsing
-from kube import client
-from nats_streaming.publisher import Publisher
+from natss.contract import uris
+from natss.kube import client
+from natss.nats_streaming.publisher import Publisher
 from natss_provisioner import children, reviews
 from tests.fuzz.table import TARGETS, corpus_of
 from tests.fuzz.target import Target, quiet
@@ -83,7 +84,7 @@ def a_header_may_hold_line_ends(patch: pytest.MonkeyPatch) -> None:
 
 
 def characters_are_not_escaped(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(event, "_PLAIN", bytes(range(256)))
+    patch.setattr(stored_form, "_PLAIN", bytes(range(256)))
 
 
 def what_ends_is_still_counted(patch: pytest.MonkeyPatch) -> None:

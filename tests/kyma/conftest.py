@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.installation import Installation
-from tests.kubernetes import KubernetesServer
 from tests.kyma.event_bus import EventBus, EventType, KymaSubscription
-from tests.servers import NatsStreamingServer
-from tests.subscriber import Answer, Subscriber
+from tests.support.installation import Installation
+from tests.support.kubernetes import KubernetesServer
+from tests.support.servers import NatsStreamingServer
+from tests.support.subscriber import Answer, Subscriber
 
 CLUSTER_ID = "kyma-nats-streaming"
 LIMITS = "store_limits { max_channels: 0, max_age: 24h, max_inactivity: 48h }"

@@ -16,8 +16,8 @@ from typing import Any, Self
 
 import aiohttp
 
-from tests.installation import Installation
-from tests.kubernetes import ApiAnswer, Document
+from tests.support.installation import Installation
+from tests.support.kubernetes import ApiAnswer, Document
 
 API = "eventing.knative.dev/v1alpha1"
 _PATH = "/apis/eventing.knative.dev/v1alpha1/namespaces/{}/{}"

@@ -9,9 +9,9 @@ import enum
 from types import TracebackType
 from typing import Any, Self
 
-from dispatcher.tasks import cancel
-from tests.kubernetes import ApiAnswer, Document, KubernetesServer
+from dispatcher.runtime.tasks import cancel
 from tests.kyma.event_bus import API
+from tests.support.kubernetes import ApiAnswer, Document, KubernetesServer
 
 _FINALIZER = "subscription-controller"
 _EVERY = 0.05

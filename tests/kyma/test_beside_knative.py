@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.data_plane import durables, eventually
-from tests.installation import Installation
-from tests.kubernetes import KubernetesServer
 from tests.kyma.conftest import StartSubscriber, subscription
 from tests.kyma.event_bus import API, EventBus, EventType, Outcome
 from tests.kyma.knative_core import KnativeCore, Release
 from tests.kyma.traffic import Traffic
-from tests.object_history import ObjectHistory
-from tests.servers import NatsStreamingServer
+from tests.support.data_plane import durables, eventually
+from tests.support.installation import Installation
+from tests.support.kubernetes import KubernetesServer
+from tests.support.object_history import ObjectHistory
+from tests.support.servers import NatsStreamingServer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

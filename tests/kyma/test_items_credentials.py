@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.data_plane import eventually
-from tests.installation import Installation
-from tests.kubernetes import KubernetesServer
 from tests.kyma.conftest import CLUSTER_ID, LIMITS, StartSubscriber, subscription
 from tests.kyma.event_bus import EventBus, EventType, Outcome
-from tests.servers import NatsStreamingServer
+from tests.support.data_plane import eventually
+from tests.support.installation import Installation
+from tests.support.kubernetes import KubernetesServer
+from tests.support.servers import NatsStreamingServer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

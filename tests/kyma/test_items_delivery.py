@@ -10,22 +10,23 @@ from pathlib import Path
 
 import pytest
 
-import nats_streaming
 from bench.measure import resident_mib
-from nats_streaming import StartAt, SubscriptionOptions
-from tests.data_plane import connection_options, durables, eventually
+from natss import nats_streaming
+from natss.nats_streaming import StartAt, SubscriptionOptions
 from tests.kyma.conftest import StartSubscriber, subscription
 from tests.kyma.event_bus import EventBus, EventType, Outcome
 from tests.kyma.traffic import Traffic
-from tests.servers import NatsStreamingServer
-from tests.subscriber import status, when
+from tests.support.data_plane import connection_options, durables, eventually
+from tests.support.repository import GOLDEN_FOLDER
+from tests.support.servers import NatsStreamingServer
+from tests.support.subscriber import status, when
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 DISPATCHER_FLAGS = ("--ack-wait=3s", "--timeout=1s", "--retry=1", "--backoff-delay=100ms")
 """Kyma's channels have no arguments; AckWait was a minute, which is too long for a test."""
 
-GOLDEN = json.loads((Path(__file__).parent.parent / "golden" / "go-v0.6.0.json").read_text())
+GOLDEN = json.loads((GOLDEN_FOLDER / "go-v0.6.0.json").read_text())
 
 
 async def test_item_05_paths_methods_and_hosts(bus: EventBus, order_created: EventType) -> None:

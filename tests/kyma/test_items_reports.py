@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.data_plane import eventually
-from tests.installation import Installation
-from tests.kubernetes import Document, KubernetesServer
 from tests.kyma.conftest import CLUSTER_ID, LIMITS, StartSubscriber, subscription
 from tests.kyma.event_bus import API, EventBus, EventType, Outcome
-from tests.object_history import ObjectHistory
-from tests.servers import NatsStreamingServer
-from tests.subscriber import status
+from tests.support.data_plane import eventually
+from tests.support.installation import Installation
+from tests.support.kubernetes import Document, KubernetesServer
+from tests.support.object_history import ObjectHistory
+from tests.support.servers import NatsStreamingServer
+from tests.support.subscriber import status
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

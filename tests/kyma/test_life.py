@@ -8,14 +8,14 @@ import asyncio
 
 import pytest
 
-from tests.data_plane import durables, eventually
-from tests.kubernetes import KubernetesServer
 from tests.kyma.conftest import StartSubscriber, subscription
 from tests.kyma.event_bus import API, EventBus, EventType, Outcome
 from tests.kyma.traffic import Traffic
-from tests.object_history import ObjectHistory
-from tests.servers import NatsStreamingServer
-from tests.subscriber import slow
+from tests.support.data_plane import durables, eventually
+from tests.support.kubernetes import KubernetesServer
+from tests.support.object_history import ObjectHistory
+from tests.support.servers import NatsStreamingServer
+from tests.support.subscriber import slow
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

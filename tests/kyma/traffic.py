@@ -5,10 +5,10 @@ import itertools
 from types import TracebackType
 from typing import Self
 
-from dispatcher.tasks import cancel
-from tests.data_plane import eventually
+from dispatcher.runtime.tasks import cancel
 from tests.kyma.event_bus import EventBus, EventType, Outcome
-from tests.subscriber import Subscriber
+from tests.support.data_plane import eventually
+from tests.support.subscriber import Subscriber
 
 
 class Traffic:

@@ -10,7 +10,7 @@ import ssl
 import threading
 import urllib.request
 
-from tests.kubernetes import ApiAnswer, Document, KubernetesServer
+from tests.support.kubernetes import ApiAnswer, Document, KubernetesServer
 
 _CHANNELS = "/apis/eventing.knative.dev/v1alpha1/channels"
 _NAMESPACE, _ACCOUNT = "knative-eventing", "natss-dispatcher"

@@ -13,11 +13,11 @@ import pytest
 from aiohttp import web
 
 from tests.conftest import installed
-from tests.faulty_api import FaultyApi, Forward, Rule, cut, is_watch, pass_on, refusal
-from tests.kubernetes import KubernetesServer, until
 from tests.natss_provisioner.conftest import Shop, provisioner_behind
 from tests.natss_provisioner.wholeness import is_whole
-from tests.provisioner_process import ProvisionerProcess
+from tests.support.faulty_api import FaultyApi, Forward, Rule, cut, is_watch, pass_on, refusal
+from tests.support.kubernetes import KubernetesServer, until
+from tests.support.provisioner_process import ProvisionerProcess
 
 PATIENCE = 40.0
 CHANNELS = {f"c{number}" for number in range(6)}

@@ -8,11 +8,11 @@ import pytest
 
 from bench.measure import resident_mib
 from tests.conftest import StartServer
-from tests.data_plane import durables, eventually
-from tests.installation import Installation
-from tests.kubernetes import ApiAnswer, KubernetesServer
 from tests.natss_provisioner.conftest import Shop
-from tests.subscriber import Subscriber
+from tests.support.data_plane import durables, eventually
+from tests.support.installation import Installation
+from tests.support.kubernetes import ApiAnswer, KubernetesServer
+from tests.support.subscriber import Subscriber
 
 ROUNDS = 200
 WHOLE = 10

@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.kubernetes import Document
 from tests.natss_provisioner.conftest import Shop
-from tests.provisioner_process import ProvisionerProcess
+from tests.support.kubernetes import Document
+from tests.support.provisioner_process import ProvisionerProcess
 
 API = "eventing.knative.dev/v1alpha1"
 

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from contract.names import channel_label_value, channel_service_name
+from natss.contract.names import channel_label_value, channel_service_name
 from natss_provisioner.children import (
     MANAGED_BY,
     MANAGER,
+    DispatcherPlace,
     Document,
-    Place,
     belongs_to,
     channel_selector,
     channel_service,
@@ -20,7 +20,7 @@ from natss_provisioner.children import (
     repair,
 )
 
-PLACE = Place("knative-eventing", "cluster.local")
+PLACE = DispatcherPlace("knative-eventing", "cluster.local")
 API = "eventing.knative.dev/v1alpha1"
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from contract.resources import ResourceName
+from natss.contract.resources import ResourceName
 from natss_provisioner.claims import Claims
 
 Document = dict[str, Any]

@@ -6,14 +6,14 @@ from typing import Any, cast
 
 import pytest
 
-from contract.resources import ResourceName
-from kube import SERVICES, Document, EventRecorder, KubeClient
-from natss_provisioner.children import Place
+from natss.contract.resources import ResourceName
+from natss.kube import SERVICES, Document, EventRecorder, KubeClient
+from natss_provisioner.children import DispatcherPlace
 from natss_provisioner.controller import Controller
 from natss_provisioner.handlers import channel, provisioner, subscribers, subscription
 from natss_provisioner.handlers.context import Context
 from natss_provisioner.resources import CHANNELS, PROVISIONERS, SUBSCRIPTIONS
-from natss_provisioner.settings import Settings
+from natss_provisioner.settings import ProvisionerSettings
 
 
 class Running:
@@ -22,9 +22,9 @@ class Running:
     def __init__(self, resync: float, *, subscriptions: bool) -> None:
         client = cast("KubeClient", None)  # what is to be looked at, nobody asks the API
         events = EventRecorder(client, component="tests", instance="one")
-        context = Context(client, events, Place("system", "cluster.local"))
+        context = Context(client, events, DispatcherPlace("system", "cluster.local"))
         self.controller = Controller(
-            context, Settings(resync=resync, subscription_controller=subscriptions)
+            context, ProvisionerSettings(resync=resync, subscription_controller=subscriptions)
         )
         self.calls: list[str] = []
         self._called = asyncio.Event()

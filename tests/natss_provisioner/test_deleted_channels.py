@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.kubernetes import KubernetesServer, until
 from tests.natss_provisioner.conftest import Shop
+from tests.support.kubernetes import KubernetesServer, until
 
 pytestmark = pytest.mark.usefixtures("provisioner")
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from contract.resources import ResourceName
+from natss.contract.resources import ResourceName
 from natss_provisioner.dependents import Dependents
 from natss_provisioner.subscribers import Document
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from natss_provisioner.settings import Settings
-from tests.faulty_api import FaultyApi, Forward, cut
-from tests.kubernetes import KubernetesServer
+from natss_provisioner.settings import ProvisionerSettings
 from tests.natss_provisioner.conftest import Shop, provisioner_behind, reference
+from tests.support.faulty_api import FaultyApi, Forward, cut
+from tests.support.kubernetes import KubernetesServer
 
 BAD_CHANNELS = 60
 
@@ -74,6 +74,6 @@ async def test_bad_channels_of_one_namespace_do_not_delay_a_new_channel_of_anoth
     before = held.held
     await asyncio.to_thread(other.create)
     await asyncio.to_thread(partial(other.ready, seconds=150.0))
-    assert before <= Settings().workers
+    assert before <= ProvisionerSettings().workers
     # A round more, in case that those before had been given up meanwhile; there are 60 to be done.
-    assert held.held <= 2 * Settings().workers
+    assert held.held <= 2 * ProvisionerSettings().workers

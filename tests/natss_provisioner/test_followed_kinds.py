@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from contract.resources import ResourceName
-from kube import (
+from natss.contract.resources import ResourceName
+from natss.kube import (
     Document,
     Forbidden,
     Invalid,
@@ -21,10 +21,10 @@ from kube import (
     connection_info,
 )
 from natss_provisioner import references
-from natss_provisioner.dependents import Kind, ObjectName
+from natss_provisioner.dependents import DependentKind, ObjectName
 from natss_provisioner.references import References
 
-FAIRY = Kind("tales/v1", "Fairy")
+FAIRY = DependentKind("tales/v1", "Fairy")
 PLACES = 20
 MOST_ASKED_FOR = 100
 
@@ -66,11 +66,11 @@ class Following:
     def __init__(self) -> None:
         self.api = PlayedApi()
         self.moved: asyncio.Queue[ObjectName] = asyncio.Queue()
-        self._kinds: Sequence[Kind] = ()
+        self._kinds: Sequence[DependentKind] = ()
         self.references = References(self.api, lambda: self._kinds, self.moved.put_nowait)
         self.task = asyncio.create_task(self.references.run())
 
-    def want(self, *kinds: Kind) -> None:
+    def want(self, *kinds: DependentKind) -> None:
         self._kinds = kinds
         self.references.look()
 
@@ -99,8 +99,8 @@ def fairy(name: str, host: str | None = None) -> Document:
     return {"kind": "Fairy", "metadata": metadata, "status": status}
 
 
-def refused(count: int) -> list[Kind]:
-    return [Kind("tales/v1", f"Secret{number}") for number in range(count)]
+def refused(count: int) -> list[DependentKind]:
+    return [DependentKind("tales/v1", f"Secret{number}") for number in range(count)]
 
 
 async def test_who_is_refused_keeps_no_place(following: Following) -> None:

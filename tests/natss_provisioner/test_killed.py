@@ -14,11 +14,11 @@ import pytest
 from aiohttp import web
 
 from tests.conftest import installed
-from tests.faulty_api import FaultyApi, Forward, pass_on
-from tests.kubernetes import KubernetesServer, until
 from tests.natss_provisioner.conftest import Shop, provisioner_behind
 from tests.natss_provisioner.wholeness import is_whole
-from tests.provisioner_process import ProvisionerProcess
+from tests.support.faulty_api import FaultyApi, Forward, pass_on
+from tests.support.kubernetes import KubernetesServer, until
+from tests.support.provisioner_process import ProvisionerProcess
 
 PATIENCE = 20.0
 

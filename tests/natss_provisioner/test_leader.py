@@ -8,11 +8,11 @@ from typing import Any
 import kopf
 import pytest
 
-from kube import LEASES, Conflict, KubeClient
+from natss.kube import LEASES, Conflict, KubeClient
 from natss_provisioner.leader import LEASE, Election, Role, Timing
-from tests.kubernetes import ApiAnswer, Document, KubernetesServer, until
-from tests.provisioner_process import ACCOUNT, NAMESPACE
-from tests.proxy import Proxy
+from tests.support.kubernetes import ApiAnswer, Document, KubernetesServer, until
+from tests.support.provisioner_process import ACCOUNT, NAMESPACE
+from tests.support.proxy import Proxy
 
 PATH = LEASES.path(NAMESPACE, LEASE)
 PATIENT = Timing(lease_duration=60, renew_deadline=50.0, renew_period=0.2, retry_period=0.1)

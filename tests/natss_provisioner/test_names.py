@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from contract.names import MAX_SUBJECT, channel_service_name
-from tests.data_plane import durables, eventually
-from tests.installation import Installation
-from tests.kubernetes import ApiAnswer, Document, KubernetesServer
+from natss.contract.names import MAX_SUBJECT, channel_service_name
 from tests.natss_provisioner.conftest import Shop
-from tests.servers import NatsStreamingServer
-from tests.subscriber import Subscriber
+from tests.support.data_plane import durables, eventually
+from tests.support.installation import Installation
+from tests.support.kubernetes import ApiAnswer, Document, KubernetesServer
+from tests.support.servers import NatsStreamingServer
+from tests.support.subscriber import Subscriber
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -1,16 +1,15 @@
 """What ``docs/provisioner.md`` says, held against the code and the API."""
 
 import re
-from pathlib import Path
 
 import yaml
 
 from natss_provisioner.settings import reference
-from tests.kubernetes import KubernetesServer
 from tests.natss_provisioner.conftest import Shop
-from tests.provisioner_process import ProvisionerProcess
+from tests.support.kubernetes import KubernetesServer
+from tests.support.provisioner_process import ProvisionerProcess
+from tests.support.repository import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs" / "provisioner.md").read_text()
 
 

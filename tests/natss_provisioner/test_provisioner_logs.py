@@ -8,11 +8,11 @@ from typing import Any, cast
 import pytest
 import structlog
 
-from contract.labels import object_labels
-from kube import EventRecorder, EventType, Forbidden, KubeClient
+from natss.contract.labels import object_labels
+from natss.kube import EventRecorder, EventType, Forbidden, KubeClient
+from natss.process.logs import LogLevel, LogSettings, configure
 from natss_provisioner.main import quiet_libraries
 from natss_provisioner.work import WorkQueue
-from process.logs import LogLevel, LogSettings, configure
 
 LIBRARIES = ("kopf", "asyncio")
 CCP = "ClusterChannelProvisioner"

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import CONFIG, install, installed
-from tests.kubernetes import ApiAnswer, Document, KubernetesServer, until
 from tests.natss_provisioner.conftest import DISPATCHER, PROVISIONER, Shop, writes
 from tests.natss_provisioner.serving import ServingStandIn
-from tests.provisioner_process import ACCOUNT, NAMESPACE, ProvisionerProcess
+from tests.support.kubernetes import ApiAnswer, Document, KubernetesServer, until
+from tests.support.provisioner_process import ACCOUNT, NAMESPACE, ProvisionerProcess
 
 API = "eventing.knative.dev/v1alpha1"
 LONG_AGO = "2019-06-01T10:00:00Z"

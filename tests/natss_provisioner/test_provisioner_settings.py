@@ -6,19 +6,19 @@ from typing import Any
 
 import pytest
 
-from natss_provisioner.settings import OPTIONS, Settings, SettingsError
-from process.kinds import Address
-from process.logs import LogFormat, LogLevel, LogSettings
-from process.settings import applied
+from natss.process.kinds import ListenAddress
+from natss.process.logs import LogFormat, LogLevel, LogSettings
+from natss.process.settings import applied
+from natss_provisioner.settings import OPTIONS, ProvisionerSettings, SettingsError
 
 
 def test_nothing_has_to_be_set() -> None:
-    assert Settings.load([], {}) == Settings()
-    assert Settings().place.system_namespace == "knative-eventing"
+    assert ProvisionerSettings.load([], {}) == ProvisionerSettings()
+    assert ProvisionerSettings().place.system_namespace == "knative-eventing"
 
 
 def test_every_field_can_be_set_by_flag_and_by_variable() -> None:
-    fields = {field.name for field in dataclasses.fields(Settings)} - {"log"}
+    fields = {field.name for field in dataclasses.fields(ProvisionerSettings)} - {"log"}
     fields |= {f"log.{field.name}" for field in dataclasses.fields(LogSettings)}
     assert {option.field for option in OPTIONS} == fields
 
@@ -32,8 +32,8 @@ GOOD = [
     ("resync", "5m", 300.0),
     ("resync", "PT1H", 3600.0),
     ("workers", "1", 1),
-    ("health_listen", "127.0.0.1:0", Address("127.0.0.1", 0)),
-    ("health_listen", "[::1]:8081", Address("::1", 8081)),
+    ("health_listen", "127.0.0.1:0", ListenAddress("127.0.0.1", 0)),
+    ("health_listen", "[::1]:8081", ListenAddress("::1", 8081)),
     ("log.level", "debug", LogLevel.DEBUG),
     ("log.format", "json", LogFormat.JSON),
 ]
@@ -42,16 +42,16 @@ GOOD = [
 @pytest.mark.parametrize(("field", "text", "value"), GOOD)
 def test_values(field: str, text: str, value: Any) -> None:
     option = next(option for option in OPTIONS if option.field == field)
-    by_flag = Settings.load([f"{option.flag}={text}"], {})
+    by_flag = ProvisionerSettings.load([f"{option.flag}={text}"], {})
     (variable,) = option.variables
-    assert by_flag == Settings.load([], {variable: text})
+    assert by_flag == ProvisionerSettings.load([], {variable: text})
     assert attrgetter(field)(by_flag) == value
-    assert by_flag == applied(Settings(), {field: value})
+    assert by_flag == applied(ProvisionerSettings(), {field: value})
 
 
 def test_a_flag_wins_and_an_empty_variable_is_none() -> None:
     environ = {"SYSTEM_NAMESPACE": "one", "CLUSTER_DOMAIN": " "}
-    settings = Settings.load(["--system-namespace", "two"], environ)
+    settings = ProvisionerSettings.load(["--system-namespace", "two"], environ)
     assert settings.system_namespace == "two"
     assert settings.cluster_domain == "cluster.local"
 
@@ -77,7 +77,7 @@ def test_mistakes_are_told_in_a_line(
     argv: list[str], environ: dict[str, str], words: list[str]
 ) -> None:
     with pytest.raises(SettingsError) as error:
-        Settings.load(argv, environ)
+        ProvisionerSettings.load(argv, environ)
     text = str(error.value)
     assert all(word in text for word in words), text
     assert "\n" not in text

@@ -12,19 +12,19 @@ from pathlib import Path
 
 import pytest
 
-from contract.names import DISPATCHER_FINALIZER
-from contract.resources import ResourceName
-from kube import EventRecorder, KubeClient, connection_info
-from natss_provisioner.children import Place
+from natss.contract.names import DISPATCHER_FINALIZER
+from natss.contract.resources import ResourceName
+from natss.kube import EventRecorder, KubeClient, connection_info
+from natss_provisioner.children import DispatcherPlace
 from natss_provisioner.handlers import channel
 from natss_provisioner.handlers.context import Context
 from tests.conftest import installed
-from tests.installation import Installation
-from tests.kubernetes import Document, KubernetesServer, until
 from tests.natss_provisioner.conftest import Shop
-from tests.object_history import ObjectHistory
-from tests.provisioner_process import ACCOUNT, NAMESPACE, ProvisionerProcess
-from tests.servers import NatsStreamingServer
+from tests.support.installation import Installation
+from tests.support.kubernetes import Document, KubernetesServer, until
+from tests.support.object_history import ObjectHistory
+from tests.support.provisioner_process import ACCOUNT, NAMESPACE, ProvisionerProcess
+from tests.support.servers import NatsStreamingServer
 
 LONG_AGO = "2019-06-01T10:00:00Z"
 ALL_TRUE = [
@@ -66,7 +66,7 @@ async def context(
     def in_a_minute() -> str:
         return (datetime.now(UTC) + timedelta(minutes=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
-    yield Context(client, events, Place(NAMESPACE, "cluster.local"), now=in_a_minute)
+    yield Context(client, events, DispatcherPlace(NAMESPACE, "cluster.local"), now=in_a_minute)
     await client.close()
 
 

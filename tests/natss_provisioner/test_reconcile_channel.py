@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from contract.names import channel_service_name
-from tests.kubernetes import Document, KubernetesServer, until
+from natss.contract.names import channel_service_name
 from tests.natss_provisioner.conftest import DISPATCHER, PROVISIONER, Shop, writes
+from tests.support.kubernetes import Document, KubernetesServer, until
 
 pytestmark = pytest.mark.usefixtures("provisioner")
 

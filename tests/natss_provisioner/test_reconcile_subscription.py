@@ -6,8 +6,8 @@ from functools import partial
 
 import pytest
 
-from tests.kubernetes import ApiAnswer, Document, KubernetesServer, until
 from tests.natss_provisioner.conftest import READY, Shop, reference, writes
+from tests.support.kubernetes import ApiAnswer, Document, KubernetesServer, until
 
 pytestmark = pytest.mark.usefixtures("provisioner")
 

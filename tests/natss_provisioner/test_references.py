@@ -4,16 +4,16 @@ from functools import partial
 
 import pytest
 
-from contract.resources import ResourceName
-from natss_provisioner.dependents import Dependents, Kind, ObjectName
-from tests.kubernetes import ApiAnswer, Document, KubernetesServer, until
+from natss.contract.resources import ResourceName
+from natss_provisioner.dependents import DependentKind, Dependents, ObjectName
 from tests.natss_provisioner.conftest import Shop
-from tests.provisioner_process import ProvisionerProcess
+from tests.support.kubernetes import ApiAnswer, Document, KubernetesServer, until
+from tests.support.provisioner_process import ProvisionerProcess
 
 CLUSTER_ROLES = "/apis/rbac.authorization.k8s.io/v1/clusterroles"
 ROLE = f"{CLUSTER_ROLES}/natss-addressable-resolver"
 API = "eventing.knative.dev/v1alpha1"
-FAIRY, ELF = Kind("tales/v1", "Fairy"), Kind("tales/v1", "Elf")
+FAIRY, ELF = DependentKind("tales/v1", "Fairy"), DependentKind("tales/v1", "Elf")
 
 
 def subscription(name: str, subscriber: Document) -> Document:
@@ -26,7 +26,7 @@ def subscription(name: str, subscriber: Document) -> Document:
     }
 
 
-def naming(name: str, kind: Kind, target: str = "sink") -> Document:
+def naming(name: str, kind: DependentKind, target: str = "sink") -> Document:
     ref = {"apiVersion": kind.api_version, "kind": kind.kind, "name": target}
     return subscription(name, {"ref": ref})
 
@@ -36,8 +36,8 @@ def test_which_objects_are_named() -> None:
     seen.put(naming("a", FAIRY))
     seen.put(naming("b", FAIRY))
     seen.put(naming("c", ELF))
-    seen.put(naming("d", Kind("v1", "Service")))
-    seen.put(naming("e", Kind(API, "Channel")))
+    seen.put(naming("d", DependentKind("v1", "Service")))
+    seen.put(naming("e", DependentKind(API, "Channel")))
     seen.put(subscription("f", {"uri": "http://x/"}))
     seen.put(subscription("g", {"ref": {"kind": "Fairy"}}))
     sink = ObjectName(FAIRY, ResourceName("shop", "sink"))

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from contract.names import channel_service_name
-from contract.resources import ResourceName
+from natss.contract.names import channel_service_name
+from natss.contract.resources import ResourceName
 from natss_provisioner.reviews import Malformed, answer, namespace_of_new_channel
 
 Document = dict[str, Any]

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from contract.names import channel_service_name
+from natss.contract.names import channel_service_name
 from tests.conftest import installed
-from tests.etcd_copies import Renaming, copy
-from tests.kubernetes import KubernetesServer, until
 from tests.natss_provisioner.conftest import Shop, writes
 from tests.natss_provisioner.serving import ServingStandIn
-from tests.provisioner_process import ProvisionerProcess
+from tests.support.etcd_copies import Renaming, copy
+from tests.support.kubernetes import KubernetesServer, until
+from tests.support.provisioner_process import ProvisionerProcess
 
 CHANNELS = 1000
 SUBSCRIPTIONS = ("s0000-a", "s0000-b", "s0000-c")

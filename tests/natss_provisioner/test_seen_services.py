@@ -1,9 +1,9 @@
 import pytest
 
-from contract.names import channel_label_value
-from contract.resources import ResourceName
+from natss.contract.names import channel_label_value
+from natss.contract.resources import ResourceName
 from natss_provisioner.seen_services import SeenServices
-from tests.kubernetes import Document
+from tests.support.kubernetes import Document
 
 ORDERS = ResourceName("shop", "orders")
 

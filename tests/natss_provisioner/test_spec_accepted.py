@@ -2,10 +2,10 @@
 
 import pytest
 
-from contract.names import channel_service_name
-from tests.kubernetes import Document, until
+from natss.contract.names import channel_service_name
 from tests.natss_provisioner.conftest import Shop, writes
-from tests.provisioner_process import ProvisionerProcess
+from tests.support.kubernetes import Document, until
+from tests.support.provisioner_process import ProvisionerProcess
 
 pytestmark = pytest.mark.usefixtures("provisioner")
 

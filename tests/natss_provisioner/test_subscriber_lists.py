@@ -6,9 +6,9 @@ from typing import cast
 
 import pytest
 
-from contract.resources import ResourceName
-from kube import Conflict, Document, EventRecorder, KubeClient, NotFound, Resource
-from natss_provisioner.children import Place
+from natss.contract.resources import ResourceName
+from natss.kube import Conflict, Document, EventRecorder, KubeClient, NotFound, Resource
+from natss_provisioner.children import DispatcherPlace
 from natss_provisioner.handlers import subscribers
 from natss_provisioner.handlers.context import Context
 from natss_provisioner.resources import CHANNELS, SUBSCRIPTIONS
@@ -85,7 +85,7 @@ def api() -> FakeApi:
 def context(api: FakeApi) -> Context:
     client = cast("KubeClient", api)
     events = EventRecorder(client, component="tests", instance="one")
-    return Context(client, events, Place("system", "cluster.local"))
+    return Context(client, events, DispatcherPlace("system", "cluster.local"))
 
 
 def subscription(name: str = "mail") -> Document:

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from contract.fields import Refused
-from contract.resources import ResourceName
+from natss.contract.fields import Refused
+from natss.contract.resources import ResourceName
 from natss_provisioner.handlers.targets import address_of, resource_of
 from natss_provisioner.subscribers import (
     Document,
     Physical,
-    Target,
+    SubscriberTarget,
     Wish,
     channels_named,
     claimant,
@@ -61,11 +61,11 @@ def ref(**fields: object) -> Document:
         ({"subscriber": {"uri": "", "dnsName": "x:80/in"}}, Wish("x:80/in", None)),
         (
             {"subscriber": {"ref": SERVICE}, "reply": {}},
-            Wish(Target("spec.subscriber.ref", "v1", "Service", "inbox"), None),
+            Wish(SubscriberTarget("spec.subscriber.ref", "v1", "Service", "inbox"), None),
         ),
         (
             {"subscriber": None, "reply": {"channel": CHANNEL}},
-            Wish(None, Target("spec.reply.channel", API, "Channel", "orders")),
+            Wish(None, SubscriberTarget("spec.reply.channel", API, "Channel", "orders")),
         ),
     ],
 )

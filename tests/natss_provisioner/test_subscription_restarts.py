@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import installed
-from tests.kubernetes import Document, KubernetesServer, until
 from tests.natss_provisioner.conftest import Shop, reference, writes
-from tests.provisioner_process import ProvisionerProcess
+from tests.support.kubernetes import Document, KubernetesServer, until
+from tests.support.provisioner_process import ProvisionerProcess
 
 
 @pytest.fixture(scope="module")

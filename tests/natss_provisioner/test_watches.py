@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Sequence
 import kopf
 import pytest
 
-from kube import KubeClient, Resource
+from natss.kube import KubeClient, Resource
 from natss_provisioner.watches import Watch, Watches
-from tests.kubernetes import Document, KubernetesServer, until
-from tests.proxy import Proxy
+from tests.support.kubernetes import Document, KubernetesServer, until
+from tests.support.proxy import Proxy
 
 CONFIG_MAPS = Resource("", "v1", "configmaps", "ConfigMap")
 NONE_SUCH = Resource("example.com", "v1", "parrots", "Parrot")

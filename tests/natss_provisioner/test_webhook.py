@@ -21,18 +21,18 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kube import KubeClient, connection_info
+from natss.kube import KubeClient, connection_info
+from natss.process.kinds import ListenAddress
 from natss_provisioner import webhook as webhook_module
 from natss_provisioner.certificates import Certificate
-from natss_provisioner.settings import OPTIONS, Settings
+from natss_provisioner.settings import OPTIONS, ProvisionerSettings
 from natss_provisioner.webhook import Webhook
-from process.kinds import Address
 from tests.conftest import CONFIG
-from tests.kubernetes import KUBECTL, ApiAnswer, Document, KubernetesServer, until
 from tests.natss_provisioner.conftest import Shop
-from tests.provisioner_process import ACCOUNT, NAMESPACE, ProvisionerProcess
 from tests.security.marks import Marks
-from tests.servers import free_port
+from tests.support.kubernetes import KUBECTL, ApiAnswer, Document, KubernetesServer, until
+from tests.support.provisioner_process import ACCOUNT, NAMESPACE, ProvisionerProcess
+from tests.support.servers import free_port
 
 HOST = "natss-admission.knative-eventing.svc"
 SECRET = f"/api/v1/namespaces/{NAMESPACE}/secrets/natss-admission"
@@ -78,7 +78,7 @@ def test_the_component_gives_the_pods_what_they_need(overlay: Path) -> None:
     known = {variable for option in OPTIONS for variable in option.variables}
     assert {each["name"] for each in container["env"]} <= known
     ports = {each["name"]: each["containerPort"] for each in container["ports"]}
-    assert ports["admission"] == Settings().admission_listen.port
+    assert ports["admission"] == ProvisionerSettings().admission_listen.port
     service = objects["Service", "natss-admission"]["spec"]
     assert service["ports"][0]["targetPort"] == "admission"
     labels = objects["Deployment", "natss-controller"]["spec"]["template"]["metadata"]["labels"]
@@ -309,7 +309,7 @@ async def client(
 
 @contextlib.asynccontextmanager
 async def running(client: KubeClient, port: int, host: str = "127.0.0.1") -> AsyncIterator[Webhook]:
-    settings = Settings(admission=True, admission_listen=Address(host, port))
+    settings = ProvisionerSettings(admission=True, admission_listen=ListenAddress(host, port))
     webhook = Webhook(client, settings, look_again=0.1)
     task = asyncio.create_task(webhook.run())
     try:
@@ -356,7 +356,7 @@ async def test_by_default_it_serves_ipv4_and_ipv6(
     kubernetes: KubernetesServer, client: KubeClient
 ) -> None:
     port = free_port()
-    async with running(client, port, Settings().admission_listen.host) as webhook:
+    async with running(client, port, ProvisionerSettings().admission_listen.host) as webhook:
         await asyncio.to_thread(until, lambda: webhook.failure is None, 20.0)
         wanted = stored(kubernetes).certificate
         await shows(kubernetes, port, wanted)

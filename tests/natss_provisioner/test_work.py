@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from kube import Forbidden, NotFound, TooManyRequests, Unreachable
+from natss.kube import Forbidden, NotFound, TooManyRequests, Unreachable
 from natss_provisioner.work import Backoff, WorkQueue
 
 Start = Callable[..., WorkQueue[str]]

@@ -1,7 +1,7 @@
 """Headers from strangers, from one end to the other: the bytes that subscriber and reply are sent.
 
-The rules one by one are tried in ``tests/dispatcher/test_event.py`` and ``tests/bad_input``; here
-nothing of them may be lost between the parts.
+The rules one by one are tried in ``tests/dispatcher/event/test_stored_form.py`` and
+``tests/bad_input``; here nothing of them may be lost between the parts.
 """
 
 import asyncio
@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.channel_files import channel, host, write_documents
-from tests.data_plane import eventually
-from tests.observed_dispatcher import ObservedDispatcher
-from tests.scripted_server import ALWAYS_202, CLOSE, READ, ScriptedServer
-from tests.servers import NatsStreamingServer
+from tests.support.channel_files import channel, host, write_documents
+from tests.support.data_plane import eventually
+from tests.support.observed_dispatcher import ObservedDispatcher
+from tests.support.scripted_server import ALWAYS_202, CLOSE, READ, ScriptedServer
+from tests.support.servers import NatsStreamingServer
 
 LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+: [^\x00-\x08\x0a-\x1f\x7f]*")
 ADDED = {b"host", b"user-agent", b"accept-encoding", b"content-length"}

@@ -14,15 +14,15 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-import nats_streaming
-from nats_streaming import ConnectionOptions, NatsOptions
+from natss import nats_streaming
+from natss.nats_streaming import ConnectionOptions, NatsOptions
 from tests.conftest import installed
-from tests.data_plane import eventually
-from tests.installation import Installation
-from tests.kubernetes import KubernetesServer
 from tests.security.marks import Marks
 from tests.security.trouble import API, DENIED, Tenant, Trouble, fill, publish
-from tests.servers import NatsStreamingServer
+from tests.support.data_plane import eventually
+from tests.support.installation import Installation
+from tests.support.kubernetes import KubernetesServer
+from tests.support.servers import NatsStreamingServer
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
 

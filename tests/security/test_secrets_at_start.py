@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.channel_files import channel, write_documents
 from tests.conftest import StartServer
-from tests.nats_streaming.credentials import user_key
-from tests.observed_dispatcher import ObservedDispatcher
+from tests.natss.nats_streaming.credentials import user_key
 from tests.security.marks import Marks
-from tests.servers import free_port
+from tests.support.channel_files import channel, write_documents
+from tests.support.observed_dispatcher import ObservedDispatcher
+from tests.support.servers import free_port
 
 DISPATCHER, PROVISIONER = "dispatcher.main", "natss_provisioner.main"
 SEED = b"-----BEGIN USER NKEY SEED-----\n%b\n------END USER NKEY SEED------\n"

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.repository import ROOT
 from tools.cache import ToolError, cache_dir, locked, new_entry, run
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.repository import ROOT
 from tools.cache import ToolError
 from tools.shifted_clock import with_shift
-
-ROOT = Path(__file__).resolve().parents[2]
 
 FAKE_GO = """#!/bin/sh
 case "$1 $2" in

@@ -3,7 +3,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.repository import ROOT
 
 # What it writes into the module's go.mod is looked at afterwards.
 FAKE_GO = """#!/bin/sh

@@ -1,9 +1,9 @@
 import re
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.repository import ROOT
+
 FILES = sorted(
     str(path.relative_to(ROOT))
     for pattern in ("*requirements*.txt", "tools/*requirements*.txt")

@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import nats_streaming
-from nats_streaming import Message, StartAt, SubscriptionOptions
-from tests.data_plane import connection_options, durables, eventually
-from tests.kubernetes import Document, KubernetesServer
-from tests.servers import NatsStreamingServer
+from natss import nats_streaming
+from natss.nats_streaming import Message, StartAt, SubscriptionOptions
+from tests.support.data_plane import connection_options, durables, eventually
+from tests.support.kubernetes import Document, KubernetesServer
+from tests.support.servers import NatsStreamingServer
 
 API = "eventing.knative.dev/v1alpha1"
 GROUP = f"/apis/{API}"

@@ -7,18 +7,19 @@ from pathlib import Path
 
 import pytest
 
-import nats_streaming
-from contract.names import DEFAULT_CLUSTER_ID
+from natss import nats_streaming
+from natss.contract.names import DEFAULT_CLUSTER_ID
 from tests.conftest import CONFIG, StartServer
-from tests.data_plane import connection_options, durables, eventually
-from tests.installation import Installation
-from tests.kubernetes import KubernetesServer
-from tests.object_history import ObjectHistory
-from tests.servers import NatsStreamingServer
-from tests.subscriber import Subscriber
+from tests.support.data_plane import connection_options, durables, eventually
+from tests.support.installation import Installation
+from tests.support.kubernetes import KubernetesServer
+from tests.support.object_history import ObjectHistory
+from tests.support.repository import GOLDEN_FOLDER
+from tests.support.servers import NatsStreamingServer
+from tests.support.subscriber import Subscriber
 from tests.upgrade.go_state import GROUP, SYSTEM, GoDispatcher, GoState, GoSubscriber, stored
 
-GOLDEN = json.loads((Path(__file__).parent.parent / "golden" / "go-v0.6.0.json").read_text())
+GOLDEN = json.loads((GOLDEN_FOLDER / "go-v0.6.0.json").read_text())
 """What Go stored, as recorded."""
 
 DONE, QUEUED, LATER = (

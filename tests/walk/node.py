@@ -5,7 +5,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from tests.kubernetes import Document, KubernetesServer
+from tests.support.kubernetes import Document, KubernetesServer
 
 _PATHS = (
     "/apis/apps/v1/namespaces/knative-eventing/deployments",

@@ -9,9 +9,9 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.kubernetes import Document, KubernetesServer
-from tests.manifests import environment
-from tests.servers import ServerFailed, free_port
+from tests.support.kubernetes import Document, KubernetesServer
+from tests.support.manifests import environment
+from tests.support.servers import ServerFailed, free_port
 
 _START_SECONDS = 30.0
 _STOP_SECONDS = 40.0

@@ -4,8 +4,8 @@ import os
 import subprocess
 from pathlib import Path
 
-from tests.documents import ROOT
-from tests.kubernetes import KUBECTL, KubernetesServer
+from tests.support.kubernetes import KUBECTL, KubernetesServer
+from tests.support.repository import ROOT
 
 
 class Shell:

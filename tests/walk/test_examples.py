@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.documents import ROOT, examples
-from tests.kubernetes import KubernetesServer
+from tests.support.documents import examples
+from tests.support.kubernetes import KubernetesServer
+from tests.support.repository import ROOT
 from tests.walk.shell import Shell
 
 GROUP = "eventing.knative.dev/"

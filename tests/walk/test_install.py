@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from contract.names import DISPATCHER_FINALIZER
-from tests import go_installation
+from natss.contract.names import DISPATCHER_FINALIZER
 from tests.conftest import CONFIG
-from tests.documents import examples, section
-from tests.go_installation import Deployed
-from tests.knative_definitions import definitions
-from tests.kubernetes import Document, KubernetesServer, until
+from tests.support import go_installation
+from tests.support.documents import examples, section
+from tests.support.go_installation import Deployed
+from tests.support.knative_definitions import definitions
+from tests.support.kubernetes import Document, KubernetesServer, until
 from tests.walk.node import Node
 from tests.walk.shell import Shell
 

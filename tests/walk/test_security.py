@@ -3,10 +3,11 @@
 import json
 from pathlib import Path
 
-from dispatcher.settings import Settings
-from tests.documents import ROOT, examples
-from tests.kubernetes import KubernetesServer
-from tests.manifests import environment
+from dispatcher.settings.settings import DispatcherSettings
+from tests.support.documents import examples
+from tests.support.kubernetes import KubernetesServer
+from tests.support.manifests import environment
+from tests.support.repository import ROOT
 from tests.walk.shell import Shell
 
 
@@ -17,5 +18,5 @@ def test_the_api_is_among_what_is_denied(kubernetes: KubernetesServer, tmp_path:
     address = shell.run(ask)
     changed = json.loads(shell.run(f"{deny.strip()} --dry-run=server -o json"))
     (container,) = changed["spec"]["template"]["spec"]["containers"]
-    settings = Settings.load([], environment(container, "knative-eventing"))
+    settings = DispatcherSettings.load([], environment(container, "knative-eventing"))
     assert settings.egress.denied_networks.covers(address)

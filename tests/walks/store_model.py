@@ -12,7 +12,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from nats_streaming import (
+from natss.nats_streaming import (
     ConnectionState,
     DuplicateDurable,
     NatsStreamingError,
@@ -23,7 +23,7 @@ from nats_streaming import (
     SubscriptionOptions,
     UnknownSubscription,
 )
-from nats_streaming.protocol_pb2 import StartPosition
+from natss.nats_streaming.protocol_pb2 import StartPosition
 
 REQUEST_TIMEOUT = 2.0
 NANOSECONDS = 1_000_000_000

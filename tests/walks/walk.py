@@ -8,7 +8,16 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
-from contract.resources import (
+from dispatcher.durables.ledger import DurableRecord, Ledger
+from dispatcher.durables.reconciler import Fanout
+from dispatcher.egress.client import Egress, Response
+from dispatcher.event.stored_form import encode
+from dispatcher.runtime.byte_budget import ByteBudget
+from dispatcher.runtime.fair_share import FairShares, never_busy
+from dispatcher.runtime.metrics import Metrics
+from dispatcher.runtime.state_folder import StateFolder
+from dispatcher.stores.nats_streaming.store import NatsStreamingStore
+from natss.contract.resources import (
     Channel,
     DeliveryPolicy,
     DesiredState,
@@ -16,17 +25,8 @@ from contract.resources import (
     ResourceName,
     Subscriber,
 )
-from dispatcher.broker import Broker
-from dispatcher.egress.client import Egress, Response
-from dispatcher.event import encode
-from dispatcher.fanout import Fanout
-from dispatcher.flow import ByteBudget
-from dispatcher.lanes import Lanes, never_busy
-from dispatcher.metrics import Metrics
-from dispatcher.records import Record, Records
-from dispatcher.state_folder import StateFolder
-from nats_streaming import ConnectionOptions
-from tests.data_plane import at_once
+from natss.nats_streaming import ConnectionOptions
+from tests.support.data_plane import at_once
 from tests.walks.store_model import ModelConnection, Server
 from tests.walks.virtual_time import run
 
@@ -102,17 +102,17 @@ class Process:
     def __init__(self, walk: "Walk", folder: Folder | None) -> None:
         self._walk = walk
         metrics, budget = Metrics(), ByteBudget(1 << 26)
-        self.records = Records(folder or StateFolder(None), GRACE, are_kept=True)
+        self.records = Ledger(folder or StateFolder(None), GRACE, are_kept=True)
         options = ConnectionOptions(cluster_id="walk", client_id="walk")
-        self._broker = Broker(options, "publisher", metrics, self.records.note_session)
+        self._broker = NatsStreamingStore(options, "publisher", metrics, self.records.note_session)
         egress = cast("Egress", walk.sink)
-        lanes = Lanes(never_busy)
+        lanes = FairShares(never_busy)
         self.fanout = Fanout(self._broker, egress, metrics, budget, self.records, lanes)
         self._is_stopped = False
         self._connection: ModelConnection | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._writing = asyncio.create_task(self.records.run())
-        self._told: Mapping[str, Record] = {}
+        self._told: Mapping[str, DurableRecord] = {}
 
     @property
     def connection(self) -> ModelConnection | None:
@@ -125,7 +125,9 @@ class Process:
         if self._connecting is None:
             self._connecting = asyncio.create_task(self._keep_connected())
 
-    def record(self, told: Mapping[str, Record], wanted: str | None) -> Mapping[str, Record]:
+    def record(
+        self, told: Mapping[str, DurableRecord], wanted: str | None
+    ) -> Mapping[str, DurableRecord]:
         """What stands on the Channel once this process has written what it has to say.
 
         Only who has the session knows what the server has; others add what is wanted.
@@ -136,7 +138,7 @@ class Process:
         new = {key: each for key, each in mine.items() if key == wanted and key not in told}
         return {**told, **new} if new else told
 
-    def learn(self, told: Mapping[str, Record]) -> None:
+    def learn(self, told: Mapping[str, DurableRecord]) -> None:
         self.records.learn(CHANNEL, told)
 
     async def _keep_connected(self) -> None:
@@ -201,7 +203,7 @@ class Walk:
         )
         self._processes: list[Process] = []
         self._publishing: list[asyncio.Task[None]] = []
-        self._told: Mapping[str, Record] = {}
+        self._told: Mapping[str, DurableRecord] = {}
         """What stands on the Channel."""
 
     async def go(self, steps: int, choices: "Mapping[Step, int]") -> Outcome:

@@ -4,10 +4,10 @@ Whatever stands there: a policy that can be kept to, the same for the same argum
 for each value that is not used, which says what to write instead.
 """
 
-from contract.arguments import ARGUMENTS, parse_arguments
-from contract.resources import Defaults, StartKind
 from dispatcher.egress.target import Target as Subscriber
-from nats_streaming.options import StartAt
+from natss.contract.arguments import ARGUMENTS, parse_arguments
+from natss.contract.resources import Defaults, StartKind
+from natss.nats_streaming.options import StartAt
 from tests.fuzz.drawing import Draws
 from tests.fuzz.objects import WORDS
 from tests.fuzz.target import Target, expect

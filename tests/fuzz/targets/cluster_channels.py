@@ -7,15 +7,15 @@ would end the watching of all others.
 
 import orjson
 
-from contract.resources import Defaults
-from dispatcher.channels import Channels, RoutingTable
-from dispatcher.metrics import Metrics
-from dispatcher.records import Records
+from dispatcher.cluster import annotation
+from dispatcher.cluster.channel_table import ChannelTable
+from dispatcher.durables.ledger import Ledger
+from dispatcher.ingress.routing import Router, RoutingTable
 from dispatcher.reporting.verdicts import READY
 from dispatcher.reporting.wanted_status import WantedStatus
-from dispatcher.sources import annotation
-from dispatcher.sources.channel_table import ChannelTable
-from dispatcher.state_folder import StateFolder
+from dispatcher.runtime.metrics import Metrics
+from dispatcher.runtime.state_folder import StateFolder
+from natss.contract.resources import Defaults
 from tests.fuzz.drawing import Draws
 from tests.fuzz.objects import WORDS, channel, of_the_api
 from tests.fuzz.target import Target, expect
@@ -44,7 +44,7 @@ def _use(table: ChannelTable) -> None:
     judge(state)
     metrics = Metrics()
     routes = RoutingTable.build(state.channels.values(), metrics.channel)
-    wanted = WantedStatus(Channels(routes), lambda _: READY)
+    wanted = WantedStatus(Router(routes), lambda _: READY)
     for entry in table:
         status = wanted(entry)
         expect(orjson.dumps({"status": status}), "a status that cannot be written")
@@ -79,7 +79,7 @@ class _Folder(StateFolder):
 
 def _load_anything(draws: Draws) -> None:
     value = draws.json()
-    Records(_Folder([value, {"channel": ["a", "b"], "subscription": value}]), 60.0)
+    Ledger(_Folder([value, {"channel": ["a", "b"], "subscription": value}]), 60.0)
     try:
         for _ in ChannelTable(Defaults()).load(
             {"channels": [of_the_api(draws, channel()), value], "version": value}

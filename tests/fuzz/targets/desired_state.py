@@ -5,10 +5,10 @@ called; what is wrong is told shortly, with its place and without secrets; and w
 any more stays.
 """
 
-from contract.documents import desired_state
-from contract.names import is_dns_label, is_dns_name, normalise_host
-from contract.resources import DesiredState
 from dispatcher.egress.target import Target as Subscriber
+from natss.contract.documents import desired_state
+from natss.contract.names import is_dns_label, is_dns_name, normalise_host
+from natss.contract.resources import DesiredState
 from tests.fuzz.drawing import Draws
 from tests.fuzz.objects import WORDS, of_a_file
 from tests.fuzz.target import Target, expect

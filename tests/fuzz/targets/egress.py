@@ -12,15 +12,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from dispatcher.egress.connection import (
+    EgressConnectionState,
     EgressError,
     FailureReason,
     Response,
     StaleConnection,
-    State,
 )
-from dispatcher.limits import EgressLimits
+from dispatcher.egress.limits import EgressLimits
 from tests.bad_input.desync import CASES
-from tests.dispatcher.egress_fakes import OK, Wire
+from tests.dispatcher.egress.egress_fakes import OK, Wire
 from tests.fuzz.drawing import Draws
 from tests.fuzz.strict_http import (
     Incomplete,
@@ -88,7 +88,7 @@ async def _exchange(parts: list[list[bytes]], *, is_closed: bool) -> list[_Outco
                 break
             wire.receive(piece)
             read += len(piece)
-        is_reusable = connection.state is State.IDLE
+        is_reusable = connection.state is EgressConnectionState.IDLE
         if not answer.done():
             if is_closed and not wire.transport.aborted:
                 wire.end()
@@ -97,7 +97,7 @@ async def _exchange(parts: list[list[bytes]], *, is_closed: bool) -> list[_Outco
         if not is_reusable:
             break
         connection.take()
-    if connection.state is not State.CLOSED:
+    if connection.state is not EgressConnectionState.CLOSED:
         connection.abort()
     expect(wire.owner.calls.count("lost") == 1, "not lost once", wire.owner.calls)
     expect(wire.loop.pending_timers == 0, "a timer is left")

@@ -1,13 +1,13 @@
 """Files with the desired state: YAML and JSON text, and what is made of it.
 
-Whatever the bytes: documents of plain values or ``Unreadable`` with a place; JSON means the same as
-YAML; and channels that can be served, with everything else told.
+Whatever the bytes: documents of plain values or ``UnreadableDocument`` with a place; JSON means the
+same as YAML; and channels that can be served, with everything else told.
 """
 
 import math
 
-from contract.documents import desired_state
-from dispatcher.sources.parsing import MAX_DEPTH, Unreadable, parse_json, parse_yaml
+from dispatcher.desired.parsing import MAX_DEPTH, UnreadableDocument, parse_json, parse_yaml
+from natss.contract.documents import desired_state
 from tests.fuzz.target import Target, expect
 from tests.fuzz.targets.desired_state import judge
 
@@ -28,7 +28,7 @@ def _read(parse: object, data: bytes) -> list[tuple[int, object]] | None:
     reader = parse_yaml if parse is parse_yaml else parse_json
     try:
         documents = reader(data)
-    except Unreadable as error:
+    except UnreadableDocument as error:
         expect(error.reason, "refused without a reason")
         expect(0 <= error.line <= data.count(b"\n") + data.count(b"\r") + 99, "no such line")
         return None

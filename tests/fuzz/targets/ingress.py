@@ -11,13 +11,13 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from dispatcher.limits import IngressLimits
+from dispatcher.ingress.limits import IngressLimits
 from tests.bad_input.smuggling import CASES
 from tests.bad_input.test_publisher_requests import ALL, CHUNKED, HEAD, ODD_BUT_VALID
 from tests.fuzz.drawing import Draws
 from tests.fuzz.strict_http import Reading, read_requests
 from tests.fuzz.target import Target, expect
-from tests.publishers import HOST, Publisher, post, post_chunked
+from tests.support.publishers import HOST, Publisher, post, post_chunked
 
 _LIMITS = IngressLimits(max_body_bytes=300)
 _BYTE_BY_BYTE = 400

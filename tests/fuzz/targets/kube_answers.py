@@ -13,9 +13,9 @@ from typing import cast
 import aiohttp
 import orjson
 
-from kube import Document, KubeError, Listing, Resource
-from kube.client import KubeClient, _decoded, _events
-from kube.errors import refusal
+from natss.kube import Document, KubeError, Listing, Resource
+from natss.kube.client import KubeClient, _decoded, _events
+from natss.kube.errors import refusal
 from natss_provisioner.certificates import Certificate
 from tests.fuzz.drawing import Draws
 from tests.fuzz.target import Target, expect

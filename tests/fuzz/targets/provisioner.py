@@ -7,9 +7,9 @@ is written is JSON; and once there is nothing to be done any more, nothing is wr
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from contract.resources import ResourceName
-from kube import EventRecorder, KubeError
-from natss_provisioner.children import Place
+from natss.contract.resources import ResourceName
+from natss.kube import EventRecorder, KubeError
+from natss_provisioner.children import DispatcherPlace
 from natss_provisioner.claims import Claims
 from natss_provisioner.controller import _sight
 from natss_provisioner.dependents import Dependents
@@ -36,7 +36,7 @@ def run(data: bytes) -> None:
 async def _run(draws: Draws) -> None:
     cluster = FakeCluster()
     events = EventRecorder(cluster.as_client, component="fuzz", instance="one")
-    place = Place("knative-eventing", "cluster.local")
+    place = DispatcherPlace("knative-eventing", "cluster.local")
     context = Context(cluster.as_client, events, place, now=lambda: _NOW)
     told = of_the_api(draws, channel()), of_the_api(draws, a_subscription())
     cluster.put("clusterchannelprovisioners", _provisioner(draws))

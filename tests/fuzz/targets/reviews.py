@@ -8,8 +8,8 @@ import base64
 
 import orjson
 
-from contract.resources import ResourceName
-from kube.nesting import cut
+from natss.contract.resources import ResourceName
+from natss.kube.nesting import cut
 from natss_provisioner import reviews
 from tests.fuzz.drawing import Draws
 from tests.fuzz.objects import WORDS, Document, channel, of_the_api, subscription

@@ -9,15 +9,15 @@ from typing import cast
 
 from google.protobuf.message import DecodeError
 
-from nats_streaming import messages, requests
-from nats_streaming import protocol_pb2 as pb
-from nats_streaming.errors import NatsStreamingError, SessionLost
-from nats_streaming.link import Link
-from nats_streaming.message import Message
-from nats_streaming.options import ConnectionOptions, SubscriptionOptions
-from nats_streaming.publisher import Publisher
-from nats_streaming.session import Session
-from nats_streaming.subscription import Owner, Subscription
+from natss.nats_streaming import messages, requests
+from natss.nats_streaming import protocol_pb2 as pb
+from natss.nats_streaming.errors import NatsStreamingError, SessionLost
+from natss.nats_streaming.link import Link
+from natss.nats_streaming.message import Message
+from natss.nats_streaming.options import ConnectionOptions, SubscriptionOptions
+from natss.nats_streaming.publisher import Publisher
+from natss.nats_streaming.session import Session
+from natss.nats_streaming.subscription import Subscription, SubscriptionOwner
 from tests.fuzz.drawing import Draws
 from tests.fuzz.target import Target, expect
 
@@ -90,7 +90,7 @@ async def _deliver(draws: Draws) -> None:
     got: list[Message] = []
     link = _Link()
     options = SubscriptionOptions(durable="d")
-    subscription = Subscription(cast("Owner", None), "orders", got.append, options)
+    subscription = Subscription(cast("SubscriptionOwner", None), "orders", got.append, options)
     subscription.set_opening("inbox")
     wanted: list[tuple[int, int, bytes]] = []
     opens_after = draws.below(4)

@@ -10,8 +10,15 @@ import re
 
 import orjson
 
-from dispatcher import headers as http
-from dispatcher.event import Event, UnreadableEvent, dead_letter, decode, encode, reply_head
+from dispatcher.event import headers as http
+from dispatcher.event.stored_form import (
+    Event,
+    UnreadableEvent,
+    dead_letter,
+    decode,
+    encode,
+    reply_head,
+)
 from tests.fuzz.drawing import Draws
 from tests.fuzz.target import Target, expect
 

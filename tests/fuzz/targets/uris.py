@@ -7,9 +7,9 @@ it; the request begins with three lines at most; and no password is shown, taken
 import contextlib
 from urllib.parse import urlsplit
 
-from contract.uris import complete_uri, redact, redact_value
 from dispatcher.egress.target import InvalidTarget
 from dispatcher.egress.target import Target as Subscriber
+from natss.contract.uris import complete_uri, redact, redact_value
 from tests.fuzz.drawing import Draws
 from tests.fuzz.target import Target, expect
 

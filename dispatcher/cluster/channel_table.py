@@ -1,0 +1,433 @@
+"""The Channels of a cluster as the API told them, each read when it changes.
+
+Pure. It decides what is believed when Channels are missing from a list; who lists and watches is
+``kubernetes.py``.
+"""
+
+import enum
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+from typing import Any
+
+from dispatcher.cluster.annotation import DURABLES, is_complete, list_changed_at, parse
+from dispatcher.durables.ledger import DurableRecord
+from natss.contract.documents import desired_state
+from natss.contract.metadata import API_VERSION
+from natss.contract.names import DISPATCHER_FINALIZER, EPOCH_ANNOTATION, is_epoch
+from natss.contract.resources import (
+    Channel,
+    Defaults,
+    DesiredState,
+    Problem,
+    ResourceName,
+    Unread,
+)
+from natss.kube import Resource
+
+_GROUP, _, _VERSION = API_VERSION.partition("/")
+CHANNELS = Resource(_GROUP, _VERSION, "channels", "Channel")
+
+DISPATCHER = "dispatcher"
+SUBSCRIBERS = "subscribableStatus"
+"""Where a dispatcher tells in ``status`` of a Channel what it does for it, and for whom."""
+
+Document = dict[str, Any]
+
+_STATUS = ("address", DISPATCHER, SUBSCRIBERS)
+_ANNOTATIONS = (DURABLES, EPOCH_ANNOTATION)
+_METADATA = ("name", "namespace", "uid", "resourceVersion", "deletionTimestamp", "finalizers")
+
+
+class Belief(enum.Enum):
+    """What was made of a list of all Channels."""
+
+    TAKEN = "taken"
+    BEHIND = "behind"  # Channels are missing, but the list is older than what was seen before
+    EMPTY = "empty"  # nothing is there any more: is that so?
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One Channel."""
+
+    document: Document
+    """What is needed of it to start without the API."""
+
+    channel: Channel | None
+    """None for a Channel of another provisioner, and for one that cannot be read."""
+
+    problems: tuple[Problem, ...]
+    recorded: Mapping[str, DurableRecord] | None = None
+    """Its durables as all replicas have recorded them; None if none ever has."""
+
+    unread: bool = False
+    """Whether it, or a subscriber of it, cannot be read."""
+
+    @property
+    def name(self) -> ResourceName:
+        metadata = self.document["metadata"]
+        return ResourceName(metadata["namespace"], metadata["name"])
+
+    @property
+    def uid(self) -> str:
+        return str(self.document["metadata"]["uid"])
+
+    @property
+    def version(self) -> str:
+        return str(self.document["metadata"]["resourceVersion"])
+
+    @property
+    def finalizers(self) -> list[str]:
+        return list(self.document["metadata"].get("finalizers") or ())
+
+    @property
+    def annotation(self) -> str | None:
+        """The text of ``recorded``."""
+        text = (self.document["metadata"].get("annotations") or {}).get(DURABLES)
+        return text if isinstance(text, str) else None
+
+    @property
+    def written_epoch(self) -> str:
+        """The epoch as it stands on the Channel; empty if none does."""
+        annotations = self.document["metadata"].get("annotations") or {}
+        return _text(annotations.get(EPOCH_ANNOTATION)) or ""
+
+    @property
+    def epoch(self) -> str:
+        """The one that its events are stored under; empty also if that cannot be told."""
+        if self.channel is not None:
+            return self.channel.epoch
+        return self.written_epoch if is_epoch(self.written_epoch) else ""
+
+    @property
+    def was_served(self) -> bool:
+        """Whether anything on it shows that some dispatcher, of ours or Go's, has served it."""
+        return (
+            self.is_held
+            or self.annotation is not None
+            or self.reported_host is not None
+            or bool(self.reported_subscribers)
+        )
+
+    @property
+    def is_record_complete(self) -> bool:
+        """Whether there is no durable that ``recorded`` had no room for."""
+        return is_complete(self.annotation or "")
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the Channel cannot vanish without this program's consent."""
+        return DISPATCHER_FINALIZER in self.finalizers
+
+    @property
+    def is_deleted(self) -> bool:
+        """Whether somebody has deleted it: it waits for finalizers only."""
+        return "deletionTimestamp" in self.document["metadata"]
+
+    @property
+    def wants_finalizer(self) -> bool:
+        return self.channel is not None and not self.is_deleted and not self.is_held
+
+    @property
+    def wants_release(self) -> bool:
+        return self.is_deleted and self.is_held
+
+    @property
+    def address(self) -> str | None:
+        """The host that its controller gives to publishers; None if it has none yet."""
+        return _text(self._status("address").get("hostname"))
+
+    @property
+    def reported_host(self) -> str | None:
+        """The host of which a dispatcher has told that it is served."""
+        return _text(self._status(DISPATCHER).get("host"))
+
+    @property
+    def reported_subscribers(self) -> list[Mapping[str, Any]]:
+        """What a dispatcher has told of the delivery to each subscriber."""
+        subscribers = self._status(SUBSCRIBERS).get("subscribers")
+        return (
+            [each for each in subscribers if isinstance(each, Mapping)]
+            if isinstance(subscribers, list)
+            else []
+        )
+
+    def _status(self, key: str) -> Mapping[str, Any]:
+        status = self.document.get("status")
+        part = status.get(key) if status is not None else None
+        return part if isinstance(part, Mapping) else {}
+
+    def means_the_same_as(self, other: "Entry") -> bool:
+        """Whether nothing differs that anybody acts on."""
+        return (
+            self.channel is other.channel
+            and self.problems == other.problems
+            and self.is_deleted == other.is_deleted
+            and self.finalizers == other.finalizers
+            and self.recorded is other.recorded
+            and self.written_epoch == other.written_epoch
+        )
+
+
+class ChannelTable:
+    """All Channels by name.
+
+    Args:
+        defaults: What documents leave open.
+        gives_epochs: Whether new Channels get an epoch. Those that have one, and those that have
+            none, keep it so.
+    """
+
+    def __init__(self, defaults: Defaults, *, gives_epochs: bool = False) -> None:
+        self._defaults = defaults
+        self._gives_epochs = gives_epochs
+        self._entries: dict[ResourceName, Entry] = {}
+        self._served: set[ResourceName] = set()
+        self._highest = 0
+        self._forgotten: dict[ResourceName, bool] = {}
+        self.blind_since: float | None = None
+        """Since when changes may have been missed (seconds since the epoch); None if none were."""
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(tuple(self._entries.values()))
+
+    def get(self, name: ResourceName) -> Entry | None:
+        return self._entries.get(name)
+
+    def put(self, document: Mapping[str, Any], *, even_if_older: bool = False) -> bool:
+        """Take a Channel as it is now; whether anything has changed that matters here.
+
+        What is older than what is known of the same object is passed over: the answer to a
+        request may come before the watch tells what was before it.
+        """
+        name = name_of(document)
+        before = self._entries.get(name)
+        if before is not None:
+            if before.version == _version(document):
+                return False
+            if before.uid == document["metadata"]["uid"] and not even_if_older:
+                known, new = _number(before.version), _number(_version(document))
+                if known is not None and new is not None and new < known:
+                    return False
+            if before.uid != document["metadata"]["uid"]:
+                self._served.discard(name)  # that was another one, of which nobody saw the end
+        self._note(_version(document))
+        changed_at = list_changed_at(document)
+        if changed_at is not None and self.blind_since is not None:
+            changed_at = min(changed_at, self.blind_since)
+        entry = self._read(_trimmed(document), before, changed_at)
+        self._entries[name] = entry
+        return before is None or not entry.means_the_same_as(before)
+
+    def discard(self, document: Mapping[str, Any]) -> bool:
+        """Forget a Channel that the API no longer has; whether it was known."""
+        self._note(_version(document))
+        name = name_of(document)
+        entry = self._entries.get(name)
+        if entry is None or entry.uid != document["metadata"]["uid"]:
+            return False
+        self._forget(name, in_order="deletionTimestamp" in document["metadata"])
+        return True
+
+    def is_behind(self, version: str) -> bool:
+        """Whether a list is older than what was seen before."""
+        number = _number(version)
+        return number is not None and number < self._highest
+
+    def drop_missing(
+        self, listed: AbstractSet[ResourceName], version: str, *, empty_is_true: bool = False
+    ) -> Belief:
+        """Forget the Channels that a list does not have.
+
+        A Channel that is missing without having been seen to go may be missing by fault: of an API
+        server on an empty or an old store. It stays then, for with it would go its subscribers'
+        backlog. A list is not believed if it is older than what was seen before, nor if it is
+        empty, unless ``empty_is_true``.
+        """
+        missing = self._entries.keys() - listed
+        if missing and self.is_behind(version):
+            return Belief.BEHIND
+        if missing and not listed and not empty_is_true:
+            return Belief.EMPTY
+        for name in missing:
+            self._forget(name, in_order=False)
+        self._note(version)
+        return Belief.TAKEN
+
+    def take_forgotten(self) -> Mapping[ResourceName, bool]:
+        """The Channels that went since the last call, and whether it was because of a deletion."""
+        forgotten, self._forgotten = self._forgotten, {}
+        return forgotten
+
+    def wants_epoch(self, entry: Entry) -> bool:
+        """Whether a Channel is new and is to get an epoch before it is served."""
+        return (
+            self._gives_epochs
+            and entry.wants_finalizer
+            and not entry.was_served
+            and not entry.written_epoch
+            and entry.name not in self._served
+        )
+
+    def serve(self, name: ResourceName) -> None:
+        """Serve a Channel although it has no finalizer."""
+        self._served.add(name)
+
+    def state(self) -> DesiredState:
+        """What is wanted now; Channels that have no finalizer yet are not in it."""
+        channels: dict[ResourceName, Channel] = {}
+        deleted: dict[ResourceName, Channel] = {}
+        problems: list[Problem] = []
+        for name, entry in self._entries.items():
+            problems += entry.problems
+            if entry.channel is None:
+                continue
+            if entry.is_deleted:
+                deleted[name] = entry.channel
+            elif entry.is_held or name in self._served:
+                self._served.add(name)
+                channels[name] = entry.channel
+        unread = frozenset(
+            name
+            for name, entry in self._entries.items()
+            if entry.unread and not entry.is_deleted  # who is deleted wants nothing
+        )
+        return DesiredState(channels, tuple(problems), deleted, Unread(channels=unread))
+
+    def dump(self) -> Document:
+        """All that ``load`` needs, as JSON values."""
+        entries = [entry.document for entry in self._entries.values() if entry.channel is not None]
+        return {"version": str(self._highest), "channels": entries}
+
+    def load(self, dumped: object) -> Iterator[None]:
+        """Take what a former process knew, and serve it; one Channel at each step.
+
+        Whether it had put its finalizer on each does not matter: what has vanished meanwhile is
+        seen to be missing.
+
+        Raises:
+            LookupError, TypeError, ValueError: it is nothing that ``dump`` gave.
+        """
+        if not isinstance(dumped, dict):
+            raise TypeError(f"is {type(dumped).__name__}, not an object")
+        for document in dumped["channels"]:
+            self.put(document)
+            self._served.add(name_of(document))
+            yield
+        self._note(str(dumped["version"]))
+
+    def _read(self, document: Document, before: Entry | None, changed_at: float | None) -> Entry:
+        """A Channel that is equal to the one before is the same object, which is quick to see."""
+        is_same = before is not None and before.uid == document["metadata"]["uid"]
+        known = before.channel if before is not None and is_same else None
+        served = known if known is not None and known.name in self._served else None
+        entry = Entry(document, served, ())
+        recorded = _recorded(entry, before)
+        if before is not None and _reads_as(entry, recorded, before):
+            return replace(before, document=document, recorded=recorded)
+        metadata = {k: v for k, v in document["metadata"].items() if k != "deletionTimestamp"}
+        state = desired_state(
+            [("", {**document, "metadata": metadata})],
+            self._defaults,
+            DesiredState({known.name: known} if known is not None else {}),
+            lambda _: (recorded or {}).values(),
+        )
+        channel = next(iter(state.channels.values()), None)
+        if channel is not None and served is not None:
+            # To change its subject is to leave its events, whatever somebody has written.
+            channel = replace(channel, epoch=served.epoch)
+        read_under = entry.epoch
+        unread = state.unread != Unread()
+        entry = replace(entry, channel=channel, problems=state.problems, unread=unread)
+        if entry.epoch != read_under or channel is None:
+            recorded = _recorded(entry, before)
+        if channel is not None and channel == known:
+            channel = known
+        elif channel is not None and recorded is not None:
+            # Of a Channel that nobody has served yet no event is owed to anybody.
+            channel = replace(channel, subscribed_at=changed_at)
+        return replace(entry, channel=channel, recorded=recorded)
+
+    def _forget(self, name: ResourceName, *, in_order: bool) -> None:
+        self._forgotten[name] = in_order or self._entries[name].is_deleted
+        del self._entries[name]
+        self._served.discard(name)
+
+    def _note(self, version: str) -> None:
+        self._highest = max(self._highest, _number(version) or 0)
+
+
+def name_of(document: Mapping[str, Any]) -> ResourceName:
+    """Of any document of the API that is in a namespace."""
+    metadata = document["metadata"]
+    return ResourceName(metadata["namespace"], metadata["name"])
+
+
+def _version(document: Mapping[str, Any]) -> str:
+    return str(document["metadata"]["resourceVersion"])
+
+
+def _recorded(entry: Entry, before: Entry | None) -> Mapping[str, DurableRecord] | None:
+    """The same object as before if the text is the same, which is quick to see."""
+    text = entry.annotation
+    is_known = before is not None and before.annotation == text and before.uid == entry.uid
+    if before is not None and is_known and before.epoch == entry.epoch:
+        return before.recorded
+    if text is None or (entry.channel is None and entry.epoch != entry.written_epoch):
+        return None
+    return parse(entry.name, text, entry.epoch)
+
+
+def _reads_as(entry: Entry, recorded: Mapping[str, DurableRecord] | None, before: Entry) -> bool:
+    """Whether nothing has changed that a Channel is read from: to read a large one takes time."""
+    channel = before.channel
+    if before.unread or (
+        recorded is not before.recorded and channel is not None and channel.unserved.number
+    ):
+        return False
+    return _read_parts(entry.document) == _read_parts(before.document)
+
+
+def _read_parts(document: Document) -> tuple[object, ...]:
+    address = document.get("status", {}).get("address")
+    metadata = document["metadata"]
+    epoch = (metadata.get("annotations") or {}).get(EPOCH_ANNOTATION)
+    return metadata["uid"], metadata.get("finalizers"), epoch, address, document["spec"]
+
+
+def _number(version: str) -> int | None:
+    """Versions of one kind can be compared as numbers; those that are none cannot."""
+    return int(version) if version.isascii() and version.isdigit() else None
+
+
+def _trimmed(document: Mapping[str, Any]) -> Document:
+    """The parts that are read here; the rest would only take memory."""
+    told = document.get("status")
+    told = told if isinstance(told, Mapping) else {}
+    status = {key: told[key] for key in _STATUS if told.get(key)}
+    spec = document.get("spec")
+    metadata = {
+        key: document["metadata"][key]
+        for key in _METADATA
+        if document["metadata"].get(key) is not None
+    }
+    annotations = document["metadata"].get("annotations") or {}
+    kept = {key: annotations[key] for key in _ANNOTATIONS if key in annotations}
+    if kept:
+        metadata["annotations"] = kept
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "Channel",
+        "metadata": metadata,
+        "spec": spec if isinstance(spec, Mapping) else {},
+        **({"status": status} if status else {}),
+    }
+
+
+def _text(value: object) -> str | None:
+    """What a status says that anybody may have written; empty is nothing."""
+    return value if isinstance(value, str) and value else None

@@ -1,0 +1,253 @@
+"""The desired state from a Kubernetes cluster: its Channels, with those who subscribe to them.
+
+Subscriptions are not read: whoever controls them keeps ``spec.subscribable`` of the Channels. What
+the API told last is kept, in memory and in the state folder: an API that is away, that is read
+from an old store or that shows nothing by fault takes no subscriber away.
+"""
+
+import asyncio
+import contextlib
+import time
+from contextlib import aclosing
+
+import structlog
+
+from dispatcher.cluster.channel_table import CHANNELS, Belief, ChannelTable, Entry, name_of
+from dispatcher.cluster.finalizers import Finalizers
+from dispatcher.cluster.orphans import Orphans
+from dispatcher.desired import Apply
+from dispatcher.durables.ledger import Ledger
+from dispatcher.runtime.state_folder import StateFolder
+from dispatcher.runtime.turns import Turns
+from natss.contract.resources import DesiredState
+from natss.kube import (
+    Changed,
+    Failed,
+    KubeClient,
+    KubeError,
+    Listing,
+    follow,
+)
+
+__all__ = ["CHANNELS", "KubernetesSource"]
+
+log = structlog.get_logger(__name__)
+
+_FILE = "channels.json"
+_SETTLE = 0.05
+"""Seconds in which changes are collected, to be applied together."""
+
+_REST = 4.0
+"""Between two times of applying changes, so many times as long as that took: whoever changes his
+Channel again and again must not keep the process from the events. With 5,000 it takes 0.2 s."""
+
+_LONGEST_REST = 2.0
+"""The first time takes longer, and a new Channel must not wait for that."""
+
+_FIRST_ANSWER = 3.0
+"""Seconds that the API may take at the start, before what is in the state folder is used."""
+
+_KEEP_EVERY = 1.0
+"""Seconds between two writes to the state folder."""
+
+
+class KubernetesSource:
+    """Follows the Channels of all namespaces.
+
+    Args:
+        client: Of the Kubernetes API.
+        table: Is kept as the API tells the Channels.
+        folder: Where the Channels are kept for a start without the API.
+        records: The durables, which are recorded on the Channels.
+        orphans: Those that outlive their Channels.
+        empty_is_true: Seconds after which a list that was suddenly empty is asked for again, and
+            believed.
+    """
+
+    def __init__(
+        self,
+        client: KubeClient,
+        table: ChannelTable,
+        folder: StateFolder,
+        records: Ledger,
+        orphans: Orphans,
+        *,
+        empty_is_true: float = 60.0,
+    ) -> None:
+        self._client = client
+        self._folder = folder
+        self._empty_is_true = empty_is_true
+        self._table = table
+        self._records = records
+        self._orphans = orphans
+        self._finalizers = Finalizers(client, table, records, orphans.released, self._note_change)
+        self._changed = asyncio.Event()
+        self._unkept = asyncio.Event()
+        self._answered = asyncio.Event()
+        self._doubts = False
+        self._last_error: str | None = None
+
+    async def run(self, apply: Apply) -> None:
+        """``dispatcher.sources.Source.run``. Without the API and a kept state it waits."""
+        try:
+            is_known = await self._load()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._apply(apply, is_known=is_known), name="apply channels")
+                group.create_task(self._follow(), name="follow channels")
+                group.create_task(self._keep(), name="keep channels")
+                group.create_task(self._record(), name="record durables")
+                group.create_task(self._orphans.run(self._note_change), name="orphans")
+        finally:
+            await self._finalizers.close()
+
+    def never_read(self) -> list[str]:
+        """``dispatcher.sources.Source.never_read``."""
+        return []
+
+    async def _load(self) -> bool:
+        """Take what a former process knew; whether it left anything."""
+        value = self._folder.read(_FILE)
+        if value is None:
+            return False
+        try:
+            turns = Turns()
+            for _ in self._table.load(value):
+                await turns.piece_done()
+        except (LookupError, TypeError, ValueError) as error:
+            log.warning("channels that were kept cannot be read", reason=repr(error))
+        return bool(self._table)
+
+    async def _apply(self, apply: Apply, *, is_known: bool) -> None:
+        """Apply what is wanted whenever it has changed, at first what a former process knew.
+
+        If the API answers at once, only what it says counts. What went while no process looked is
+        on record.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_FIRST_ANSWER if is_known else None):
+                await self._answered.wait()
+        if is_known and (not self._answered.is_set() or self._last_error is not None):
+            log.warning("starting with the channels that were known last")
+        while True:
+            self._changed.clear()
+            began = time.monotonic()
+            state = await self._known_state()
+            await apply(state)
+            ended = time.monotonic()
+            turns = Turns()
+            for entry in self._table:
+                # One that was deleted meanwhile must not be let go before that is applied.
+                is_applied = not entry.is_deleted or entry.channel is None
+                if (is_applied or entry.name in state.deleted) and (
+                    self._table.get(entry.name) is entry
+                ):
+                    self._finalizers.look_at(entry)
+                await turns.piece_done()
+            self._unkept.set()
+            await self._changed.wait()
+            rested = time.monotonic() - ended
+            rest = min(_REST * (ended - began), _LONGEST_REST)
+            await asyncio.sleep(max(_SETTLE, rest - rested))
+
+    async def _known_state(self) -> DesiredState:
+        """What is wanted, once it is known which durables there are."""
+        self._let_go()
+        turns = Turns()
+        for entry in self._table:
+            self._learn(entry)
+            await turns.piece_done()
+        self._let_go()
+        for entry in self._table:  # those that have changed meanwhile: the others are known
+            self._learn(entry)
+        return self._table.state()
+
+    def _let_go(self) -> None:
+        """Have no more on record of Channels that went."""
+        for name, in_order in self._table.take_forgotten().items():
+            self._records.gone(name, in_order=in_order)
+
+    def _learn(self, entry: Entry) -> None:
+        if entry.recorded is not None:
+            self._records.learn(entry.name, entry.recorded, is_complete=entry.is_record_complete)
+
+    async def _record(self) -> None:
+        """See to it that what this process does to durables is recorded."""
+        while True:
+            for name in await self._records.changed_here():
+                entry = self._table.get(name)
+                if entry is not None:
+                    self._finalizers.look_at(entry)
+
+    async def _follow(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with (
+                    asyncio.timeout(None) as patience,
+                    aclosing(follow(self._client, CHANNELS)) as news,
+                ):
+                    turns = Turns()
+                    async for each in news:
+                        await self._take(each, patience)
+                        await turns.piece_done()
+
+    async def _take(self, news: Listing | Changed | Failed, patience: asyncio.Timeout) -> None:
+        """Take what the API tells; if it is to be asked again soon, patience ends then."""
+        match news:
+            case Listing():
+                belief = await self._take_all(news)
+                self._doubts = belief is not Belief.TAKEN
+                loop = asyncio.get_running_loop()
+                patience.reschedule(loop.time() + self._empty_is_true if self._doubts else None)
+                self._answered.set()
+            case Changed(document, deleted):
+                take = self._table.discard if deleted else self._table.put
+                if take(document):
+                    self._note_change()
+            case Failed(error):
+                if self._table.blind_since is None:
+                    self._table.blind_since = time.time()
+                self._tell(error)
+                if self._table:
+                    self._answered.set()
+
+    async def _take_all(self, listing: Listing) -> Belief:
+        is_behind = self._table.is_behind(listing.version)
+        names = set()
+        turns = Turns()
+        for document in listing.documents:
+            names.add(name_of(document))
+            self._table.put(document, even_if_older=is_behind)
+            await turns.piece_done()
+        self._table.blind_since = None
+        belief = self._table.drop_missing(
+            names, listing.version, empty_is_true=self._doubts and not is_behind
+        )
+        if belief is not Belief.TAKEN and not self._doubts:
+            log.warning(
+                "channels are missing in a list, kept until that is sure", reason=belief.value
+            )
+        if self._last_error is not None:
+            log.info("the Kubernetes API answers again")
+            self._last_error = None
+        self._note_change()
+        return belief
+
+    async def _keep(self) -> None:
+        """Write what is known to the state folder, not too often."""
+        while self._folder.keeps:
+            await self._unkept.wait()
+            self._unkept.clear()
+            await self._folder.write(_FILE, self._table.dump())
+            await asyncio.sleep(_KEEP_EVERY)
+
+    def _note_change(self) -> None:
+        self._changed.set()
+
+    def _tell(self, error: KubeError) -> None:
+        """Log why the API cannot be followed, once for each reason."""
+        if str(error) != self._last_error:
+            log.warning(
+                "the Kubernetes API fails, going on with the channels as they are",
+                reason=str(error),
+            )
+        self._last_error = str(error)

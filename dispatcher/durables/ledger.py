@@ -1,0 +1,353 @@
+"""Which durables there may be on the server, remembered until NATS Streaming has forgotten them.
+
+A durable is recorded as soon as it is wanted, with the time: what is stored before it could be
+opened is owed to it, whichever process opens it in the end. It stays recorded when it is wanted no
+more, until it is unsubscribed: a successor inherits its backlog, and nothing is left on the server
+for ever. Records are kept in the state folder; in a cluster on the Channels themselves, which
+outlive every pod and are seen by every replica (``dispatcher.cluster.annotation``).
+"""
+
+import asyncio
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import structlog
+
+from dispatcher.runtime.state_folder import StateFolder
+from natss.contract.names import channel_subject
+from natss.contract.resources import ResourceName
+
+log = structlog.get_logger(__name__)
+
+_FILE = "durables.json"
+_WRITE_AGAIN = 5.0
+"""Seconds until what could not be written is tried again."""
+
+_BETWEEN_WRITES = 0.05
+"""Seconds between two writes, for the file is written as a whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class DurableRecord:
+    """One durable."""
+
+    channel: ResourceName
+    ref: ResourceName
+    """The Subscription that it belongs to."""
+
+    durable: str
+    since: float | None = None
+    """When it was first wanted (seconds since the epoch); None once it has been open."""
+
+    due: float | None = None
+    """When it is to be removed (seconds since the epoch); None while it is wanted."""
+
+    subject: str = ""
+    """Under which the events of the channel are stored; empty is the one that its name gives."""
+
+    def __post_init__(self) -> None:
+        if not self.subject:
+            subject = channel_subject(self.channel.namespace, self.channel.name)
+            object.__setattr__(self, "subject", subject)
+
+
+class Ledger:
+    """Every durable that is wanted or still to be removed.
+
+    Several processes may record the durables of one client id, each what it sees; only the one
+    that has the client id knows that one is open or unsubscribed. ``learn`` is told what is
+    recorded by all of them together, where that is known.
+
+    Args:
+        folder: Where they are kept for the next process.
+        grace: Seconds that the durable of a removed subscriber is kept.
+        are_kept: Whether they are there after a restart; None if that is up to the folder.
+    """
+
+    def __init__(self, folder: StateFolder, grace: float, *, are_kept: bool | None = None) -> None:
+        self.grace = grace
+        self.are_kept = folder.keeps if are_kept is None else are_kept
+        self.are_shared = self.are_kept and not folder.keeps
+        """Whether other processes see them, and this one sees theirs."""
+        self.sessions = 0
+        """How often this process has got the client id that the durables belong to."""
+        self.has_session = False
+        """Whether it has it now: then it decides what is opened and unsubscribed."""
+        self._folder = folder
+        self._all: dict[ResourceName, dict[str, DurableRecord]] = {}
+        for record in _read(folder):
+            self._all.setdefault(record.channel, {})[record.durable] = record
+        self._started = time.time()
+        self._former = {(each.channel, each.durable) for each in self if each.since is not None}
+        """Those that were wanted before this process began, and never open as far as is known."""
+        self._told: dict[ResourceName, Mapping[str, DurableRecord]] = {}
+        self._cut: set[ResourceName] = set()
+        """Channels that have no room for all: some that were open are not told."""
+        self._opened: set[tuple[ResourceName, str]] = set()
+        """Those that this process has opened."""
+        self._outdated: set[tuple[ResourceName, str]] = set()
+        """Those that this process has unsubscribed, while they are still told."""
+        self._given_up: dict[ResourceName, set[str]] = {name: set() for name in self._all}
+        self._changed_channels: set[ResourceName] = set()
+        self._version = 0
+        self._written = 0
+        self._changed = asyncio.Event()
+
+    def __iter__(self) -> Iterator[DurableRecord]:
+        return iter([record for each in self._all.values() for record in each.values()])
+
+    def of(self, channel: ResourceName) -> list[DurableRecord]:
+        """In the order in which they became wanted."""
+        return list(self._all.get(channel, {}).values())
+
+    def get(self, channel: ResourceName, durable: str) -> DurableRecord | None:
+        return self._all.get(channel, {}).get(durable)
+
+    def want(
+        self,
+        channel: ResourceName,
+        ref: ResourceName,
+        durable: str,
+        since: float,
+        subject: str = "",
+    ) -> DurableRecord:
+        """Record that it is wanted.
+
+        Args:
+            channel: That it is of.
+            ref: The Subscription that it belongs to.
+            durable: Its name.
+            since: When it was first wanted, unless that is recorded.
+            subject: Of the channel; empty is the one that its name gives.
+        """
+        new = DurableRecord(channel, ref, durable, round(since, 3), subject=subject)
+        before = self.get(channel, durable)
+        if before is None or before.subject != new.subject:
+            before = new
+        record = replace(before, ref=ref, due=None)
+        self._put(record)
+        return record
+
+    def is_former(self, channel: ResourceName, durable: str) -> bool:
+        """Whether a former process has wanted it, and may have asked the server for it."""
+        return (channel, durable) in self._former
+
+    def note_open(self, channel: ResourceName, durable: str) -> None:
+        """The server knows it from now on."""
+        record = self.get(channel, durable)
+        if record is not None:
+            self._opened.add((channel, durable))
+            self._former.discard((channel, durable))
+            self._put(replace(record, since=None))
+
+    def dismiss(self, channel: ResourceName, durable: str, seconds: float) -> None:
+        """It is wanted no more, and to be removed after so many seconds."""
+        record = self.get(channel, durable)
+        if record is not None:
+            self._put(replace(record, due=time.time() + seconds))
+
+    def forget(self, channel: ResourceName, durable: str) -> None:
+        """The server has forgotten it."""
+        if self._all.get(channel, {}).pop(durable, None) is not None:
+            self._opened.discard((channel, durable))
+            self._former.discard((channel, durable))
+            if not self._all[channel]:
+                del self._all[channel]
+            if durable in self._told.get(channel, {}):
+                self._outdated.add((channel, durable))
+            self._note(channel)
+
+    def learn(
+        self, channel: ResourceName, told: Mapping[str, DurableRecord], *, is_complete: bool = True
+    ) -> None:
+        """Take what is recorded by all processes; it may be older than what is known here.
+
+        What was recorded and is no more has been unsubscribed by another process.
+
+        Args:
+            channel: That it is of.
+            told: The same object as before is not looked at again.
+            is_complete: False if some may be left out that are still there.
+        """
+        before = self._told.get(channel, {})
+        if told is before:
+            return
+        self._told[channel] = told
+        self._cut.discard(channel)
+        if not is_complete:
+            self._cut.add(channel)
+        self._changed.set()
+        for durable, record in told.items():
+            mine = self.get(channel, durable)
+            if (channel, durable) in self._outdated:
+                if mine is not None and mine.since == record.since:
+                    self._outdated.discard((channel, durable))
+            elif mine is None:
+                self._take(record)
+            elif mine.since != record.since and (channel, durable) not in self._opened:
+                self._take(replace(mine, since=record.since))
+        for durable in before.keys() - told.keys():
+            self._outdated.discard((channel, durable))
+            if is_complete and self.get(channel, durable) is not None:
+                self._given_up.setdefault(channel, set()).add(durable)
+
+    def adopt(self, record: DurableRecord) -> bool:
+        """Take a durable of a former channel, to be removed; whether it was not known.
+
+        Nobody inherits its backlog, whatever has the name of its Subscription now.
+        """
+        is_new = self.get(record.channel, record.durable) is None
+        if is_new:
+            nobody = ResourceName(record.ref.namespace, record.durable)
+            self._take(replace(record, ref=nobody, due=time.time()))
+        return is_new
+
+    def gone(self, channel: ResourceName, *, in_order: bool) -> None:
+        """A channel has no place for records any more.
+
+        Args:
+            channel: What is known of its durables here stays on record until it is done.
+            in_order: Whether some process has seen to all of them.
+        """
+        self._outdated -= {(channel, durable) for durable in self._told.pop(channel, {})}
+        self._cut.discard(channel)
+        if in_order and channel in self._all:
+            self._given_up.setdefault(channel, set()).update(self._all[channel])
+
+    def take_news(self) -> Mapping[ResourceName, set[str]]:
+        """The channels of which something was learnt since the last call; all known at first.
+
+        With the durables that another process has unsubscribed. They are recorded still, for some
+        may be wanted again.
+        """
+        news, self._given_up = self._given_up, {}
+        return news
+
+    async def changed_here(self) -> set[ResourceName]:
+        """Wait for what this process has recorded since the last call: the channels of that."""
+        while not self._changed_channels:
+            await self._change()
+        channels, self._changed_channels = self._changed_channels, set()
+        return channels
+
+    async def emptied(self, channel: ResourceName) -> None:
+        """Wait until no durable of a channel is on record."""
+        while channel in self._all:
+            await self._change()
+
+    async def succeeded(self, channel: ResourceName, olds: list[str], durable: str) -> None:
+        """Wait until whoever comes next will know that ``durable`` is open, or nothing of ``olds``.
+
+        Otherwise that process takes the position from one of those, which may be gone by then.
+        """
+        if not self.are_kept:
+            return
+        version = self._version
+        while self._folder.keeps and self._written < version:
+            await self._change()
+        while not self._folder.keeps:
+            told = self._told.get(channel, {})
+            record = told.get(durable)
+            is_told = record is not None and record.since is None
+            is_left_out = record is None and channel in self._cut
+            if is_told or is_left_out or told.keys().isdisjoint(olds):
+                return
+            await self._change()
+
+    async def settled(self, channel: ResourceName, durable: str) -> None:
+        """Wait until a durable is not to be removed any more: it is, or it is wanted again."""
+        while (record := self.get(channel, durable)) is not None and record.due is not None:
+            await self._change()
+
+    def note_session(self, *, is_open: bool) -> None:
+        """This process has got the client id, or has lost it."""
+        self.has_session = is_open
+        self.sessions += is_open
+        if is_open:  # what others have not recorded is recorded by who can remove it
+            left = {record.channel for record in self if record.due is not None}
+            self._changed_channels |= left
+        self._changed.set()
+
+    async def another_session(self, known: int) -> None:
+        """Wait until there are more sessions than ``known``."""
+        while self.sessions <= known:
+            await self._change()
+
+    async def run(self) -> None:
+        """Write what changes to the folder, until cancelled."""
+        while True:
+            while self._written == self._version:
+                await self._change()
+            await asyncio.sleep(_BETWEEN_WRITES if await self.write() else _WRITE_AGAIN)
+
+    async def write(self) -> bool:
+        """Write now; whether it is safe, or there is no folder to write to."""
+        version = self._version
+        if (
+            self._folder.keeps
+            and version != self._written
+            and not await self._folder.write(_FILE, [_dump(record) for record in self])
+        ):
+            return False
+        self._written = version
+        self._changed.set()
+        return True
+
+    def _take(self, record: DurableRecord) -> None:
+        """Take what another process has recorded."""
+        self._all.setdefault(record.channel, {})[record.durable] = record
+        if record.since is not None and record.since < self._started:
+            self._former.add((record.channel, record.durable))
+        self._given_up.setdefault(record.channel, set())
+        self._version += 1
+
+    def _put(self, record: DurableRecord) -> None:
+        known = self._all.setdefault(record.channel, {})
+        if known.get(record.durable) != record:
+            known[record.durable] = record
+            self._note(record.channel)
+
+    def _note(self, channel: ResourceName) -> None:
+        self._version += 1
+        self._changed_channels.add(channel)
+        self._changed.set()
+
+    async def _change(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()
+
+
+def _dump(record: DurableRecord) -> dict[str, object]:
+    return {
+        "channel": [record.channel.namespace, record.channel.name],
+        "subscription": [record.ref.namespace, record.ref.name],
+        "durable": record.durable,
+        "subject": record.subject,
+        "since": record.since,
+        "due": record.due,
+    }
+
+
+def _read(folder: StateFolder) -> list[DurableRecord]:
+    value: Any = folder.read(_FILE)
+    try:
+        return [
+            DurableRecord(
+                ResourceName(*each["channel"]),
+                ResourceName(*each["subscription"]),
+                str(each["durable"]),
+                _time(each["since"]),
+                _time(each["due"]),
+                str(each.get("subject", "")),
+            )
+            for each in value or ()
+        ]
+    except (LookupError, TypeError, ValueError) as error:
+        log.warning("durables of a former process are not known", file=_FILE, reason=repr(error))
+        return []
+
+
+def _time(value: Any) -> float | None:
+    return None if value is None else float(value)

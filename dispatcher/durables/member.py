@@ -1,0 +1,94 @@
+"""A subscriber of a channel with what works for it, and the plan that its URIs make.
+
+Which members there are is decided by ``dispatcher.durables.reconciler``.
+"""
+
+import asyncio
+from dataclasses import dataclass
+
+from dispatcher.delivery.attempts import Plan
+from dispatcher.delivery.subscription import SubscriptionDelivery
+from dispatcher.egress.target import InvalidTarget, Target
+from dispatcher.stores.nats_streaming.durable import Durable
+from natss.contract.resources import Channel, Problem, ResourceName, Subscriber
+
+
+@dataclass(frozen=True, slots=True)
+class MemberKey:
+    """What stays the same when a Subscription is made anew: its channel and its name."""
+
+    channel: ResourceName
+    ref: ResourceName
+
+
+class Member:
+    """A subscriber of a channel with what works for it.
+
+    Args:
+        key: Changes when the Subscription gets another name.
+        subscriber: Changes when it is made anew.
+        subscription: Delivers what its durables receive.
+        durables: One, or those that hand over to each other; the first is the one to stay.
+    """
+
+    __slots__ = (
+        "changed_at",
+        "counted_as",
+        "durables",
+        "grace",
+        "handover",
+        "key",
+        "subscriber",
+        "subscription",
+    )
+
+    def __init__(
+        self,
+        key: MemberKey,
+        subscriber: Subscriber,
+        subscription: SubscriptionDelivery,
+        *durables: Durable,
+    ) -> None:
+        self.key = key
+        self.subscriber = subscriber
+        self.counted_as = subscriber
+        self.subscription = subscription
+        self.grace: asyncio.TimerHandle | None = None
+        self.handover: asyncio.Task[None] | None = None
+        self.changed_at = 0.0
+        self.use(*durables)
+
+    @property
+    def durable(self) -> Durable:
+        return self.durables[0]
+
+    @property
+    def is_handed_over(self) -> bool:
+        """Whether it has the durable of its subscriber, and no other."""
+        return [each.name.durable for each in self.durables] == [self.subscriber.durable]
+
+    def use(self, *durables: Durable) -> None:
+        """Have these and no others."""
+        self.durables = durables
+        self.subscription.durables = durables
+
+
+def make_plan(channel: Channel, subscriber: Subscriber) -> tuple[Plan, list[Problem]]:
+    """Parse the URIs; a subscriber with a broken one keeps its events and gets none meanwhile."""
+    problems: list[Problem] = []
+
+    def target(uri: str | None, path: str) -> Target | None:
+        if uri is None:
+            return None
+        try:
+            return Target.parse(uri, channel.name.namespace)
+        except InvalidTarget as error:
+            problems.append(Problem(f"Subscription {subscriber.ref}", path, str(error)))
+            return None
+
+    to_subscriber = target(subscriber.subscriber_uri, "subscriber")
+    reply = target(subscriber.reply_uri, "reply")
+    if problems:
+        to_subscriber = reply = None
+    dead_letter = target(channel.policy.dead_letter_uri, "spec.arguments.deadLetterURI")
+    return Plan(to_subscriber, reply, dead_letter, channel.policy), problems

@@ -1,0 +1,132 @@
+"""Subscriptions that are made anew: their durables succeed each other, in whichever process.
+
+How one position is moved is told in ``dispatcher.durables.handover``; here is when, and what is on
+record.
+"""
+
+import asyncio
+import time
+from collections.abc import Coroutine
+
+import structlog
+
+from dispatcher.durables.handover import Handover
+from dispatcher.durables.ledger import Ledger
+from dispatcher.durables.member import Member
+from dispatcher.runtime.tasks import BackgroundTasks
+from dispatcher.stores.nats_streaming.durable import DurableName, DurableOptions, DurableState
+from dispatcher.stores.nats_streaming.start_position import StartPosition
+from dispatcher.stores.nats_streaming.store import NatsStreamingStore
+from natss.contract.resources import Start
+from natss.nats_streaming import Connection
+
+log = structlog.get_logger(__name__)
+
+
+class Succession:
+    """Hands over the durables of members whose Subscription has another uid.
+
+    Args:
+        broker: Keeps the durables.
+        records: Every durable that there may be.
+        tasks: Owns the handovers.
+    """
+
+    def __init__(self, broker: NatsStreamingStore, records: Ledger, tasks: BackgroundTasks) -> None:
+        self._broker = broker
+        self._records = records
+        self._tasks = tasks
+
+    def begin(self, member: Member, wanted_since: float) -> None:
+        """Begin a handover, or have the one under way take notice of what is wanted now.
+
+        Args:
+            member: Whose subscriber has another durable than those that it has.
+            wanted_since: When that became wanted (monotonic seconds).
+        """
+        if member.handover is not None and not member.handover.done():
+            member.subscription.note_progress()
+            return
+        member.changed_at = wanted_since
+        member.handover = self._tasks.start(
+            self._hand_over(member), f"handover {member.subscription.name}"
+        )
+
+    def forgo(self, member: Member) -> None:
+        """Have the durables of former uids begin with nothing, where they were removed already."""
+        olds = [each for each in member.durables if each.name.durable != member.subscriber.durable]
+        if not olds:
+            return
+        recorded = self._records.of(member.key.channel)
+        ref = member.subscriber.ref
+        opened = [each.durable for each in recorded if each.ref == ref and each.since is None]
+        for old in olds:
+            old.forgo_beginning(is_latest=opened[-1:] == [old.name.durable])
+
+    async def _hand_over(self, member: Member) -> None:
+        """Move the position to the durable of the present uid, until there is no other."""
+        channel = member.key.channel
+        while not member.is_handed_over:
+            session = await self._broker.session()
+            ref = member.subscriber.ref
+            name = DurableName(member.durable.name.subject, member.subscriber.durable)
+            self._records.want(channel, ref, name.durable, time.time(), name.subject)
+            self.take_recorded(member)
+            for old in member.durables:
+                if old.name != name:
+                    self._records.dismiss(channel, old.name.durable, self._records.grace)
+            handover = Handover(self._broker, member, name, self._records)
+            if await _unless_lost(session, handover.run()):
+                for old in await handover.remove():
+                    self._records.forget(channel, old.name.durable)
+        labels = member.subscription.metrics.labels
+        log.info("durable handed over", **labels, durable=member.durable.name.durable)
+        self.forget_passed_over(member)
+
+    def take_recorded(self, member: Member) -> None:
+        """Know the durables that another process has opened for the same Subscription."""
+        channel, subscription = member.key.channel, member.subscription
+        durables = [each for each in member.durables if each.state is not DurableState.REMOVED]
+        known = {each.name.durable for each in durables} | {member.subscriber.durable}
+        for record in self._records.of(channel):
+            name = DurableName(record.subject, record.durable)
+            is_other = (
+                record.ref != member.subscriber.ref
+                or record.durable in known
+                or record.subject != member.durable.name.subject
+            )
+            if is_other or record.since is not None or self._broker.is_taken(name):
+                continue
+            start = None if self._broker.has_taken_over else Start()
+            beginning = StartPosition(start, time.monotonic(), was_open=True)
+            options = DurableOptions.of(subscription.plan.policy)
+            durables.append(self._broker.durable(name, beginning, options, subscription.receive))
+        if durables:
+            member.use(*durables)
+        self.forgo(member)
+
+    def forget_passed_over(self, member: Member) -> None:
+        """Nothing is owed to a uid that came and went before its turn: another has the position.
+
+        Who has no session does not know whose turn it was.
+        """
+        if self._broker.delivering.connection is None:
+            return
+        ref = member.subscriber.ref
+        for record in self._records.of(member.key.channel):
+            is_candidate = record.ref == ref and record.since is not None
+            name = DurableName(record.subject, record.durable)
+            if is_candidate and not self._broker.has(name):
+                self._records.forget(record.channel, record.durable)
+
+
+async def _unless_lost(session: Connection, work: Coroutine[object, object, bool]) -> bool:
+    """Do it, but break it off when the session is lost; False then."""
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.wait((task, session.lost), return_when=asyncio.FIRST_COMPLETED)
+        return task.done() and task.result()
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)

@@ -1,0 +1,1 @@
+"""What the program can be told by flags and variables of its environment."""

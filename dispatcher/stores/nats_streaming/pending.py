@@ -1,0 +1,93 @@
+"""What NATS Streaming has pending for durables: found out by evidence, not by waiting a while.
+
+When a durable is opened the server first sends all that is pending, then what it has not sent yet,
+until MaxInflight is reached. ``dispatcher.stores.nats_streaming.fence`` tells when all of that has
+come.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dispatcher.stores.nats_streaming.durable import Durable, DurableState, Tally
+from dispatcher.stores.nats_streaming.fence import fence, last_message
+from natss.nats_streaming import Connection, NatsStreamingError
+
+_FIRST_WAIT = 0.1
+_LONGEST_WAIT = 10.0
+"""Seconds between two tries: doubled from the first to the longest."""
+
+
+@dataclass(frozen=True, slots=True)
+class PendingEvents:
+    """What is known of the durables of one channel."""
+
+    connection: Connection
+    """Over which it was found out. It holds for this session: another may have another store."""
+
+    owed: range
+    """Sequences in which everything pending lies. It ends where nothing was sent yet to any of the
+    durables; it is empty if nothing is pending."""
+
+    reached: int
+    """All events below this sequence were sent to each of the durables. What is pending of them has
+    been received, and everything else was acknowledged."""
+
+    is_certain: bool = True
+    """False if the channel seems to have no event at all, but nothing proves it."""
+
+
+async def find_pending(durables: Sequence[Durable]) -> PendingEvents | None:
+    """Have everything pending sent again, and return when it has come.
+
+    It takes as long as NATS Streaming is away. None if no durable is left, since another process
+    has unsubscribed them.
+
+    Args:
+        durables: Of one channel; they are reopened.
+    """
+    wait = _FIRST_WAIT
+    while True:
+        await asyncio.gather(*(durable.wait_open_or_gone() for durable in durables))
+        present = [each for each in durables if each.state is not DurableState.REMOVED]
+        if not present:
+            return None
+        tallies = [each.begin_tally() for each in present]
+        try:
+            found = await _find(present, tallies)
+        except NatsStreamingError:  # why, is told by the durables and the connection
+            found = None
+        finally:
+            for each in present:
+                each.end_tally()
+        if found is not None:
+            return found
+        await asyncio.sleep(wait)
+        wait = min(2 * wait, _LONGEST_WAIT)
+
+
+async def _find(durables: list[Durable], tallies: list[Tally]) -> PendingEvents | None:
+    """Try once; None if a durable was opened anew meanwhile."""
+    connection = durables[0].connection
+    if connection is None:
+        return None
+    subject = durables[0].name.subject
+    last = await last_message(connection, subject)
+    if last is None:
+        return PendingEvents(connection, range(1, 1), 1, is_certain=False)
+    for durable in durables:
+        durable.reopen()
+    await asyncio.gather(*(durable.wait_reopened() for durable in durables))
+    openings = [durable.opening for durable in durables]
+    if not await fence(connection, subject):
+        return None
+    is_same = openings == [durable.opening for durable in durables]
+    if None in openings or not is_same or durables[0].connection is not connection:
+        return None
+    sent_below = [
+        tally.sent_below(last.sequence, durable.max_inflight)
+        for durable, tally in zip(durables, tallies, strict=True)
+    ]
+    reached, end = min(sent_below), max(sent_below)
+    begin = min(tally.lowest or reached for tally in tallies)
+    return PendingEvents(connection, range(min(begin, reached), end), reached)

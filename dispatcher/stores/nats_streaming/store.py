@@ -1,0 +1,215 @@
+"""NATS Streaming as the dispatcher sees it: a place to store events, and durables that deliver.
+
+Two sessions: one publishes, under a client id of its own, so that every replica takes events in;
+the other delivers, under the fixed client id that owns the durables, and waits while another
+replica has it.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Protocol
+
+from dispatcher.runtime.metrics import Metrics
+from dispatcher.stores.interface import EventTooLarge, NotStored, StoredMessage
+from dispatcher.stores.nats_streaming.durable import Durable, DurableName, DurableOptions
+from dispatcher.stores.nats_streaming.session_keeper import SessionKeeper
+from dispatcher.stores.nats_streaming.start_position import StartPosition
+from natss import nats_streaming
+from natss.nats_streaming import Connection, ConnectionOptions
+
+_DURABLES_AT_ONCE = 64
+"""How many durables are opened at once: enough to hide the round trip, and a server that comes
+back to thousands of them answers each within the request timeout."""
+
+
+def not_stored(error: BaseException) -> NotStored:
+    """Why a publish failed, for the one who answers the publisher."""
+    match error:
+        case NotStored():
+            return error
+        case nats_streaming.MessageTooLarge():
+            return EventTooLarge(error.size, error.limit)
+        case nats_streaming.ChannelLimitReached():
+            return NotStored(
+                "channel_limit",
+                "NATS Streaming has reached its limit of channels (max_channels)",
+                retriable=True,
+            )
+        case nats_streaming.PublishTimeout():
+            return NotStored("timeout", "NATS Streaming did not confirm in time", retriable=True)
+        case nats_streaming.TooManyPublishes():
+            return NotStored("overload", "too many events wait for NATS Streaming", retriable=True)
+        case nats_streaming.NatsStreamingError():
+            return NotStored(
+                "unavailable" if error.retriable else "refused",
+                f"NATS Streaming: {error}",
+                retriable=error.retriable,
+            )
+        case _:
+            return NotStored("error", f"{type(error).__name__}", retriable=True)
+
+
+class OnSession(Protocol):
+    """Who wants to know whether this process has the client id of the durables."""
+
+    def __call__(self, *, is_open: bool) -> None: ...
+
+
+def _nothing_to_do(*, is_open: bool) -> None:
+    """For who does not care."""
+
+
+class NatsStreamingStore:
+    """Owns both sessions and all durables.
+
+    Args:
+        options: Of the delivering session; the publishing one has its own client id.
+        metrics: Gets the states of the connections.
+        publisher_id: Told apart from every other replica's and former process's.
+        on_session: Called with ``is_open`` whenever the client id of the durables was got or lost.
+    """
+
+    def __init__(
+        self,
+        options: ConnectionOptions,
+        publisher_id: str,
+        metrics: Metrics,
+        on_session: OnSession = _nothing_to_do,
+    ) -> None:
+        publishing = replace(options, client_id=f"{options.client_id}-{publisher_id}")
+        self.publishing = SessionKeeper("publish", publishing, _nothing_to_restore, metrics)
+        self.delivering = SessionKeeper("deliver", options, self._restore, metrics)
+        self._durables: dict[DurableName, Durable] = {}
+        self._gate = asyncio.Semaphore(_DURABLES_AT_ONCE)
+        self._has_session = asyncio.Event()
+        self.has_taken_over = False
+        """Whether another client had the client id right before this session."""
+        self._on_session = on_session
+
+    def start(self) -> None:
+        """Take events. Durables are opened, and the client id is taken, by ``start_delivering``."""
+        self.publishing.start()
+
+    def start_delivering(self) -> None:
+        """To be called when the first durables are known.
+
+        A process that is busy with loading them would be too silent for the server, and lose the
+        client id to whoever waits for it.
+        """
+        self.delivering.start()
+
+    async def close(self) -> None:
+        """Close both sessions; never unsubscribes."""
+        await asyncio.gather(*(durable.close() for durable in self._durables.values()))
+        await asyncio.gather(self.publishing.close(), self.delivering.close())
+
+    def publish(self, subject: str, data: bytes) -> "asyncio.Future[str]":
+        """Store an event; see ``Publish``."""
+        connection = self.publishing.connection
+        if connection is None:
+            raise NotStored(
+                "unavailable",
+                f"NATS Streaming cannot be reached: {self.publishing.last_error}",
+                retriable=True,
+            )
+        try:
+            return connection.publish_nowait(subject, data)
+        except nats_streaming.NatsStreamingError as error:
+            raise not_stored(error) from error
+
+    @property
+    def max_event_bytes(self) -> int | None:
+        """The largest message that the server takes, once it is known."""
+        connection = self.publishing.connection
+        return None if connection is None else connection.max_payload
+
+    async def session(self) -> Connection:
+        """Return the session that has the client id of the durables, as soon as there is one."""
+        while (connection := self.delivering.connection) is None or connection.lost.done():
+            self._has_session.clear()
+            await self._has_session.wait()
+        return connection
+
+    def is_taken(self, name: DurableName) -> bool:
+        """Whether somebody has this durable, and does not give it up."""
+        durable = self._durables.get(name)
+        return durable is not None and not durable.is_leaving
+
+    async def wait_free(self, name: DurableName) -> None:
+        """Wait until nobody has this durable, or who has it gives it up."""
+        while (durable := self._durables.get(name)) is not None and not durable.is_leaving:
+            await durable.wait_leaving()
+
+    def durable(
+        self,
+        name: DurableName,
+        beginning: StartPosition,
+        options: DurableOptions,
+        receive: Callable[[StoredMessage], None],
+    ) -> Durable:
+        """A durable that is kept open until it is removed; see ``Durable``.
+
+        One that is about to be removed is wanted again, with its position if it still has one.
+
+        Raises:
+            ValueError: it is taken.
+        """
+        if self.is_taken(name):
+            raise ValueError(f"the durable {name} is taken")
+        durable = self._durables.get(name)
+        if durable is not None:
+            durable.want_again(beginning, options, receive)
+            return durable
+        durable = self._durables[name] = Durable(name, beginning, options, receive, self._gate)
+        if self.delivering.connection is not None:
+            durable.connect(self.delivering.connection)
+        return durable
+
+    def has(self, name: DurableName) -> bool:
+        """Whether it is known here: wanted, or to be removed."""
+        return name in self._durables
+
+    def note_known(self, name: DurableName) -> None:
+        """The server knows this durable: another process has opened it."""
+        durable = self._durables.get(name)
+        if durable is not None:
+            durable.note_known()
+
+    def give_up(self, name: DurableName) -> bool:
+        """Another process has unsubscribed this durable; whether it is still to be removed here.
+
+        Who has the session decides alone, and removes it in its time.
+        """
+        durable = self._durables.get(name)
+        if durable is not None and self.delivering.connection is None:
+            durable.give_up()
+        return durable is not None and not durable.is_given_up
+
+    async def removed(self, durable: Durable) -> bool:
+        """Wait until a durable that is to be removed is; False if it is wanted again meanwhile."""
+        if not await durable.wait_removed():
+            return False
+        if self._durables.get(durable.name) is durable:
+            del self._durables[durable.name]
+            self.delivering.not_restored.pop(durable.name, None)
+        return True
+
+    def _restore(self, connection: Connection) -> None:
+        connection.lost.add_done_callback(lambda _: self._session_lost(connection.last_answer))
+        self.has_taken_over = self.delivering.has_stood_by
+        for durable in self._durables.values():
+            if self.has_taken_over:
+                durable.doubt()
+            durable.connect(connection)
+        self._has_session.set()
+        self._on_session(is_open=True)
+
+    def _session_lost(self, alive_at: float) -> None:
+        self._on_session(is_open=False)
+        for durable in self._durables.values():
+            durable.disconnect(alive_at)
+
+
+def _nothing_to_restore(_: Connection) -> None:
+    """Publishing needs nothing but a session."""

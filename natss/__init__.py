@@ -1,0 +1,1 @@
+"""Libraries of both programs: what they agree on, clients of Kubernetes and NATS Streaming."""

@@ -1,0 +1,59 @@
+"""``connect``: the way to a new session."""
+
+import asyncio
+
+from natss.nats_streaming import requests
+from natss.nats_streaming.connection import Connection, OnEvent
+from natss.nats_streaming.errors import NatsUnreachable, NotConnected
+from natss.nats_streaming.events import ConnectionEvent, ConnectionProblem
+from natss.nats_streaming.links import open_any_link
+from natss.nats_streaming.options import ConnectionOptions
+from natss.nats_streaming.session import new_conn_id
+
+
+async def connect(options: ConnectionOptions, *, on_event: OnEvent | None = None) -> Connection:
+    """Connects to NATS and opens a session of NATS Streaming; tries each NATS server once.
+
+    Args:
+        options: whom to reach, as whom.
+        on_event: is called with each change of the connection's state, and with what else its
+            owner should know; it must not block.
+
+    Raises:
+        NatsUnreachable, ServerUnavailable, ClientIdInUse: try again later.
+        AuthenticationFailed, TlsNotOffered, InvalidClientId: the options are wrong.
+        ConnectRefused: for another reason that the server gave.
+    """
+    tell = on_event or _ignore
+    conn_id = new_conn_id()
+    link = await open_any_link(options, conn_id, lambda text: tell(ConnectionProblem(text)))
+    try:
+        if _is_cancelled():
+            raise asyncio.CancelledError
+        session = await requests.open_session(link, options, conn_id)
+        connection = Connection(options, session, tell)
+        await connection.start(link)
+    except BaseException as error:
+        # With its heartbeat inbox; answered, it would keep the client id in use.
+        await link.dispose()
+        if isinstance(error, NotConnected):
+            raise NatsUnreachable((f"{link.server}: {error}",)) from error
+        raise
+    if _is_cancelled():
+        await connection.close()
+        raise asyncio.CancelledError
+    return connection
+
+
+def _is_cancelled() -> bool:
+    """Whether this task was cancelled and a library has swallowed it.
+
+    On Python 3.11 ``wait_for``, as nats-py uses it, drops a cancellation that comes together with
+    the result; whoever cancelled would wait for the end of this task for ever.
+    """
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _ignore(_event: ConnectionEvent) -> None:
+    pass

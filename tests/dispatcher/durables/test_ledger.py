@@ -1,0 +1,499 @@
+"""Durables on record: what is owed to them, and what is to be removed, over restarts."""
+
+import asyncio
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dispatcher.durables.ledger import DurableRecord, Ledger
+from dispatcher.durables.member import MemberKey
+from dispatcher.runtime.state_folder import StateFolder
+from natss.contract.resources import Channel, DeliveryPolicy, DesiredState, ResourceName, Unread
+from tests.conftest import StartServer
+from tests.support.data_plane import DataPlane, durables, eventually, subscriber
+from tests.support.servers import NatsStreamingServer
+from tests.support.subscriber import Subscriber, status
+
+ORDERS = ResourceName("shop", "orders")
+OTHER = ResourceName("shop", "other")
+MAIL = ResourceName("shop", "mail")
+QUICK = DeliveryPolicy(ack_wait=1, retry=0, backoff_delay=0.05)
+MARGIN = 3.0
+"""Seconds: longer than what a start by time looks further back of its own."""
+
+
+def record(
+    durable: str = "u1", since: float | None = None, due: float | None = None
+) -> DurableRecord:
+    return DurableRecord(ORDERS, MAIL, durable, since, due)
+
+
+def nothing_kept() -> Ledger:
+    return Ledger(StateFolder(None), 60.0)
+
+
+def wanted(records: Ledger, *names: str, since: float = 5.0) -> None:
+    for name in names:
+        records.want(ORDERS, MAIL, name, since)
+
+
+class TestKept:
+    async def test_what_is_wanted_open_and_dismissed_is_there_after_a_restart(
+        self, tmp_path: Path
+    ) -> None:
+        folder = StateFolder(tmp_path / "state")
+        records = Ledger(folder, 1.0)
+        wanted(records, "new", "open", "gone", "forgotten")
+        records.note_open(ORDERS, "open")
+        records.dismiss(ORDERS, "gone", 0.0)
+        records.forget(ORDERS, "forgotten")
+        assert await records.write()
+        new, was_open, gone = Ledger(folder, 1.0)
+        assert new == record("new", since=5.0)
+        assert was_open == record("open")
+        assert gone.due is not None
+        assert gone.due <= time.time()
+
+    async def test_nobody_else_may_read_it(self, tmp_path: Path) -> None:
+        """Among what is kept are URIs of subscribers, which may have passwords."""
+        staged = tmp_path / ".durables.json.staged"
+        staged.touch(mode=0o644)
+        assert await StateFolder(tmp_path).write("durables.json", [])
+        assert (tmp_path / "durables.json").stat().st_mode & 0o777 == 0o600
+
+    @pytest.mark.parametrize("text", ["", "{", "[1]", '{"a": 1}', '[{"channel": ["a"]}]', "7"])
+    async def test_a_broken_file_is_as_none(self, tmp_path: Path, text: str) -> None:
+        (tmp_path / "durables.json").write_text(text)
+        assert list(Ledger(StateFolder(tmp_path), 1.0)) == []
+
+    async def test_a_folder_that_cannot_be_written_is_tried_again(self, tmp_path: Path) -> None:
+        blocked = tmp_path / "file"
+        blocked.write_text("not a folder")
+        records = Ledger(StateFolder(blocked), 1.0)
+        wanted(records, "u1")
+        assert not await records.write()
+        blocked.unlink()
+        assert await records.write()
+
+    async def test_who_waits_for_the_durables_of_a_channel_is_told_when_none_is_left(self) -> None:
+        records = nothing_kept()
+        wanted(records, "u1")
+        records.want(OTHER, MAIL, "u2", 5.0)
+        emptied = asyncio.create_task(records.emptied(ORDERS))
+        await asyncio.sleep(0)
+        assert not emptied.done()
+        records.forget(ORDERS, "u1")
+        await asyncio.wait_for(emptied, 1)
+
+    async def test_a_removal_is_settled_when_it_is_done_or_not_wanted_any_more(self) -> None:
+        records = nothing_kept()
+        wanted(records, "u1", "u2")
+        records.dismiss(ORDERS, "u1", 60.0)
+        records.dismiss(ORDERS, "u2", 60.0)
+        tasks = [asyncio.create_task(records.settled(ORDERS, name)) for name in ("u1", "u2")]
+        await asyncio.sleep(0)
+        assert not any(task.done() for task in tasks)
+        records.forget(ORDERS, "u1")
+        wanted(records, "u2")
+        await asyncio.wait_for(asyncio.gather(*tasks), 1)
+
+
+class TestLearnt:
+    """What several processes record in one place."""
+
+    def test_who_wanted_it_first_is_believed(self) -> None:
+        records = nothing_kept()
+        wanted(records, "u1", since=7.0)
+        records.learn(ORDERS, {"u1": record(since=5.0)})
+        assert records.of(ORDERS) == [record(since=5.0)]
+
+    def test_another_process_has_opened_it(self) -> None:
+        records = nothing_kept()
+        wanted(records, "u1")
+        records.learn(ORDERS, {"u1": record()})
+        assert records.of(ORDERS) == [record()]
+        assert records.take_news() == {ORDERS: set()}
+
+    def test_what_is_open_here_is_not_closed_by_who_does_not_know(self) -> None:
+        records = nothing_kept()
+        wanted(records, "u1")
+        records.note_open(ORDERS, "u1")
+        records.learn(ORDERS, {"u1": record(since=5.0)})
+        assert records.of(ORDERS) == [record()]
+
+    def test_what_a_former_process_left_is_known(self) -> None:
+        records = nothing_kept()
+        records.learn(ORDERS, {"u1": record(), "u2": record("u2", since=4.0)})
+        assert records.of(ORDERS) == [record(), record("u2", since=4.0)]
+        assert records.take_news() == {ORDERS: set()}
+        assert records.take_news() == {}
+
+    def test_another_process_has_unsubscribed_it(self) -> None:
+        records = nothing_kept()
+        records.learn(ORDERS, {"u1": record(), "u2": record("u2")})
+        records.take_news()
+        records.dismiss(ORDERS, "u1", 60.0)
+        records.learn(ORDERS, {"u2": record("u2")})
+        assert records.take_news() == {ORDERS: {"u1"}}
+
+    def test_it_is_told_even_before_it_is_known_to_be_wanted_no_more(self) -> None:
+        """One change of the Channel may bring both; whoever applies it knows what is wanted."""
+        records = nothing_kept()
+        records.learn(ORDERS, {"u1": record()})
+        wanted(records, "u1")
+        records.take_news()
+        records.learn(ORDERS, {"u2": record("u2")})
+        assert records.take_news() == {ORDERS: {"u1"}}
+        assert records.get(ORDERS, "u1") is not None
+
+    def test_what_there_was_no_room_for_is_not_given_up(self) -> None:
+        records = nothing_kept()
+        records.learn(ORDERS, {"u1": record(), "u2": record("u2")})
+        records.take_news()
+        records.learn(ORDERS, {"u2": record("u2")}, is_complete=False)
+        assert records.take_news() == {}
+
+    async def test_who_gets_the_client_id_records_what_it_has_to_remove(self) -> None:
+        records = nothing_kept()
+        wanted(records, "u1")
+        records.dismiss(ORDERS, "u1", 60.0)
+        records.want(OTHER, MAIL, "u2", 5.0)
+        await records.changed_here()
+        records.note_session(is_open=True)
+        assert await asyncio.wait_for(records.changed_here(), 1) == {ORDERS}
+
+    def test_what_was_unsubscribed_here_is_not_learnt_again(self) -> None:
+        records = nothing_kept()
+        records.learn(ORDERS, {"u1": record()})
+        records.forget(ORDERS, "u1")
+        records.learn(ORDERS, {"u1": record(), "u2": record("u2")})
+        assert records.get(ORDERS, "u1") is None
+        records.learn(ORDERS, {"u2": record("u2")})
+        records.learn(ORDERS, {"u1": record()})
+        assert records.get(ORDERS, "u1") == record(), "another one of that name, and another story"
+
+    def test_what_is_wanted_anew_has_a_new_time_whatever_is_told_of_the_old_one(self) -> None:
+        records = nothing_kept()
+        records.learn(ORDERS, {"u1": record()})
+        records.forget(ORDERS, "u1")
+        wanted(records, "u1", since=9.0)
+        records.learn(ORDERS, {"u1": record(), "u2": record("u2")})
+        assert records.get(ORDERS, "u1") == record(since=9.0)
+        records.learn(ORDERS, {"u1": record(since=9.0)})
+        records.learn(ORDERS, {"u1": record()})
+        assert records.get(ORDERS, "u1") == record(), "it is open by now"
+
+    def test_with_a_channel_that_was_deleted_all_is_given_up(self) -> None:
+        records = nothing_kept()
+        records.learn(ORDERS, {"u1": record()})
+        records.take_news()
+        records.gone(ORDERS, in_order=False)
+        assert records.take_news() == {}, "it may be back; what is known stays"
+        records.gone(ORDERS, in_order=True)
+        assert records.take_news() == {ORDERS: {"u1"}}
+
+    def test_an_orphan_is_adopted_unless_it_is_known(self) -> None:
+        records = nothing_kept()
+        wanted(records, "u1")
+        records.take_news()
+        assert not records.adopt(record())
+        assert records.adopt(record("u2"))
+        assert records.take_news() == {ORDERS: set()}
+        assert [each.durable for each in records if each.due is not None] == ["u2"]
+
+    async def test_what_this_process_records_is_told_to_who_writes_it(self) -> None:
+        records = nothing_kept()
+        changes = asyncio.create_task(records.changed_here())
+        await asyncio.sleep(0)
+        assert not changes.done()
+        wanted(records, "u1")
+        assert await asyncio.wait_for(changes, 1) == {ORDERS}
+        records.learn(ORDERS, {"u1": record(since=5.0), "u2": record("u2")})
+        wanted(records, "u1")
+        records.forget(ORDERS, "u2")
+        assert await asyncio.wait_for(records.changed_here(), 1) == {ORDERS}
+
+
+class TestOnARealServer:
+    async def test_a_grace_that_a_restart_cut_ends_later(
+        self, memory_server: NatsStreamingServer, unique_name: str, tmp_path: Path
+    ) -> None:
+        async with DataPlane(memory_server, unique_name, 60.0, tmp_path) as plane:
+            plane.subscribe(subscriber("http://127.0.0.1:1/"))
+            await plane.open()
+            plane.subscribe()
+            plane.records.dismiss(plane.channel, "uid-1", 0.0)
+            assert await plane.records.write()
+        async with DataPlane(memory_server, unique_name, 60.0, tmp_path) as plane:
+            plane.subscribe()
+
+            async def is_gone() -> bool:
+                return not await durables(memory_server, plane.subject)
+
+            await eventually(is_gone)
+            await eventually(lambda: nothing_left(plane))
+
+    async def test_a_subscriber_removed_while_nobody_looked_is_unsubscribed(
+        self, memory_server: NatsStreamingServer, unique_name: str, tmp_path: Path
+    ) -> None:
+        async with DataPlane(memory_server, unique_name, 60.0, tmp_path) as plane:
+            plane.subscribe(subscriber("http://127.0.0.1:1/"))
+            await plane.open()
+            assert await plane.records.write()
+        async with DataPlane(memory_server, unique_name, 0.05, tmp_path) as plane:
+            plane.subscribe()
+            await eventually(lambda: nothing_left(plane))
+            assert await durables(memory_server, plane.subject) == {}
+
+    @pytest.mark.parametrize("unread", ["anything", "channel", "subscription"])
+    async def test_a_restart_while_a_document_cannot_be_read_removes_nobody(
+        self,
+        memory_server: NatsStreamingServer,
+        unique_name: str,
+        tmp_path: Path,
+        sink: Subscriber,
+        unread: str,
+    ) -> None:
+        mail = subscriber(sink.url)
+        async with DataPlane(memory_server, unique_name, 60.0, tmp_path) as plane:
+            plane.subscribe(mail)
+            await plane.open()
+            assert await plane.records.write()
+        async with DataPlane(memory_server, unique_name, 0.0, tmp_path) as plane:
+            empty = Channel(plane.channel, ())
+            states = {
+                "anything": DesiredState({}, unread=Unread(anything=True)),
+                "channel": DesiredState({}, unread=Unread(channels=frozenset({plane.channel}))),
+                "subscription": DesiredState(
+                    {plane.channel: empty}, unread=Unread(subscriptions=frozenset({mail.ref}))
+                ),
+            }
+            for _ in range(2):
+                await plane.fanout.apply(states[unread])
+                await plane.open()
+            await plane.publish("e1")
+            plane.subscribe(mail)
+            await sink.wait_for_events(1)
+            plane.subscribe()
+            await eventually(lambda: nothing_left(plane))
+
+    async def test_who_comes_back_after_a_restart_goes_on_where_it_was(
+        self,
+        memory_server: NatsStreamingServer,
+        unique_name: str,
+        tmp_path: Path,
+        sink: Subscriber,
+    ) -> None:
+        """Also under another uid, as of a Subscription that was deleted and made again."""
+        async with DataPlane(memory_server, unique_name, 60.0, tmp_path) as plane:
+            plane.subscribe(subscriber(sink.url), policy=QUICK)
+            await plane.open()
+            await plane.publish("e1")
+            await plane.settled(1)
+            plane.subscribe(policy=QUICK)
+            await plane.publish("e2")
+            assert await plane.records.write()
+        async with DataPlane(memory_server, unique_name, 60.0, tmp_path) as plane:
+            plane.subscribe(subscriber(sink.url, uid="uid-2"), policy=QUICK)
+            await sink.wait_for_events(2)
+
+            async def is_handed_over() -> bool:
+                return set(await durables(memory_server, plane.subject)) == {"uid-2"}
+
+            await eventually(is_handed_over)
+            await eventually(lambda: are(plane, {"uid-2"}))
+        assert sink.counts == {"e1": 1, "e2": 1}
+
+    async def test_handovers_that_were_cut_short_lose_nothing(
+        self,
+        memory_server: NatsStreamingServer,
+        unique_name: str,
+        tmp_path: Path,
+        sink: Subscriber,
+    ) -> None:
+        """Three uids, each process ended before the position was handed over."""
+        sink.answer = status(503)
+        for number in (1, 2):
+            async with DataPlane(memory_server, unique_name, 60.0, tmp_path) as plane:
+                plane.subscribe(subscriber(sink.url, uid=f"uid-{number}"), policy=QUICK)
+                await plane.open()
+                await plane.publish(f"e{number}")
+                await sink.wait_until(lambda number=number: has_tried(sink, f"e{number}"))  # type: ignore[misc]  # mypy knows no default in a lambda
+                plane.subscribe(subscriber(sink.url, uid=f"uid-{number + 1}"), policy=QUICK)
+                assert await plane.records.write()
+        sink.answer = status(200)
+        async with DataPlane(memory_server, unique_name, 60.0, tmp_path) as plane:
+            plane.subscribe(subscriber(sink.url, uid="uid-3"), policy=QUICK)
+            await sink.wait_for_events(2)
+            await eventually(lambda: are(plane, {"uid-3"}))
+            assert set(await durables(memory_server, plane.subject)) == {"uid-3"}
+
+    async def test_what_is_learnt_meanwhile_does_not_hold_up_a_handover(
+        self, memory_server: NatsStreamingServer, unique_name: str, sink: Subscriber
+    ) -> None:
+        """The uids that came and went before their turn are none that somebody left behind."""
+        async with DataPlane(memory_server, unique_name, 60.0) as plane:
+            for number in (1, 2, 3):
+                plane.subscribe(subscriber(sink.url, uid=f"uid-{number}"), policy=QUICK)
+                await plane.open()
+            other = DurableRecord(plane.channel, ResourceName("default", "other"), "other", 1.0)
+            plane.records.learn(plane.channel, {"other": other})
+            plane.subscribe(subscriber(sink.url, uid="uid-4"), policy=QUICK)
+
+            async def is_handed_over() -> bool:
+                return set(await durables(memory_server, plane.subject)) == {"uid-4", "other"}
+
+            await eventually(is_handed_over)
+
+    @pytest.mark.parametrize("uid", ["new", "newer"])
+    async def test_what_was_stored_before_a_durable_was_ever_open_reaches_it(
+        self,
+        natss_server: StartServer,
+        unique_name: str,
+        tmp_path: Path,
+        sink: Subscriber,
+        uid: str,
+    ) -> None:
+        """In the next process, as the same Subscription and as one that was made again."""
+        server = await natss_server(store="FILE", streaming="store_limits { max_subs: 1 }")
+        other = subscriber("http://127.0.0.1:1/", "other", "other")
+        async with DataPlane(server, unique_name, 60.0, tmp_path) as plane:
+            plane.subscribe(other, policy=QUICK)
+            await plane.open()
+            await plane.publish("before")
+            await asyncio.sleep(MARGIN)
+            plane.subscribe(other, subscriber(sink.url, uid="new"), policy=QUICK)
+            await plane.publish("e1")
+            await eventually(lambda: is_refused(plane, "new"))
+            assert await plane.records.write()
+        await asyncio.sleep(MARGIN)
+        server.streaming = ""
+        await server.restart()
+        async with DataPlane(server, unique_name, 60.0, tmp_path) as plane:
+            plane.subscribe(other, subscriber(sink.url, uid=uid), policy=QUICK)
+            await sink.wait_for_events(1)
+            await eventually(lambda: are(plane, {"other", uid}))
+        assert sink.counts == {"e1": 1}
+
+    async def test_a_standby_learns_that_another_process_has_finished(
+        self, memory_server: NatsStreamingServer, unique_name: str, sink: Subscriber
+    ) -> None:
+        """Then it keeps nothing of it, and does not touch it when it takes over."""
+        first, standby = replicas(memory_server, unique_name)
+        async with first, standby:
+            for plane in (first, standby):
+                plane.subscribe(subscriber(sink.url, uid="old"), policy=QUICK)
+            await first.open()
+            await first.publish("e1")
+            await first.settled(1)
+            tell(standby, first)
+            for plane in (first, standby):
+                plane.subscribe(subscriber(sink.url, uid="new"), policy=QUICK)
+            tell(standby, first)
+            await eventually(lambda: are(first, {"new"}))
+            tell(standby, first)
+            standby.subscribe(subscriber(sink.url, uid="new"), policy=QUICK)
+            await standby.publish("e2")
+            await first.settled(2)
+            await first.close()
+            taken_over = time.monotonic()
+            await standby.publish("e3")
+            await sink.wait_for_events(3)
+            await eventually(lambda: are(standby, {"new"}))
+            assert len(standby.broker._durables) == 1
+            assert time.monotonic() - taken_over < 5.0
+        assert sink.counts == {"e1": 1, "e2": 1, "e3": 1}
+
+    async def test_a_standby_gives_up_what_it_sees_changed_and_unsubscribed_at_once(
+        self, memory_server: NatsStreamingServer, unique_name: str, sink: Subscriber
+    ) -> None:
+        """The spec and the record of the one that delivers may arrive together."""
+        first, standby = replicas(memory_server, unique_name)
+        gone = subscriber(sink.url, "gone", "gone")
+        async with first, standby:
+            for plane in (first, standby):
+                plane.subscribe(subscriber(sink.url, uid="old"), gone, policy=QUICK)
+            await first.open()
+            tell(standby, first)
+            standby.subscribe(subscriber(sink.url, uid="old"), gone, policy=QUICK)
+            first.subscribe(subscriber(sink.url, uid="new"), policy=QUICK)
+            first.fanout._end_now(first.fanout.members[MemberKey(first.channel, gone.ref)])
+            await eventually(lambda: are(first, {"new"}))
+            tell(standby, first)
+            standby.subscribe(subscriber(sink.url, uid="new"), policy=QUICK)
+            assert [each.durable for each in standby.records] == ["new"]
+            standby.subscribe(subscriber(sink.url, uid="new"), gone, policy=QUICK)
+            await first.close()
+            await standby.publish("e1")
+            await sink.wait_until(lambda: sink.counts["e1"] == 2)
+            await eventually(lambda: are(standby, {"new", "gone"}))
+
+
+def replicas(server: NatsStreamingServer, client_id: str) -> tuple[DataPlane, DataPlane]:
+    """Two that share the client id of the durables, but not that for publishing."""
+    first, standby = DataPlane(server, client_id), DataPlane(server, client_id)
+    publishing = standby.broker.publishing
+    publishing._options = replace(publishing._options, client_id=f"{client_id}-standby")
+    return first, standby
+
+
+def has_tried(sink: Subscriber, event_id: str) -> bool:
+    return any(each.id == event_id for each in sink.received)
+
+
+def tell(plane: DataPlane, other: DataPlane) -> None:
+    """What the other one has recorded, as in a cluster the Channel tells it."""
+    plane.records.learn(
+        plane.channel, {each.durable: replace(each, due=None) for each in other.records}
+    )
+
+
+async def nothing_left(plane: DataPlane) -> bool:
+    return not list(plane.records)
+
+
+async def are(plane: DataPlane, names: set[str]) -> bool:
+    """Whether these durables are on record, and have been open."""
+    return {each.durable for each in plane.records if each.since is None} == names and len(
+        list(plane.records)
+    ) == len(names)
+
+
+async def is_refused(plane: DataPlane, durable: str) -> bool:
+    found = [m.durable for m in plane.fanout.members.values() if m.durable.name.durable == durable]
+    return found[0].last_error is not None
+
+
+@pytest.mark.parametrize(
+    ("told", "is_complete", "may_go"),
+    [
+        ({"old": None, "new": None}, True, True),
+        ({"new": None}, True, True),
+        ({}, True, True),
+        ({"old": None, "new": 1.0}, True, False),  # the next one would take the position from old
+        ({"old": None}, True, False),
+        ({"old": None}, False, True),  # no room for it: the server knows it
+    ],
+)
+async def test_a_durable_may_go_when_others_will_know_its_successor(
+    told: dict[str, float | None], *, is_complete: bool, may_go: bool
+) -> None:
+    channel, ref = ResourceName("default", "orders"), ResourceName("default", "mail")
+    records = Ledger(StateFolder(None), 60.0, are_kept=True)
+    entries = {name: DurableRecord(channel, ref, name, since) for name, since in told.items()}
+    waiting = asyncio.create_task(records.succeeded(channel, ["old"], "new"))
+    before = {
+        "old": DurableRecord(channel, ref, "old"),
+        "new": DurableRecord(channel, ref, "new", 1.0),
+    }
+    records.learn(channel, before)
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    records.learn(channel, entries, is_complete=is_complete)
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert waiting.done() == may_go
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)

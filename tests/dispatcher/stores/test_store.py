@@ -1,0 +1,181 @@
+"""The broker and its durables through what happens to NATS Streaming."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from dispatcher.stores.interface import EventTooLarge, NotStored
+from dispatcher.stores.nats_streaming.store import not_stored
+from natss import nats_streaming
+from natss.contract.resources import DeliveryPolicy
+from tests.conftest import StartServer
+from tests.support.data_plane import DataPlane, durables, eventually, subscriber
+from tests.support.servers import NatsStreamingServer
+from tests.support.subscriber import Subscriber, slow
+
+QUICK = DeliveryPolicy(ack_wait=2, retry=1, backoff_delay=0.05, timeout=5.0)
+
+
+async def publish_surely(plane: DataPlane, event_id: str) -> None:
+    """Publish again and again until it is stored, as a publisher does that gets 503."""
+
+    async def is_stored() -> bool:
+        try:
+            await plane.publish(event_id)
+        except (NotStored, nats_streaming.NatsStreamingError):
+            return False
+        return True
+
+    await eventually(is_stored)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "retriable"),
+    [
+        (nats_streaming.MessageTooLarge(5, 4), "too_large", False),
+        (nats_streaming.ChannelLimitReached("too many channels"), "channel_limit", True),
+        (nats_streaming.PublishTimeout(), "timeout", True),
+        (nats_streaming.TooManyPublishes(), "overload", True),
+        (nats_streaming.SessionLost("x"), "unavailable", True),
+        (nats_streaming.NotConnected("x"), "unavailable", True),
+        (nats_streaming.InvalidChannelName("a b", "no spaces"), "refused", False),
+        (ZeroDivisionError(), "error", True),
+    ],
+)
+def test_why_an_event_is_not_stored(error: Exception, reason: str, retriable: bool) -> None:
+    explained = not_stored(error)
+    assert (explained.reason, explained.retriable) == (reason, retriable)
+
+
+async def test_publishing_fails_at_once_while_nats_was_never_reached(
+    memory_server: NatsStreamingServer, unique_name: str
+) -> None:
+    plane = DataPlane(memory_server, unique_name)
+    with pytest.raises(NotStored, match="cannot be reached") as caught:
+        plane.broker.publish("a.b", b"x")
+    assert caught.value.retriable
+    await plane.close()
+
+
+async def test_an_event_that_is_too_large_is_refused_with_both_sizes(
+    natss_server: StartServer, unique_name: str
+) -> None:
+    server = await natss_server(nats="max_payload: 4096")
+    async with DataPlane(server, unique_name) as plane:
+        assert plane.broker.max_event_bytes == 4096
+        with pytest.raises(EventTooLarge, match="4096"):
+            plane.broker.publish(plane.subject, b"x" * 5000)
+        await plane.publish("small")
+
+
+@pytest.mark.parametrize("store", ["MEMORY", "FILE"])
+async def test_delivery_goes_on_after_a_restart_of_the_server(
+    natss_server: StartServer, unique_name: str, sink: Subscriber, store: str
+) -> None:
+    """MEMORY forgets everything; what is stored before the durable is there again counts too."""
+    server = await natss_server(store=store)
+    async with DataPlane(server, unique_name) as plane:
+        plane.subscribe(subscriber(sink.url), policy=QUICK)
+        await plane.publish("before")
+        await plane.settled(1)
+        await server.kill()
+        await server.start()
+        for number in range(20):
+            await publish_surely(plane, f"after-{number}")
+        await sink.wait_for_events(21)
+
+
+async def test_nothing_is_delivered_twice_over_a_reconnect_of_nats(
+    natss_server: StartServer, unique_name: str, sink: Subscriber
+) -> None:
+    server = await natss_server(store="FILE")
+    sink.answer = slow(0.2)
+    async with DataPlane(server, unique_name) as plane:
+        plane.subscribe(subscriber(sink.url), policy=replace(QUICK, ack_wait=5, max_inflight=8))
+        await plane.publish(*(f"e{number}" for number in range(60)))
+        await sink.wait_for_events(20)
+        await server.restart()
+        await sink.wait_for_events(60)
+    assert sink.duplicates == 0
+
+
+async def test_a_second_dispatcher_publishes_at_once_and_takes_over_delivery(
+    memory_server: NatsStreamingServer, unique_name: str, sink: Subscriber
+) -> None:
+    first = DataPlane(memory_server, unique_name)
+    second = DataPlane(memory_server, unique_name)
+    second.broker.publishing._options = replace(
+        second.broker.publishing._options, client_id=f"{unique_name}-second"
+    )
+    async with first, second:
+        first.subscribe(subscriber(sink.url), policy=QUICK)
+        await first.open()
+        second.subscribe(subscriber(sink.url), policy=QUICK)
+        await second.publish("e1")
+        await first.settled(1)
+        assert not second.broker.delivering.is_open
+        assert "another client" in str(second.broker.delivering.last_error)
+        await first.close()
+        await second.open()
+        await second.publish("e2")
+        await second.settled(1)
+    assert sink.counts == {"e1": 1, "e2": 1}
+
+
+async def test_a_durable_that_is_refused_is_told_and_tried_again(
+    natss_server: StartServer, unique_name: str, sink: Subscriber
+) -> None:
+    server = await natss_server(streaming="store_limits { max_channels: 1 }")
+    async with DataPlane(server, unique_name) as plane:
+        await plane.broker.publish("other.channel", b"takes the only place")
+        plane.subscribe(subscriber(sink.url), policy=QUICK)
+        durable = next(iter(plane.fanout.members.values())).durable
+
+        async def is_told() -> bool:
+            return durable.last_error is not None
+
+        await eventually(is_told)
+        assert "too many channels" in str(durable.last_error)
+        with pytest.raises(nats_streaming.ChannelLimitReached):
+            await plane.publish("e1")
+        server.streaming = "store_limits { max_channels: 2 }"
+        await server.restart()
+        await publish_surely(plane, "e1")
+        await sink.wait_for_events(1)
+        assert durable.last_error is None
+
+
+async def test_a_removal_while_nats_is_away_is_done_when_it_is_back(
+    natss_server: StartServer, unique_name: str, sink: Subscriber
+) -> None:
+    server = await natss_server(store="FILE")
+    async with DataPlane(server, unique_name, grace=0.01) as plane:
+        plane.subscribe(subscriber(sink.url), policy=QUICK)
+        await plane.open()
+        member = next(iter(plane.fanout.members.values()))
+        await server.stop()
+        plane.subscribe()
+
+        async def is_over() -> bool:
+            return not plane.fanout.members
+
+        await eventually(is_over)
+        await server.start()
+        assert await member.durable.wait_removed()
+        assert await durables(server, plane.subject) == {}
+
+
+async def test_what_was_not_restored_and_is_removed_is_no_trouble_any_more(
+    memory_server: NatsStreamingServer, unique_name: str
+) -> None:
+    """Else ``/status`` would tell of it until the session ends."""
+    async with DataPlane(memory_server, unique_name, grace=0.0) as plane:
+        plane.subscribe(subscriber("http://127.0.0.1:9/"))
+        await plane.open()
+        (member,) = plane.fanout.members.values()
+        plane.broker.delivering.not_restored[member.durable.name] = "refused"
+        plane.subscribe()
+        async with asyncio.timeout(20):
+            await plane.records.emptied(plane.channel)
+        assert plane.broker.delivering.not_restored == {}

@@ -1,0 +1,13 @@
+"""Logs and metrics name a channel alike, whatever they know it by."""
+
+import pytest
+
+from natss.contract.labels import channel_labels, subject_labels
+from natss.contract.resources import Channel, ResourceName
+
+
+@pytest.mark.parametrize("epoch", ["", "b0c1", "1"])
+@pytest.mark.parametrize("name", ["orders", "orders.created", "a.b.c", "kyma-orders--created"])
+def test_a_subject_tells_the_channel(name: str, epoch: str) -> None:
+    channel = Channel(ResourceName("shop", name), (), epoch=epoch)
+    assert subject_labels(channel.subject) == channel_labels(channel.name)
