@@ -83,7 +83,7 @@ class Shop:
     def channel(self, name: str = "orders") -> Document:
         return self.kubernetes.get(f"{self.channels}/{name}")
 
-    def ready(self, name: str = "orders", seconds: float = 20.0) -> Document:
+    def ready(self, name: str = "orders", seconds: float = 45.0) -> Document:
         """The channel as soon as it is ready."""
         try:
             ready: Document = until(lambda: self._if_ready(name), seconds)
@@ -136,7 +136,7 @@ class Shop:
         conditions = self.subscription(name)["status"]["conditions"]
         return {each["type"]: each.get("reason", each["status"]) for each in conditions}
 
-    def subscribed(self, name: str = "mail", seconds: float = 20.0) -> Document:
+    def subscribed(self, name: str = "mail", seconds: float = 45.0) -> Document:
         """The Subscription as soon as it is ready."""
         until(lambda: self.told(name) == READY, seconds)
         return self.subscription(name)

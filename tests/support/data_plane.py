@@ -145,7 +145,7 @@ async def durables(server: NatsStreamingServer, subject: str) -> dict[str, dict[
     return {entry["durable_name"]: entry for entry in found or () if "durable_name" in entry}
 
 
-async def eventually(condition: Callable[[], Any], timeout: float = 15.0) -> None:
+async def eventually(condition: Callable[[], Any], timeout: float = 45.0) -> None:
     """Wait for what only monitoring tells, which cannot be awaited: asks until it is so."""
     async with asyncio.timeout(timeout):
         while not await condition():  # noqa: ASYNC110  the server has no event for it

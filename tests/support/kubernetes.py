@@ -345,7 +345,7 @@ def _message(body: bytes) -> str:
         return body[:200].decode(errors="replace")
 
 
-def until(look: Callable[[], Any], seconds: float = 8.0) -> Any:
+def until(look: Callable[[], Any], seconds: float = 45.0) -> Any:
     """What ``look`` gives as soon as that is true; a missing object counts as not yet.
 
     Another program acts on the API meanwhile, so there is nothing to await but the state itself.

@@ -69,7 +69,7 @@ class ObjectHistory:
                 found.append(f"{each['metadata']['name']}: {state}")
         return found
 
-    async def wait_until(self, is_so: Callable[[], Any], seconds: float = 20.0) -> None:
+    async def wait_until(self, is_so: Callable[[], Any], seconds: float = 45.0) -> None:
         """Wait until something is so of what was told; it is looked at after each change."""
         async with asyncio.timeout(seconds):
             while not is_so():

@@ -112,13 +112,13 @@ class Subscriber:
         self._changed.set()
         return response
 
-    async def wait_until(self, condition: Callable[[], bool], timeout: float = 20.0) -> None:
+    async def wait_until(self, condition: Callable[[], bool], timeout: float = 45.0) -> None:
         """Wait until the condition holds; it is looked at when an event comes or is answered."""
         async with asyncio.timeout(timeout):
             while not condition():
                 self._changed.clear()
                 await self._changed.wait()
 
-    async def wait_for_events(self, count: int, timeout: float = 20.0) -> None:
+    async def wait_for_events(self, count: int, timeout: float = 45.0) -> None:
         """Wait until so many different events have been answered with 2xx."""
         await self.wait_until(lambda: len(self.counts) >= count, timeout)
