@@ -18,7 +18,8 @@ from dispatcher.cluster.source import KubernetesSource
 from dispatcher.desired import Source
 from dispatcher.desired.files import FileSource
 from dispatcher.durables.ledger import Ledger
-from dispatcher.durables.reconciler import Fanout
+from dispatcher.durables.members import DeliveryParts
+from dispatcher.durables.reconciler import Reconciler
 from dispatcher.egress.client import Egress
 from dispatcher.ingress.context import Services
 from dispatcher.ingress.routing import Router, RoutingTable
@@ -92,16 +93,15 @@ class Dispatcher:
         self._egress = Egress(settings.egress, tls, budget=budget, proxies=settings.proxies)
         self._load = LoopLoad()
         self._lanes = FairShares(self._load.since_last, self._metrics.count_held_back)
-        self._fanout = Fanout(
-            self._broker, self._egress, self._metrics, budget, records, self._lanes
-        )
+        parts = DeliveryParts(self._egress, self._metrics, budget, self._lanes)
+        self._reconciler = Reconciler(self._broker, records, parts)
         self._routes = Router()
         services = Services(
             self._routes, self._broker.publish, self._metrics, lambda: self._broker.max_event_bytes
         )
         self._ingress = Ingress(services, settings.ingress)
         self._admin = Admin(self._readiness, self._status, self._metrics)
-        self._observed = Observed(self._broker, self._fanout, self._routes, self._metrics)
+        self._observed = Observed(self._broker, self._reconciler, self._routes, self._metrics)
         self._reports = Reports(self._observed, settings.delivery.stuck_after, cluster, folder)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -136,14 +136,14 @@ class Dispatcher:
     async def _drain(self) -> None:
         timeout = self._settings.ingress.drain_timeout
         log.info("stopping: finishing what has begun", at_most_seconds=timeout)
-        deliveries = asyncio.create_task(self._fanout.drain(), name="drain deliveries")
+        deliveries = asyncio.create_task(self._reconciler.drain(), name="drain deliveries")
         requests = asyncio.create_task(self._ingress.drain(timeout), name="drain requests")
         await asyncio.wait((deliveries, requests), timeout=timeout)
         await cancel(deliveries, requests)
 
     async def _close(self) -> None:
         await self._ingress.close()
-        await self._fanout.close()
+        await self._reconciler.close()
         self._lanes.close()
         self._load.close()
         await self._records.write()
@@ -165,7 +165,7 @@ class Dispatcher:
 
         Events go on to be taken and delivered meanwhile, by the routes of before.
         """
-        problems = [*state.problems, *await self._fanout.apply(state)]
+        problems = [*state.problems, *await self._reconciler.apply(state)]
         for name in self._channels.keys() - state.channels.keys():
             self._metrics.forget_channel(name)
         table = RoutingTable.build(state.channels.values(), self._metrics.channel, self._lanes)

@@ -47,7 +47,7 @@ def describe(
     broker = observed.broker
     counted = dict(observed.metrics.channels())
     members: dict[ResourceName, list[Member]] = {name: [] for name in channels}
-    for member in observed.fanout.members.values():
+    for member in observed.reconciler.members.values():
         members.setdefault(member.key.channel, []).append(member)
 
     def describe_channel(name: ResourceName) -> Mapping[str, object]:

@@ -71,12 +71,18 @@ class Finalizers:
 
     def look_at(self, entry: Entry) -> None:
         """Begin to work on a Channel that needs it; call it after ``apply`` for deleted ones."""
+        self._merge(entry)
         if entry.name not in self._working and self._needs_work(entry):
             self._working.add(entry.name)
             self._tasks.start(self._work(entry.name), f"finalizer of {entry.name}")
 
     async def close(self) -> None:
         await self._tasks.close()
+
+    def _merge(self, entry: Entry) -> None:
+        """Take into the ledger what is recorded on a Channel."""
+        if entry.channel is not None and entry.recorded is not None:
+            self._records.learn(entry.name, entry.recorded, is_complete=entry.is_record_complete)
 
     def _needs_work(self, entry: Entry) -> bool:
         return (
@@ -116,8 +122,6 @@ class Finalizers:
     def _records_of(self, entry: Entry, channel: Channel) -> dict[str, DurableRecord]:
         """What this process has to say of its durables, without those of an earlier Channel."""
         told = entry.recorded or {}
-        if entry.recorded is not None:
-            self._records.learn(entry.name, told, is_complete=entry.is_record_complete)
         wanted = {each.durable for each in channel.subscribers}
         records = {
             record.durable: record

@@ -1,6 +1,6 @@
 """What was applied last, compared with what is wanted now. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from dispatcher.durables.member import Member, MemberKey
@@ -16,24 +16,13 @@ class Applied:
     problems: tuple[Problem, ...]
 
 
-def without_a_place(
-    applied: Mapping[ResourceName, Applied], state: DesiredState
-) -> dict[ResourceName, set[str]]:
-    """The channels of which durables may be wanted no more that no member has."""
-    return {
-        name: set()
-        for name, before in applied.items()
-        if before.channel.unserved.number and state.channels.get(name) is not before.channel
-    }
-
-
-def wanted_again(members: Iterable[Member], state: DesiredState) -> list[Member]:
+def wanted_again(in_grace: Iterable[Member], state: DesiredState) -> list[Member]:
     """Those in their grace that are wanted, by their name or by their durable."""
     found: list[Member] = []
     known: dict[ResourceName, set[str | ResourceName]] = {}
-    for member in members:
+    for member in in_grace:
         channel = state.channels.get(member.key.channel)
-        if member.grace is None or channel is None:
+        if channel is None:
             continue
         if channel.name not in known:
             known[channel.name] = _known_by(channel)

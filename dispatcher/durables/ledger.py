@@ -87,9 +87,11 @@ class Ledger:
         """Channels that have no room for all: some that were open are not told."""
         self._opened: set[tuple[ResourceName, str]] = set()
         """Those that this process has opened."""
-        self._outdated: set[tuple[ResourceName, str]] = set()
+        self._tombstones: set[tuple[ResourceName, str]] = set()
         """Those that this process has unsubscribed, while they are still told."""
-        self._given_up: dict[ResourceName, set[str]] = {name: set() for name in self._all}
+        self._unsubscribed_elsewhere: dict[ResourceName, set[str]] = {}
+        self._merged = dict.fromkeys(self._all, 0)
+        self._merges = 0
         self._changed_channels: set[ResourceName] = set()
         self._version = 0
         self._written = 0
@@ -139,6 +141,7 @@ class Ledger:
         record = self.get(channel, durable)
         if record is not None:
             self._opened.add((channel, durable))
+            self._is_told(channel, durable)
             self._former.discard((channel, durable))
             self._put(replace(record, since=None))
 
@@ -153,10 +156,12 @@ class Ledger:
         if self._all.get(channel, {}).pop(durable, None) is not None:
             self._opened.discard((channel, durable))
             self._former.discard((channel, durable))
+            self._is_told(channel, durable)
             if not self._all[channel]:
                 del self._all[channel]
+                self._merged.pop(channel, None)
             if durable in self._told.get(channel, {}):
-                self._outdated.add((channel, durable))
+                self._tombstones.add((channel, durable))
             self._note(channel)
 
     def learn(
@@ -181,17 +186,18 @@ class Ledger:
         self._changed.set()
         for durable, record in told.items():
             mine = self.get(channel, durable)
-            if (channel, durable) in self._outdated:
+            self._is_told(channel, durable)
+            if (channel, durable) in self._tombstones:
                 if mine is not None and mine.since == record.since:
-                    self._outdated.discard((channel, durable))
+                    self._tombstones.discard((channel, durable))
             elif mine is None:
                 self._take(record)
             elif mine.since != record.since and (channel, durable) not in self._opened:
                 self._take(replace(mine, since=record.since))
         for durable in before.keys() - told.keys():
-            self._outdated.discard((channel, durable))
+            self._tombstones.discard((channel, durable))
             if is_complete and self.get(channel, durable) is not None:
-                self._given_up.setdefault(channel, set()).add(durable)
+                self._note_unsubscribed(channel, durable)
 
     def adopt(self, record: DurableRecord) -> bool:
         """Take a durable of a former channel, to be removed; whether it was not known.
@@ -211,19 +217,21 @@ class Ledger:
             channel: What is known of its durables here stays on record until it is done.
             in_order: Whether some process has seen to all of them.
         """
-        self._outdated -= {(channel, durable) for durable in self._told.pop(channel, {})}
+        self._tombstones -= {(channel, durable) for durable in self._told.pop(channel, {})}
         self._cut.discard(channel)
-        if in_order and channel in self._all:
-            self._given_up.setdefault(channel, set()).update(self._all[channel])
+        for durable in self._all.get(channel, ()) if in_order else ():
+            self._note_unsubscribed(channel, durable)
 
-    def take_news(self) -> Mapping[ResourceName, set[str]]:
-        """The channels of which something was learnt since the last call; all known at first.
+    def merged(self) -> dict[ResourceName, int]:
+        """The version of what was merged, by channel: another one for each change.
 
-        With the durables that another process has unsubscribed. They are recorded still, for some
-        may be wanted again.
+        What a former process has left counts as well.
         """
-        news, self._given_up = self._given_up, {}
-        return news
+        return dict(self._merged)
+
+    def unsubscribed_elsewhere(self, channel: ResourceName) -> frozenset[str]:
+        """The durables on record that another process has unsubscribed; any may be wanted again."""
+        return frozenset(self._unsubscribed_elsewhere.get(channel, ()))
 
     async def changed_here(self) -> set[ResourceName]:
         """Wait for what this process has recorded since the last call: the channels of that."""
@@ -300,8 +308,24 @@ class Ledger:
         self._all.setdefault(record.channel, {})[record.durable] = record
         if record.since is not None and record.since < self._started:
             self._former.add((record.channel, record.durable))
-        self._given_up.setdefault(record.channel, set())
         self._version += 1
+        self._note_merged(record.channel)
+
+    def _note_unsubscribed(self, channel: ResourceName, durable: str) -> None:
+        self._unsubscribed_elsewhere.setdefault(channel, set()).add(durable)
+        self._note_merged(channel)
+
+    def _note_merged(self, channel: ResourceName) -> None:
+        self._merges += 1
+        self._merged[channel] = self._merges
+
+    def _is_told(self, channel: ResourceName, durable: str) -> None:
+        """Nobody has unsubscribed it, or it was opened anew since."""
+        gone = self._unsubscribed_elsewhere.get(channel)
+        if gone is not None:
+            gone.discard(durable)
+            if not gone:
+                del self._unsubscribed_elsewhere[channel]
 
     def _put(self, record: DurableRecord) -> None:
         known = self._all.setdefault(record.channel, {})

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from dispatcher.delivery.attempts import Plan
 from dispatcher.delivery.subscription import SubscriptionDelivery
+from dispatcher.durables.lifecycle import Life
 from dispatcher.egress.target import InvalidTarget, Target
 from dispatcher.stores.nats_streaming.durable import Durable
 from natss.contract.resources import Channel, Problem, ResourceName, Subscriber
@@ -35,9 +36,9 @@ class Member:
         "changed_at",
         "counted_as",
         "durables",
-        "grace",
         "handover",
         "key",
+        "life",
         "subscriber",
         "subscription",
     )
@@ -53,7 +54,7 @@ class Member:
         self.subscriber = subscriber
         self.counted_as = subscriber
         self.subscription = subscription
-        self.grace: asyncio.TimerHandle | None = None
+        self.life = Life.SERVED
         self.handover: asyncio.Task[None] | None = None
         self.changed_at = 0.0
         self.use(*durables)
@@ -66,6 +67,11 @@ class Member:
     def is_handed_over(self) -> bool:
         """Whether it has the durable of its subscriber, and no other."""
         return [each.name.durable for each in self.durables] == [self.subscriber.durable]
+
+    @property
+    def is_handing_over(self) -> bool:
+        """Whether a handover from one of its durables to another is under way."""
+        return self.handover is not None and not self.handover.done()
 
     def use(self, *durables: Durable) -> None:
         """Have these and no others."""

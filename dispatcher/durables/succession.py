@@ -44,7 +44,7 @@ class Succession:
             member: Whose subscriber has another durable than those that it has.
             wanted_since: When that became wanted (monotonic seconds).
         """
-        if member.handover is not None and not member.handover.done():
+        if member.is_handing_over:
             member.subscription.note_progress()
             return
         member.changed_at = wanted_since

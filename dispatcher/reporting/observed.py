@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from dispatcher.durables.reconciler import Fanout
+from dispatcher.durables.reconciler import Reconciler
 from dispatcher.ingress.routing import Router
 from dispatcher.runtime.metrics import Metrics
 from dispatcher.stores.nats_streaming.store import NatsStreamingStore
@@ -13,6 +13,6 @@ class Observed:
     """They are read here, and nothing is asked of them."""
 
     broker: NatsStreamingStore
-    fanout: Fanout
+    reconciler: Reconciler
     routes: Router
     metrics: Metrics

@@ -88,7 +88,7 @@ class Observer:
 
         Without a session it has not: another replica may deliver by now, and know better.
         """
-        member = self._observed.fanout.members.get(key)
+        member = self._observed.reconciler.members.get(key)
         if member is None or not self._observed.broker.delivering.is_open:
             return None
         seen = self._seen.get(member)
@@ -120,7 +120,7 @@ class Observer:
         before = {} if state_of(delivering) is SessionState.STANDBY else self._seen
         seen: dict[Member, _Seen] = {}
         turns = Turns()
-        for member in [*self._observed.fanout.members.values()]:
+        for member in [*self._observed.reconciler.members.values()]:
             seen[member] = before.get(member) or _Seen()
             seen[member].is_current &= delivering.is_open
             if delivering.is_open and member.subscription.state is DeliveryState.ACTIVE:
@@ -175,5 +175,5 @@ class Observer:
             self._tell(about(subscriber, told))
 
     def _subscriber(self, channel: ResourceName, ref: ResourceName) -> Subscriber:
-        member = self._observed.fanout.members.get(MemberKey(channel, ref))
+        member = self._observed.reconciler.members.get(MemberKey(channel, ref))
         return Subscriber(ref) if member is None else member.subscriber

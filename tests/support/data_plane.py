@@ -8,7 +8,8 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
 from dispatcher.durables.ledger import Ledger
-from dispatcher.durables.reconciler import Fanout
+from dispatcher.durables.members import DeliveryParts
+from dispatcher.durables.reconciler import Reconciler
 from dispatcher.egress.client import Egress
 from dispatcher.egress.limits import EgressLimits
 from dispatcher.event.stored_form import encode
@@ -70,7 +71,9 @@ class DataPlane:
         self.records = records
         budget = ByteBudget(64 * MIB)
         lanes = FairShares(never_busy)
-        self.fanout = Fanout(self.broker, self.egress, self.metrics, budget, records, lanes)
+        self.reconciler = Reconciler(
+            self.broker, records, DeliveryParts(self.egress, self.metrics, budget, lanes)
+        )
         self.channel = ResourceName("default", client_id)
         self._recording: asyncio.Task[None] | None = None
 
@@ -94,7 +97,7 @@ class DataPlane:
         await self.close()
 
     async def close(self) -> None:
-        await self.fanout.close()
+        await self.reconciler.close()
         if self._recording is not None:
             await cancel(self._recording)
         await self.broker.close()
@@ -103,12 +106,12 @@ class DataPlane:
     def subscribe(self, *subscribers: Subscriber, policy: DeliveryPolicy | None = None) -> None:
         """Want exactly these subscribers of the channel."""
         channel = Channel(self.channel, (), subscribers, policy or DeliveryPolicy())
-        problems = at_once(self.fanout.apply(DesiredState({channel.name: channel})))
+        problems = at_once(self.reconciler.apply(DesiredState({channel.name: channel})))
         assert problems == []
 
     async def open(self) -> None:
         """Wait until every durable is open."""
-        for member in self.fanout.members.values():
+        for member in self.reconciler.members.values():
             await member.durable.wait_open()
 
     async def settled(self, count: int) -> None:

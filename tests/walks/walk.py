@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from dispatcher.durables.ledger import DurableRecord, Ledger
-from dispatcher.durables.reconciler import Fanout
+from dispatcher.durables.members import DeliveryParts
+from dispatcher.durables.reconciler import Reconciler
 from dispatcher.egress.client import Egress, Response
 from dispatcher.event.stored_form import encode
 from dispatcher.runtime.byte_budget import ByteBudget
@@ -107,7 +108,9 @@ class Process:
         self._broker = NatsStreamingStore(options, "publisher", metrics, self.records.note_session)
         egress = cast("Egress", walk.sink)
         lanes = FairShares(never_busy)
-        self.fanout = Fanout(self._broker, egress, metrics, budget, self.records, lanes)
+        self.reconciler = Reconciler(
+            self._broker, self.records, DeliveryParts(egress, metrics, budget, lanes)
+        )
         self._is_stopped = False
         self._connection: ModelConnection | None = None
         self._connecting: asyncio.Task[None] | None = None
@@ -121,7 +124,7 @@ class Process:
     def apply(self, state: DesiredState) -> None:
         if self._is_stopped:
             return
-        at_once(self.fanout.apply(state))
+        at_once(self.reconciler.apply(state))
         if self._connecting is None:
             self._connecting = asyncio.create_task(self._keep_connected())
 
@@ -160,13 +163,13 @@ class Process:
         """Ends as by SIGTERM, or at once as by SIGKILL."""
         self._is_stopped = True
         if kindly:
-            await self.fanout.drain()
+            await self.reconciler.drain()
             await self.records.write()
         await self._cancel(self._connecting)
         if not kindly:
             await self._cancel(self._writing)
             self._let_go("killed")
-        await self.fanout.close()
+        await self.reconciler.close()
         for durable in self._broker._durables.values():
             await durable.close()
         await self._cancel(self._writing)

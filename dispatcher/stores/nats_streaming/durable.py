@@ -38,6 +38,14 @@ class DurableState(enum.Enum):
     REMOVED = "removed"  # unsubscribed: the server has forgotten its position
 
 
+class DurableWish(enum.Enum):
+    """What a durable is to be."""
+
+    OPEN = enum.auto()
+    UNSUBSCRIBED = enum.auto()
+    RELEASED_ELSEWHERE = enum.auto()  # another process has unsubscribed it: there is nothing to do
+
+
 @dataclass(frozen=True, slots=True)
 class DurableOptions:
     """What NATS Streaming has to know of a durable; MaxInflight and AckWait may change."""
@@ -123,9 +131,7 @@ class Durable:
         self._alive_at: float | None = None
         self._options = options
         self._receive = receive
-        self._removal = False
-        self.is_given_up = False
-        """Whether another process has unsubscribed it."""
+        self._wish = DurableWish.OPEN
         self._reopenings = 0  # asked for
         self._reopened = 0  # of these, done
         self._connection: Connection | None = None
@@ -141,7 +147,12 @@ class Durable:
     @property
     def is_leaving(self) -> bool:
         """Whether it is removed, or is to be."""
-        return self._removal
+        return self._wish is not DurableWish.OPEN
+
+    @property
+    def is_released_elsewhere(self) -> bool:
+        """Whether another process has unsubscribed it."""
+        return self._wish is DurableWish.RELEASED_ELSEWHERE
 
     @property
     def connection(self) -> Connection | None:
@@ -198,7 +209,8 @@ class Durable:
 
     def remove(self) -> None:
         """Unsubscribe for good, as soon as that is possible."""
-        self._removal = True
+        if not self.is_leaving:
+            self._wish = DurableWish.UNSUBSCRIBED
         self._work()
 
     def note_known(self) -> None:
@@ -206,9 +218,9 @@ class Durable:
         if self.opened_at is None:
             self._beginning = self._beginning.known()
 
-    def give_up(self) -> None:
+    def release_elsewhere(self) -> None:
         """Be removed without more ado: another process has unsubscribed it."""
-        self._removal = self.is_given_up = True
+        self._wish = DurableWish.RELEASED_ELSEWHERE
         if self.state is DurableState.CLOSED:
             self._set_state(DurableState.REMOVED)
 
@@ -239,7 +251,7 @@ class Durable:
         receive: Callable[[StoredMessage], None],
     ) -> None:
         """Be wanted after ``remove``: with its position, if the server still knows it."""
-        self._removal = self.is_given_up = False
+        self._wish = DurableWish.OPEN
         # If the server does not know it any more, that is because it was removed.
         self._beginning = replace(beginning, was_open=False)
         self._alive_at = self.opened_at = None
@@ -262,17 +274,17 @@ class Durable:
 
     async def wait_reopened(self) -> None:
         """Wait until it is open as it was last asked for, or is not wanted any more."""
-        while not self._removal and not self._is_as_wanted():
+        while not self.is_leaving and not self._is_as_wanted():
             await self._change()
 
     async def wait_removed(self) -> bool:
         """Wait until the server has forgotten it; False if it is wanted again instead."""
-        while self._removal and self.state is not DurableState.REMOVED:
+        while self.is_leaving and self.state is not DurableState.REMOVED:
             await self._change()
-        return self._removal
+        return self.is_leaving
 
     async def wait_leaving(self) -> None:
-        while not self._removal:
+        while not self.is_leaving:
             await self._change()
 
     async def _change(self) -> None:
@@ -335,7 +347,7 @@ class Durable:
                 await self._nudge.wait()
 
     def _is_as_wanted(self) -> bool:
-        if self._removal:
+        if self.is_leaving:
             return self.state is DurableState.REMOVED
         return self.state is DurableState.OPEN and self._reopened == self._reopenings
 
@@ -347,7 +359,7 @@ class Durable:
             if connection is self._connection:
                 self._subscription = self._acknowledger = opened
                 self._opened(reopenings)
-        elif self._removal:
+        elif self.is_leaving:
             await subscription.unsubscribe()
             self._subscription = self._acknowledger = None
             self._set_state(DurableState.REMOVED)
@@ -415,7 +427,7 @@ class Durable:
         if self.opened_at is None:
             self.opened_at = time.monotonic()
             self.opened_over = self._connection
-            if not self._removal:  # else it is opened in order to be unsubscribed
+            if not self.is_leaving:  # else it is opened in order to be unsubscribed
                 self._beginning.on_open()
         self._set_state(DurableState.OPEN)
 

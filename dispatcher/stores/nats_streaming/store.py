@@ -176,15 +176,15 @@ class NatsStreamingStore:
         if durable is not None:
             durable.note_known()
 
-    def give_up(self, name: DurableName) -> bool:
+    def release_elsewhere(self, name: DurableName) -> bool:
         """Another process has unsubscribed this durable; whether it is still to be removed here.
 
         Who has the session decides alone, and removes it in its time.
         """
         durable = self._durables.get(name)
         if durable is not None and self.delivering.connection is None:
-            durable.give_up()
-        return durable is not None and not durable.is_given_up
+            durable.release_elsewhere()
+        return durable is not None and not durable.is_released_elsewhere
 
     async def removed(self, durable: Durable) -> bool:
         """Wait until a durable that is to be removed is; False if it is wanted again meanwhile."""

@@ -40,8 +40,8 @@ async def observed(tmp_path: Path) -> Observed:
     plane = DataPlane(NatsStreamingServer(tmp_path), "tests")
     subscriber = Subscriber(MAIL, "u1", "http://mail/?token=abc")
     channel = Channel(ORDERS, ("orders.shop",), (subscriber,), DeliveryPolicy())
-    await plane.fanout.apply(DesiredState({ORDERS: channel}))
-    return Observed(plane.broker, plane.fanout, Router(), plane.metrics)
+    await plane.reconciler.apply(DesiredState({ORDERS: channel}))
+    return Observed(plane.broker, plane.reconciler, Router(), plane.metrics)
 
 
 def described(observed: Observed, verdict: SubscriberVerdict | None = None) -> Mapping[str, Any]:

@@ -164,7 +164,7 @@ class TestOneEventIsStuckFarBehind:
         await plane.publish(*ids(1, self.COUNT))
         await sink.wait_until(lambda: len(sink.counts) >= self.COUNT - 1)
         await plane.settled(self.COUNT - 1)
-        member = next(iter(plane.fanout.members.values()))
+        member = next(iter(plane.reconciler.members.values()))
         member.subscription.window._settled.clear()  # as if it was long ago
 
     async def _finishes(
@@ -264,7 +264,7 @@ class TestWhatIsPending:
             await plane.publish(*ids(1, 9))
             await plane.settled(7)
             await sink.wait_until(lambda: len(sink.received) >= 9)
-            member = next(iter(plane.fanout.members.values()))
+            member = next(iter(plane.reconciler.members.values()))
             window = member.subscription.window
             pending = await find_pending([member.durable])
             assert pending is not None
@@ -278,7 +278,7 @@ class TestWhatIsPending:
             plane.subscribe(subscriber(sink.url), policy=PATIENT)
             await plane.publish(*ids(1, 9))
             await plane.settled(9)
-            member = next(iter(plane.fanout.members.values()))
+            member = next(iter(plane.reconciler.members.values()))
             pending = await find_pending([member.durable])
             assert pending is not None
             assert pending.is_certain
@@ -289,7 +289,7 @@ class TestWhatIsPending:
     ) -> None:
         async with DataPlane(memory_server, unique_name) as plane:
             plane.subscribe(subscriber(sink.url), policy=PATIENT)
-            member = next(iter(plane.fanout.members.values()))
+            member = next(iter(plane.reconciler.members.values()))
             pending = await find_pending([member.durable])
             assert pending is not None
             assert not pending.is_certain
@@ -302,7 +302,7 @@ class TestWhatIsPending:
             plane.subscribe(subscriber(sink.url), policy=replace(PATIENT, max_inflight=4))
             await plane.publish(*ids(1, 9))
             await sink.wait_until(lambda: len(sink.received) >= 4)
-            member = next(iter(plane.fanout.members.values()))
+            member = next(iter(plane.reconciler.members.values()))
             pending = await find_pending([member.durable])
             assert pending is not None
             assert pending.owed == range(1, 5)

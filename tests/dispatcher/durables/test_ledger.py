@@ -100,6 +100,24 @@ class TestKept:
         await asyncio.wait_for(asyncio.gather(*tasks), 1)
 
 
+class News:
+    """What a reconciler sees in the ledger that it has not seen yet."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._seen: dict[ResourceName, int] = {}
+
+    def take(self) -> dict[ResourceName, set[str]]:
+        """The channels that have changed, with what was unsubscribed elsewhere."""
+        merged, before = self._ledger.merged(), self._seen
+        self._seen = merged
+        return {
+            name: set(self._ledger.unsubscribed_elsewhere(name))
+            for name, version in merged.items()
+            if before.get(name) != version
+        }
+
+
 class TestLearnt:
     """What several processes record in one place."""
 
@@ -111,10 +129,11 @@ class TestLearnt:
 
     def test_another_process_has_opened_it(self) -> None:
         records = nothing_kept()
+        news = News(records)
         wanted(records, "u1")
         records.learn(ORDERS, {"u1": record()})
         assert records.of(ORDERS) == [record()]
-        assert records.take_news() == {ORDERS: set()}
+        assert news.take() == {ORDERS: set()}
 
     def test_what_is_open_here_is_not_closed_by_who_does_not_know(self) -> None:
         records = nothing_kept()
@@ -125,35 +144,39 @@ class TestLearnt:
 
     def test_what_a_former_process_left_is_known(self) -> None:
         records = nothing_kept()
+        news = News(records)
         records.learn(ORDERS, {"u1": record(), "u2": record("u2", since=4.0)})
         assert records.of(ORDERS) == [record(), record("u2", since=4.0)]
-        assert records.take_news() == {ORDERS: set()}
-        assert records.take_news() == {}
+        assert news.take() == {ORDERS: set()}
+        assert news.take() == {}
 
     def test_another_process_has_unsubscribed_it(self) -> None:
         records = nothing_kept()
+        news = News(records)
         records.learn(ORDERS, {"u1": record(), "u2": record("u2")})
-        records.take_news()
+        news.take()
         records.dismiss(ORDERS, "u1", 60.0)
         records.learn(ORDERS, {"u2": record("u2")})
-        assert records.take_news() == {ORDERS: {"u1"}}
+        assert news.take() == {ORDERS: {"u1"}}
 
     def test_it_is_told_even_before_it_is_known_to_be_wanted_no_more(self) -> None:
         """One change of the Channel may bring both; whoever applies it knows what is wanted."""
         records = nothing_kept()
+        news = News(records)
         records.learn(ORDERS, {"u1": record()})
         wanted(records, "u1")
-        records.take_news()
+        news.take()
         records.learn(ORDERS, {"u2": record("u2")})
-        assert records.take_news() == {ORDERS: {"u1"}}
+        assert news.take() == {ORDERS: {"u1"}}
         assert records.get(ORDERS, "u1") is not None
 
     def test_what_there_was_no_room_for_is_not_given_up(self) -> None:
         records = nothing_kept()
+        news = News(records)
         records.learn(ORDERS, {"u1": record(), "u2": record("u2")})
-        records.take_news()
+        news.take()
         records.learn(ORDERS, {"u2": record("u2")}, is_complete=False)
-        assert records.take_news() == {}
+        assert news.take() == {}
 
     async def test_who_gets_the_client_id_records_what_it_has_to_remove(self) -> None:
         records = nothing_kept()
@@ -187,20 +210,22 @@ class TestLearnt:
 
     def test_with_a_channel_that_was_deleted_all_is_given_up(self) -> None:
         records = nothing_kept()
+        news = News(records)
         records.learn(ORDERS, {"u1": record()})
-        records.take_news()
+        news.take()
         records.gone(ORDERS, in_order=False)
-        assert records.take_news() == {}, "it may be back; what is known stays"
+        assert news.take() == {}, "it may be back; what is known stays"
         records.gone(ORDERS, in_order=True)
-        assert records.take_news() == {ORDERS: {"u1"}}
+        assert news.take() == {ORDERS: {"u1"}}
 
     def test_an_orphan_is_adopted_unless_it_is_known(self) -> None:
         records = nothing_kept()
+        news = News(records)
         wanted(records, "u1")
-        records.take_news()
+        news.take()
         assert not records.adopt(record())
         assert records.adopt(record("u2"))
-        assert records.take_news() == {ORDERS: set()}
+        assert news.take() == {ORDERS: set()}
         assert [each.durable for each in records if each.due is not None] == ["u2"]
 
     async def test_what_this_process_records_is_told_to_who_writes_it(self) -> None:
@@ -271,7 +296,7 @@ class TestOnARealServer:
                 ),
             }
             for _ in range(2):
-                await plane.fanout.apply(states[unread])
+                await plane.reconciler.apply(states[unread])
                 await plane.open()
             await plane.publish("e1")
             plane.subscribe(mail)
@@ -419,7 +444,8 @@ class TestOnARealServer:
             tell(standby, first)
             standby.subscribe(subscriber(sink.url, uid="old"), gone, policy=QUICK)
             first.subscribe(subscriber(sink.url, uid="new"), policy=QUICK)
-            first.fanout._end_now(first.fanout.members[MemberKey(first.channel, gone.ref)])
+            members = first.reconciler.members
+            members.end(members[MemberKey(first.channel, gone.ref)])
             await eventually(lambda: are(first, {"new"}))
             tell(standby, first)
             standby.subscribe(subscriber(sink.url, uid="new"), policy=QUICK)
@@ -462,7 +488,9 @@ async def are(plane: DataPlane, names: set[str]) -> bool:
 
 
 async def is_refused(plane: DataPlane, durable: str) -> bool:
-    found = [m.durable for m in plane.fanout.members.values() if m.durable.name.durable == durable]
+    found = [
+        m.durable for m in plane.reconciler.members.values() if m.durable.name.durable == durable
+    ]
     return found[0].last_error is not None
 
 

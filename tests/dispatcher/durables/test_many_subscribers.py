@@ -30,7 +30,7 @@ class Crowd:
         self._served = tuple(subscribers[index] for index in choice.served)
         unserved = choice.unserved(claims)
         channel = Channel(self.plane.channel, (), self._served, unserved=unserved)
-        return await self.plane.fanout.apply(DesiredState({channel.name: channel}))
+        return await self.plane.reconciler.apply(DesiredState({channel.name: channel}))
 
     @property
     def served(self) -> str:
@@ -163,7 +163,7 @@ async def test_durables_without_a_place_go_with_their_channel(
         await lowered.want_and_open(*named(sink, "abcd"))
         plane = lowered.plane
         gone = {plane.channel: Channel(plane.channel, ())} if deleted else {}
-        await plane.fanout.apply(DesiredState({}, deleted=gone))
+        await plane.reconciler.apply(DesiredState({}, deleted=gone))
         async with asyncio.timeout(20):
             await plane.records.emptied(plane.channel)
         assert await on_server(file_server, lowered) == ""
@@ -192,7 +192,7 @@ async def test_whose_place_is_taken_keeps_what_waits_for_it(
         await busy.want(*named(sink, "ab"))
         (held,) = (
             member
-            for key, member in busy.plane.fanout.members.items()
+            for key, member in busy.plane.reconciler.members.items()
             if key.ref.name not in busy.served
         )
         assert held.subscription.state is DeliveryState.PAUSED
@@ -213,5 +213,5 @@ async def test_a_grace_is_over_for_who_is_wanted_but_has_no_place(
         busy.most = 1
         await busy.want(*named(sink, "ab"))
         assert busy.served == "b"
-        assert all(member.grace is None for member in busy.plane.fanout.members.values())
+        assert not busy.plane.reconciler.members.in_grace()
         assert {each.due for each in busy.plane.records} == {None}

@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 from aiohttp import web
 
+from dispatcher.durables.lifecycle import Life
 from dispatcher.stores.interface import NotStored
 from dispatcher.stores.nats_streaming.durable import DurableState
-from natss.contract.resources import Channel, DeliveryPolicy, DesiredState, Start, StartKind
+from natss.contract.resources import Channel, DeliveryPolicy, DesiredState, Start, StartKind, Unread
 from natss.nats_streaming import NatsStreamingError
 from tests.conftest import StartServer
 from tests.support.data_plane import DataPlane, durables, eventually, subscriber
@@ -54,7 +55,7 @@ async def test_an_event_published_as_soon_as_a_subscriber_is_wanted_reaches_it(
 ) -> None:
     """The durable is not open yet when the event is stored."""
     plane.subscribe(subscriber(sink.url))
-    member = next(iter(plane.fanout.members.values()))
+    member = next(iter(plane.reconciler.members.values()))
     assert member.durable.state is DurableState.CLOSED
     await plane.publish("early")
     await sink.wait_for_events(1)
@@ -87,10 +88,10 @@ async def test_another_uri_takes_effect_at_once_for_events_that_fail(
     plane.subscribe(subscriber(sink.url), policy=patient)
     await plane.publish(*ids(1, 10))
     await sink.wait_until(lambda: len(sink.received) >= 10)
-    durable = next(iter(plane.fanout.members.values())).durable
+    durable = next(iter(plane.reconciler.members.values())).durable
     plane.subscribe(subscriber(other_sink.url), policy=patient)
     await other_sink.wait_for_events(10)
-    assert next(iter(plane.fanout.members.values())).durable is durable
+    assert next(iter(plane.reconciler.members.values())).durable is durable
     assert other_sink.duplicates == 0
 
 
@@ -133,7 +134,26 @@ async def test_after_its_grace_a_removed_subscriber_is_unsubscribed(
             return not await durables(memory_server, plane.subject)
 
         await eventually(is_gone)
-        assert plane.fanout.members == {}
+        assert plane.reconciler.members == {}
+
+
+async def test_a_grace_does_not_end_while_an_unreadable_document_may_want_the_subscriber(
+    memory_server: NatsStreamingServer, unique_name: str, sink: Subscriber
+) -> None:
+    """It was seen to go, and then somebody wrote it again, with a mistake."""
+    async with DataPlane(memory_server, unique_name, grace=3600.0) as plane:
+        plane.subscribe(subscriber(sink.url))
+        await plane.open()
+        plane.subscribe()
+        (member,) = plane.reconciler.members.in_grace()
+        await plane.reconciler.apply(DesiredState({}, unread=Unread(anything=True)))
+        assert [each.life for each in plane.reconciler.members.values()] == [Life.HELD]
+        assert not plane.reconciler.members.in_grace()
+        (record,) = plane.records
+        assert record.due is None, "nor does it after a restart"
+        plane.subscribe()
+        assert [each.life for each in plane.reconciler.members.values()] == [Life.RETAINED]
+        assert plane.reconciler.members.in_grace() == [member]
 
 
 async def test_a_subscriber_that_comes_back_in_its_grace_goes_on_where_it_was(
@@ -231,7 +251,7 @@ async def test_a_subscriber_that_comes_back_while_it_is_unsubscribed_is_not_hit_
         plane.subscribe()
 
         async def is_over() -> bool:
-            return not plane.fanout.members
+            return not plane.reconciler.members
 
         await eventually(is_over)
         plane.subscribe(subscriber(sink.url), policy=QUICK)
@@ -264,7 +284,7 @@ async def test_a_uid_that_changes_there_and_back_loses_nothing(
         await asyncio.sleep(0)
 
     async def is_settled() -> bool:
-        member = next(iter(plane.fanout.members.values()))
+        member = next(iter(plane.reconciler.members.values()))
         assert member.handover is not None
         return member.handover.done() and set(await durables(memory_server, plane.subject)) == {"a"}
 
@@ -283,7 +303,7 @@ async def test_uids_that_come_and_go_before_their_turn_leave_nothing(
         await plane.open()
         for uid in ("b", "c"):
             plane.subscribe(subscriber(sink.url, uid=uid), policy=QUICK)
-        member = next(iter(plane.fanout.members.values()))
+        member = next(iter(plane.reconciler.members.values()))
         assert member.handover is not None
         await member.handover
         assert [each.durable for each in plane.records] == ["c"]
@@ -301,7 +321,7 @@ async def test_a_uid_that_another_one_takes_while_it_is_removed_stays_on_record(
 ) -> None:
     plane.subscribe(subscriber(sink.url, "mail", "old"), policy=QUICK)
     await plane.open()
-    member = next(iter(plane.fanout.members.values()))
+    member = next(iter(plane.reconciler.members.values()))
     old = member.durable
     plane.subscribe(subscriber(sink.url, "mail", "new"), policy=QUICK)
     await asyncio.wait_for(old.wait_leaving(), 15.0)
@@ -327,14 +347,14 @@ async def test_another_name_with_the_same_uid_goes_on_where_the_former_was(
     plane.subscribe(subscriber(sink.url, "after", "u1"), policy=replace(slow_again, retry=1))
     await plane.publish("e3")
     await sink.wait_for_events(3, timeout=5.0)
-    assert [str(key.ref) for key in plane.fanout.members] == ["default/after"]
+    assert [str(key.ref) for key in plane.reconciler.members] == ["default/after"]
 
 
 async def test_two_subscribers_with_one_uid_are_told_and_the_first_goes_on(
     plane: DataPlane, sink: Subscriber, other_sink: Subscriber
 ) -> None:
     both = (subscriber(sink.url, "a", "u1"), subscriber(other_sink.url, "b", "u1"))
-    problems = await plane.fanout.apply(
+    problems = await plane.reconciler.apply(
         DesiredState({plane.channel: Channel(plane.channel, (), both, QUICK)})
     )
     assert [problem.path for problem in problems] == ["metadata.uid"]
@@ -358,7 +378,7 @@ async def test_a_handover_does_not_make_the_new_durable_stand_still(
     await plane.publish(*ids(2, 20))
     await sink.wait_for_events(19)
     plane.subscribe(subscriber(sink.url, uid="new"), policy=patient)
-    member = next(iter(plane.fanout.members.values()))
+    member = next(iter(plane.reconciler.members.values()))
     assert member.handover is not None
     await member.handover
     await plane.publish("fresh")
@@ -373,7 +393,7 @@ async def test_closing_in_a_grace_does_not_unsubscribe(
         plane.subscribe(subscriber(sink.url))
         await plane.open()
         plane.subscribe()
-        await plane.fanout.close()
+        await plane.reconciler.close()
         await asyncio.sleep(0.1)  # the grace would end
         assert set(await durables(memory_server, plane.subject)) == {"uid-1"}
 
@@ -426,7 +446,7 @@ async def test_a_broken_uri_keeps_the_events_and_harms_no_other(
     broken = subscriber("http://bad host/", "broken", "u-broken")
     good = subscriber(sink.url, "good", "u-good")
     channel = Channel(plane.channel, (), (broken, good), QUICK)
-    problems = await plane.fanout.apply(DesiredState({plane.channel: channel}))
+    problems = await plane.reconciler.apply(DesiredState({plane.channel: channel}))
     assert [str(problem).partition(":")[0] for problem in problems] == [
         "Subscription default/broken"
     ]

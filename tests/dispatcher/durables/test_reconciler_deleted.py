@@ -36,13 +36,13 @@ async def test_an_entry_that_got_another_name_goes_with_its_channel(
     """Anybody may edit the list of his Channel and delete it at once: it is seen as one change."""
     plane.subscribe(subscriber("http://127.0.0.1:9/", "mail"))
     await plane.open()
-    await plane.fanout.apply(DesiredState({}, deleted={plane.channel: deleted(plane, "post")}))
+    await plane.reconciler.apply(DesiredState({}, deleted={plane.channel: deleted(plane, "post")}))
     await emptied(plane)
     assert "uid-1" not in await durables(memory_server, plane.subject)
 
 
 async def test_a_channel_that_was_never_seen_may_list_one_uid_twice(plane: DataPlane) -> None:
-    await plane.fanout.apply(
+    await plane.reconciler.apply(
         DesiredState({}, deleted={plane.channel: deleted(plane, "mail", "post")})
     )
     await emptied(plane)
@@ -57,9 +57,9 @@ async def test_nobody_inherits_from_an_earlier_channel_of_that_name(
     await plane.open()
     for epoch in ("e1", "e2"):
         later = Channel(plane.channel, (), (mail,), epoch=epoch)
-        assert at_once(plane.fanout.apply(DesiredState({later.name: later}))) == []
+        assert at_once(plane.reconciler.apply(DesiredState({later.name: later}))) == []
         await plane.open()
-        (member,) = plane.fanout.members.values()
+        (member,) = plane.reconciler.members.values()
         assert member.durable.name.subject == later.subject == f"{plane.subject}._{epoch}"
         assert set(await durables(memory_server, later.subject)) == {"uid-1"}
         former = plane.subject if epoch == "e1" else f"{plane.subject}._e1"
@@ -78,12 +78,12 @@ async def test_what_is_left_of_an_earlier_channel_goes_after_a_restart(
     mail = subscriber("http://127.0.0.1:9/", "mail")
     earlier = Channel(ResourceName("default", unique_name), (), (mail,), epoch="e1")
     async with DataPlane(memory_server, unique_name, state_dir=tmp_path) as plane:
-        at_once(plane.fanout.apply(DesiredState({earlier.name: earlier})))
+        at_once(plane.reconciler.apply(DesiredState({earlier.name: earlier})))
         await plane.open()
         assert await plane.records.write()
     later = replace(earlier, epoch="e2")
     async with DataPlane(memory_server, unique_name, state_dir=tmp_path) as plane:
-        at_once(plane.fanout.apply(DesiredState({later.name: later})))
+        at_once(plane.reconciler.apply(DesiredState({later.name: later})))
         await plane.open()
 
         async def is_removed() -> bool:

@@ -34,7 +34,7 @@ class Watched:
     def __init__(self, plane: DataPlane) -> None:
         self.plane = plane
         self.told: list[Occurrence] = []
-        observed = Observed(plane.broker, plane.fanout, Router(), plane.metrics)
+        observed = Observed(plane.broker, plane.reconciler, Router(), plane.metrics)
         self.recorded: dict[ResourceName, SubscriberVerdict] = {}
         self._observer = Observer(
             observed,

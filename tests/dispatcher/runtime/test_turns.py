@@ -10,6 +10,7 @@ import pytest
 
 from dispatcher.desired.files import FileSource
 from dispatcher.durables.ledger import Ledger
+from dispatcher.durables.lifecycle import Life
 from dispatcher.ingress.routing import Route
 from dispatcher.main import Dispatcher
 from dispatcher.runtime import turns
@@ -115,11 +116,11 @@ async def test_no_turn_adds_or_removes_more_than_a_few_subscribers(
     shape: str, clock: list[float]
 ) -> None:
     async with dispatcher() as tried:
-        members = tried._fanout.members
+        members = tried._reconciler.members
         loop = Loop(lambda: len(members))
         await tried._apply(state(*SHAPES[shape]))
         assert len(members) == 600
-        graces = Loop(lambda: sum(each.grace is not None for each in members.values()))
+        graces = Loop(lambda: len(members.in_grace()))
         await tried._apply(state())
         assert 0 < jumps(loop.stop()) <= MOST
         assert 0 < jumps(graces.stop()) <= MOST
@@ -131,10 +132,10 @@ async def test_no_turn_ends_more_than_a_few_subscribers_of_deleted_channels(
 ) -> None:
     async with dispatcher() as tried:
         await tried._apply(state(*SHAPES[shape]))
-        loop = Loop(lambda: len(tried._fanout.members))
+        loop = Loop(lambda: len(tried._reconciler.members))
         deleted = {each.name: each for each in SHAPES[shape]}
         await tried._apply(DesiredState({}, deleted=deleted))
-        assert not tried._fanout.members
+        assert not tried._reconciler.members
         assert 0 < jumps(loop.stop()) <= MOST
 
 
@@ -149,10 +150,10 @@ async def test_no_turn_takes_on_more_than_a_few_durables_that_were_left(
     records = Ledger(StateFolder(tmp_path), 60.0)
     tried = Dispatcher(settings, FileSource((), settings.defaults), records)
     tried._is_loaded.set()
-    loop = Loop(lambda: len(tried._fanout.members))
+    loop = Loop(lambda: len(tried._reconciler.members))
     await tried._apply(state())
     await tried._close()
-    assert len(tried._fanout.members) == 600
+    assert len(tried._reconciler.members) == 600
     assert 0 < jumps(loop.stop()) <= MOST
 
 
@@ -174,7 +175,7 @@ async def test_a_channel_is_served_only_once_all_its_subscribers_are_wanted() ->
         def looked_up() -> tuple[bool, bool, int]:
             is_served = isinstance(tried._routes.lookup(host), Route)
             is_old_served = isinstance(tried._routes.lookup(old.hosts[0].encode()), Route)
-            return is_served, is_old_served, len(tried._fanout.members)
+            return is_served, is_old_served, len(tried._reconciler.members)
 
         loop = Loop(looked_up)
         await tried._apply(state(old, channel("new", 300)))
@@ -190,14 +191,14 @@ async def test_a_grace_does_not_end_while_its_subscriber_is_being_taken_back(
     """Its turn comes late, behind many others; its durable was removed before that."""
     async with DataPlane(memory_server, unique_name, grace=3600.0) as plane:
         last = channel("z", 1)
-        await plane.fanout.apply(state(last))
-        await plane.fanout.apply(state())
-        (member,) = plane.fanout.members.values()
-        applying = asyncio.create_task(plane.fanout.apply(state(channel("a", 300), last)))
+        await plane.reconciler.apply(state(last))
+        await plane.reconciler.apply(state())
+        (member,) = plane.reconciler.members.values()
+        applying = asyncio.create_task(plane.reconciler.apply(state(channel("a", 300), last)))
         await asyncio.sleep(0)
-        assert 0 < len(plane.fanout.members) < 300
-        assert member.grace is not None
-        assert member.grace.cancelled()
+        assert 0 < len(plane.reconciler.members) < 300
+        assert member.life is Life.RETAINED
+        assert not plane.reconciler.members.in_grace()
         await applying
-        assert member in plane.fanout.members.values()
-        assert member.grace is None
+        served = [each for each in plane.reconciler.members.values() if each.life is Life.SERVED]
+        assert member in served

@@ -80,7 +80,7 @@ async def test_last_is_that_of_when_it_was_wanted_not_of_when_it_could_be_opened
         plane.subscribe(other, policy=quiet)
         await plane.open()
         plane.subscribe(other, subscriber(sink.url), policy=quiet)
-        durable = list(plane.fanout.members.values())[1].durable
+        durable = list(plane.reconciler.members.values())[1].durable
 
         async def is_refused() -> bool:
             return durable.last_error is not None

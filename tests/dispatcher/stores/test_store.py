@@ -130,7 +130,7 @@ async def test_a_durable_that_is_refused_is_told_and_tried_again(
     async with DataPlane(server, unique_name) as plane:
         await plane.broker.publish("other.channel", b"takes the only place")
         plane.subscribe(subscriber(sink.url), policy=QUICK)
-        durable = next(iter(plane.fanout.members.values())).durable
+        durable = next(iter(plane.reconciler.members.values())).durable
 
         async def is_told() -> bool:
             return durable.last_error is not None
@@ -143,6 +143,7 @@ async def test_a_durable_that_is_refused_is_told_and_tried_again(
         await server.restart()
         await publish_surely(plane, "e1")
         await sink.wait_for_events(1)
+        await durable.wait_open()
         assert durable.last_error is None
 
 
@@ -153,12 +154,12 @@ async def test_a_removal_while_nats_is_away_is_done_when_it_is_back(
     async with DataPlane(server, unique_name, grace=0.01) as plane:
         plane.subscribe(subscriber(sink.url), policy=QUICK)
         await plane.open()
-        member = next(iter(plane.fanout.members.values()))
+        member = next(iter(plane.reconciler.members.values()))
         await server.stop()
         plane.subscribe()
 
         async def is_over() -> bool:
-            return not plane.fanout.members
+            return not plane.reconciler.members
 
         await eventually(is_over)
         await server.start()
@@ -173,7 +174,7 @@ async def test_what_was_not_restored_and_is_removed_is_no_trouble_any_more(
     async with DataPlane(memory_server, unique_name, grace=0.0) as plane:
         plane.subscribe(subscriber("http://127.0.0.1:9/"))
         await plane.open()
-        (member,) = plane.fanout.members.values()
+        (member,) = plane.reconciler.members.values()
         plane.broker.delivering.not_restored[member.durable.name] = "refused"
         plane.subscribe()
         async with asyncio.timeout(20):

@@ -1,0 +1,282 @@
+"""The subscribers that there are, each with its durables and what delivers to it.
+
+Acts as ``dispatcher.durables.lifecycle`` decides: a subscriber is served, its durables are kept for
+a while, or unsubscribed. Every durable stays on record until the server has forgotten it.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+
+import structlog
+
+from dispatcher.delivery.attempts import Attempts, Plan
+from dispatcher.delivery.subscription import SubscriptionDelivery
+from dispatcher.durables.ledger import DurableRecord, Ledger
+from dispatcher.durables.lifecycle import Facts, Life, next_life
+from dispatcher.durables.member import Member, MemberKey, make_plan
+from dispatcher.durables.succession import Succession
+from dispatcher.egress.client import Egress
+from dispatcher.runtime.byte_budget import ByteBudget
+from dispatcher.runtime.fair_share import FairShares
+from dispatcher.runtime.metrics import Metrics
+from dispatcher.runtime.tasks import BackgroundTasks, cancel
+from dispatcher.stores.nats_streaming.durable import DurableName, DurableOptions
+from dispatcher.stores.nats_streaming.start_position import StartPosition
+from dispatcher.stores.nats_streaming.store import NatsStreamingStore
+from natss.contract.resources import Channel, ResourceName, Start, Subscriber
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryParts:
+    """What all deliveries share.
+
+    Args:
+        egress: Posts the events.
+        metrics: Gets an entry for each subscription.
+        budget: Memory for events.
+        shares: Each subscription has one of its own.
+    """
+
+    egress: Egress
+    metrics: Metrics
+    budget: ByteBudget
+    shares: FairShares
+
+
+class Members(Mapping[MemberKey, Member]):
+    """Adds subscribers, changes them, and ends them.
+
+    Args:
+        store: Keeps the durables.
+        ledger: Every durable that there may be.
+        parts: For the delivery of each.
+        tasks: Owns what is under way.
+    """
+
+    def __init__(
+        self,
+        store: NatsStreamingStore,
+        ledger: Ledger,
+        parts: DeliveryParts,
+        tasks: BackgroundTasks,
+    ) -> None:
+        self._store = store
+        self._ledger = ledger
+        self._parts = parts
+        self._tasks = tasks
+        self.succession = Succession(store, ledger, tasks)
+        self._members: dict[MemberKey, Member] = {}
+        self._graces: dict[Member, asyncio.TimerHandle] = {}
+
+    def __getitem__(self, key: MemberKey) -> Member:
+        return self._members[key]
+
+    def __iter__(self) -> Iterator[MemberKey]:
+        return iter(self._members)
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def has(self, member: Member) -> bool:
+        """Whether it is one of these still, by its present key."""
+        return self._members.get(member.key) is member
+
+    def add(self, key: MemberKey, channel: Channel, subscriber: Subscriber) -> None:
+        """Serve a subscriber that has no member yet."""
+        plan, _ = make_plan(channel, subscriber)
+        self._make(key, channel, subscriber, plan, self._want(channel, subscriber))
+
+    def add_left(self, channel: Channel, ref: ResourceName, records: list[DurableRecord]) -> Member:
+        """Have a member for durables on record that nobody has; it is served by nobody yet."""
+        key = MemberKey(channel.name, ref)
+        if key in self._members:
+            key = MemberKey(channel.name, ResourceName(ref.namespace, records[0].durable))
+        subscriber = Subscriber(ref, uid=records[0].durable)
+        left = replace(channel, policy=replace(channel.policy, start=Start()))
+        member = self._make(key, left, subscriber, make_plan(left, subscriber)[0], *records)
+        for durable in member.durables:
+            durable.forgo_beginning(is_latest=durable is member.durables[-1])
+        return member
+
+    def _make(
+        self,
+        key: MemberKey,
+        channel: Channel,
+        subscriber: Subscriber,
+        plan: Plan,
+        *records: DurableRecord,
+    ) -> Member:
+        parts = self._parts
+        metrics = parts.metrics.subscription(channel.name, subscriber)
+        attempts = Attempts(plan, parts.egress, metrics, parts.budget)
+        share = parts.shares.delivering(channel.name)
+        name = f"{key.ref} of channel {key.channel}"
+        subscription = SubscriptionDelivery(name, attempts, metrics, parts.budget, share)
+        durables = [
+            self._store.durable(
+                DurableName(record.subject, record.durable),
+                StartPosition(
+                    channel.policy.start,
+                    monotonic(record.since),
+                    record.since is None,
+                    partial(self._ledger.note_open, channel.name, record.durable),
+                    self._ledger.is_former(channel.name, record.durable),
+                    self._ledger.are_shared,
+                ),
+                DurableOptions.of(channel.policy),
+                subscription.receive,
+            )
+            for record in records
+        ]
+        member = self._members[key] = Member(key, subscriber, subscription, *durables)
+        log.debug("subscription added", **metrics.labels, durable=subscriber.durable)
+        return member
+
+    def _want(self, channel: Channel, subscriber: Subscriber) -> DurableRecord:
+        since = time.time()
+        if channel.subscribed_at is not None:
+            since = min(since, channel.subscribed_at)
+        return self._ledger.want(
+            channel.name, subscriber.ref, subscriber.durable, since, channel.subject
+        )
+
+    def serve(self, member: Member, channel: Channel, subscriber: Subscriber, plan: Plan) -> None:
+        """Serve it as it is wanted now, whatever it was before."""
+        subscription = member.subscription
+        comes_again = member.life is not Life.SERVED
+        record = self._want(channel, subscriber)
+        self.stop_grace(member)
+        if comes_again:
+            member.life = Life.SERVED
+            subscription.resume(plan)
+            log.info("subscription is back", **subscription.metrics.labels)
+        elif plan != subscription.plan:
+            subscription.retarget(plan)
+            log.info("subscription changed", **subscription.metrics.labels)
+            comes_again = subscription.window.has_released
+        member.subscriber = subscriber
+        member.durable.change(DurableOptions.of(channel.policy))
+        for durable in member.durables if comes_again else ():
+            durable.reopen()
+        self.succession.forgo(member)
+        if not member.is_handed_over:
+            self.succession.begin(member, monotonic(record.since))
+
+    def rename(self, member: Member, key: MemberKey) -> None:
+        """Go by another name with the same durable."""
+        del self._members[member.key]
+        member.key = key
+        self._members[key] = member
+
+    def go_on(self, member: Member, facts: Facts, grace: float | None = None) -> None:
+        """Have it be where its life goes from here.
+
+        Args:
+            member: One of these, or nothing is done.
+            facts: What is known of it.
+            grace: Seconds that it is retained, if it is to be; None for the ledger's.
+        """
+        life = next_life(member.life, facts)
+        is_as_before = life is member.life and (
+            life is not Life.RETAINED or self.is_in_grace(member)
+        )
+        if is_as_before or not self.has(member):
+            return
+        member.life = life
+        self.stop_grace(member)
+        member.subscription.pause()
+        match life:
+            case Life.RETAINED:
+                self._retain(member, self._ledger.grace if grace is None else grace)
+            case Life.HELD | Life.SET_ASIDE:
+                self._keep(member)
+            case Life.RELEASING:
+                self._release(member)
+
+    def end(self, member: Member) -> None:
+        """Unsubscribe its durables without a grace, for nobody comes back for them."""
+        self.go_on(member, Facts(is_channel_deleted=True))
+
+    def stop_grace(self, member: Member) -> None:
+        """Let its grace not end; it is retained until something else is decided."""
+        timer = self._graces.pop(member, None)
+        if timer is not None:
+            timer.cancel()
+
+    def is_in_grace(self, member: Member) -> bool:
+        """Whether it is unsubscribed in a while if nothing happens."""
+        return member in self._graces
+
+    def in_grace(self) -> list[Member]:
+        """Those that are unsubscribed in a while if nothing happens."""
+        return list(self._graces)
+
+    def _keep(self, member: Member) -> None:
+        """Have its durables on record as wanted: what is unsubscribed is decided another time."""
+        for durable in member.durables:
+            subject, name = durable.name.subject, durable.name.durable
+            self._ledger.want(member.key.channel, member.key.ref, name, time.time(), subject)
+        why = (
+            "a durable is kept as it is: a document that cannot be read may want it"
+            if member.life is Life.HELD
+            else "subscription is not served: its channel has too many"
+        )
+        log.warning(why, **member.subscription.metrics.labels)
+
+    def _retain(self, member: Member, grace: float) -> None:
+        self._dismiss(member, grace)
+        loop = asyncio.get_running_loop()
+        self._graces[member] = loop.call_later(grace, self._end_grace, member)
+        log.info(
+            "subscription removed, its durable is kept for a grace",
+            **member.subscription.metrics.labels,
+            grace_seconds=round(grace, 1),
+        )
+
+    def _end_grace(self, member: Member) -> None:
+        self.go_on(member, Facts(is_grace_over=True))
+
+    def _dismiss(self, member: Member, grace: float) -> None:
+        for durable in member.durables:
+            self._ledger.dismiss(member.key.channel, durable.name.durable, grace)
+
+    def _release(self, member: Member) -> None:
+        self._dismiss(member, 0.0)
+        del self._members[member.key]
+        if member.handover is not None:
+            member.handover.cancel()
+        for durable in member.durables:
+            durable.remove()  # now, for it may be wanted again before the task runs
+        self._tasks.start(self._unsubscribe(member), f"removal {member.subscription.name}")
+
+    async def _unsubscribe(self, member: Member) -> None:
+        if member.handover is not None:
+            await cancel(member.handover)
+        member.subscription.close()
+        self._parts.metrics.forget_subscription(member.key.channel, member.counted_as)
+        for durable in member.durables:
+            if await self._store.removed(durable):
+                record = self._ledger.get(member.key.channel, durable.name.durable)
+                if record is not None and record.subject == durable.name.subject:
+                    self._ledger.forget(record.channel, record.durable)
+                if not durable.is_released_elsewhere:
+                    labels = member.subscription.metrics.labels
+                    log.info("durable unsubscribed", **labels, durable=durable.name.durable)
+        member.life = next_life(member.life, Facts(is_unsubscribed=True))
+        self.succession.forget_passed_over(member)
+
+    def stop_graces(self) -> None:
+        """Unsubscribe nothing more: whoever comes next goes on from here."""
+        for member in tuple(self._graces):
+            self.stop_grace(member)
+
+
+def monotonic(epoch: float | None) -> float:
+    """A moment on the clock that does not jump; None is now."""
+    ago = 0.0 if epoch is None else time.time() - epoch
+    return time.monotonic() - max(0.0, ago)
