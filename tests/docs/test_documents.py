@@ -90,4 +90,4 @@ def test_yaml_examples_are_yaml(document: Path) -> None:
 
 def test_the_change_log_has_the_unreleased_on_top() -> None:
     text = (ROOT / "CHANGELOG.md").read_text()
-    assert re.findall(r"^## (.+)$", text, re.MULTILINE)[0] == "Unreleased"
+    assert re.findall(r"^## (.+)$", text, re.MULTILINE)[0] == "[Unreleased]"
