@@ -77,8 +77,8 @@ class Operator:
             return {name: True}
 
         @kopf.on.event(PLURAL, registry=registry)
-        async def event(type: str | None, name: str, index: Any, **_: Any) -> None:  # noqa: A002
-            told = Told(type, name, frozenset(index))
+        async def event(name: str, **of: Any) -> None:
+            told = Told(of["type"], name, frozenset(of["index"]))
             self._loop.call_soon_threadsafe(self._told.put_nowait, told)
 
         settings = kopf.OperatorSettings()
