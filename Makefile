@@ -71,6 +71,7 @@ types: venv-dev
 
 imports: venv-dev
 	$(BIN)/lint-imports
+	$(BIN)/pytest --quiet tests/architecture
 
 docs: venv-dev
 	$(BIN)/pytest --quiet tests/docs
@@ -117,6 +118,10 @@ proto: venv-dev ## write the protobuf modules of nats_streaming/ from its .proto
 .PHONY: crds
 crds: venv-dev ## write config/crds-v1beta1, for clusters before Kubernetes 1.16, from config/crds
 	@$(BIN)/python -m tools.crds
+
+.PHONY: picture
+picture: venv-dev ## draw who imports whom into docs/architecture.md
+	@$(BIN)/python -m tools.architecture
 
 .PHONY: clean
 clean: ## remove what make has made in this folder (the cache of servers stays)

@@ -1,7 +1,7 @@
 """The kinds of Knative that this program works on. Pure."""
 
 from natss.contract.metadata import API_VERSION
-from natss.kube import Resource
+from natss.kube.resources import Resource
 
 _GROUP, _, _VERSION = API_VERSION.partition("/")
 

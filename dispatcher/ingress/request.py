@@ -1,7 +1,8 @@
 """One HTTP request of a publisher: what its headers say, and what becomes of it.
 
-Pure. The parser (llhttp, strict) has refused what breaks the grammar; here are the rules that it
-leaves to its user. ``request_reader`` makes requests of bytes, ``answers`` answers them.
+The parser (llhttp, strict) has refused what breaks the grammar; here are the rules that it leaves
+to its user. They wait for nothing and ask no clock; but a ``Request`` also keeps the future of its
+publish. ``request_reader`` makes requests of bytes, ``answers`` publishes and answers them.
 """
 
 import asyncio
