@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from dispatcher.delivery.attempts import Plan
 from dispatcher.delivery.subscription import SubscriptionDelivery
 from dispatcher.egress.target import InvalidTarget, Target
-from dispatcher.stores.nats_streaming.durable import Durable
+from dispatcher.stores.nats_streaming.durable import NatsStreamingDurable as Durable
 from natss.contract.resources import Channel, Problem, ResourceName, Subscriber
 
 

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from dispatcher.durables.reconciler import Fanout
 from dispatcher.ingress.routing import Router
 from dispatcher.runtime.metrics import Metrics
-from dispatcher.stores.nats_streaming.store import NatsStreamingStore
+from dispatcher.stores.interface import EventStore
 
 
 @dataclass(frozen=True, slots=True)
 class Observed:
     """They are read here, and nothing is asked of them."""
 
-    broker: NatsStreamingStore
+    store: EventStore
     fanout: Fanout
     routes: Router
     metrics: Metrics
