@@ -1,12 +1,22 @@
-"""The broker and its durables through what happens to NATS Streaming."""
+"""The store and its durables through what happens to NATS Streaming."""
 
 import asyncio
 from dataclasses import replace
 
 import pytest
 
-from dispatcher.stores.interface import EventTooLarge, NotStored
-from dispatcher.stores.nats_streaming.errors import not_stored
+from dispatcher.stores.interface import (
+    DeliveredElsewhere,
+    EventTooLarge,
+    LoginRefused,
+    NotStored,
+    StoreError,
+    StoreRefused,
+    StoreUnavailable,
+    TooManyChannels,
+    TooManySubscriptions,
+)
+from dispatcher.stores.nats_streaming.errors import not_stored, store_error
 from natss import nats_streaming
 from natss.contract.resources import DeliveryPolicy
 from tests.conftest import StartServer
@@ -46,6 +56,29 @@ async def publish_surely(plane: DataPlane, event_id: str) -> None:
 def test_why_an_event_is_not_stored(error: Exception, reason: str, retriable: bool) -> None:
     explained = not_stored(error)
     assert (explained.reason, explained.retriable) == (reason, retriable)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (nats_streaming.AuthenticationFailed("wrong password"), LoginRefused),
+        (nats_streaming.ClientIdInUse("taken"), DeliveredElsewhere),
+        (nats_streaming.ChannelLimitReached("too many channels"), TooManyChannels),
+        (nats_streaming.SubscriptionLimitReached("too many subscriptions"), TooManySubscriptions),
+        (nats_streaming.NatsUnreachable(("refused",)), StoreUnavailable),
+        (nats_streaming.NoResponders("nobody"), StoreUnavailable),
+        (nats_streaming.SubscribeRefused("not now"), StoreUnavailable),
+        (nats_streaming.TlsNotOffered("no TLS"), StoreRefused),
+        (nats_streaming.InvalidSubscription("never"), StoreRefused),
+    ],
+)
+def test_why_the_store_fails_is_told_in_words_of_the_interface(
+    error: nats_streaming.NatsStreamingError, kind: type[StoreError]
+) -> None:
+    translated = store_error(error)
+    assert type(translated) is kind
+    assert str(translated) == str(error)
+    assert translated.retriable is error.retriable
 
 
 async def test_publishing_fails_at_once_while_nats_was_never_reached(
