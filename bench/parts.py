@@ -21,6 +21,7 @@ from dispatcher.ingress.limits import IngressLimits
 from dispatcher.ingress.routing import Router, RoutingTable
 from dispatcher.ingress.server import Ingress
 from dispatcher.runtime.metrics import Metrics
+from dispatcher.stores.interface import NotStored
 from natss import nats_streaming
 from natss.contract.names import DEFAULT_CLUSTER_DOMAIN, channel_host
 from natss.contract.resources import Channel, ResourceName
@@ -89,19 +90,29 @@ class NatsStreamingAlone:
             self._done.set()
 
 
+class _InstantSink:
+    """Every event counts as stored at once."""
+
+    max_event_bytes = _MAX_PAYLOAD
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+
+    def publish(self, _: str, __: bytes) -> "asyncio.Future[str]":
+        future: asyncio.Future[str] = self._loop.create_future()
+        future.set_result("")
+        return future
+
+    def not_stored(self, error: BaseException) -> NotStored:
+        raise AssertionError("every event is stored") from error
+
+
 async def serve_alone() -> None:
     """The HTTP server, where every event counts as stored at once. Runs until stdin ends."""
     metrics = Metrics()
     channel = Channel(CHANNEL, (HOST,))
     table = RoutingTable.build([channel], metrics.channel)
-    loop = asyncio.get_running_loop()
-
-    def publish(_: str, __: bytes) -> "asyncio.Future[str]":
-        future: asyncio.Future[str] = loop.create_future()
-        future.set_result("")
-        return future
-
-    services = Services(Router(table), publish, metrics, lambda: _MAX_PAYLOAD)
+    services = Services(Router(table), _InstantSink(), metrics)
     ingress = Ingress(services, IngressLimits())
     print(json.dumps({"port": await ingress.start("127.0.0.1", 0)}), flush=True)
     await asyncio.to_thread(sys.stdin.read)

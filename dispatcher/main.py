@@ -3,9 +3,7 @@
 import asyncio
 import os
 import resource
-import secrets
 import sys
-from dataclasses import replace
 
 import structlog
 
@@ -20,6 +18,7 @@ from dispatcher.desired.files import FileSource
 from dispatcher.durables.ledger import Ledger
 from dispatcher.durables.members import DeliveryParts
 from dispatcher.durables.reconciler import Reconciler
+from dispatcher.egress.authorities import subscriber_tls
 from dispatcher.egress.client import Egress
 from dispatcher.ingress.context import Services
 from dispatcher.ingress.routing import Router, RoutingTable
@@ -34,13 +33,11 @@ from dispatcher.runtime.metrics import Metrics
 from dispatcher.runtime.state_folder import NO_FOLDER, StateFolder
 from dispatcher.runtime.tasks import BackgroundTasks, cancel
 from dispatcher.runtime.turns import Turns
-from dispatcher.settings.credentials import connection_options, subscriber_tls
 from dispatcher.settings.settings import PROGRAM, DispatcherSettings, SettingsError
-from dispatcher.stores.nats_streaming.store import NatsStreamingStore
+from dispatcher.stores.factory import make_store
 from natss.contract.labels import object_labels
 from natss.contract.resources import Channel, DesiredState, Problem, ResourceName
 from natss.kube import KubeClient, connection_info
-from natss.nats_streaming import ConnectionOptions
 from natss.process import logs
 from natss.process.event_loops import UvloopLoop
 from natss.process.listening import listening
@@ -85,23 +82,26 @@ class Dispatcher:
         self._tasks = BackgroundTasks()
         self._is_loaded = asyncio.Event()
         self._is_serving = asyncio.Event()
-        self._broker = NatsStreamingStore(
-            _broker_options(settings), secrets.token_hex(6), self._metrics, records.note_session
+        self._store = make_store(
+            settings.nats,
+            self._metrics,
+            records.note_session,
+            publish_timeout=settings.ingress.answer_timeout,  # then its publisher is answered 503
+            max_publish_bytes=settings.ingress.max_unconfirmed_bytes,
         )
         budget = ByteBudget(settings.delivery.max_buffered_bytes)
-        tls = subscriber_tls(settings.delivery)
+        tls = subscriber_tls(settings.delivery.tls_ca_file)
         self._egress = Egress(settings.egress, tls, budget=budget, proxies=settings.proxies)
         self._load = LoopLoad()
         self._lanes = FairShares(self._load.since_last, self._metrics.count_held_back)
         parts = DeliveryParts(self._egress, self._metrics, budget, self._lanes)
-        self._reconciler = Reconciler(self._broker, records, parts)
+        self._reconciler = Reconciler(self._store, records, parts)
         self._routes = Router()
-        services = Services(
-            self._routes, self._broker.publish, self._metrics, lambda: self._broker.max_event_bytes
+        self._ingress = Ingress(
+            Services(self._routes, self._store, self._metrics), settings.ingress
         )
-        self._ingress = Ingress(services, settings.ingress)
         self._admin = Admin(self._readiness, self._status, self._metrics)
-        self._observed = Observed(self._broker, self._reconciler, self._routes, self._metrics)
+        self._observed = Observed(self._store, self._reconciler, self._routes, self._metrics)
         self._reports = Reports(self._observed, settings.delivery.stuck_after, cluster, folder)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -116,7 +116,7 @@ class Dispatcher:
                 await self._admin.start(settings.admin_listen.host, settings.admin_listen.port)
             with listening("--listen", settings.listen):
                 port = await self._ingress.start(settings.listen.host, settings.listen.port)
-            self._broker.start()
+            self._store.start()
             log.info("listening", host=settings.listen.host or "every address", port=port)
             working = asyncio.create_task(self._source.run(self._apply), name="source")
             remembering = self._tasks.start(self._records.run(), "records")
@@ -147,17 +147,17 @@ class Dispatcher:
         self._lanes.close()
         self._load.close()
         await self._records.write()
-        await self._broker.close()
+        await self._store.close()
         await self._egress.close()
         await self._admin.close()
         log.info("stopped")
 
     async def _tell_ready(self) -> None:
         await self._is_loaded.wait()
-        await self._broker.publishing.was_open.wait()
+        await self._store.publishing.was_open.wait()
         self._is_serving.set()
         log.info("ready: events are taken", channels=len(self._channels))
-        await self._broker.delivering.was_open.wait()
+        await self._store.delivering.was_open.wait()
         log.info("delivering: this dispatcher has the client id of the durables")
 
     async def _apply(self, state: DesiredState) -> None:
@@ -177,7 +177,7 @@ class Dispatcher:
         self._problems = problems
         if not self._is_loaded.is_set():
             collector.when_loaded()
-            self._broker.start_delivering()
+            self._store.start_delivering()
             self._is_loaded.set()
         self._reports.applied(self._channels, new)
         turns = Turns()
@@ -193,7 +193,7 @@ class Dispatcher:
 
     def _readiness(self) -> Readiness:
         unread = self._source.never_read() if self._is_loaded.is_set() else None
-        return readiness(self._broker, unread, self._reports.last_error)
+        return readiness(self._store, unread, self._reports.last_error)
 
     def _status(self) -> dict[str, object]:
         return status.describe(
@@ -221,16 +221,6 @@ def _raise_open_files() -> None:
     """Each connection is an open file, and the soft limit is often 1024."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _broker_options(settings: DispatcherSettings) -> ConnectionOptions:
-    """A publish is given up when its publisher is answered 503."""
-    ingress = settings.ingress
-    return replace(
-        connection_options(settings.nats),
-        publish_timeout=ingress.answer_timeout,
-        max_publish_bytes=ingress.max_unconfirmed_bytes,
-    )
 
 
 async def _wait(event: asyncio.Event) -> None:

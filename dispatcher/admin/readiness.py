@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from dispatcher.reporting.sessions import DELIVER_EFFECT, PUBLISH_EFFECT, SessionState, state_of
-from dispatcher.stores.nats_streaming.store import NatsStreamingStore
+from dispatcher.stores.interface import EventStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,24 +21,22 @@ class Readiness:
         return not self.reasons
 
 
-def readiness(
-    broker: NatsStreamingStore, unread: list[str] | None, reports_error: str | None
-) -> Readiness:
+def readiness(store: EventStore, unread: list[str] | None, reports_error: str | None) -> Readiness:
     """How it is now.
 
     NATS Streaming has to be reachable once: who is not ready gets no requests, and a passing
     outage is told to publishers with 503, not hidden by taking all replicas away.
 
     Args:
-        broker: Has the sessions.
+        store: Has the connections.
         unread: Why channels that are wanted were never read; None if none were loaded yet.
         reports_error: Why ``status`` of Channels cannot be written; None if it can.
     """
     reasons = ["the channels have not been loaded yet"] if unread is None else unread[:]
     warnings = []
-    if not broker.publishing.was_open.is_set():
-        reasons.append(f"NATS Streaming was not reached yet: {broker.publishing.last_error}")
-    for link, effect in ((broker.publishing, PUBLISH_EFFECT), (broker.delivering, DELIVER_EFFECT)):
+    if not store.publishing.was_open.is_set():
+        reasons.append(f"NATS Streaming was not reached yet: {store.publishing.last_error}")
+    for link, effect in ((store.publishing, PUBLISH_EFFECT), (store.delivering, DELIVER_EFFECT)):
         if state_of(link) in {SessionState.AWAY, SessionState.REFUSED}:
             warnings.append(f"{effect}: {link.last_error}")
     if reports_error is not None:

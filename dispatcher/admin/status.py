@@ -12,8 +12,7 @@ from dispatcher.reporting.sessions import SessionState, state_of
 from dispatcher.reporting.verdicts import SubscriberVerdict
 from dispatcher.runtime.metrics import ChannelMetrics
 from dispatcher.settings.settings import PROGRAM, NatsSettings
-from dispatcher.stores.nats_streaming.durable import DurableState
-from dispatcher.stores.nats_streaming.session_keeper import SessionKeeper
+from dispatcher.stores.interface import ConnectionHealth, DurableState
 from natss.contract.resources import Channel, Problem, ResourceName
 from natss.contract.uris import redact_value
 
@@ -44,14 +43,14 @@ def describe(
 
     Its channels are those that there are now, each described when it is asked for.
     """
-    broker = observed.broker
+    store = observed.store
     counted = dict(observed.metrics.channels())
     members: dict[ResourceName, list[Member]] = {name: [] for name in channels}
     for member in observed.reconciler.members.values():
         members.setdefault(member.key.channel, []).append(member)
 
     def describe_channel(name: ResourceName) -> Mapping[str, object]:
-        stands_by = state_of(broker.delivering) is SessionState.STANDBY
+        stands_by = state_of(store.delivering) is SessionState.STANDBY
         subscriptions = [
             _describe_member(each, verdict(each.key), stands_by=stands_by) for each in members[name]
         ]
@@ -61,13 +60,13 @@ def describe(
 
     not_restored = [
         f"the durable {name} could not be opened again: {reason}"
-        for name, reason in broker.delivering.not_restored.items()
+        for name, reason in store.not_restored.items()
     ]
     return {
         "dispatcher": about_it,
         "connections": {
-            "publish": _describe_link(broker.publishing),
-            "deliver": _describe_link(broker.delivering),
+            "publish": _describe_link(store.publishing),
+            "deliver": _describe_link(store.delivering),
         },
         "problems": [*map(str, problems), *not_restored],
         "channels": Described([partial(describe_channel, name) for name in sorted(members)]),
@@ -122,7 +121,7 @@ def _describe_channel(
     return {**description, "subscriptions": subscriptions}
 
 
-def _describe_link(link: SessionKeeper) -> str:
+def _describe_link(link: ConnectionHealth) -> str:
     match state_of(link):
         case SessionState.OPEN:
             return "open"

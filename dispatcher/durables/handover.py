@@ -14,10 +14,12 @@ import time
 
 from dispatcher.durables.ledger import Ledger
 from dispatcher.durables.member import Member
-from dispatcher.stores.nats_streaming.durable import Durable, DurableName, DurableOptions, Tally
+from dispatcher.stores.interface import DurableName, DurableOptions, StartPosition
+from dispatcher.stores.nats_streaming.durable import NatsStreamingDurable as Durable
+from dispatcher.stores.nats_streaming.durable import Tally
 from dispatcher.stores.nats_streaming.fence import fence
 from dispatcher.stores.nats_streaming.pending import PendingEvents, find_pending
-from dispatcher.stores.nats_streaming.start_position import StartPosition
+from dispatcher.stores.nats_streaming.start_position import NatsStreamingStart
 from dispatcher.stores.nats_streaming.store import NatsStreamingStore
 from natss.contract.resources import Order, Start, StartKind
 from natss.nats_streaming import Connection, NatsStreamingError
@@ -178,7 +180,9 @@ class Handover:
         """
         since = self._owner.changed_at
         try:
-            owed = await StartPosition(Start(), since).owed(pending.connection, self._name.subject)
+            owed = await NatsStreamingStart(Start(), since).owed(
+                pending.connection, self._name.subject
+            )
         except NatsStreamingError:
             return Start(StartKind.AGO, time.monotonic() - since)
         if owed is None or start.kind is not StartKind.SEQUENCE or owed.sequence >= start.value:

@@ -13,7 +13,7 @@ from dispatcher.durables.member import Member, MemberKey
 from dispatcher.durables.members import Members
 from dispatcher.runtime.tasks import BackgroundTasks
 from dispatcher.runtime.turns import Turns
-from dispatcher.stores.nats_streaming.durable import DurableName
+from dispatcher.stores.interface import DurableName
 from dispatcher.stores.nats_streaming.store import NatsStreamingStore
 from natss.contract.resources import Channel, DesiredState, ResourceName
 

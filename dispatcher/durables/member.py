@@ -10,7 +10,7 @@ from dispatcher.delivery.attempts import Plan
 from dispatcher.delivery.subscription import SubscriptionDelivery
 from dispatcher.durables.lifecycle import Life
 from dispatcher.egress.target import InvalidTarget, Target
-from dispatcher.stores.nats_streaming.durable import Durable
+from dispatcher.stores.nats_streaming.durable import NatsStreamingDurable as Durable
 from natss.contract.resources import Channel, Problem, ResourceName, Subscriber
 
 

@@ -23,8 +23,7 @@ from dispatcher.runtime.byte_budget import ByteBudget
 from dispatcher.runtime.fair_share import FairShares
 from dispatcher.runtime.metrics import Metrics
 from dispatcher.runtime.tasks import BackgroundTasks, cancel
-from dispatcher.stores.nats_streaming.durable import DurableName, DurableOptions
-from dispatcher.stores.nats_streaming.start_position import StartPosition
+from dispatcher.stores.interface import DurableName, DurableOptions, StartPosition
 from dispatcher.stores.nats_streaming.store import NatsStreamingStore
 from natss.contract.resources import Channel, ResourceName, Start, Subscriber
 

@@ -18,7 +18,7 @@ from dispatcher.durables.member import Member, MemberKey, make_plan
 from dispatcher.durables.members import DeliveryParts, Members
 from dispatcher.runtime.tasks import BackgroundTasks
 from dispatcher.runtime.turns import Turns
-from dispatcher.stores.nats_streaming.durable import DurableName
+from dispatcher.stores.interface import DurableName
 from dispatcher.stores.nats_streaming.store import NatsStreamingStore
 from natss.contract.resources import Channel, DesiredState, Problem, ResourceName
 

@@ -14,8 +14,12 @@ from dispatcher.durables.handover import Handover
 from dispatcher.durables.ledger import Ledger
 from dispatcher.durables.member import Member
 from dispatcher.runtime.tasks import BackgroundTasks
-from dispatcher.stores.nats_streaming.durable import DurableName, DurableOptions, DurableState
-from dispatcher.stores.nats_streaming.start_position import StartPosition
+from dispatcher.stores.interface import (
+    DurableName,
+    DurableOptions,
+    DurableState,
+    StartPosition,
+)
 from dispatcher.stores.nats_streaming.store import NatsStreamingStore
 from natss.contract.resources import Start
 from natss.nats_streaming import Connection

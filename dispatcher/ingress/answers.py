@@ -17,7 +17,6 @@ from dispatcher.ingress.request import Headers, Request
 from dispatcher.ingress.responses import Refusal
 from dispatcher.runtime.fair_share import PublishShare
 from dispatcher.stores.interface import EventTooLarge, NotStored
-from dispatcher.stores.nats_streaming.store import not_stored
 from natss.contract.labels import channel_labels
 
 _NO_HEADERS: Headers = []
@@ -228,7 +227,7 @@ class PublisherAnswers:
 
     def _failure(self, request: Request, future: "Future[str]") -> Refusal | None:
         error = None if future.cancelled() else future.exception()
-        self._not_stored(request, _GIVEN_UP if error is None else not_stored(error))
+        self._not_stored(request, _GIVEN_UP if error is None else self._context.not_stored(error))
         return request.refusal
 
     def _not_stored(self, request: Request, error: NotStored) -> None:

@@ -19,7 +19,7 @@ from dispatcher.ingress.responses import Responses
 from dispatcher.ingress.routing import Router
 from dispatcher.runtime.byte_budget import ByteBudget
 from dispatcher.runtime.metrics import Metrics
-from dispatcher.stores.interface import Publish
+from dispatcher.stores.interface import EventSink
 
 log = structlog.get_logger(__name__)
 
@@ -44,11 +44,8 @@ class Services:
     """What the HTTP server works with."""
 
     channels: Router
-    publish: Publish
+    store: EventSink
     metrics: Metrics
-    max_event_bytes: Callable[[], int | None]
-    """The largest stored form that the server takes now, None while that is not known."""
-
     clock: Callable[[], float] = time.monotonic
     """Seconds; it never goes back."""
 
@@ -80,22 +77,24 @@ class IngressContext:
         "is_draining",
         "limits",
         "max_body_bytes",
-        "max_event_bytes",
         "max_payload",
         "metrics",
+        "not_stored",
         "now",
         "places",
         "publish",
         "responses",
         "step",
+        "store",
         "tick_interval",
     )
 
     def __init__(self, services: Services, limits: IngressLimits) -> None:
         self.channels = services.channels
-        self.publish = services.publish
+        self.store = services.store
+        self.publish = services.store.publish
+        self.not_stored = services.store.not_stored
         self.metrics = services.metrics
-        self.max_event_bytes = services.max_event_bytes
         self.clock = services.clock
         self.limits = limits
         self.budget = ByteBudget(limits.max_incoming_bytes)
@@ -136,7 +135,7 @@ class IngressContext:
 
     def _set_max_body(self) -> None:
         most = self.limits.max_body_bytes
-        stored = self.max_event_bytes()
+        stored = self.store.max_event_bytes
         follows = stored is not None and largest_body(stored) < most
         self.max_payload = stored if follows else None
         self.max_body_bytes = most if stored is None else min(most, largest_body(stored))

@@ -20,7 +20,7 @@ from dispatcher.reporting.sessions import (
     reason_of,
     state_of,
 )
-from dispatcher.stores.nats_streaming.store import NatsStreamingStore
+from dispatcher.stores.interface import EventStore
 from natss.contract.dispatchers import DISPATCHERS, RENEWED_EVERY
 from natss.contract.names import PROVISIONER
 from natss.kube import KubeClient, KubeError, NotFound
@@ -53,12 +53,12 @@ class Connected:
         }
 
 
-def connected(broker: NatsStreamingStore) -> Connected | None:
+def connected(store: EventStore) -> Connected | None:
     """How the sessions are now; None as long as nothing was tried.
 
     To stand by is to be connected: another replica has the session.
     """
-    links = ((broker.publishing, PUBLISH_EFFECT), (broker.delivering, DELIVER_EFFECT))
+    links = ((store.publishing, PUBLISH_EFFECT), (store.delivering, DELIVER_EFFECT))
     states = [(link, effect, state_of(link)) for link, effect in links]
     bad = [each for each in states if each[2] in {SessionState.AWAY, SessionState.REFUSED}]
     if bad:
@@ -74,13 +74,13 @@ class ConnectionStatus:
 
     Args:
         client: May patch ``clusterchannelprovisioners/status`` of ``natss``.
-        broker: Has the sessions.
+        store: Has the connections.
         instance: The name of this replica.
     """
 
-    def __init__(self, client: KubeClient, broker: NatsStreamingStore, instance: str) -> None:
+    def __init__(self, client: KubeClient, store: EventStore, instance: str) -> None:
         self._client = client
-        self._broker = broker
+        self._store = store
         self._instance = instance
         self._seen: Connected | None = None
         self._since = 0.0
@@ -98,7 +98,7 @@ class ConnectionStatus:
 
     def _is_due(self, now: float) -> bool:
         """Whether to write what was seen. Only a change of the reason is one."""
-        seen = connected(self._broker)
+        seen = connected(self._store)
         if _kind(seen) != _kind(self._seen):
             self._since = now
         self._seen = seen

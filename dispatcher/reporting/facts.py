@@ -8,16 +8,13 @@ from dispatcher.delivery.attempts import Plan, SubscriberHealth
 from dispatcher.delivery.window import COPIES_UNTIL_GONE
 from dispatcher.durables.member import Member
 from dispatcher.reporting.verdicts import Facts
-from dispatcher.stores.nats_streaming.durable import Durable, DurableName, DurableState
-from natss.nats_streaming import NatsStreamingError
+from dispatcher.stores.interface import Durable, DurableName, DurableState, StoreError
 
 _PENDING_COMES_WITHIN = 2.0
 """Seconds after opening a durable. Before that, nothing waiting does not mean that all is well."""
 
 
-def refusal_of(
-    member: Member, not_restored: Mapping[DurableName, str]
-) -> NatsStreamingError | str | None:
+def refusal_of(member: Member, not_restored: Mapping[DurableName, str]) -> StoreError | str | None:
     """Why NATS Streaming does not deliver to a durable; None if it does, or says nothing."""
     durable = member.durable
     if durable.state is DurableState.OPEN:

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from dispatcher.durables.reconciler import Reconciler
 from dispatcher.ingress.routing import Router
 from dispatcher.runtime.metrics import Metrics
-from dispatcher.stores.nats_streaming.store import NatsStreamingStore
+from dispatcher.stores.interface import EventStore
 
 
 @dataclass(frozen=True, slots=True)
 class Observed:
     """They are read here, and nothing is asked of them."""
 
-    broker: NatsStreamingStore
+    store: EventStore
     reconciler: Reconciler
     routes: Router
     metrics: Metrics

@@ -73,11 +73,11 @@ class Observer:
         self._patience = patience
         self._tell = tell
         self._changed = changed
-        broker = observed.broker
-        self._not_restored = broker.delivering.not_restored
+        store = observed.store
+        self._not_restored = store.not_restored
         self._sessions = (
-            SessionWatch(broker.publishing, PUBLISH_EFFECT),
-            SessionWatch(broker.delivering, DELIVER_EFFECT),
+            SessionWatch(store.publishing, PUBLISH_EFFECT),
+            SessionWatch(store.delivering, DELIVER_EFFECT),
         )
         self._losses = Losses(observed.metrics, tell, self._subscriber)
         self._seen: dict[Member, _Seen] = {}
@@ -89,7 +89,7 @@ class Observer:
         Without a session it has not: another replica may deliver by now, and know better.
         """
         member = self._observed.reconciler.members.get(key)
-        if member is None or not self._observed.broker.delivering.is_open:
+        if member is None or not self._observed.store.delivering.is_open:
             return None
         seen = self._seen.get(member)
         return seen.verdict if seen is not None and seen.is_current else None
@@ -116,7 +116,7 @@ class Observer:
         await self._look_at_members(now)
 
     async def _look_at_members(self, now: float) -> None:
-        delivering = self._observed.broker.delivering
+        delivering = self._observed.store.delivering
         before = {} if state_of(delivering) is SessionState.STANDBY else self._seen
         seen: dict[Member, _Seen] = {}
         turns = Turns()

@@ -73,7 +73,7 @@ class Reports:
         self._connection = (
             None
             if cluster is None
-            else ConnectionStatus(cluster.client, observed.broker, socket.gethostname())
+            else ConnectionStatus(cluster.client, observed.store, socket.gethostname())
         )
         self._status = (
             None
@@ -82,7 +82,7 @@ class Reports:
                 cluster.client,
                 cluster.channels,
                 WantedStatus(observed.routes, self._observer.verdict),
-                lambda: observed.broker.delivering.is_open,
+                lambda: observed.store.delivering.is_open,
             )
         )
 

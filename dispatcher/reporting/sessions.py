@@ -6,8 +6,7 @@ It looks at a link now and then: what passes sooner than it settles is left to t
 import enum
 
 from dispatcher.reporting.occurrences import Occurrence, logged, news, warning
-from dispatcher.stores.nats_streaming.session_keeper import SessionKeeper
-from natss.nats_streaming import AuthenticationFailed, ClientIdInUse
+from dispatcher.stores.interface import ConnectionHealth, DeliveredElsewhere, LoginRefused
 
 PUBLISH_EFFECT = "publishers are answered 503"
 DELIVER_EFFECT = "no event is delivered"
@@ -27,12 +26,12 @@ class SessionState(enum.Enum):
     AWAY = enum.auto()
 
 
-def state_of(link: SessionKeeper) -> SessionState:
+def state_of(link: ConnectionHealth) -> SessionState:
     """What a link is in now."""
     failure = link.failure
     if link.is_open:
         return SessionState.OPEN
-    if isinstance(failure, ClientIdInUse):
+    if isinstance(failure, DeliveredElsewhere):
         return SessionState.STANDBY
     if failure is not None and not failure.retriable:
         return SessionState.REFUSED
@@ -41,11 +40,11 @@ def state_of(link: SessionKeeper) -> SessionState:
     return SessionState.AWAY
 
 
-def reason_of(link: SessionKeeper) -> str:
+def reason_of(link: ConnectionHealth) -> str:
     """One word for programs that says why a link is away or refused."""
     if state_of(link) is not SessionState.REFUSED:
         return "ConnectionLost"
-    return "AuthenticationFailed" if isinstance(link.failure, AuthenticationFailed) else "Refused"
+    return "AuthenticationFailed" if isinstance(link.failure, LoginRefused) else "Refused"
 
 
 class SessionWatch:
@@ -56,7 +55,7 @@ class SessionWatch:
         effect: What its loss means for users.
     """
 
-    def __init__(self, link: SessionKeeper, effect: str) -> None:
+    def __init__(self, link: ConnectionHealth, effect: str) -> None:
         self._link = link
         self._effect = effect
         self._told = SessionState.NOT_TRIED

@@ -7,7 +7,7 @@ told, and between "fails now" and "fails for long" the verdict before stays.
 from dataclasses import dataclass
 
 from dispatcher.delivery.subscription import rfc3339
-from natss.nats_streaming import ChannelLimitReached, NatsStreamingError
+from dispatcher.stores.interface import StoreError, TooManyChannels
 
 SETTLE = 5.0
 """Seconds that a refusal must last, of NATS Streaming or of a subscriber that took nothing yet:
@@ -68,7 +68,7 @@ class Facts:
     is_open: bool = True
     """NATS Streaming delivers to the durable."""
 
-    refusal: NatsStreamingError | str | None = None
+    refusal: StoreError | str | None = None
     """Why it does not."""
 
     refused_for: float = 0.0
@@ -120,8 +120,8 @@ def judge(facts: Facts, patience: float, now: float) -> SubscriberVerdict | None
     return READY
 
 
-def _refused(refusal: NatsStreamingError | str) -> SubscriberVerdict:
-    if isinstance(refusal, ChannelLimitReached):
+def _refused(refusal: StoreError | str) -> SubscriberVerdict:
+    if isinstance(refusal, TooManyChannels):
         return SubscriberVerdict(False, "ChannelLimitReached", CHANNEL_LIMIT)
     return SubscriberVerdict(
         False, "DurableRefused", f"NATS Streaming refuses its durable: {refusal}"

@@ -15,16 +15,15 @@ from dispatcher.egress.limits import EgressLimits
 from dispatcher.egress.proxies import InvalidProxy, Proxies
 from dispatcher.ingress.limits import IngressLimits
 from dispatcher.settings.table import SECTIONS
+from dispatcher.stores.nats_streaming.settings import NatsSettings
 from natss.contract.arguments import fitting_timeout
 from natss.contract.names import (
-    DEFAULT_CLIENT_ID,
     DEFAULT_CLUSTER_DOMAIN,
-    DEFAULT_CLUSTER_ID,
     DEFAULT_SYSTEM_NAMESPACE,
     default_natss_url,
 )
 from natss.contract.resources import Defaults, DeliveryPolicy
-from natss.contract.uris import complete_uri, redact_value
+from natss.contract.uris import complete_uri
 from natss.process.kinds import ListenAddress
 from natss.process.logs import LogSettings
 from natss.process.settings import (
@@ -38,7 +37,7 @@ from natss.process.settings import (
     read,
 )
 
-__all__ = ["PROGRAM", "DispatcherSettings", "ListenAddress", "SettingsError"]
+__all__ = ["PROGRAM", "DispatcherSettings", "ListenAddress", "NatsSettings", "SettingsError"]
 
 PROGRAM = Program(
     name="natss-dispatcher",
@@ -74,38 +73,6 @@ class SourceSettings:
 
     system_namespace: str = DEFAULT_SYSTEM_NAMESPACE
     """Where the dispatcher runs; bare names in process-wide settings are Services in it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NatsSettings:
-    """How to reach NATS Streaming, and as whom.
-
-    ``dispatcher.settings.credentials`` reads the files.
-    """
-
-    servers: tuple[str, ...] = field(default=(default_natss_url(),), repr=False)
-    """May have user and password or a token; not in ``repr()``, see ``shown_servers``."""
-
-    cluster_id: str = DEFAULT_CLUSTER_ID
-    client_id: str = DEFAULT_CLIENT_ID
-    """Durables belong to it: another one finds none of the backlog."""
-
-    user: str | None = None
-    password_file: Path | None = None
-    token_file: Path | None = None
-    credentials_file: Path | None = None
-    nkey_seed_file: Path | None = None
-    tls_ca_file: Path | None = None
-    tls_cert_file: Path | None = None
-    tls_key_file: Path | None = None
-    tls_hostname: str | None = None
-    connect_timeout: float = 2.0
-    """Seconds for each of TCP, TLS and the first answer."""
-
-    @property
-    def shown_servers(self) -> str:
-        """The servers without secrets, for logs and status."""
-        return ",".join(redact_value(server) for server in self.servers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

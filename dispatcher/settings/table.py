@@ -5,9 +5,9 @@ Defaults and reasons stand at the fields that these name (``settings.py``, ``lim
 setting, else ours in the same style.
 """
 
-from dispatcher.settings.kinds import DEAD_LETTER_URI, MINUTES, NETWORKS, SERVERS, argument, checked
+from dispatcher.settings.kinds import DEAD_LETTER_URI, MINUTES, NETWORKS, argument
+from dispatcher.stores.nats_streaming.settings import CLIENT_ID, CLUSTER_ID, SERVERS
 from natss.contract.names import is_dns_label, is_dns_name
-from natss.nats_streaming import names
 from natss.process.kinds import (
     ADDRESS,
     FILE,
@@ -87,14 +87,14 @@ NATS = Section(
         Option(
             "nats.cluster_id",
             "--cluster-id",
-            checked("ID", names.check_cluster_id),
+            CLUSTER_ID,
             "the server's cluster id",
             env="DEFAULT_CLUSTER_ID",
         ),
         Option(
             "nats.client_id",
             "--client-id",
-            checked("ID", names.check_client_id),
+            CLIENT_ID,
             "the durables belong to it: under another one, backlogs are not found",
         ),
         Option(

@@ -15,11 +15,9 @@ from types import ModuleType
 from typing import Any
 
 from dispatcher import main as dispatcher
-from dispatcher.delivery import subscription
 from dispatcher.delivery.subscription import DeliveryState, SubscriptionDelivery
 from dispatcher.delivery.window import Receipt, Window
 from dispatcher.stores.interface import StoredMessage
-from dispatcher.stores.nats_streaming import durable
 from dispatcher.stores.nats_streaming.store import NatsStreamingStore
 from natss.contract.resources import DeliveryPolicy
 from natss.nats_streaming import Connection
@@ -109,8 +107,7 @@ def take_no_heed_of_order() -> None:
     def several(policy: DeliveryPolicy) -> int:
         return policy.max_inflight
 
-    _replace(subscription, "concurrency", several)
-    _replace(durable, "concurrency", several)
+    _replace(DeliveryPolicy, "concurrency", property(several))
 
 
 ALTERATIONS: dict[str, Callable[[], None]] = {
@@ -126,10 +123,10 @@ ALTERATIONS: dict[str, Callable[[], None]] = {
 }
 
 
-def _replace(owner: type | ModuleType, name: str, function: Callable[..., Any]) -> None:
+def _replace(owner: type | ModuleType, name: str, attribute: Callable[..., Any] | property) -> None:
     if not hasattr(owner, name):
         raise AttributeError(f"{owner.__name__} has no {name} to be altered")
-    setattr(owner, name, function)
+    setattr(owner, name, attribute)
 
 
 def main() -> None:

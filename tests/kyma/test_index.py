@@ -9,19 +9,21 @@
  7. Which headers are forwarded.
  8. The golden vector of channel names; the headers that an application gets.
  9. What is stored is what Go stored; what Go stored is delivered:
-    dispatcher/test_process.py, test_a_backlog_of_the_go_dispatcher_is_delivered
+    dispatcher/program/test_process.py, test_a_backlog_of_the_go_dispatcher_is_delivered
     upgrade/test_upgrade.py, test_what_go_left_is_taken_over
 10. URIs word for word, completed where they are names.
 11. 2xx settles an event and nothing else does; nobody waits for another:
-    dispatcher/test_slow_and_down.py, test_a_subscriber_that_is_down_does_not_slow_its_neighbour
+    dispatcher/program/test_slow_and_down.py,
+    test_a_subscriber_that_is_down_does_not_slow_its_neighbour
 12. An end of the dispatcher never unsubscribes; a removal does.
 13. A Subscription that is deleted and made again goes on; one that is removed gets nothing more:
     kyma/test_life.py, test_the_life_of_a_subscription
-    dispatcher/test_fanout.py, test_after_its_grace_a_removed_subscriber_is_unsubscribed
+    dispatcher/durables/test_reconciler.py,
+    test_after_its_grace_a_removed_subscriber_is_unsubscribed
 14. NATS Streaming is away for long, or its store is wiped.
 15. Wrong credentials are tried until they are right, and never shown.
 16. The finalizer comes and goes, also without NATS Streaming:
-    dispatcher/test_finalizer.py, test_the_one_of_the_go_dispatcher_is_adopted
+    dispatcher/cluster/test_finalizers.py, test_the_one_of_the_go_dispatcher_is_adopted
 17. Orphaned Services are adopted, never doubled; what is refused is tried again:
     natss_provisioner/test_provisioner_restarts.py,
     test_a_service_restored_from_a_backup_is_adopted
@@ -30,9 +32,9 @@
 19. Metrics of publishing, delivery, what is pending, connections.
 20. A short run at Kyma's rate, for the hour of it is too long here; a slow subscriber with a
     backlog; the start with 1,000 channels:
-    dispatcher/test_slow_and_down.py,
+    dispatcher/program/test_slow_and_down.py,
     test_a_backlog_goes_to_a_slow_subscriber_once_whatever_the_ack_wait
-    dispatcher/test_sources_kubernetes_faults.py,
+    dispatcher/cluster/test_source_faults.py,
     test_the_event_loop_is_never_held_up_by_1000_channels
 """
 
@@ -43,7 +45,7 @@ import pytest
 
 HERE = Path(__file__).parent
 TESTS = HERE.parent
-NAMED = re.findall(r"(\w+/test_\w+\.py),\s+(test_\w+)", __doc__)
+NAMED = re.findall(r"((?:\w+/)+test_\w+\.py),\s+(test_\w+)", __doc__)
 
 
 def functions(file: Path) -> set[str]:

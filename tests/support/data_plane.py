@@ -1,4 +1,4 @@
-"""The data plane without HTTP in: broker, egress and fan-out in the process of the test."""
+"""The data plane without HTTP in: store, egress and fan-out in the process of the test."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
@@ -65,14 +65,14 @@ class DataPlane:
         options = connection_options(server, client_id)
         if url is not None:  # of a proxy
             options = replace(options, nats=replace(options.nats, servers=(url,)))
-        self.broker = NatsStreamingStore(options, "publisher", self.metrics)
+        self.store = NatsStreamingStore(options, "publisher", self.metrics)
         self.egress = Egress(EgressLimits())
         records = Ledger(StateFolder(state_dir), grace)
         self.records = records
         budget = ByteBudget(64 * MIB)
         lanes = FairShares(never_busy)
         self.reconciler = Reconciler(
-            self.broker, records, DeliveryParts(self.egress, self.metrics, budget, lanes)
+            self.store, records, DeliveryParts(self.egress, self.metrics, budget, lanes)
         )
         self.channel = ResourceName("default", client_id)
         self._recording: asyncio.Task[None] | None = None
@@ -82,9 +82,9 @@ class DataPlane:
         return f"{self.channel.name}.{self.channel.namespace}"
 
     async def __aenter__(self) -> Self:
-        self.broker.start()
-        self.broker.start_delivering()
-        await self.broker.publishing.was_open.wait()
+        self.store.start()
+        self.store.start_delivering()
+        await self.store.publishing.was_open.wait()
         self._recording = asyncio.create_task(self.records.run(), name="records")
         return self
 
@@ -100,7 +100,7 @@ class DataPlane:
         await self.reconciler.close()
         if self._recording is not None:
             await cancel(self._recording)
-        await self.broker.close()
+        await self.store.close()
         await self.egress.close()
 
     def subscribe(self, *subscribers: Subscriber, policy: DeliveryPolicy | None = None) -> None:
@@ -123,7 +123,7 @@ class DataPlane:
         await eventually(are_settled)
 
     async def publish(self, *ids: str, body: bytes = b"{}") -> None:
-        await asyncio.gather(*(self.broker.publish(self.subject, event(i, body)) for i in ids))
+        await asyncio.gather(*(self.store.publish(self.subject, event(i, body)) for i in ids))
 
 
 def at_once(work: Coroutine[None, None, T]) -> T:

@@ -6,6 +6,8 @@ They record what was done to them and do what the test says, nothing by themselv
 import asyncio
 from collections.abc import Callable
 
+from dispatcher.stores.nats_streaming.errors import not_stored
+
 
 class FakeTransport(asyncio.Transport):
     """One end of a connection; the test plays the peer.
@@ -103,20 +105,23 @@ class FakeTransport(asyncio.Transport):
         self.lose()
 
 
-class FakePublish:
-    """A store. ``calls`` has subject and data of each event in the order of publishing.
+class FakeSink:
+    """Where events are stored. ``calls`` has subject and data of each, in the order of publishing.
 
     With ``instant`` an event is stored at once; else the test resolves ``futures``. An ``error`` is
     raised by each call.
     """
 
-    def __init__(self, *, instant: bool = False) -> None:
+    not_stored = staticmethod(not_stored)
+
+    def __init__(self, *, instant: bool = False, max_event_bytes: int | None = 1024 * 1024) -> None:
         self.instant = instant
+        self.max_event_bytes = max_event_bytes
         self.error: Exception | None = None
         self.calls: list[tuple[str, bytes]] = []
         self.futures: list[asyncio.Future[str]] = []
 
-    def __call__(self, subject: str, data: bytes) -> "asyncio.Future[str]":
+    def publish(self, subject: str, data: bytes) -> "asyncio.Future[str]":
         if self.error is not None:
             raise self.error
         self.calls.append((subject, data))

@@ -12,7 +12,7 @@ from dispatcher.runtime.fair_share import FairShares, never_busy
 from dispatcher.runtime.metrics import ChannelMetrics, Metrics
 from dispatcher.stores.interface import NotStored
 from natss.contract.resources import Channel, ResourceName
-from tests.support.fakes import FakeClock, FakePublish, FakeTransport, run_callbacks
+from tests.support.fakes import FakeClock, FakeSink, FakeTransport, run_callbacks
 
 HOST = "orders.default.channels.cluster.local"
 OTHER_HOST = "orders-channel-abcde.default.svc.cluster.local"
@@ -85,7 +85,7 @@ class Publisher:
     """A publisher on a fake transport, and the server side of it.
 
     Attributes:
-        publish: The store that takes its events.
+        sink: Where its events are stored.
         transport: The publisher's end.
         lane: Of the channel ``orders``; nothing changes its limit but a test.
     """
@@ -99,18 +99,11 @@ class Publisher:
     ) -> None:
         self.clock = FakeClock()
         self.metrics = Metrics()
-        self.publish = FakePublish(instant=instant)
-        self.max_event_bytes: int | None = MAX_EVENT_BYTES
+        self.sink = FakeSink(instant=instant, max_event_bytes=MAX_EVENT_BYTES)
         lanes = FairShares(never_busy)
         self.lane = lanes.publishing(ORDERS)
         table = RoutingTable.build(orders_and_conflicts(), self.metrics.channel, lanes)
-        services = Services(
-            Router(table),
-            self.publish,
-            self.metrics,
-            lambda: self.max_event_bytes,
-            self.clock,
-        )
+        services = Services(Router(table), self.sink, self.metrics, self.clock)
         self.context = IngressContext(services, limits or IngressLimits())
         self.context.tick()
         self.protocol, self.transport = self.connect(high_water=high_water)
@@ -129,8 +122,8 @@ class Publisher:
     @property
     def stored(self) -> list[bytes]:
         """What was published to the channel ``orders``."""
-        assert all(subject == SUBJECT for subject, _ in self.publish.calls)
-        return [data for _, data in self.publish.calls]
+        assert all(subject == SUBJECT for subject, _ in self.sink.calls)
+        return [data for _, data in self.sink.calls]
 
     def send(self, data: bytes) -> list[Answer]:
         """Send, and read what is answered at once."""
@@ -143,7 +136,7 @@ class Publisher:
 
     async def store(self, index: int, error: BaseException | None = None) -> list[Answer]:
         """Let the event of this number be stored, or not, and read what is answered then."""
-        future = self.publish.futures[index]
+        future = self.sink.futures[index]
         if error is None:
             future.set_result("guid")
         else:

@@ -8,19 +8,26 @@ import asyncio
 import contextlib
 import enum
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import structlog
 
 from dispatcher.runtime.signals import Signal
 from dispatcher.runtime.tasks import BackgroundTasks
-from dispatcher.stores.interface import Acknowledger, StoredMessage
+from dispatcher.stores.interface import (
+    Acknowledger,
+    DurableName,
+    DurableOptions,
+    DurableState,
+    Receive,
+    StartPosition,
+    StoreError,
+)
+from dispatcher.stores.nats_streaming.errors import store_error
 from dispatcher.stores.nats_streaming.fence import fence
-from dispatcher.stores.nats_streaming.start_position import Owed, StartPosition
+from dispatcher.stores.nats_streaming.start_position import NatsStreamingStart, Owed
 from natss import nats_streaming
 from natss.contract.labels import subject_labels
-from natss.contract.resources import DeliveryPolicy
 from natss.nats_streaming import Connection, NatsStreamingError, StartAt, SubscriptionOptions
 
 log = structlog.get_logger(__name__)
@@ -30,43 +37,12 @@ _LONGEST_WAIT = 30.0
 """Seconds before another try after a refusal: doubled from the first to the longest."""
 
 
-class DurableState(enum.Enum):
-    """Where a durable is; it changes with the connection and with what is wanted."""
-
-    CLOSED = "closed"  # not subscribed on the present connection
-    OPEN = "open"
-    REMOVED = "removed"  # unsubscribed: the server has forgotten its position
-
-
 class DurableWish(enum.Enum):
     """What a durable is to be."""
 
     OPEN = enum.auto()
     UNSUBSCRIBED = enum.auto()
     RELEASED_ELSEWHERE = enum.auto()  # another process has unsubscribed it: there is nothing to do
-
-
-@dataclass(frozen=True, slots=True)
-class DurableOptions:
-    """What NATS Streaming has to know of a durable; MaxInflight and AckWait may change."""
-
-    max_inflight: int
-    ack_wait: int
-
-    @classmethod
-    def of(cls, policy: DeliveryPolicy) -> "DurableOptions":
-        return cls(policy.concurrency, policy.ack_wait)
-
-
-@dataclass(frozen=True, slots=True)
-class DurableName:
-    """Which durable: with the client id this is how NATS Streaming knows it."""
-
-    subject: str
-    durable: str
-
-    def __str__(self) -> str:
-        return f"{self.durable} of {self.subject}"
 
 
 class Tally:
@@ -97,7 +73,7 @@ class Tally:
         return (self.highest if has_stopped else max(self.highest, last)) + 1
 
 
-class Durable:
+class NatsStreamingDurable:
     """A plain durable of this dispatcher's client id.
 
     Args:
@@ -113,19 +89,19 @@ class Durable:
         name: DurableName,
         beginning: StartPosition,
         options: DurableOptions,
-        receive: Callable[[StoredMessage], None],
+        receive: Receive,
         gate: asyncio.Semaphore,
     ) -> None:
         self.name = name
         self.state = DurableState.CLOSED
         self.last_error: str | None = None
-        self.failure: NatsStreamingError | None = None
+        self.failure: StoreError | None = None
         """Why the server does not have what is wanted, for who decides by its class."""
         self.opened_at: float | None = None
         """When it was first open since it is wanted (monotonic seconds)."""
         self._gate = gate
         self._changed = Signal()
-        self._beginning = beginning
+        self._beginning = NatsStreamingStart.of(beginning)
         self._in_doubt = beginning.is_doubtful
         self._was_elsewhere = self._is_succeeded = False
         self._alive_at: float | None = None
@@ -233,7 +209,7 @@ class Durable:
                 self._beginning = self._beginning.forgone()
 
     def forgo_beginning(self, *, is_latest: bool = False) -> None:
-        """Be succeeded by another; see ``StartPosition.forgone``.
+        """Be succeeded by another; see ``NatsStreamingStart.forgone``.
 
         Args:
             is_latest: Whether no other one is on record as a successor that was open. Then nobody
@@ -248,12 +224,12 @@ class Durable:
         self,
         beginning: StartPosition,
         options: DurableOptions,
-        receive: Callable[[StoredMessage], None],
+        receive: Receive,
     ) -> None:
         """Be wanted after ``remove``: with its position, if the server still knows it."""
         self._wish = DurableWish.OPEN
         # If the server does not know it any more, that is because it was removed.
-        self._beginning = replace(beginning, was_open=False)
+        self._beginning = replace(NatsStreamingStart.of(beginning), was_open=False)
         self._alive_at = self.opened_at = None
         self._options = options
         self._receive = receive
@@ -320,7 +296,7 @@ class Durable:
                 wait = _FIRST_WAIT
                 continue
             except NatsStreamingError as error:
-                self.failure = error
+                self.failure = store_error(error)
                 self._tell(str(error), connection)
             except Exception as error:  # a fault of ours must not leave it closed for ever
                 about = subject_labels(self.name.subject)

@@ -9,7 +9,8 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dispatcher.stores.nats_streaming.durable import Durable, DurableState, Tally
+from dispatcher.stores.interface import DurableState
+from dispatcher.stores.nats_streaming.durable import NatsStreamingDurable, Tally
 from dispatcher.stores.nats_streaming.fence import fence, last_message
 from natss.nats_streaming import Connection, NatsStreamingError
 
@@ -37,7 +38,7 @@ class PendingEvents:
     """False if the channel seems to have no event at all, but nothing proves it."""
 
 
-async def find_pending(durables: Sequence[Durable]) -> PendingEvents | None:
+async def find_pending(durables: Sequence[NatsStreamingDurable]) -> PendingEvents | None:
     """Have everything pending sent again, and return when it has come.
 
     It takes as long as NATS Streaming is away. None if no durable is left, since another process
@@ -66,7 +67,7 @@ async def find_pending(durables: Sequence[Durable]) -> PendingEvents | None:
         wait = min(2 * wait, _LONGEST_WAIT)
 
 
-async def _find(durables: list[Durable], tallies: list[Tally]) -> PendingEvents | None:
+async def _find(durables: list[NatsStreamingDurable], tallies: list[Tally]) -> PendingEvents | None:
     """Try once; None if a durable was opened anew meanwhile."""
     connection = durables[0].connection
     if connection is None:

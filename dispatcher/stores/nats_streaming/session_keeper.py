@@ -12,7 +12,8 @@ import structlog
 
 from dispatcher.runtime.metrics import Metrics
 from dispatcher.runtime.tasks import cancel
-from dispatcher.stores.nats_streaming.durable import DurableName
+from dispatcher.stores.interface import DurableName, StoreError
+from dispatcher.stores.nats_streaming.errors import store_error
 from natss import nats_streaming
 from natss.contract.labels import subject_labels
 from natss.nats_streaming import Connection, ConnectionOptions, ConnectionState, NatsStreamingError
@@ -56,7 +57,7 @@ class SessionKeeper:
         self.connection: Connection | None = None
         self.was_open = asyncio.Event()
         self.last_error: str | None = "not connected yet"
-        self.failure: NatsStreamingError | None = None
+        self.failure: StoreError | None = None
         """Why there is no connection, for who decides by its class; None while there is one, or
         nothing was tried yet since it was lost."""
         self.has_stood_by = False
@@ -149,7 +150,7 @@ class SessionKeeper:
     def _tell(self, reason: str, error: NatsStreamingError) -> None:
         """Count and keep why there is no connection, and log it once for each reason."""
         self._metrics.connect_failures[self.role, _REASONS.get(type(error), "refused")] += 1
-        self.failure = error
+        self.failure = store_error(error)
         if reason != self.last_error:
             if isinstance(error, nats_streaming.ClientIdInUse):  # as it should be with two replicas
                 log.info("standing by", role=self.role, reason=reason)

@@ -5,11 +5,12 @@ opened, and whichever process opens it in the end.
 """
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Self
 
+from dispatcher.stores.interface import StartPosition
 from dispatcher.stores.nats_streaming.fence import first_message, last_message
-from natss.contract.resources import Start, StartKind
+from natss.contract.resources import StartKind
 from natss.nats_streaming import Connection, StartAt
 
 _MARGIN = 2.5
@@ -18,10 +19,6 @@ an event that is stored meanwhile must not be missed. A few older ones do no har
 
 _COMES_WITHIN = 1.0
 """Seconds until the first event of a subscription has come, if there is one."""
-
-
-def _nobody_cares() -> None:
-    """What to do when a durable is open, unless somebody wants to know."""
 
 
 _LATEST = 600.0
@@ -40,27 +37,19 @@ class Owed:
 
 
 @dataclass(frozen=True, slots=True)
-class StartPosition:
-    """How a durable begins."""
+class NatsStreamingStart(StartPosition):
+    """A start position, as what NATS Streaming can be asked for."""
 
-    start: Start | None
-    """None to begin with what comes next."""
-
-    wanted_since: float
-    """When it was first wanted (monotonic seconds), perhaps before this process began."""
-
-    was_open: bool = False
-    """Whether the server has known it, by another process."""
-
-    on_open: Callable[[], None] = _nobody_cares
-    """Called when it is open for the first time since it is wanted."""
-
-    is_doubtful: bool = False
-    """Whether another process may have asked for it, and the server has opened it since, too late:
-    how long ago the start is, counts from when the server handles the request."""
-
-    is_told: bool = False
-    """Whether other processes tell this one of what they have opened, as soon as they have."""
+    @classmethod
+    def of(cls, position: StartPosition) -> Self:
+        return cls(
+            position.start,
+            position.wanted_since,
+            position.was_open,
+            position.on_open,
+            position.is_doubtful,
+            position.is_told,
+        )
 
     @property
     def is_by_time(self) -> bool:
@@ -93,11 +82,11 @@ class StartPosition:
             return Owed(last.sequence + 1, is_stored=False)
         return Owed(first.sequence, is_stored=True)
 
-    def known(self) -> "StartPosition":
+    def known(self) -> Self:
         """The same of a durable that the server knows by now."""
         return replace(self, was_open=True)
 
-    def forgone(self) -> "StartPosition":
+    def forgone(self) -> Self:
         """The beginning of a durable that is to be succeeded by another.
 
         If the server has known it once and does not any more, another process has given it up, and

@@ -1,4 +1,4 @@
-"""NATS Streaming as the dispatcher sees it: a place to store events, and durables that deliver.
+"""NATS Streaming as a store of events: the adapter behind ``dispatcher.stores.interface``.
 
 Two sessions: one publishes, under a client id of its own, so that every replica takes events in;
 the other delivers, under the fixed client id that owns the durables, and waits while another
@@ -6,48 +6,28 @@ replica has it.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Protocol
 
 from dispatcher.runtime.metrics import Metrics
-from dispatcher.stores.interface import EventTooLarge, NotStored, StoredMessage
-from dispatcher.stores.nats_streaming.durable import Durable, DurableName, DurableOptions
+from dispatcher.stores.interface import (
+    Durable,
+    DurableName,
+    DurableOptions,
+    NotStored,
+    Receive,
+    StartPosition,
+)
+from dispatcher.stores.nats_streaming.durable import NatsStreamingDurable
+from dispatcher.stores.nats_streaming.errors import not_stored
 from dispatcher.stores.nats_streaming.session_keeper import SessionKeeper
-from dispatcher.stores.nats_streaming.start_position import StartPosition
 from natss import nats_streaming
 from natss.nats_streaming import Connection, ConnectionOptions
 
 _DURABLES_AT_ONCE = 64
 """How many durables are opened at once: enough to hide the round trip, and a server that comes
 back to thousands of them answers each within the request timeout."""
-
-
-def not_stored(error: BaseException) -> NotStored:
-    """Why a publish failed, for the one who answers the publisher."""
-    match error:
-        case NotStored():
-            return error
-        case nats_streaming.MessageTooLarge():
-            return EventTooLarge(error.size, error.limit)
-        case nats_streaming.ChannelLimitReached():
-            return NotStored(
-                "channel_limit",
-                "NATS Streaming has reached its limit of channels (max_channels)",
-                retriable=True,
-            )
-        case nats_streaming.PublishTimeout():
-            return NotStored("timeout", "NATS Streaming did not confirm in time", retriable=True)
-        case nats_streaming.TooManyPublishes():
-            return NotStored("overload", "too many events wait for NATS Streaming", retriable=True)
-        case nats_streaming.NatsStreamingError():
-            return NotStored(
-                "unavailable" if error.retriable else "refused",
-                f"NATS Streaming: {error}",
-                retriable=error.retriable,
-            )
-        case _:
-            return NotStored("error", f"{type(error).__name__}", retriable=True)
 
 
 class OnSession(Protocol):
@@ -80,7 +60,7 @@ class NatsStreamingStore:
         publishing = replace(options, client_id=f"{options.client_id}-{publisher_id}")
         self.publishing = SessionKeeper("publish", publishing, _nothing_to_restore, metrics)
         self.delivering = SessionKeeper("deliver", options, self._restore, metrics)
-        self._durables: dict[DurableName, Durable] = {}
+        self._durables: dict[DurableName, NatsStreamingDurable] = {}
         self._gate = asyncio.Semaphore(_DURABLES_AT_ONCE)
         self._has_session = asyncio.Event()
         self.has_taken_over = False
@@ -105,7 +85,7 @@ class NatsStreamingStore:
         await asyncio.gather(self.publishing.close(), self.delivering.close())
 
     def publish(self, subject: str, data: bytes) -> "asyncio.Future[str]":
-        """Store an event; see ``Publish``."""
+        """Store an event; see ``EventSink``."""
         connection = self.publishing.connection
         if connection is None:
             raise NotStored(
@@ -118,11 +98,20 @@ class NatsStreamingStore:
         except nats_streaming.NatsStreamingError as error:
             raise not_stored(error) from error
 
+    def not_stored(self, error: BaseException) -> NotStored:
+        """Explain what a future of ``publish`` has failed with."""
+        return not_stored(error)
+
     @property
     def max_event_bytes(self) -> int | None:
         """The largest message that the server takes, once it is known."""
         connection = self.publishing.connection
         return None if connection is None else connection.max_payload
+
+    @property
+    def not_restored(self) -> Mapping[DurableName, str]:
+        """Durables that count as open, but get nothing since an outage, and why."""
+        return self.delivering.not_restored
 
     async def session(self) -> Connection:
         """Return the session that has the client id of the durables, as soon as there is one."""
@@ -146,9 +135,9 @@ class NatsStreamingStore:
         name: DurableName,
         beginning: StartPosition,
         options: DurableOptions,
-        receive: Callable[[StoredMessage], None],
-    ) -> Durable:
-        """A durable that is kept open until it is removed; see ``Durable``.
+        receive: Receive,
+    ) -> NatsStreamingDurable:
+        """Return a durable that is kept open until it is removed; see ``Durable``.
 
         One that is about to be removed is wanted again, with its position if it still has one.
 
@@ -161,7 +150,9 @@ class NatsStreamingStore:
         if durable is not None:
             durable.want_again(beginning, options, receive)
             return durable
-        durable = self._durables[name] = Durable(name, beginning, options, receive, self._gate)
+        durable = self._durables[name] = NatsStreamingDurable(
+            name, beginning, options, receive, self._gate
+        )
         if self.delivering.connection is not None:
             durable.connect(self.delivering.connection)
         return durable

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-import natss.nats_streaming as ns
 from dispatcher.admin import page, status
 from dispatcher.admin.readiness import Readiness, readiness
 from dispatcher.durables.member import MemberKey
@@ -15,7 +14,14 @@ from dispatcher.reporting.observed import Observed
 from dispatcher.reporting.reports import Reports
 from dispatcher.reporting.verdicts import READY, UNKNOWN, SubscriberVerdict
 from dispatcher.settings.settings import NatsSettings
-from dispatcher.stores.nats_streaming.durable import DurableName
+from dispatcher.stores.interface import (
+    DeliveredElsewhere,
+    DurableName,
+    LoginRefused,
+    StoreError,
+    StoreUnavailable,
+)
+from dispatcher.stores.nats_streaming.store import NatsStreamingStore
 from natss.contract.resources import (
     Channel,
     DeliveryPolicy,
@@ -41,7 +47,12 @@ async def observed(tmp_path: Path) -> Observed:
     subscriber = Subscriber(MAIL, "u1", "http://mail/?token=abc")
     channel = Channel(ORDERS, ("orders.shop",), (subscriber,), DeliveryPolicy())
     await plane.reconciler.apply(DesiredState({ORDERS: channel}))
-    return Observed(plane.broker, plane.reconciler, Router(), plane.metrics)
+    return Observed(plane.store, plane.reconciler, Router(), plane.metrics)
+
+
+def store_of(observed: Observed) -> NatsStreamingStore:
+    assert isinstance(observed.store, NatsStreamingStore)
+    return observed.store
 
 
 def described(observed: Observed, verdict: SubscriberVerdict | None = None) -> Mapping[str, Any]:
@@ -73,8 +84,8 @@ async def test_it_says_whether_events_get_through(
 
 
 async def test_to_stand_by_is_nothing_bad(observed: Observed) -> None:
-    link = observed.broker.delivering
-    link.failure, link.last_error = ns.ClientIdInUse("taken"), "another client has the client id"
+    link = store_of(observed).delivering
+    link.failure, link.last_error = DeliveredElsewhere("taken"), "another client has the client id"
     document = described(observed)
     standing_by = "standing by: another dispatcher has the client id"
     assert document["connections"]["deliver"] == standing_by
@@ -84,22 +95,22 @@ async def test_to_stand_by_is_nothing_bad(observed: Observed) -> None:
     assert subscription["durableState"] == "standby"
     assert "durableError" not in subscription
     assert "<td>standby</td>" in shown, "and not in red"
-    assert not [each for each in readiness(observed.broker, [], None).warnings if "deliver" in each]
+    assert not [each for each in readiness(observed.store, [], None).warnings if "deliver" in each]
 
 
-LOST = ns.NatsUnreachable(("no answer",))
-REFUSED = ns.AuthenticationFailed("Authorization Violation")
+LOST = StoreUnavailable("no NATS server can be reached: no answer")
+REFUSED = LoginRefused("Authorization Violation")
 
 
 @pytest.mark.parametrize("failure", [LOST, REFUSED])
 async def test_an_outage_is_a_warning_and_no_reason_to_leave(
-    observed: Observed, failure: ns.NatsStreamingError
+    observed: Observed, failure: StoreError
 ) -> None:
-    broker = observed.broker
-    broker.publishing.was_open.set()
-    for link in (broker.publishing, broker.delivering):
+    store = store_of(observed)
+    store.publishing.was_open.set()
+    for link in (store.publishing, store.delivering):
         link.failure, link.last_error = failure, str(failure)
-    now = readiness(broker, [], "403: not for you")
+    now = readiness(store, [], "403: not for you")
     assert now.is_ready
     assert now.warnings == [
         f"publishers are answered 503: {failure}",
@@ -113,7 +124,7 @@ async def test_an_outage_is_a_warning_and_no_reason_to_leave(
 
 async def test_a_durable_that_was_not_opened_again_is_a_problem(observed: Observed) -> None:
     name = DurableName("orders.shop", "u1")
-    observed.broker.delivering.not_restored[name] = str(ns.SubscriptionLimitReached("full"))
+    store_of(observed).delivering.not_restored[name] = "full"
     (problem,) = described(observed)["problems"]
     assert "u1 of orders.shop" in problem
     assert "full" in problem

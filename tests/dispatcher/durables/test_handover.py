@@ -90,7 +90,7 @@ async def test_made_anew_after_another_process_has_taken_over(
 ) -> None:
     """A standby has known the durable for long, and never received anything of it."""
     first, standby = DataPlane(memory_server, unique_name), DataPlane(memory_server, unique_name)
-    publishing = standby.broker.publishing
+    publishing = standby.store.publishing
     publishing._options = replace(publishing._options, client_id=f"{unique_name}-standby")
     async with first, standby:
         standby.subscribe(subscriber(sink.url, uid="old"), policy=policy)
@@ -121,7 +121,7 @@ async def test_made_anew_over_a_slow_link(
         Proxy(memory_server.port) as proxy,
         DataPlane(memory_server, unique_name, 60.0, tmp_path, url=proxy.url) as plane,
     ):
-        await plane.broker.delivering.was_open.wait()
+        await plane.store.delivering.was_open.wait()
         proxy.limit(25_000)
         plane.subscribe(subscriber(sink.url, uid="new"), policy=QUICK)
         await sink.wait_for_events(5, timeout=40.0)

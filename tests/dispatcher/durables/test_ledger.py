@@ -427,7 +427,7 @@ class TestOnARealServer:
             await standby.publish("e3")
             await sink.wait_for_events(3)
             await eventually(lambda: are(standby, {"new"}))
-            assert len(standby.broker._durables) == 1
+            assert len(standby.store._durables) == 1
             assert time.monotonic() - taken_over < 5.0
         assert sink.counts == {"e1": 1, "e2": 1, "e3": 1}
 
@@ -460,7 +460,7 @@ class TestOnARealServer:
 def replicas(server: NatsStreamingServer, client_id: str) -> tuple[DataPlane, DataPlane]:
     """Two that share the client id of the durables, but not that for publishing."""
     first, standby = DataPlane(server, client_id), DataPlane(server, client_id)
-    publishing = standby.broker.publishing
+    publishing = standby.store.publishing
     publishing._options = replace(publishing._options, client_id=f"{client_id}-standby")
     return first, standby
 

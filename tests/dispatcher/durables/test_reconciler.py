@@ -8,8 +8,7 @@ import pytest
 from aiohttp import web
 
 from dispatcher.durables.lifecycle import Life
-from dispatcher.stores.interface import NotStored
-from dispatcher.stores.nats_streaming.durable import DurableState
+from dispatcher.stores.interface import DurableState, NotStored
 from natss.contract.resources import Channel, DeliveryPolicy, DesiredState, Start, StartKind, Unread
 from natss.nats_streaming import NatsStreamingError
 from tests.conftest import StartServer
@@ -268,7 +267,7 @@ async def test_a_subscriber_that_comes_back_while_it_is_unsubscribed_is_not_hit_
         await eventually(is_published)
         await sink.wait_until(lambda: sink.counts["after"] == 1)
         assert set(await durables(server, plane.subject)) == {"uid-1"}
-        assert len(plane.broker._durables) == 1, "the former one is done with"
+        assert len(plane.store._durables) == 1, "the former one is done with"
         assert sink.duplicates == 0
 
 

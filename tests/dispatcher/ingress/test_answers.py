@@ -66,7 +66,7 @@ async def test_an_unknown_host_is_404_and_says_so() -> None:
         " NAME.NAMESPACE.channels.cluster.local\n"
     )
     assert answer.headers["content-type"] == "text/plain; charset=utf-8"
-    assert publisher.publish.calls == []
+    assert publisher.sink.calls == []
     assert publisher.metrics.unknown_hosts == 1
     # Kyma repeats a 404 at once: the connection is as good as before.
     assert [answer.status for answer in publisher.send(post(b"{}"))] == [202]
@@ -94,11 +94,11 @@ async def test_a_host_of_two_channels_is_409_and_all_others_are_served() -> None
         "the host both.test is claimed by the channels default/a and default/b; "
         "only one may have it\n"
     )
-    assert publisher.publish.calls == []
+    assert publisher.sink.calls == []
     assert publisher.metrics.refused[409] == 1
     for host, subject in (("a.test", "a.default"), ("b.test", "b.default")):
         assert [answer.status for answer in publisher.send(post(b"{}", host=host))] == [202]
-        assert publisher.publish.calls.pop()[0] == subject
+        assert publisher.sink.calls.pop()[0] == subject
 
 
 async def test_a_table_that_changes_holds_for_the_next_request() -> None:
@@ -137,7 +137,7 @@ async def test_path_and_method(line: str, status: int) -> None:
     assert [answer.status for answer in answers] == [status, 202]  # the body was read
     if status in {200, 405}:
         assert answers[0].headers["allow"] == "POST, OPTIONS"
-    assert len(publisher.publish.calls) == (2 if status == 202 else 1)
+    assert len(publisher.sink.calls) == (2 if status == 202 else 1)
 
 
 async def test_options_answers_the_handshake_of_a_web_hook() -> None:
@@ -197,9 +197,9 @@ async def test_an_event_that_is_not_stored(
 ) -> None:
     publisher = Publisher()
     if at_once:
-        publisher.publish.error = error
+        publisher.sink.error = error
         (answer,) = publisher.send(post(b"hello"))
-        publisher.publish.error = None
+        publisher.sink.error = None
     else:
         publisher.send(post(b"hello"))
         (answer,) = await publisher.store(0, error)
@@ -215,7 +215,7 @@ async def test_an_event_that_is_not_stored(
 
 async def test_whatever_the_reason_it_is_one_line() -> None:
     publisher = Publisher()
-    publisher.publish.error = NotStored("error", "two\r\nlines: \xe4", retriable=False)
+    publisher.sink.error = NotStored("error", "two\r\nlines: \xe4", retriable=False)
     (answer,) = publisher.send(post(b"hello"))
     assert answer.body == "not stored: two  lines: \xe4\n"
 
@@ -233,18 +233,18 @@ async def test_errors_of_the_client_library_are_understood() -> None:
 async def test_a_publish_that_is_given_up_is_503() -> None:
     publisher = Publisher()
     publisher.send(post(b"hello"))
-    publisher.publish.futures[0].cancel()
+    publisher.sink.futures[0].cancel()
     await run_callbacks()
     assert [answer.status for answer in publisher.answers()] == [503]
 
 
 async def test_a_broken_store_is_500_and_the_server_goes_on() -> None:
     publisher = Publisher(instant=True)
-    publisher.publish.error = RuntimeError("secret detail")
+    publisher.sink.error = RuntimeError("secret detail")
     (answer,) = publisher.send(post(b"hello"))
     assert answer.status == 500
     assert "secret" not in answer.body
-    publisher.publish.error = None
+    publisher.sink.error = None
     assert [answer.status for answer in publisher.send(post(b"hello"))] == [202]
 
 

@@ -64,7 +64,7 @@ async def test_a_body_that_may_go_on_until_the_end_is_411(head: bytes, body: byt
     assert answer.status == 411
     assert answer.headers["connection"] == "close"
     assert "send Content-Length, 0 for an event without data" in answer.body
-    assert publisher.publish.calls == []
+    assert publisher.sink.calls == []
     assert publisher.transport.sent_eof
     assert publisher.metrics.refused[411] == 1
 
@@ -115,7 +115,7 @@ async def test_a_content_coding_is_415_and_never_lost(headers: list[str]) -> Non
     assert answer.status == 415
     assert answer.headers["accept-encoding"] == "identity"
     assert "leave out Content-Encoding" in answer.body
-    assert publisher.publish.calls == []
+    assert publisher.sink.calls == []
     assert publisher.metrics.refused[415] == 1
     if "connection" not in answer.headers:
         assert [answer.status for answer in publisher.send(post(b"next"))] == [202]

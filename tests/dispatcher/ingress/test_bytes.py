@@ -53,20 +53,20 @@ async def test_a_chunked_body_is_413_at_the_first_byte_too_many() -> None:
 
 async def test_the_limit_of_a_body_follows_the_server() -> None:
     publisher = Publisher(instant=True)
-    publisher.max_event_bytes = 100
+    publisher.sink.max_event_bytes = 100
     publisher.context.tick()
     assert [answer.status for answer in publisher.send(post(b"x" * 54))] == [202]
-    publisher.max_event_bytes = None
+    publisher.sink.max_event_bytes = None
     publisher.context.tick()
     assert [answer.status for answer in publisher.send(post(b"x" * 100_000))] == [202]
-    publisher.max_event_bytes = 100
+    publisher.sink.max_event_bytes = 100
     publisher.context.tick()
     assert [answer.status for answer in publisher.send(post(b"x" * 55))] == [413]
 
 
 async def test_a_limit_of_our_own_holds_while_the_server_is_away() -> None:
     publisher = Publisher(IngressLimits(max_body_bytes=1000), instant=True)
-    publisher.max_event_bytes = None
+    publisher.sink.max_event_bytes = None
     publisher.context.tick()
     assert [answer.status for answer in publisher.send(post(b"x" * 1000))] == [202]
     (answer,) = publisher.send(post(b"x" * 1001))
@@ -90,7 +90,7 @@ async def test_too_large_names_the_limit_that_can_be_raised(
     ours: int, of_nats: int | None, named: str
 ) -> None:
     publisher = Publisher(IngressLimits(max_body_bytes=ours), instant=True)
-    publisher.max_event_bytes = of_nats
+    publisher.sink.max_event_bytes = of_nats
     publisher.context.tick()
     (answer,) = publisher.send(post(b"")[:-5] + b"20000000\r\n\r\n")
     assert answer.status == 413

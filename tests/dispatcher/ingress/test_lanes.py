@@ -36,7 +36,7 @@ class Crowd:
 
     @property
     def published(self) -> int:
-        return len(self.server.publish.calls)
+        return len(self.server.sink.calls)
 
 
 async def test_who_is_over_the_limit_waits_and_is_answered_in_its_turn() -> None:
@@ -82,7 +82,7 @@ async def test_other_channels_are_not_held_up() -> None:
     crowd.post(0, b"x")
     crowd.post(1, b"x")
     crowd.post(2, b"x", host="a.test")
-    assert [subject for subject, _ in crowd.server.publish.calls] == ["orders.default", "a.default"]
+    assert [subject for subject, _ in crowd.server.sink.calls] == ["orders.default", "a.default"]
 
 
 async def test_requests_of_one_connection_keep_their_order() -> None:
@@ -96,7 +96,7 @@ async def test_requests_of_one_connection_keep_their_order() -> None:
         await crowd.store(stored)
     assert published == [1, 2, 4, 4]  # the last one does not wait for the third
     assert crowd.statuses(0) == [202] * 4
-    assert [subject for subject, _ in crowd.server.publish.calls][-1] == "a.default"
+    assert [subject for subject, _ in crowd.server.sink.calls][-1] == "a.default"
 
 
 async def test_when_the_limit_is_gone_all_go_on_at_once() -> None:
@@ -127,12 +127,12 @@ async def test_those_that_wait_are_refused_when_the_store_is_away() -> None:
     crowd = Crowd(4, limit=1)
     for number in range(4):
         crowd.post(number, b"x")
-    crowd.server.publish.error = AWAY
+    crowd.server.sink.error = AWAY
     await crowd.store(0, error=AWAY)
     await run_callbacks()
     assert [crowd.statuses(number) for number in range(4)] == [[503]] * 4
     assert crowd.server.lane.under_way == 0
-    crowd.server.publish.error = None
+    crowd.server.sink.error = None
     crowd.post(0, b"again")
     assert crowd.published == 2
 

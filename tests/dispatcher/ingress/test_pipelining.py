@@ -85,7 +85,7 @@ async def test_answers_of_one_moment_are_one_write() -> None:
 
     later = Publisher()
     later.transport.receive(post(b"x") * 5)
-    for future in later.publish.futures:
+    for future in later.sink.futures:
         future.set_result("guid")
     await run_callbacks()
     assert len(later.transport.written) == 1
@@ -128,7 +128,7 @@ async def test_what_is_published_is_answered_even_without_memory() -> None:
     publisher.send(post(b"0") + GET * 3 + post(b"1") + GET * 3)
     assert len(publisher.stored) == 2
     await publisher.store(1)
-    publisher.publish.futures[0].set_result("guid")
+    publisher.sink.futures[0].set_result("guid")
     await run_callbacks()
     statuses = [answer.status for answer in publisher.answers()]
     assert statuses == [202, 405, 405, 405, 202, 503]

@@ -18,7 +18,7 @@ from dispatcher.ingress.server import Ingress
 from dispatcher.runtime.metrics import Metrics
 from natss.contract.resources import Channel
 from tests.support.event_loops import BOTH
-from tests.support.fakes import FakePublish
+from tests.support.fakes import FakeSink
 from tests.support.publishers import HOST, ORDERS, Answer, post, read_answers
 
 EVENT_LOOPS = BOTH
@@ -32,13 +32,11 @@ class Server:
     def __init__(self, limits: IngressLimits | None = None, *, instant: bool = True) -> None:
         self.limits = limits or IngressLimits()
         self.metrics = Metrics()
-        self.publish = FakePublish(instant=instant)
+        self.sink = FakeSink(instant=instant)
         self.port = 0
         self._open: list[asyncio.StreamWriter] = []
         table = RoutingTable.build([Channel(ORDERS, (HOST,))], self.metrics.channel)
-        self.ingress = Ingress(
-            Services(Router(table), self.publish, self.metrics, lambda: 1024 * 1024), self.limits
-        )
+        self.ingress = Ingress(Services(Router(table), self.sink, self.metrics), self.limits)
 
     async def __aenter__(self) -> Self:
         self.port = await self.ingress.start("127.0.0.1", 0)
@@ -102,7 +100,7 @@ async def test_events_come_in_over_one_connection(server: Server) -> None:
     for number in range(20):
         writer.write(post(b"%d" % number, f"Ce-Id: {number}"))
         assert (await read_one(reader)).status == 202
-    stored = [json.loads(data)["headers"]["Ce-Id"] for _, data in server.publish.calls]
+    stored = [json.loads(data)["headers"]["Ce-Id"] for _, data in server.sink.calls]
     assert stored == [str(number) for number in range(20)]
     assert server.ingress.connections == 1
 
@@ -133,7 +131,7 @@ async def test_400_publishers_at_once_with_a_connection_for_each_event(server: S
 
     statuses = await asyncio.gather(*(publish(number) for number in range(400)))
     assert statuses == [202] * 400
-    assert len(server.publish.calls) == 400
+    assert len(server.sink.calls) == 400
 
 
 async def test_a_large_event_arrives_byte_for_byte(server: Server) -> None:
@@ -141,7 +139,7 @@ async def test_a_large_event_arrives_byte_for_byte(server: Server) -> None:
     body = bytes(range(256)) * 2048
     writer.write(post(body))
     assert (await read_one(reader)).status == 202
-    assert base64.b64decode(json.loads(server.publish.calls[0][1])["payload"]) == body
+    assert base64.b64decode(json.loads(server.sink.calls[0][1])["payload"]) == body
 
 
 async def test_a_publisher_that_sends_far_too_much_can_read_why(server: Server) -> None:
@@ -189,17 +187,17 @@ async def test_a_publisher_that_aborts_harms_nothing() -> None:
     async with Server(instant=False) as server:
         _, writer = await server.connect()
         writer.write(post(b"aborted"))
-        await server.until(lambda: len(server.publish.calls) == 1)
+        await server.until(lambda: len(server.sink.calls) == 1)
         raw = writer.get_extra_info("socket")
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # RST at close
         writer.transport.abort()
         await server.until(lambda: server.ingress.connections == 0)
-        server.publish.futures[0].set_result("guid")
+        server.sink.futures[0].set_result("guid")
 
         reader, writer = await server.connect()
         writer.write(post(b"next"))
-        await server.until(lambda: len(server.publish.calls) == 2)
-        server.publish.futures[1].set_result("guid")
+        await server.until(lambda: len(server.sink.calls) == 2)
+        server.sink.futures[1].set_result("guid")
         assert (await read_one(reader)).status == 202
         assert server.metrics.channel(ORDERS).results["stored"] == 2
 
@@ -229,14 +227,14 @@ async def test_a_connection_too_many_is_503_while_all_are_in_use() -> None:
         second = await server.connect()
         for _, writer in (first, second):
             writer.write(post(b"x"))
-        await server.until(lambda: len(server.publish.futures) == 2)
+        await server.until(lambda: len(server.sink.futures) == 2)
         reader, writer = await server.connect()
         writer.write(post(b"x"))
         (answer,) = await read_all(reader)
         assert answer.status == 503
         assert answer.headers["retry-after"] == "1"
-        server.publish.futures[0].set_result("guid")
-        server.publish.futures[1].set_result("guid")
+        server.sink.futures[0].set_result("guid")
+        server.sink.futures[1].set_result("guid")
         for reader, _ in (first, second):
             assert (await read_one(reader)).status == 202
 
@@ -290,20 +288,20 @@ async def test_draining_takes_what_comes_over_open_connections_and_ends_them() -
     async with Server(instant=False) as server:
         busy_reader, busy_writer = await server.connect()
         busy_writer.write(post(b"on the way"))
-        await server.until(lambda: len(server.publish.calls) == 1)
+        await server.until(lambda: len(server.sink.calls) == 1)
         idle_reader, idle_writer = await server.connect()
         await server.until(lambda: server.ingress.connections == 2)
 
         drained = asyncio.ensure_future(server.ingress.drain(10))
         await asyncio.sleep(0)
         idle_writer.write(post(b"late"))
-        await server.until(lambda: len(server.publish.calls) == 2)
+        await server.until(lambda: len(server.sink.calls) == 2)
         with pytest.raises(ConnectionRefusedError):
             await server.connect()
         assert not drained.done()
 
         for number, reader in enumerate((busy_reader, idle_reader)):
-            server.publish.futures[number].set_result("guid")
+            server.sink.futures[number].set_result("guid")
             (answer,) = await read_all(reader)
             assert answer.status == 202
             assert answer.headers["connection"] == "close"
@@ -315,7 +313,7 @@ async def test_draining_ends_in_time_whatever_is_left() -> None:
     async with Server(instant=False) as server:
         reader, writer = await server.connect()
         writer.write(post(b"never stored"))
-        await server.until(lambda: len(server.publish.calls) == 1)
+        await server.until(lambda: len(server.sink.calls) == 1)
         await asyncio.wait_for(server.ingress.drain(0.2), 2)
         assert server.ingress.connections == 1
         await server.ingress.close()

@@ -51,7 +51,7 @@ async def test_a_body_that_stops_is_408() -> None:
 
 async def test_a_body_that_gets_on_has_all_the_time() -> None:
     publisher = Publisher(LIMITS, instant=True)
-    publisher.max_event_bytes = 1_000_000
+    publisher.sink.max_event_bytes = 1_000_000
     publisher.context.tick()
     request = post(bytes(100_000))
     publisher.send(request[:-100_000])
@@ -64,7 +64,7 @@ async def test_a_body_that_gets_on_has_all_the_time() -> None:
 @pytest.mark.parametrize("piece", [b"b", b"b" * 400], ids=["a byte", "400 bytes a second"])
 async def test_a_body_that_trickles_does_not_keep_its_connection_for_ever(piece: bytes) -> None:
     publisher = Publisher(LIMITS)
-    publisher.max_event_bytes = 1_000_000
+    publisher.sink.max_event_bytes = 1_000_000
     publisher.context.tick()
     publisher.send(post(b"")[:-5] + b"100000\r\n\r\n")
     seconds = 0
@@ -168,7 +168,7 @@ async def test_a_late_failure_of_an_answered_event_is_nobodys_business(
     publisher.send(post(b"x"))
     assert [answer.status for answer in publisher.wait(10)] == [503]
     assert await publisher.store(0, ConnectionResetError()) == []
-    publisher.publish.futures.clear()
+    publisher.sink.futures.clear()
     gc.collect()
     assert caplog.records == []  # asyncio complains of errors that nobody looked at
 

@@ -74,7 +74,7 @@ async def told(monkeypatch: pytest.MonkeyPatch) -> list[Occurrence]:
 def reports(folder: Path, known: ChannelTable) -> Reports:
     """Of a dispatcher that is not started."""
     plane = DataPlane(NatsStreamingServer(folder), "tests")
-    observed = Observed(plane.broker, plane.reconciler, Router(), plane.metrics)
+    observed = Observed(plane.store, plane.reconciler, Router(), plane.metrics)
     api = client(RefusingApi(NotFound(404, "NotFound", "nothing is here")))
     return Reports(observed, 60.0, Cluster(api, known, "natss-dispatcher"))
 

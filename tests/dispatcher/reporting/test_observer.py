@@ -13,9 +13,9 @@ from dispatcher.reporting.observed import Observed
 from dispatcher.reporting.observer import Observer
 from dispatcher.reporting.occurrences import Occurrence
 from dispatcher.reporting.verdicts import SubscriberVerdict
+from dispatcher.stores.interface import DeliveredElsewhere
 from dispatcher.stores.nats_streaming.session_keeper import SessionKeeper
 from natss.contract.resources import BackoffPolicy, DeliveryPolicy, ResourceName
-from natss.nats_streaming import ClientIdInUse
 from tests.conftest import StartServer
 from tests.support.data_plane import DataPlane, eventually, subscriber
 from tests.support.servers import NatsStreamingServer
@@ -34,7 +34,7 @@ class Watched:
     def __init__(self, plane: DataPlane) -> None:
         self.plane = plane
         self.told: list[Occurrence] = []
-        observed = Observed(plane.broker, plane.reconciler, Router(), plane.metrics)
+        observed = Observed(plane.store, plane.reconciler, Router(), plane.metrics)
         self.recorded: dict[ResourceName, SubscriberVerdict] = {}
         self._observer = Observer(
             observed,
@@ -225,10 +225,10 @@ async def test_who_stands_by_has_no_verdicts(
         await first.open()
         second.subscribe(subscriber(sink.url))
         watched = Watched(second)
-        second.broker.start_delivering()
+        second.store.start_delivering()
 
         async def stands_by() -> bool:
-            return "standing by" in str(second.broker.delivering.last_error)
+            return "standing by" in str(second.store.delivering.last_error)
 
         await eventually(stands_by)
         await watched.until(lambda: True)
@@ -236,7 +236,7 @@ async def test_who_stands_by_has_no_verdicts(
     await watched.until(lambda: watched.verdict() == verdicts.READY)
     with monkeypatch.context() as taken_over:
         taken_over.setattr(SessionKeeper, "is_open", False)
-        taken_over.setattr(second.broker.delivering, "failure", ClientIdInUse("taken"))
+        taken_over.setattr(second.store.delivering, "failure", DeliveredElsewhere("taken"))
         await watched.until(lambda: True)
         assert watched.verdict() is None, "what it knew is for its successor to say"
     await second.close()

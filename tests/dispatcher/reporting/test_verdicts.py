@@ -23,22 +23,22 @@ from dispatcher.reporting.verdicts import (
 )
 from dispatcher.reporting.wanted_status import WantedStatus
 from dispatcher.runtime.metrics import Metrics
-from natss.contract.resources import Defaults, ResourceName, Subscriber
-from natss.nats_streaming import (
-    AuthenticationFailed,
-    ChannelLimitReached,
-    ClientIdInUse,
-    ConnectError,
-    NatsUnreachable,
-    SubscriptionLimitReached,
+from dispatcher.stores.interface import (
+    DeliveredElsewhere,
+    LoginRefused,
+    StoreError,
+    StoreUnavailable,
+    TooManyChannels,
+    TooManySubscriptions,
 )
+from natss.contract.resources import Defaults, ResourceName, Subscriber
 
 ORDERS = ResourceName("shop", "orders")
 MAIL = ResourceName("shop", "mail")
 BILLS = ResourceName("shop", "bills")
 PATIENCE = 60.0
 NOW = 1_800_000_000.0
-FULL = ChannelLimitReached("stan: too many channels")
+FULL = TooManyChannels("stan: too many channels")
 STUCK = SubscriberVerdict(
     False, "SubscriberStuck", "no event has got through since then: status 500"
 )
@@ -57,7 +57,7 @@ STUCK = SubscriberVerdict(
         (Facts(failed_event_for=60, waits=True, has_settled=True), "SubscriberStuck"),
         (Facts(is_open=False, refusal=FULL, refused_for=5), "ChannelLimitReached"),
         (
-            Facts(is_open=False, refusal=SubscriptionLimitReached("no"), refused_for=5),
+            Facts(is_open=False, refusal=TooManySubscriptions("no"), refused_for=5),
             "DurableRefused",
         ),
         (Facts(is_open=True, refusal="not open again", refused_for=9), "DurableRefused"),
@@ -216,7 +216,7 @@ class PlayedLink:
     def __init__(self, role: str) -> None:
         self.role = role
         self.is_open = False
-        self.failure: ConnectError | None = None
+        self.failure: StoreError | None = None
         self.last_error: str | None = None
         self.was_open = self
 
@@ -226,17 +226,17 @@ class PlayedLink:
 
     has_been_open = False
 
-    def becomes(self, state: ConnectError | bool) -> None:
+    def becomes(self, state: StoreError | bool) -> None:
         """True: open; an error: not open, for this reason."""
         self.is_open = state is True
         self.has_been_open |= self.is_open
-        self.failure = state if isinstance(state, ConnectError) else None
-        self.last_error = str(state) if isinstance(state, ConnectError) else None
+        self.failure = state if isinstance(state, StoreError) else None
+        self.last_error = str(state) if isinstance(state, StoreError) else None
 
 
-LOST = NatsUnreachable(("nats://nats:4222: refused",))
-LOGIN = AuthenticationFailed("nats://nats:4222 refused the credentials")
-TAKEN = ClientIdInUse("taken")
+LOST = StoreUnavailable("nats://nats:4222: refused")
+LOGIN = LoginRefused("nats://nats:4222 refused the credentials")
+TAKEN = DeliveredElsewhere("taken")
 
 
 @pytest.mark.parametrize(
@@ -255,7 +255,7 @@ TAKEN = ClientIdInUse("taken")
     ],
 )  # fmt: skip
 def test_a_session_tells_what_becomes_of_it(
-    role: str, life: list[ConnectError | bool], told: list[str]
+    role: str, life: list[StoreError | bool], told: list[str]
 ) -> None:
     link = PlayedLink(role)
     watch = SessionWatch(link, "no event is delivered")  # type: ignore[arg-type]  # as much of it

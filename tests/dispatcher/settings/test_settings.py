@@ -420,8 +420,8 @@ class TestHelp:
 
 
 def run(*argv: str, **environ: str) -> "subprocess.CompletedProcess[str]":
-    script = "import os, sys; from dispatcher.settings.settings import Settings;"
-    script += "Settings.load_or_exit(sys.argv[1:], os.environ)"
+    script = "import os, sys; from dispatcher.settings.settings import DispatcherSettings;"
+    script += "DispatcherSettings.load_or_exit(sys.argv[1:], os.environ)"
     return subprocess.run(
         [sys.executable, "-c", script, *argv],
         cwd=ROOT,

@@ -6,7 +6,13 @@ import pytest
 
 import natss.nats_streaming as ns
 from dispatcher.runtime.metrics import Metrics
-from dispatcher.stores.nats_streaming.durable import DurableName
+from dispatcher.stores.interface import (
+    DurableName,
+    LoginRefused,
+    StoreError,
+    StoreRefused,
+    StoreUnavailable,
+)
 from dispatcher.stores.nats_streaming.session_keeper import SessionKeeper
 from natss.nats_streaming import ConnectionOptions, NatsOptions
 from tests.conftest import StartServer
@@ -37,7 +43,7 @@ async def test_refused_credentials_are_counted_as_such_until_they_are_accepted(
             return metrics.connect_failures["publish", "authentication"] >= 2
 
         await eventually(is_counted)
-        assert isinstance(subject.failure, ns.AuthenticationFailed)
+        assert isinstance(subject.failure, LoginRefused)
         assert "wrong" not in str(subject.last_error)
         password = "right"
         await asyncio.wait_for(subject.was_open.wait(), 15)
@@ -47,24 +53,26 @@ async def test_refused_credentials_are_counted_as_such_until_they_are_accepted(
 
 
 @pytest.mark.parametrize(
-    ("error", "reason"),
+    ("error", "reason", "failure"),
     [
-        (ns.AuthenticationFailed("no"), "authentication"),
-        (ns.NatsUnreachable(("no",)), "unreachable"),
-        (ns.TlsNotOffered("no"), "refused"),
+        (ns.AuthenticationFailed("no"), "authentication", LoginRefused),
+        (ns.NatsUnreachable(("no",)), "unreachable", StoreUnavailable),
+        (ns.TlsNotOffered("no"), "refused", StoreRefused),
     ],
 )
-def test_why_nats_is_not_reached_again_is_counted(error: ns.ConnectError, reason: str) -> None:
+def test_why_nats_is_not_reached_again_is_counted(
+    error: ns.ConnectError, reason: str, failure: type[StoreError]
+) -> None:
     metrics = Metrics()
     subject = link(connection_options_of_nobody(), metrics)
     subject._on_event(ns.ConnectionProblem(str(error), error))
     assert metrics.connect_failures == {("publish", reason): 1}
-    told = (subject.failure, subject.last_error)
-    assert told == (error, str(error))
+    told = (type(subject.failure), str(subject.failure), subject.last_error)
+    assert told == (failure, str(error), str(error))
     down, up = ns.ConnectionState.RESTORING, ns.ConnectionState.OPEN
     subject._on_event(ns.StateChanged(down, up, ""))
-    told = (subject.failure, subject.last_error)
-    assert told == (None, None)
+    now = (subject.failure, subject.last_error)
+    assert now == (None, None)
 
 
 def connection_options_of_nobody() -> ConnectionOptions:

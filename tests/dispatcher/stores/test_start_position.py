@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dispatcher.stores.nats_streaming.start_position import StartPosition
+from dispatcher.stores.nats_streaming.start_position import NatsStreamingStart
 from natss.contract.resources import DeliveryPolicy, Start, StartKind
 from natss.nats_streaming import StartAt
 from tests.conftest import StartServer
@@ -31,25 +31,25 @@ def seconds_ago(start: StartAt) -> float:
     [(Start(), 100.0), (Start(StartKind.AGO, 20), 120.0), (Start(StartKind.LAST), 100.0)],
 )
 def test_a_time_counts_from_when_it_was_wanted(start: Start, ago: float) -> None:
-    beginning = StartPosition(start, time.monotonic() - 100.0)
+    beginning = NatsStreamingStart(start, time.monotonic() - 100.0)
     assert seconds_ago(beginning.start_at(None)) == pytest.approx(ago + MARGIN, abs=1)
 
 
 def test_a_store_that_was_lost_is_read_since_it_was_last_known() -> None:
-    beginning = StartPosition(Start(StartKind.FIRST), time.monotonic() - 100.0)
+    beginning = NatsStreamingStart(Start(StartKind.FIRST), time.monotonic() - 100.0)
     assert beginning.start_at(None) == StartAt.first()
     alive_at = time.monotonic() - 7.0
     assert seconds_ago(beginning.start_at(alive_at)) == pytest.approx(7 + MARGIN, abs=1)
 
 
 def test_who_was_open_and_is_unknown_begins_with_all_that_a_new_store_has() -> None:
-    beginning = StartPosition(Start(), time.monotonic() - 100.0).known()
+    beginning = NatsStreamingStart(Start(), time.monotonic() - 100.0).known()
     assert beginning.start_at(None) == StartAt.first()
     assert not beginning.is_by_time
 
 
 def test_who_is_succeeded_has_nothing_unless_it_was_never_open() -> None:
-    never_open = StartPosition(Start(), time.monotonic() - 100.0)
+    never_open = NatsStreamingStart(Start(), time.monotonic() - 100.0)
     assert never_open.forgone() is never_open
     assert never_open.known().forgone().start_at(None) == StartAt.new_only()
 
@@ -105,7 +105,7 @@ async def test_what_was_stored_after_a_wipe_and_before_the_next_process_reaches_
         assert await plane.records.write()
     await server.restart()
     async with DataPlane(server, f"{unique_name}-other") as other:
-        await other.broker.publish(plane.subject, event("e1"))
+        await other.store.publish(plane.subject, event("e1"))
         await asyncio.sleep(MARGIN + 0.5)
     async with DataPlane(server, unique_name, state_dir=tmp_path) as plane:
         plane.subscribe(subscriber(sink.url))
@@ -128,14 +128,14 @@ async def test_a_request_that_the_server_handles_too_late_does_not_move_the_star
     mail = subscriber(sink.url)
     other = DataPlane(memory_server, f"{unique_name}-other")
     async with other, Proxy(memory_server.port) as proxy:
-        await other.broker.publish(f"{unique_name}.default", event("of nobody"))
+        await other.store.publish(f"{unique_name}.default", event("of nobody"))
         await asyncio.sleep(MARGIN + 0.5)
         plane = DataPlane(memory_server, unique_name, state_dir=tmp_path, url=proxy.url)
         async with plane:
-            await plane.broker.delivering.was_open.wait()
+            await plane.store.delivering.was_open.wait()
             proxy.hold()
             plane.subscribe(mail)
-            await other.broker.publish(plane.subject, event("e1"))
+            await other.store.publish(plane.subject, event("e1"))
             await asyncio.sleep(MARGIN + 1.5)
             proxy.release()
             if is_killed:

@@ -1,12 +1,22 @@
-"""The broker and its durables through what happens to NATS Streaming."""
+"""The store and its durables through what happens to NATS Streaming."""
 
 import asyncio
 from dataclasses import replace
 
 import pytest
 
-from dispatcher.stores.interface import EventTooLarge, NotStored
-from dispatcher.stores.nats_streaming.store import not_stored
+from dispatcher.stores.interface import (
+    DeliveredElsewhere,
+    EventTooLarge,
+    LoginRefused,
+    NotStored,
+    StoreError,
+    StoreRefused,
+    StoreUnavailable,
+    TooManyChannels,
+    TooManySubscriptions,
+)
+from dispatcher.stores.nats_streaming.errors import not_stored, store_error
 from natss import nats_streaming
 from natss.contract.resources import DeliveryPolicy
 from tests.conftest import StartServer
@@ -48,12 +58,35 @@ def test_why_an_event_is_not_stored(error: Exception, reason: str, retriable: bo
     assert (explained.reason, explained.retriable) == (reason, retriable)
 
 
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (nats_streaming.AuthenticationFailed("wrong password"), LoginRefused),
+        (nats_streaming.ClientIdInUse("taken"), DeliveredElsewhere),
+        (nats_streaming.ChannelLimitReached("too many channels"), TooManyChannels),
+        (nats_streaming.SubscriptionLimitReached("too many subscriptions"), TooManySubscriptions),
+        (nats_streaming.NatsUnreachable(("refused",)), StoreUnavailable),
+        (nats_streaming.NoResponders("nobody"), StoreUnavailable),
+        (nats_streaming.SubscribeRefused("not now"), StoreUnavailable),
+        (nats_streaming.TlsNotOffered("no TLS"), StoreRefused),
+        (nats_streaming.InvalidSubscription("never"), StoreRefused),
+    ],
+)
+def test_why_the_store_fails_is_told_in_words_of_the_interface(
+    error: nats_streaming.NatsStreamingError, kind: type[StoreError]
+) -> None:
+    translated = store_error(error)
+    assert type(translated) is kind
+    assert str(translated) == str(error)
+    assert translated.retriable is error.retriable
+
+
 async def test_publishing_fails_at_once_while_nats_was_never_reached(
     memory_server: NatsStreamingServer, unique_name: str
 ) -> None:
     plane = DataPlane(memory_server, unique_name)
     with pytest.raises(NotStored, match="cannot be reached") as caught:
-        plane.broker.publish("a.b", b"x")
+        plane.store.publish("a.b", b"x")
     assert caught.value.retriable
     await plane.close()
 
@@ -63,9 +96,9 @@ async def test_an_event_that_is_too_large_is_refused_with_both_sizes(
 ) -> None:
     server = await natss_server(nats="max_payload: 4096")
     async with DataPlane(server, unique_name) as plane:
-        assert plane.broker.max_event_bytes == 4096
+        assert plane.store.max_event_bytes == 4096
         with pytest.raises(EventTooLarge, match="4096"):
-            plane.broker.publish(plane.subject, b"x" * 5000)
+            plane.store.publish(plane.subject, b"x" * 5000)
         await plane.publish("small")
 
 
@@ -105,8 +138,8 @@ async def test_a_second_dispatcher_publishes_at_once_and_takes_over_delivery(
 ) -> None:
     first = DataPlane(memory_server, unique_name)
     second = DataPlane(memory_server, unique_name)
-    second.broker.publishing._options = replace(
-        second.broker.publishing._options, client_id=f"{unique_name}-second"
+    second.store.publishing._options = replace(
+        second.store.publishing._options, client_id=f"{unique_name}-second"
     )
     async with first, second:
         first.subscribe(subscriber(sink.url), policy=QUICK)
@@ -114,8 +147,8 @@ async def test_a_second_dispatcher_publishes_at_once_and_takes_over_delivery(
         second.subscribe(subscriber(sink.url), policy=QUICK)
         await second.publish("e1")
         await first.settled(1)
-        assert not second.broker.delivering.is_open
-        assert "another client" in str(second.broker.delivering.last_error)
+        assert not second.store.delivering.is_open
+        assert "another client" in str(second.store.delivering.last_error)
         await first.close()
         await second.open()
         await second.publish("e2")
@@ -128,7 +161,7 @@ async def test_a_durable_that_is_refused_is_told_and_tried_again(
 ) -> None:
     server = await natss_server(streaming="store_limits { max_channels: 1 }")
     async with DataPlane(server, unique_name) as plane:
-        await plane.broker.publish("other.channel", b"takes the only place")
+        await plane.store.publish("other.channel", b"takes the only place")
         plane.subscribe(subscriber(sink.url), policy=QUICK)
         durable = next(iter(plane.reconciler.members.values())).durable
 
@@ -175,8 +208,8 @@ async def test_what_was_not_restored_and_is_removed_is_no_trouble_any_more(
         plane.subscribe(subscriber("http://127.0.0.1:9/"))
         await plane.open()
         (member,) = plane.reconciler.members.values()
-        plane.broker.delivering.not_restored[member.durable.name] = "refused"
+        plane.store.delivering.not_restored[member.durable.name] = "refused"
         plane.subscribe()
         async with asyncio.timeout(20):
             await plane.records.emptied(plane.channel)
-        assert plane.broker.delivering.not_restored == {}
+        assert plane.store.delivering.not_restored == {}

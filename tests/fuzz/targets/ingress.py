@@ -77,7 +77,7 @@ async def _send(pieces: list[bytes]) -> _Outcome:
         transport.lose()
     expect(budget.used == 0, "bytes are held after the end", budget.used)
     expect(not publisher.context.connections, "the connection is kept after its end")
-    events = [event for _, event in publisher.publish.calls]
+    events = [event for _, event in publisher.sink.calls]
     stored = [base64.b64decode(json.loads(event).get("payload", "")) for event in events]
     return _Outcome(statuses, stored, is_over)
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import trustme
 
-from dispatcher.settings.credentials import connection_options, nats_options, subscriber_tls
-from dispatcher.settings.settings import DeliverySettings, NatsSettings, SettingsError
+from dispatcher.stores.nats_streaming.connection_options import connection_options, nats_options
+from dispatcher.stores.nats_streaming.settings import NatsSettings
 from natss.nats_streaming.options import Secret
+from natss.process.settings import SettingsError
 
 
 @pytest.fixture
@@ -113,14 +114,3 @@ def test_authorities_that_are_none(file: Write) -> None:
         SettingsError, match=r"--natss-tls-ca-file: .*: must be certificates in PEM"
     ):
         nats_options(NatsSettings(tls_ca_file=file(b"-----BEGIN CERTIFICATE-----\nx")))
-    with pytest.raises(SettingsError, match=r"--egress-tls-ca-file: .*: must be certificates in"):
-        subscriber_tls(DeliverySettings(tls_ca_file=file(b"nothing")))
-
-
-def test_subscribers_are_verified_by_the_system_and_by_ours(file: Write) -> None:
-    ours = trustme.CA()
-    plain = subscriber_tls(DeliverySettings())
-    with_ours = subscriber_tls(DeliverySettings(tls_ca_file=file(ours.cert_pem.bytes())))
-    assert plain.verify_mode is with_ours.verify_mode is ssl.CERT_REQUIRED
-    assert plain.check_hostname
-    assert len(with_ours.get_ca_certs()) == len(plain.get_ca_certs()) + 1

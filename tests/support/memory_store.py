@@ -1,0 +1,313 @@
+"""A store of events in memory: no more than ``dispatcher.stores.interface`` asks for.
+
+``MemoryServer`` is what lives on when a ``MemoryStore`` is closed, as a process is that ends. It
+takes and sends at once, refuses nothing but what is too large, and never sends again by itself.
+"""
+
+import asyncio
+import time
+from dataclasses import dataclass, field, replace
+
+from dispatcher.runtime.signals import Signal
+from dispatcher.stores.interface import (
+    Durable,
+    DurableName,
+    DurableOptions,
+    DurableState,
+    EventTooLarge,
+    NotStored,
+    Receive,
+    StartPosition,
+    StoreError,
+)
+from natss.contract.resources import StartKind
+
+_NANOSECONDS = 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryMessage:
+    sequence: int
+    timestamp: int
+    data: bytes
+    redelivered: bool = False
+
+
+@dataclass(slots=True)
+class Position:
+    """What the server knows of a durable."""
+
+    next: int
+    """The first sequence that was not sent yet."""
+
+    pending: dict[int, MemoryMessage] = field(default_factory=dict)
+    """What was sent and not acknowledged."""
+
+
+class MemoryServer:
+    """Events and the positions of durables."""
+
+    def __init__(self, max_event_bytes: int = 1024 * 1024) -> None:
+        self.max_event_bytes = max_event_bytes
+        self.messages: dict[str, list[MemoryMessage]] = {}
+        self.positions: dict[DurableName, Position] = {}
+        self.open: dict[DurableName, MemoryDurable] = {}
+
+    def add(self, subject: str, data: bytes) -> str:
+        messages = self.messages.setdefault(subject, [])
+        messages.append(MemoryMessage(len(messages) + 1, time.time_ns(), data))
+        for durable in [*self.open.values()]:
+            if durable.name.subject == subject:
+                durable.send_soon()
+        return f"{subject}:{len(messages)}"
+
+    def first(self, subject: str, position: StartPosition) -> int:
+        """The sequence that a durable begins with that is not known."""
+        messages = self.messages.get(subject, [])
+        start, end = position.start, len(messages) + 1
+        if start is None:
+            return end
+        if position.was_open:
+            return 1
+        since = time.time() - (time.monotonic() - position.wanted_since)
+        match start.kind:
+            case StartKind.FIRST:
+                return 1
+            case StartKind.SEQUENCE:
+                return min(end, int(start.value))
+            case StartKind.TIME:
+                since = start.value
+            case StartKind.AGO:
+                since -= start.value
+        new = (each.sequence for each in messages if each.timestamp >= since * _NANOSECONDS)
+        first_new = next(new, end)
+        return max(1, first_new - 1) if start.kind is StartKind.LAST else first_new
+
+
+class MemoryDurable:
+    """A durable; open while its store delivers, until it is removed."""
+
+    def __init__(
+        self,
+        server: MemoryServer,
+        name: DurableName,
+        beginning: StartPosition,
+        options: DurableOptions,
+        receive: Receive,
+    ) -> None:
+        self.name = name
+        self.state = DurableState.CLOSED
+        self.last_error: str | None = None
+        self.failure: StoreError | None = None
+        self.opened_at: float | None = None
+        self.is_leaving = False
+        self._server = server
+        self._beginning = beginning
+        self._options = options
+        self._receive = receive
+        self._is_connected = self._is_to_send_again = False
+        self._changed = Signal()
+
+    def ack(self, sequence: int) -> None:
+        if self.state is DurableState.OPEN:
+            self._server.positions[self.name].pending.pop(sequence, None)
+            self.send_soon()
+
+    def change(self, options: DurableOptions) -> None:
+        if options != self._options:
+            self._options = options
+            self.reopen()
+
+    def reopen(self) -> None:
+        self._is_to_send_again = True
+        self._work()
+
+    def remove(self) -> None:
+        self.is_leaving = True
+        self._work()
+
+    def want_again(
+        self, beginning: StartPosition, options: DurableOptions, receive: Receive
+    ) -> None:
+        self.is_leaving = False
+        self._beginning = replace(beginning, was_open=False)
+        self._options, self._receive, self.opened_at = options, receive, None
+        self.reopen()
+
+    def connect(self) -> None:
+        self._is_connected = True
+        self._work()
+
+    def disconnect(self) -> None:
+        self._is_connected = False
+        self._server.open.pop(self.name, None)
+        if self.state is DurableState.OPEN:
+            self._set_state(DurableState.CLOSED)
+
+    async def wait_open(self) -> None:
+        while self.state is not DurableState.OPEN:
+            await self._change()
+
+    async def wait_open_or_gone(self) -> None:
+        while self.state is DurableState.CLOSED:
+            await self._change()
+
+    async def wait_leaving(self) -> None:
+        while not self.is_leaving:
+            await self._change()
+
+    async def wait_removed(self) -> bool:
+        while self.is_leaving and self.state is not DurableState.REMOVED:
+            await self._change()
+        return self.is_leaving
+
+    def send_soon(self) -> None:
+        asyncio.get_running_loop().call_soon(self._send)
+
+    async def _change(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()
+
+    def _set_state(self, state: DurableState) -> None:
+        self.state = state
+        self._changed.set()
+
+    def _work(self) -> None:
+        self._changed.set()
+        asyncio.get_running_loop().call_soon(self._converge)
+
+    def _converge(self) -> None:
+        """Have the server know what is wanted."""
+        if not self._is_connected:
+            return
+        if self.is_leaving:
+            self._server.open.pop(self.name, None)
+            self._server.positions.pop(self.name, None)
+            self._set_state(DurableState.REMOVED)
+            return
+        if self.name not in self._server.positions:
+            first = self._server.first(self.name.subject, self._beginning)
+            self._server.positions[self.name] = Position(first)
+        if self.opened_at is None:
+            self.opened_at = time.monotonic()
+            self._beginning.on_open()
+        if self.state is not DurableState.OPEN or self._is_to_send_again:
+            self._is_to_send_again = False
+            self._server.open[self.name] = self
+            self._set_state(DurableState.OPEN)
+            self._send_again()
+
+    def _send_again(self) -> None:
+        for message in [*self._server.positions[self.name].pending.values()]:
+            self._receive(replace(message, redelivered=True))
+        self._send()
+
+    def _send(self) -> None:
+        """Send what is new, as much as may be on the way."""
+        if self.state is not DurableState.OPEN:
+            return
+        position = self._server.positions[self.name]
+        messages = self._server.messages.get(self.name.subject, [])
+        while len(position.pending) < self._options.max_inflight and position.next <= len(messages):
+            message = messages[position.next - 1]
+            position.next += 1
+            position.pending[message.sequence] = message
+            self._receive(message)
+
+
+class MemoryHealth:
+    """A connection that is up from its start to its end."""
+
+    def __init__(self, role: str) -> None:
+        self.role = role
+        self.is_open = False
+        self.was_open = asyncio.Event()
+        self.last_error: str | None = "not connected yet"
+        self.failure: StoreError | None = None
+
+    def up(self) -> None:
+        self.is_open, self.last_error = True, None
+        self.was_open.set()
+
+    def down(self) -> None:
+        self.is_open, self.last_error = False, "closed"
+
+
+class MemoryStore:
+    """The store of one process; see ``EventStore``."""
+
+    def __init__(self, server: MemoryServer) -> None:
+        self.publishing = MemoryHealth("publish")
+        self.delivering = MemoryHealth("deliver")
+        self.not_restored: dict[DurableName, str] = {}
+        self._server = server
+        self._durables: dict[DurableName, MemoryDurable] = {}
+
+    @property
+    def max_event_bytes(self) -> int | None:
+        return self._server.max_event_bytes if self.publishing.is_open else None
+
+    def start(self) -> None:
+        self.publishing.up()
+
+    def start_delivering(self) -> None:
+        self.delivering.up()
+        for durable in self._durables.values():
+            durable.connect()
+
+    async def close(self) -> None:
+        self.publishing.down()
+        self.delivering.down()
+        for durable in self._durables.values():
+            durable.disconnect()
+
+    def publish(self, subject: str, data: bytes) -> "asyncio.Future[str]":
+        if not self.publishing.is_open:
+            reason = f"the store cannot be reached: {self.publishing.last_error}"
+            raise NotStored("unavailable", reason, retriable=True)
+        if len(data) > self._server.max_event_bytes:
+            raise EventTooLarge(len(data), self._server.max_event_bytes)
+        stored: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        stored.set_result(self._server.add(subject, data))
+        return stored
+
+    def not_stored(self, error: BaseException) -> NotStored:
+        raise AssertionError("what was published is stored") from error
+
+    def durable(
+        self,
+        name: DurableName,
+        beginning: StartPosition,
+        options: DurableOptions,
+        receive: Receive,
+    ) -> MemoryDurable:
+        if self.is_taken(name):
+            raise ValueError(f"the durable {name} is taken")
+        durable = self._durables.get(name)
+        if durable is not None:
+            durable.want_again(beginning, options, receive)
+            return durable
+        durable = self._durables[name] = MemoryDurable(
+            self._server, name, beginning, options, receive
+        )
+        if self.delivering.is_open:
+            durable.connect()
+        return durable
+
+    def is_taken(self, name: DurableName) -> bool:
+        durable = self._durables.get(name)
+        return durable is not None and not durable.is_leaving
+
+    async def wait_free(self, name: DurableName) -> None:
+        while (durable := self._durables.get(name)) is not None and not durable.is_leaving:
+            await durable.wait_leaving()
+
+    def has(self, name: DurableName) -> bool:
+        return name in self._durables
+
+    async def removed(self, durable: Durable) -> bool:
+        if not await durable.wait_removed():
+            return False
+        if self._durables.get(durable.name) is durable:
+            del self._durables[durable.name]
+        return True
