@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import http.client
 import json
 import os
 import signal
@@ -167,6 +168,9 @@ class DispatcherProcess:
 
     def _get(self, path: str) -> bytes:
         url = f"http://127.0.0.1:{self.admin_port}{path}"
-        with urllib.request.urlopen(url, timeout=2) as response:
-            body: bytes = response.read()
+        try:
+            with urllib.request.urlopen(url, timeout=2) as response:
+                body: bytes = response.read()
+        except http.client.HTTPException as error:  # it was killed while it answered
+            raise ConnectionResetError(f"{url}: {error!r}") from error
         return body
