@@ -1,7 +1,7 @@
 """Moves the position of a subscription from one durable to another without losing an event.
 
 A Subscription that is deleted and made again gets another uid, hence another durable. What the old
-one owes is found out by evidence (``dispatcher.stores.nats_streaming.pending``). The new one starts
+one owes is found out by evidence (``dispatcher.stores.evidence``). The new one starts
 at the earliest event of that, and the window recognises what lies behind it and is settled. If that
 is more than the window knows, the new one starts behind it all, and the old one stays until it owes
 nothing.
@@ -14,15 +14,15 @@ import time
 
 from dispatcher.durables.ledger import Ledger
 from dispatcher.durables.member import Member
-from dispatcher.stores.interface import DurableName, DurableOptions, StartPosition
-from dispatcher.stores.nats_streaming.durable import NatsStreamingDurable as Durable
-from dispatcher.stores.nats_streaming.durable import Tally
-from dispatcher.stores.nats_streaming.fence import fence
-from dispatcher.stores.nats_streaming.pending import PendingEvents, find_pending
-from dispatcher.stores.nats_streaming.start_position import NatsStreamingStart
-from dispatcher.stores.nats_streaming.store import NatsStreamingStore
+from dispatcher.stores.evidence import (
+    Arrivals,
+    PendingEvents,
+    SharedDurable,
+    SharedStore,
+    StoreSession,
+)
+from dispatcher.stores.interface import DurableName, DurableOptions, StartPosition, StoreError
 from natss.contract.resources import Order, Start, StartKind
-from natss.nats_streaming import Connection, NatsStreamingError
 
 _LOOK_AGAIN = 60.0
 """Seconds until an old durable is asked again what it has pending: events expire in the store."""
@@ -39,16 +39,16 @@ class Handover:
     to one session: in another one begin anew, for another process may have done a part of it.
 
     Args:
-        broker: Keeps the durables.
+        store: Keeps the durables.
         owner: Gets the new one.
         name: Of the new one.
         records: A process that comes after this one knows of the durables what is in there.
     """
 
     def __init__(
-        self, broker: NatsStreamingStore, owner: Member, name: DurableName, records: Ledger
+        self, store: SharedStore, owner: Member, name: DurableName, records: Ledger
     ) -> None:
-        self._broker = broker
+        self._store = store
         self._owner = owner
         self._name = name
         self._records = records
@@ -59,7 +59,7 @@ class Handover:
         """The first of it, or the first that was not sent yet."""
         self._reached = 0
         """Below this sequence everything was sent to each of them."""
-        self._session: Connection | None = None
+        self._session: StoreSession | None = None
         """In which that was found out; None if another process has removed the old durables."""
 
     async def run(self) -> bool:
@@ -79,11 +79,11 @@ class Handover:
         await self._records.succeeded(self._owner.key.channel, durables, self._name.durable)
         return self._is_wanted()
 
-    async def remove(self) -> list[Durable]:
+    async def remove(self) -> list[SharedDurable]:
         """Unsubscribe the old durables; return those that are: one that is wanted again is not."""
         for old in self._olds:
             old.remove()
-        are_removed = await asyncio.gather(*(self._broker.removed(old) for old in self._olds))
+        are_removed = await asyncio.gather(*(self._store.removed(old) for old in self._olds))
         self._owner.use(*(each for each in self._owner.durables if each not in self._olds))
         return [old for old, gone in zip(self._olds, are_removed, strict=True) if gone]
 
@@ -103,43 +103,43 @@ class Handover:
     async def _look(self) -> PendingEvents | None:
         """Find out what the old durables owe; see ``find_pending``."""
         begun = time.monotonic()
-        pending = await find_pending(self._olds)
+        pending = await self._store.find_pending(self._olds)
         if pending is None:
             self._owed, self._reached, self._session = _NOTHING, 0, None
         elif pending.is_certain:
-            if pending.connection is not self._session:
-                self._owed, self._session = pending.owed, pending.connection
+            if pending.session is not self._session:
+                self._owed, self._session = pending.owed, pending.session
             self._reached = pending.reached
             self._owner.subscription.window.forget_released(begun, self._owed)
         return pending
 
-    async def _open(self) -> Durable:
+    async def _open(self) -> SharedDurable:
         """Open the new durable where it misses nothing but what the old ones finish.
 
         If it is on record that it was open, and the server does not know it, the store was lost.
         """
         record = self._records.get(self._owner.key.channel, self._name.durable)
         is_recorded = record is not None and record.since is None
-        was_open = is_recorded and not self._broker.has_taken_over
+        was_open = is_recorded and not self._store.has_taken_over
         while True:
-            await self._broker.wait_free(self._name)
+            await self._store.wait_free(self._name)
             pending = await self._look()
             start = self._position(pending, is_recorded=is_recorded)
-            if pending is not None and self._broker.has_taken_over:
+            if pending is not None and self._store.has_taken_over:
                 start = await self._not_after_wanted(start, pending)
-            if self._broker.is_taken(self._name):
+            if self._store.is_taken(self._name):
                 continue
             beginning = StartPosition(start, time.monotonic(), was_open, self._note_open)
             receive = self._owner.subscription.receive
-            new = self._broker.durable(self._name, beginning, self._options(), receive)
+            new = self._store.durable(self._name, beginning, self._options(), receive)
             tally = new.begin_tally()
             self._owner.use(*self._olds, new)
             await new.wait_open()
-            if pending is None or new.opened_over is pending.connection:
+            if pending is None or new.opened_over is pending.session:
                 break
             # The store of another session may be another, in which that position means nothing.
             new.remove()
-            await self._broker.removed(new)
+            await self._store.removed(new)
             self._owner.use(*self._olds)
         self._owner.use(new, *self._olds)
         if self._owed and start.kind is StartKind.SEQUENCE:
@@ -169,7 +169,7 @@ class Handover:
         # Or nobody would know of the old durable if this process died. What comes again is taken
         # as settled in this session only: the store of another one may be another.
         window.take_as_settled(pending.reached)
-        pending.connection.lost.add_done_callback(lambda _: window.take_as_settled(0))
+        pending.session.lost.add_done_callback(lambda _: window.take_as_settled(0))
         return Start(StartKind.SEQUENCE, lowest)
 
     async def _not_after_wanted(self, start: Start, pending: PendingEvents) -> Start:
@@ -180,24 +180,22 @@ class Handover:
         """
         since = self._owner.changed_at
         try:
-            owed = await NatsStreamingStart(Start(), since).owed(
-                pending.connection, self._name.subject
-            )
-        except NatsStreamingError:
+            owed = await self._store.owed_since(pending.session, self._name.subject, since)
+        except StoreError:
             return Start(StartKind.AGO, time.monotonic() - since)
         if owed is None or start.kind is not StartKind.SEQUENCE or owed.sequence >= start.value:
             return start
         return Start(StartKind.SEQUENCE, owed.sequence)
 
-    async def _see_arrive(self, start: int, tally: Tally) -> None:
+    async def _see_arrive(self, start: int, tally: Arrivals) -> None:
         """Leave nothing to the old durables if the new one has all of it as well.
 
         It is not where it was to start if NATS Streaming has known it before.
         """
         if self._session is None or start > self._lowest:
             return
-        with contextlib.suppress(NatsStreamingError):
-            has_arrived = await fence(self._session, self._name.subject)
+        with contextlib.suppress(StoreError):
+            has_arrived = await self._store.has_sent_all(self._session, self._name.subject)
             if has_arrived and tally.lowest is not None and tally.lowest <= start:
                 self._owed = _NOTHING
 

@@ -13,8 +13,8 @@ from dispatcher.durables.member import Member, MemberKey
 from dispatcher.durables.members import Members
 from dispatcher.runtime.tasks import BackgroundTasks
 from dispatcher.runtime.turns import Turns
+from dispatcher.stores.evidence import SharedStore
 from dispatcher.stores.interface import DurableName
-from dispatcher.stores.nats_streaming.store import NatsStreamingStore
 from natss.contract.resources import Channel, DesiredState, ResourceName
 
 
@@ -29,7 +29,7 @@ class Leftovers:
     """
 
     def __init__(
-        self, store: NatsStreamingStore, ledger: Ledger, members: Members, tasks: BackgroundTasks
+        self, store: SharedStore, ledger: Ledger, members: Members, tasks: BackgroundTasks
     ) -> None:
         self._store = store
         self._ledger = ledger

@@ -10,7 +10,7 @@ from dispatcher.delivery.attempts import Plan
 from dispatcher.delivery.subscription import SubscriptionDelivery
 from dispatcher.durables.lifecycle import Life
 from dispatcher.egress.target import InvalidTarget, Target
-from dispatcher.stores.nats_streaming.durable import NatsStreamingDurable as Durable
+from dispatcher.stores.evidence import SharedDurable
 from natss.contract.resources import Channel, Problem, ResourceName, Subscriber
 
 
@@ -48,7 +48,7 @@ class Member:
         key: MemberKey,
         subscriber: Subscriber,
         subscription: SubscriptionDelivery,
-        *durables: Durable,
+        *durables: SharedDurable,
     ) -> None:
         self.key = key
         self.subscriber = subscriber
@@ -60,7 +60,7 @@ class Member:
         self.use(*durables)
 
     @property
-    def durable(self) -> Durable:
+    def durable(self) -> SharedDurable:
         return self.durables[0]
 
     @property
@@ -73,7 +73,7 @@ class Member:
         """Whether a handover from one of its durables to another is under way."""
         return self.handover is not None and not self.handover.done()
 
-    def use(self, *durables: Durable) -> None:
+    def use(self, *durables: SharedDurable) -> None:
         """Have these and no others."""
         self.durables = durables
         self.subscription.durables = durables

@@ -23,8 +23,8 @@ from dispatcher.runtime.byte_budget import ByteBudget
 from dispatcher.runtime.fair_share import FairShares
 from dispatcher.runtime.metrics import Metrics
 from dispatcher.runtime.tasks import BackgroundTasks, cancel
+from dispatcher.stores.evidence import SharedStore
 from dispatcher.stores.interface import DurableName, DurableOptions, StartPosition
-from dispatcher.stores.nats_streaming.store import NatsStreamingStore
 from natss.contract.resources import Channel, ResourceName, Start, Subscriber
 
 log = structlog.get_logger(__name__)
@@ -59,7 +59,7 @@ class Members(Mapping[MemberKey, Member]):
 
     def __init__(
         self,
-        store: NatsStreamingStore,
+        store: SharedStore,
         ledger: Ledger,
         parts: DeliveryParts,
         tasks: BackgroundTasks,

@@ -18,8 +18,8 @@ from dispatcher.durables.member import Member, MemberKey, make_plan
 from dispatcher.durables.members import DeliveryParts, Members
 from dispatcher.runtime.tasks import BackgroundTasks
 from dispatcher.runtime.turns import Turns
+from dispatcher.stores.evidence import SharedStore
 from dispatcher.stores.interface import DurableName
-from dispatcher.stores.nats_streaming.store import NatsStreamingStore
 from natss.contract.resources import Channel, DesiredState, Problem, ResourceName
 
 
@@ -32,7 +32,7 @@ class Reconciler:
         parts: For the delivery of each subscription.
     """
 
-    def __init__(self, store: NatsStreamingStore, ledger: Ledger, parts: DeliveryParts) -> None:
+    def __init__(self, store: SharedStore, ledger: Ledger, parts: DeliveryParts) -> None:
         self._store = store
         self._ledger = ledger
         self._applied: dict[ResourceName, Applied] = {}

@@ -14,15 +14,14 @@ from dispatcher.durables.handover import Handover
 from dispatcher.durables.ledger import Ledger
 from dispatcher.durables.member import Member
 from dispatcher.runtime.tasks import BackgroundTasks
+from dispatcher.stores.evidence import SharedStore, StoreSession
 from dispatcher.stores.interface import (
     DurableName,
     DurableOptions,
     DurableState,
     StartPosition,
 )
-from dispatcher.stores.nats_streaming.store import NatsStreamingStore
 from natss.contract.resources import Start
-from natss.nats_streaming import Connection
 
 log = structlog.get_logger(__name__)
 
@@ -31,13 +30,13 @@ class Succession:
     """Hands over the durables of members whose Subscription has another uid.
 
     Args:
-        broker: Keeps the durables.
+        store: Keeps the durables.
         records: Every durable that there may be.
         tasks: Owns the handovers.
     """
 
-    def __init__(self, broker: NatsStreamingStore, records: Ledger, tasks: BackgroundTasks) -> None:
-        self._broker = broker
+    def __init__(self, store: SharedStore, records: Ledger, tasks: BackgroundTasks) -> None:
+        self._store = store
         self._records = records
         self._tasks = tasks
 
@@ -71,7 +70,7 @@ class Succession:
         """Move the position to the durable of the present uid, until there is no other."""
         channel = member.key.channel
         while not member.is_handed_over:
-            session = await self._broker.session()
+            session = await self._store.session()
             ref = member.subscriber.ref
             name = DurableName(member.durable.name.subject, member.subscriber.durable)
             self._records.want(channel, ref, name.durable, time.time(), name.subject)
@@ -79,7 +78,7 @@ class Succession:
             for old in member.durables:
                 if old.name != name:
                     self._records.dismiss(channel, old.name.durable, self._records.grace)
-            handover = Handover(self._broker, member, name, self._records)
+            handover = Handover(self._store, member, name, self._records)
             if await _unless_lost(session, handover.run()):
                 for old in await handover.remove():
                     self._records.forget(channel, old.name.durable)
@@ -99,12 +98,12 @@ class Succession:
                 or record.durable in known
                 or record.subject != member.durable.name.subject
             )
-            if is_other or record.since is not None or self._broker.is_taken(name):
+            if is_other or record.since is not None or self._store.is_taken(name):
                 continue
-            start = None if self._broker.has_taken_over else Start()
+            start = None if self._store.has_taken_over else Start()
             beginning = StartPosition(start, time.monotonic(), was_open=True)
             options = DurableOptions.of(subscription.plan.policy)
-            durables.append(self._broker.durable(name, beginning, options, subscription.receive))
+            durables.append(self._store.durable(name, beginning, options, subscription.receive))
         if durables:
             member.use(*durables)
         self.forgo(member)
@@ -114,17 +113,17 @@ class Succession:
 
         Who has no session does not know whose turn it was.
         """
-        if self._broker.delivering.connection is None:
+        if not self._store.is_in_session:
             return
         ref = member.subscriber.ref
         for record in self._records.of(member.key.channel):
             is_candidate = record.ref == ref and record.since is not None
             name = DurableName(record.subject, record.durable)
-            if is_candidate and not self._broker.has(name):
+            if is_candidate and not self._store.has(name):
                 self._records.forget(record.channel, record.durable)
 
 
-async def _unless_lost(session: Connection, work: Coroutine[object, object, bool]) -> bool:
+async def _unless_lost(session: StoreSession, work: Coroutine[object, object, bool]) -> bool:
     """Do it, but break it off when the session is lost; False then."""
     task = asyncio.create_task(work)
     try:

@@ -6,9 +6,11 @@ takes and sends at once, refuses nothing but what is too large, and never sends 
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from dispatcher.runtime.signals import Signal
+from dispatcher.stores.evidence import Owed, PendingEvents, SharedDurable, StoreSession
 from dispatcher.stores.interface import (
     Durable,
     DurableName,
@@ -20,7 +22,7 @@ from dispatcher.stores.interface import (
     StartPosition,
     StoreError,
 )
-from natss.contract.resources import StartKind
+from natss.contract.resources import Start, StartKind
 
 _NANOSECONDS = 1e9
 
@@ -84,6 +86,23 @@ class MemoryServer:
         return max(1, first_new - 1) if start.kind is StartKind.LAST else first_new
 
 
+@dataclass(slots=True)
+class MemoryArrivals:
+    """What a durable has received since somebody asked."""
+
+    lowest: int | None = None
+
+    def take(self, sequence: int) -> None:
+        self.lowest = sequence if self.lowest is None else min(self.lowest, sequence)
+
+
+class MemorySession:
+    """From the start of a store's deliveries to their end."""
+
+    def __init__(self) -> None:
+        self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+
 class MemoryDurable:
     """A durable; open while its store delivers, until it is removed."""
 
@@ -101,11 +120,15 @@ class MemoryDurable:
         self.failure: StoreError | None = None
         self.opened_at: float | None = None
         self.is_leaving = False
+        self.is_released_elsewhere = False
+        self.opened_over: MemorySession | None = None
+        self._session: MemorySession | None = None
+        self._arrivals: MemoryArrivals | None = None
         self._server = server
         self._beginning = beginning
         self._options = options
         self._receive = receive
-        self._is_connected = self._is_to_send_again = False
+        self._is_to_send_again = False
         self._changed = Signal()
 
     def ack(self, sequence: int) -> None:
@@ -134,12 +157,23 @@ class MemoryDurable:
         self._options, self._receive, self.opened_at = options, receive, None
         self.reopen()
 
-    def connect(self) -> None:
-        self._is_connected = True
+    def forgo_beginning(self, *, is_latest: bool = False) -> None:
+        if self.opened_at is None and self._beginning.was_open and not is_latest:
+            self._beginning = replace(self._beginning, start=None)
+
+    def begin_tally(self) -> MemoryArrivals:
+        self._arrivals = MemoryArrivals()
+        return self._arrivals
+
+    def end_tally(self) -> None:
+        self._arrivals = None
+
+    def connect(self, session: MemorySession) -> None:
+        self._session = session
         self._work()
 
     def disconnect(self) -> None:
-        self._is_connected = False
+        self._session = None
         self._server.open.pop(self.name, None)
         if self.state is DurableState.OPEN:
             self._set_state(DurableState.CLOSED)
@@ -178,7 +212,7 @@ class MemoryDurable:
 
     def _converge(self) -> None:
         """Have the server know what is wanted."""
-        if not self._is_connected:
+        if self._session is None:
             return
         if self.is_leaving:
             self._server.open.pop(self.name, None)
@@ -189,7 +223,7 @@ class MemoryDurable:
             first = self._server.first(self.name.subject, self._beginning)
             self._server.positions[self.name] = Position(first)
         if self.opened_at is None:
-            self.opened_at = time.monotonic()
+            self.opened_at, self.opened_over = time.monotonic(), self._session
             self._beginning.on_open()
         if self.state is not DurableState.OPEN or self._is_to_send_again:
             self._is_to_send_again = False
@@ -199,8 +233,13 @@ class MemoryDurable:
 
     def _send_again(self) -> None:
         for message in [*self._server.positions[self.name].pending.values()]:
-            self._receive(replace(message, redelivered=True))
+            self._deliver(replace(message, redelivered=True))
         self._send()
+
+    def _deliver(self, message: MemoryMessage) -> None:
+        if self._arrivals is not None:
+            self._arrivals.take(message.sequence)
+        self._receive(message)
 
     def _send(self) -> None:
         """Send what is new, as much as may be on the way."""
@@ -212,7 +251,7 @@ class MemoryDurable:
             message = messages[position.next - 1]
             position.next += 1
             position.pending[message.sequence] = message
-            self._receive(message)
+            self._deliver(message)
 
 
 class MemoryHealth:
@@ -234,13 +273,16 @@ class MemoryHealth:
 
 
 class MemoryStore:
-    """The store of one process; see ``EventStore``."""
+    """The store of one process; see ``EventStore`` and ``SharedStore``. No other takes over."""
+
+    has_taken_over = False
 
     def __init__(self, server: MemoryServer) -> None:
         self.publishing = MemoryHealth("publish")
         self.delivering = MemoryHealth("deliver")
         self.not_restored: dict[DurableName, str] = {}
         self._server = server
+        self._session: MemorySession | None = None
         self._durables: dict[DurableName, MemoryDurable] = {}
 
     @property
@@ -252,12 +294,14 @@ class MemoryStore:
 
     def start_delivering(self) -> None:
         self.delivering.up()
+        self._session = MemorySession()
         for durable in self._durables.values():
-            durable.connect()
+            durable.connect(self._session)
 
     async def close(self) -> None:
         self.publishing.down()
         self.delivering.down()
+        self._session = None
         for durable in self._durables.values():
             durable.disconnect()
 
@@ -290,8 +334,8 @@ class MemoryStore:
         durable = self._durables[name] = MemoryDurable(
             self._server, name, beginning, options, receive
         )
-        if self.delivering.is_open:
-            durable.connect()
+        if self._session is not None:
+            durable.connect(self._session)
         return durable
 
     def is_taken(self, name: DurableName) -> bool:
@@ -311,3 +355,49 @@ class MemoryStore:
         if self._durables.get(durable.name) is durable:
             del self._durables[durable.name]
         return True
+
+    @property
+    def is_in_session(self) -> bool:
+        return self._session is not None
+
+    async def session(self) -> StoreSession:
+        await self.delivering.was_open.wait()
+        assert self._session is not None
+        return self._session
+
+    def note_known(self, name: DurableName) -> None:
+        """Nobody else opens anything."""
+
+    def release_elsewhere(self, name: DurableName) -> bool:
+        return name in self._durables
+
+    async def find_pending(self, durables: Sequence[SharedDurable]) -> PendingEvents | None:
+        for durable in durables:
+            await durable.wait_open_or_gone()
+        positions = [
+            self._server.positions[each.name]
+            for each in durables
+            if each.state is not DurableState.REMOVED
+        ]
+        if not positions:
+            return None
+        for durable in durables:
+            durable.reopen()
+        await asyncio.sleep(0)
+        reached = min(each.next for each in positions)
+        begin = min((sequence for each in positions for sequence in each.pending), default=reached)
+        owed = range(min(begin, reached), max(each.next for each in positions))
+        return PendingEvents(await self.session(), owed, reached)
+
+    async def has_sent_all(self, _session: StoreSession, subject: str) -> bool:
+        await asyncio.sleep(0)
+        return bool(self._server.messages.get(subject))
+
+    async def owed_since(
+        self, _session: StoreSession, subject: str, wanted_since: float
+    ) -> Owed | None:
+        messages = self._server.messages.get(subject, [])
+        if not messages:
+            return None
+        first = self._server.first(subject, StartPosition(Start(), wanted_since))
+        return Owed(first, is_stored=first <= len(messages))

@@ -14,6 +14,7 @@ import structlog
 
 from dispatcher.runtime.signals import Signal
 from dispatcher.runtime.tasks import BackgroundTasks
+from dispatcher.stores.evidence import Owed
 from dispatcher.stores.interface import (
     Acknowledger,
     DurableName,
@@ -25,7 +26,7 @@ from dispatcher.stores.interface import (
 )
 from dispatcher.stores.nats_streaming.errors import store_error
 from dispatcher.stores.nats_streaming.fence import fence
-from dispatcher.stores.nats_streaming.start_position import NatsStreamingStart, Owed
+from dispatcher.stores.nats_streaming.start_position import NatsStreamingStart
 from natss import nats_streaming
 from natss.contract.labels import subject_labels
 from natss.nats_streaming import Connection, NatsStreamingError, StartAt, SubscriptionOptions

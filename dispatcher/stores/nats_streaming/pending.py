@@ -7,35 +7,16 @@ come.
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from dispatcher.stores.evidence import PendingEvents
 from dispatcher.stores.interface import DurableState
 from dispatcher.stores.nats_streaming.durable import NatsStreamingDurable, Tally
 from dispatcher.stores.nats_streaming.fence import fence, last_message
-from natss.nats_streaming import Connection, NatsStreamingError
+from natss.nats_streaming import NatsStreamingError
 
 _FIRST_WAIT = 0.1
 _LONGEST_WAIT = 10.0
 """Seconds between two tries: doubled from the first to the longest."""
-
-
-@dataclass(frozen=True, slots=True)
-class PendingEvents:
-    """What is known of the durables of one channel."""
-
-    connection: Connection
-    """Over which it was found out. It holds for this session: another may have another store."""
-
-    owed: range
-    """Sequences in which everything pending lies. It ends where nothing was sent yet to any of the
-    durables; it is empty if nothing is pending."""
-
-    reached: int
-    """All events below this sequence were sent to each of the durables. What is pending of them has
-    been received, and everything else was acknowledged."""
-
-    is_certain: bool = True
-    """False if the channel seems to have no event at all, but nothing proves it."""
 
 
 async def find_pending(durables: Sequence[NatsStreamingDurable]) -> PendingEvents | None:

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import Self
 
+from dispatcher.stores.evidence import Owed
 from dispatcher.stores.interface import StartPosition
 from dispatcher.stores.nats_streaming.fence import first_message, last_message
 from natss.contract.resources import StartKind
@@ -25,15 +26,6 @@ _LATEST = 600.0
 """Seconds after which no request is on its way any more."""
 
 _BY_TIME = (StartKind.NEW, StartKind.AGO, StartKind.TIME)
-
-
-@dataclass(frozen=True, slots=True)
-class Owed:
-    """The first event that a durable must not miss."""
-
-    sequence: int
-    is_stored: bool
-    """Whether there is such an event already."""
 
 
 @dataclass(frozen=True, slots=True)

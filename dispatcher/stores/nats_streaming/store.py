@@ -6,11 +6,12 @@ replica has it.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Protocol, cast
 
 from dispatcher.runtime.metrics import Metrics
+from dispatcher.stores.evidence import Owed, PendingEvents, SharedDurable, StoreSession
 from dispatcher.stores.interface import (
     Durable,
     DurableName,
@@ -20,9 +21,13 @@ from dispatcher.stores.interface import (
     StartPosition,
 )
 from dispatcher.stores.nats_streaming.durable import NatsStreamingDurable
-from dispatcher.stores.nats_streaming.errors import not_stored
+from dispatcher.stores.nats_streaming.errors import not_stored, store_error
+from dispatcher.stores.nats_streaming.fence import fence
+from dispatcher.stores.nats_streaming.pending import find_pending
 from dispatcher.stores.nats_streaming.session_keeper import SessionKeeper
+from dispatcher.stores.nats_streaming.start_position import NatsStreamingStart
 from natss import nats_streaming
+from natss.contract.resources import Start
 from natss.nats_streaming import Connection, ConnectionOptions
 
 _DURABLES_AT_ONCE = 64
@@ -113,6 +118,11 @@ class NatsStreamingStore:
         """Durables that count as open, but get nothing since an outage, and why."""
         return self.delivering.not_restored
 
+    @property
+    def is_in_session(self) -> bool:
+        """Whether this process has the client id of the durables."""
+        return self.delivering.connection is not None
+
     async def session(self) -> Connection:
         """Return the session that has the client id of the durables, as soon as there is one."""
         while (connection := self.delivering.connection) is None or connection.lost.done():
@@ -160,6 +170,27 @@ class NatsStreamingStore:
     def has(self, name: DurableName) -> bool:
         """Whether it is known here: wanted, or to be removed."""
         return name in self._durables
+
+    async def find_pending(self, durables: Sequence[SharedDurable]) -> PendingEvents | None:
+        """Have everything pending sent again; see ``dispatcher.stores.evidence``."""
+        return await find_pending(cast("Sequence[NatsStreamingDurable]", durables))
+
+    async def has_sent_all(self, session: StoreSession, subject: str) -> bool:
+        """Return True when all has come that the server had to send."""
+        try:
+            return await fence(cast("Connection", session), subject)
+        except nats_streaming.NatsStreamingError as error:
+            raise store_error(error) from error
+
+    async def owed_since(
+        self, session: StoreSession, subject: str, wanted_since: float
+    ) -> Owed | None:
+        """Find the first event since a moment."""
+        start = NatsStreamingStart(Start(), wanted_since)
+        try:
+            return await start.owed(cast("Connection", session), subject)
+        except nats_streaming.NatsStreamingError as error:
+            raise store_error(error) from error
 
     def note_known(self, name: DurableName) -> None:
         """The server knows this durable: another process has opened it."""

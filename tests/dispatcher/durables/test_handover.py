@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from dispatcher.stores.nats_streaming.pending import find_pending
 from natss.contract.resources import DeliveryPolicy, Order
 from tests.support.data_plane import DataPlane, durables, eventually, subscriber
 from tests.support.proxy import Proxy
@@ -266,7 +265,7 @@ class TestWhatIsPending:
             await sink.wait_until(lambda: len(sink.received) >= 9)
             member = next(iter(plane.reconciler.members.values()))
             window = member.subscription.window
-            pending = await find_pending([member.durable])
+            pending = await plane.store.find_pending([member.durable])
             assert pending is not None
             assert pending.is_certain
             assert (pending.owed.start, pending.owed.stop) == (window.first_unsettled(ALL), 10)
@@ -279,7 +278,7 @@ class TestWhatIsPending:
             await plane.publish(*ids(1, 9))
             await plane.settled(9)
             member = next(iter(plane.reconciler.members.values()))
-            pending = await find_pending([member.durable])
+            pending = await plane.store.find_pending([member.durable])
             assert pending is not None
             assert pending.is_certain
             assert pending.owed == range(10, 10)
@@ -290,7 +289,7 @@ class TestWhatIsPending:
         async with DataPlane(memory_server, unique_name) as plane:
             plane.subscribe(subscriber(sink.url), policy=PATIENT)
             member = next(iter(plane.reconciler.members.values()))
-            pending = await find_pending([member.durable])
+            pending = await plane.store.find_pending([member.durable])
             assert pending is not None
             assert not pending.is_certain
 
@@ -303,7 +302,7 @@ class TestWhatIsPending:
             await plane.publish(*ids(1, 9))
             await sink.wait_until(lambda: len(sink.received) >= 4)
             member = next(iter(plane.reconciler.members.values()))
-            pending = await find_pending([member.durable])
+            pending = await plane.store.find_pending([member.durable])
             assert pending is not None
             assert pending.owed == range(1, 5)
 

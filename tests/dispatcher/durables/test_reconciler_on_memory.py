@@ -1,0 +1,145 @@
+"""The reconciler over a store in memory: what it asks of a store is the interface, nothing more."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from typing import cast
+
+import pytest
+
+from dispatcher.durables.ledger import Ledger
+from dispatcher.durables.members import DeliveryParts
+from dispatcher.durables.reconciler import Reconciler
+from dispatcher.egress.client import Egress, Response
+from dispatcher.event.stored_form import encode
+from dispatcher.runtime.byte_budget import ByteBudget
+from dispatcher.runtime.fair_share import FairShares, never_busy
+from dispatcher.runtime.metrics import Metrics
+from dispatcher.runtime.state_folder import NO_FOLDER
+from dispatcher.stores.evidence import SharedStore
+from natss.contract.resources import (
+    Channel,
+    DeliveryPolicy,
+    DesiredState,
+    ResourceName,
+    Start,
+    StartKind,
+    Subscriber,
+)
+from tests.support.data_plane import eventually
+from tests.support.memory_store import MemoryServer, MemoryStore
+
+ORDERS = ResourceName("default", "orders")
+MAIL = ResourceName("default", "mail")
+POLICY = DeliveryPolicy(ack_wait=1, retry=0, start=Start(StartKind.FIRST))
+
+
+class Sink:
+    """Takes events, or refuses them all."""
+
+    def __init__(self) -> None:
+        self.is_up = True
+        self.taken: Counter[str] = Counter()
+        self._changed = asyncio.Event()
+
+    async def post(
+        self, _target: object, head: bytes, _body: bytes, _timeout: float, **_: object
+    ) -> Response:
+        if not self.is_up:
+            return Response(503, [], b"")
+        self.taken[head.partition(b"Ce-Id: ")[2].partition(b"\r\n")[0].decode()] += 1
+        self._changed.set()
+        return Response(200, [], b"")
+
+    async def has(self, *ids: str) -> None:
+        async with asyncio.timeout(20):
+            while not set(ids) <= self.taken.keys():
+                self._changed.clear()
+                await self._changed.wait()
+
+
+class Plane:
+    """A data plane without sockets."""
+
+    def __init__(self, sink: Sink, grace: float = 3600.0) -> None:
+        self.server = MemoryServer()
+        self.store = MemoryStore(self.server)
+        self.ledger = Ledger(NO_FOLDER, grace)
+        shared: SharedStore = self.store
+        parts = DeliveryParts(
+            cast("Egress", sink), Metrics(), ByteBudget(1 << 26), FairShares(never_busy)
+        )
+        self.reconciler = Reconciler(shared, self.ledger, parts)
+        self.store.start()
+        self.store.start_delivering()
+
+    async def want(self, *uids: str) -> None:
+        subscribers = tuple(Subscriber(MAIL, uid, "http://sink/") for uid in uids)
+        state = DesiredState({ORDERS: Channel(ORDERS, (), subscribers, POLICY)})
+        assert not await self.reconciler.apply(state)
+
+    async def post(self, *ids: str) -> None:
+        for each in ids:
+            body = encode([(b"Ce-Id", each.encode())], b"{}", "orders")
+            await self.store.publish("orders.default", body)
+
+    async def durables_are(self, *names: str) -> None:
+        """Wait until the server knows these, and the ledger no others."""
+
+        async def are_these() -> bool:
+            recorded = {each.durable for each in self.ledger}
+            return recorded == {each.durable for each in self.server.positions} == set(names)
+
+        await eventually(are_these)
+
+
+@pytest.fixture
+def sink() -> Sink:
+    return Sink()
+
+
+@pytest.fixture
+async def plane(sink: Sink) -> AsyncIterator[Plane]:
+    plane = Plane(sink)
+    yield plane
+    await plane.reconciler.close()
+    await plane.store.close()
+
+
+async def test_a_subscriber_gets_what_is_posted(plane: Plane, sink: Sink) -> None:
+    await plane.want("u1")
+    await plane.post("e1", "e2")
+    await sink.has("e1", "e2")
+    assert set(sink.taken.values()) == {1}
+
+
+async def test_another_uid_inherits_what_the_former_one_owes(plane: Plane, sink: Sink) -> None:
+    sink.is_up = False
+    await plane.want("u1")
+    await plane.post("e1", "e2")
+    await plane.want()
+    sink.is_up = True
+    await plane.want("u2")
+    await plane.post("e3")
+    await sink.has("e1", "e2", "e3")
+    await plane.durables_are("u2")
+    assert set(sink.taken.values()) == {1}
+
+
+async def test_a_subscriber_that_is_gone_is_unsubscribed_after_its_grace(sink: Sink) -> None:
+    plane = Plane(sink, grace=0.01)
+    await plane.want("u1")
+    await plane.durables_are("u1")
+    await plane.want()
+    await plane.durables_are()
+    await plane.reconciler.close()
+
+
+async def test_a_deleted_channel_leaves_nothing_at_once(plane: Plane) -> None:
+    await plane.want("u1")
+    await plane.durables_are("u1")
+    subscribers = (Subscriber(MAIL, "u1", "http://sink/"),)
+    deleted = {ORDERS: Channel(ORDERS, (), subscribers, POLICY)}
+    await plane.reconciler.apply(DesiredState({}, deleted=deleted))
+    await plane.durables_are()
+    assert not plane.reconciler.members
