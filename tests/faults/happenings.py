@@ -2,7 +2,7 @@
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from math import inf
 
@@ -65,6 +65,12 @@ class Subscription:
         """Those receipts of an event that the subscriber answered with success."""
         return [each for each in self.receipts.get(event, ()) if 200 <= each.status < 300]
 
+    def renewals(self) -> Iterator[Period]:
+        """From the end of each time in which it was wanted to the beginning of the next."""
+        every = (period for periods in self.wanted.values() for period in periods)
+        for before, after in itertools.pairwise(sorted(every, key=lambda each: each.begin)):
+            yield Period(before.end, after.begin)
+
     def owes(self, event: Event) -> bool:
         """Whether the event has to arrive, as far as its channel and the time of posting say."""
         return event.channel == self.channel and event.posted_at >= self.owed_from
@@ -94,6 +100,8 @@ class Happenings:
     """In the order in which they began."""
     stored: dict[tuple[str, str], int] = field(default_factory=dict)
     """Channel and event, and the place of the event in the store."""
+    dispatchers: set[int] = field(default_factory=set)
+    """Those that were posted to."""
     wiped_at: float = -inf
     """What was posted before was lost with the store, and nobody promised otherwise."""
 
@@ -125,6 +133,7 @@ class Happenings:
         match entry:
             case Posted():
                 self.events[entry.event] = Event(entry.event, entry.channel, entry.at)
+                self.dispatchers.add(entry.dispatcher)
             case Answered():
                 self.events[entry.event].status = entry.status
                 self.events[entry.event].answered_at = entry.at

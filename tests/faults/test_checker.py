@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.faults.checker import AFTERMATH, REMEMBERED, UNDER_WAY, Violation, check
+from tests.faults.checker import AFTERMATH, FORGOTTEN, REMEMBERED, UNDER_WAY, Violation, check
 from tests.faults.happenings import Happenings
 from tests.faults.history import (
     NO_ANSWER,
@@ -232,6 +232,51 @@ def test_an_event_that_was_overtaken_is_told_where_order_is_promised() -> None:
     assert rules(wanted(), *run) == []
     (overtaken,) = violations(replace(wanted(), in_order=True), *run)
     assert str(overtaken) == "out of order: event e2: taken by mail after e3, which is stored later"
+
+
+def overtaken(dispatchers: int, *others: Entry) -> list[Entry]:
+    """Two events in a channel with order, the first of which is taken last."""
+    run: list[Entry] = [*others, Subscribed(at=2.0, subscription="mail")]
+    for place, (event, at) in enumerate([("e1", 12.0), ("e2", 11.0)]):
+        run += [
+            Posted(at=10.0, event=event, channel="orders", dispatcher=place % dispatchers),
+            Answered(at=10.1, event=event, status=202),
+            Stored(at=99.0 + place, event=event, channel="orders"),
+            replace(received(at=at), event=event),
+        ]
+    return run
+
+
+def made_anew(removed: float, again: float) -> list[Entry]:
+    first, second = replace(wanted(), in_order=True), replace(wanted(at=again), in_order=True)
+    gone = Removed(at=removed, subscription="mail", address="a/mail")
+    return [first, gone, second]
+
+
+def test_two_dispatchers_without_a_common_record_may_overtake_after_one_was_made_anew() -> None:
+    fault_on = fault(9.0, 13.0)
+    assert rules(*overtaken(2, *made_anew(3.0, 4.0), *fault_on)) == []
+    assert rules(*overtaken(1, *made_anew(3.0, 4.0), *fault_on)) == ["out of order"]
+    assert rules(*overtaken(2, *made_anew(3.0, 4.0))) == ["out of order"], "none took over"
+    never = replace(wanted(), in_order=True)
+    assert rules(*overtaken(2, never, *fault_on)) == ["out of order"]
+
+
+def test_who_is_subscribed_anew_may_get_what_a_clock_that_was_ahead_has_stamped() -> None:
+    step = [
+        FaultBegan(at=9.0, fault="server clock: steps", number=1, strike=1, may_double=False),
+        FaultEnded(at=10.5, number=1),
+    ]
+
+    def run(removed: float, again: float) -> list[Entry]:
+        first, gone, second = made_anew(removed, again)
+        events = [*subscribed()[1:], *posted(), received(at=11.0), received(at=again + 1.0)]
+        return [first, gone, second, *events]
+
+    assert rules(*run(20.0, 20.0 + FORGOTTEN), *step) == []
+    within_the_grace = run(20.0, 19.0 + FORGOTTEN)
+    assert rules(*within_the_grace, *step) == ["unexplained duplicate"]
+    assert rules(*run(20.0, 20.0 + FORGOTTEN)) == ["unexplained duplicate"]
 
 
 def test_a_copy_that_comes_late_is_not_out_of_order() -> None:
