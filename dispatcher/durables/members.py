@@ -91,13 +91,18 @@ class Members(Mapping[MemberKey, Member]):
         self._make(key, channel, subscriber, plan, self._want(channel, subscriber))
 
     def add_left(self, channel: Channel, ref: ResourceName, records: list[DurableRecord]) -> Member:
-        """Have a member for durables on record that nobody has; it is served by nobody yet."""
+        """Have a member for durables on record that nobody has.
+
+        It is retained, and nothing is delivered; say with ``go_on`` where its life goes.
+        """
         key = MemberKey(channel.name, ref)
         if key in self._members:
             key = MemberKey(channel.name, ResourceName(ref.namespace, records[0].durable))
         subscriber = Subscriber(ref, uid=records[0].durable)
         left = replace(channel, policy=replace(channel.policy, start=Start()))
         member = self._make(key, left, subscriber, make_plan(left, subscriber)[0], *records)
+        member.life = Life.RETAINED
+        member.subscription.pause()
         for durable in member.durables:
             durable.forgo_beginning(is_latest=durable is member.durables[-1])
         return member

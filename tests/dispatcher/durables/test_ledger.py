@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from dispatcher.durables.ledger import DurableRecord, Ledger
+from dispatcher.durables.lifecycle import Life
 from dispatcher.durables.member import MemberKey
 from dispatcher.runtime.state_folder import StateFolder
 from natss.contract.resources import Channel, DeliveryPolicy, DesiredState, ResourceName, Unread
@@ -298,6 +299,7 @@ class TestOnARealServer:
             for _ in range(2):
                 await plane.reconciler.apply(states[unread])
                 await plane.open()
+                assert [each.life for each in plane.reconciler.members.values()] == [Life.HELD]
             await plane.publish("e1")
             plane.subscribe(mail)
             await sink.wait_for_events(1)
