@@ -23,11 +23,13 @@ from dispatcher.ingress.server import Ingress
 from dispatcher.runtime.metrics import Metrics
 from dispatcher.stores.interface import NotStored
 from natss import nats_streaming
+from natss.contract import eventing
+from natss.contract.kinds import ChannelId
 from natss.contract.names import DEFAULT_CLUSTER_DOMAIN, channel_host
-from natss.contract.resources import Channel, ResourceName
+from natss.contract.resources import Channel
 from natss.nats_streaming import ConnectionOptions, Message, NatsOptions, SubscriptionOptions
 
-CHANNEL = ResourceName("bench", "c0000")
+CHANNEL = ChannelId(eventing.CHANNEL, "bench", "c0000")
 HOST = channel_host(CHANNEL.namespace, CHANNEL.name, DEFAULT_CLUSTER_DOMAIN)
 _MAX_PAYLOAD = 1 << 20
 

@@ -35,8 +35,9 @@ from dispatcher.runtime.tasks import BackgroundTasks, cancel
 from dispatcher.runtime.turns import Turns
 from dispatcher.settings.settings import PROGRAM, DispatcherSettings, SettingsError
 from dispatcher.stores.factory import make_store
+from natss.contract.kinds import ChannelId
 from natss.contract.labels import object_labels
-from natss.contract.resources import Channel, DesiredState, Problem, ResourceName
+from natss.contract.resources import Channel, DesiredState, Problem
 from natss.kube import KubeClient, connection_info
 from natss.process import logs
 from natss.process.event_loops import UvloopLoop
@@ -77,7 +78,7 @@ class Dispatcher:
         self._source = source
         self._records = records
         self._metrics = Metrics()
-        self._channels: dict[ResourceName, Channel] = {}
+        self._channels: dict[ChannelId, Channel] = {}
         self._problems: list[Problem] = []
         self._tasks = BackgroundTasks()
         self._is_loaded = asyncio.Event()

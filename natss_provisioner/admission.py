@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from natss.contract.fields import Refused
-from natss.contract.names import channel_service_name, service_host
+from natss.contract.kinds import ChannelId
+from natss.contract.names import service_host
 from natss.contract.reports import shown
-from natss.contract.resources import Problem, ResourceName
+from natss.contract.resources import Problem
+from natss.knative import channel_id, name_of
 from natss_provisioner import channels, subscribers
 from natss_provisioner.conditions import SPEC_ACCEPTED, Condition, advice
 
@@ -51,7 +53,7 @@ def told(problems: Sequence[Problem]) -> Condition | None:
 def review_channel(
     new: Document,
     old: Document | None,
-    hosts: Mapping[ResourceName, str],
+    hosts: Mapping[ChannelId, str],
     cluster_domain: str,
 ) -> Review:
     """Whether a Channel may be created or become what it is to be.
@@ -104,10 +106,10 @@ def review_subscription(new: Document, old: Document | None, cluster_domain: str
     return _sorted(subscribers.problems_of(new, cluster_domain), known)
 
 
-def channel_changed(subscription: Document, former: ResourceName) -> Problem:
+def channel_changed(subscription: Document, former: ChannelId) -> Problem:
     """That a Subscription names another Channel than the one that has its entry."""
     return Problem(
-        resource=f"Subscription {subscribers.name_of(subscription)}",
+        resource=f"Subscription {name_of(subscription)}",
         path="spec.channel",
         message=f"cannot be changed: it is {former.name}, and its events go on to this subscriber;"
         " delete the Subscription and create it anew for another Channel",
@@ -167,7 +169,7 @@ def _moved(new: Document, old: Document) -> Problem | None:
         return None
     name = shown(channels.provisioner_of(old).get("name"))
     return Problem(
-        resource=f"Channel {subscribers.name_of(new)}",
+        resource=channel_id(new).title,
         path="spec.provisioner",
         message=f"cannot be changed: it is {name}; delete the channel and create it anew",
         refused=True,
@@ -175,17 +177,16 @@ def _moved(new: Document, old: Document) -> Problem | None:
 
 
 def _clashes(
-    new: Document, hosts: Mapping[ResourceName, str], cluster_domain: str
+    new: Document, hosts: Mapping[ChannelId, str], cluster_domain: str
 ) -> Sequence[Problem]:
     """That another channel has the host that this one is going to have."""
-    name = subscribers.name_of(new)
-    service = channel_service_name(name.namespace, name.name)
-    host = service_host(name.namespace, service, cluster_domain)
+    name = channel_id(new)
+    host = service_host(name.namespace, name.service, cluster_domain)
     return [
         Problem(
-            resource=f"Channel {name}",
+            resource=name.title,
             path="metadata.name",
-            message=f"would give it the host {host}, which the Channel {other} has: choose another",
+            message=f"would give it the host {host}, which the {other.title} has: choose another",
             refused=True,
         )
         for other, theirs in hosts.items()

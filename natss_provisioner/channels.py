@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from natss.contract.channel_documents import is_ours
+from natss.contract.apis import api_of, kind_of
 from natss.contract.documents import desired_state
+from natss.contract.eventing import API_VERSION
 from natss.contract.fields import Refused, fields
-from natss.contract.metadata import API_VERSION
 from natss.contract.names import PROVISIONER
 from natss.contract.reports import Report
 from natss.contract.resources import Defaults, Problem
@@ -34,8 +34,9 @@ def is_for_us(channel: Document) -> bool:
 
     Also if its name is one that we cannot use: then it is ours to say so.
     """
+    kind = kind_of(channel.get("apiVersion"), channel.get("kind"))
     try:
-        return is_ours(fields(channel, "", Report("Channel")))
+        return kind is not None and api_of(kind).is_ours(fields(channel, "", Report(kind.title)))
     except Refused:  # without provisioner, or one that cannot be read
         return False
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from natss.contract.fields import text_at
-from natss.contract.metadata import API_VERSION
 from natss.contract.names import (
     CHANNEL_LABEL,
     OLD_CHANNEL_LABEL,
@@ -17,11 +16,11 @@ from natss.contract.names import (
     PROVISIONER,
     PROVISIONER_LABEL,
     channel_label_value,
-    channel_service_name,
     dispatcher_service_name,
     is_dns_label,
     service_host,
 )
+from natss.knative import channel_id
 
 Document = dict[str, Any]
 
@@ -92,8 +91,8 @@ def dispatcher_labels(provisioner: str) -> dict[str, str]:
 
 def channel_service(channel: Document, place: DispatcherPlace) -> Document:
     """The Service whose name is the address of a channel; it leads to the dispatcher."""
-    namespace, name = channel["metadata"]["namespace"], channel["metadata"]["name"]
-    value = channel_label_value(name)
+    channel_name = channel_id(channel)
+    value = channel_label_value(channel_name.name)
     target = service_host(
         place.system_namespace, dispatcher_service_name(PROVISIONER), place.cluster_domain
     )
@@ -101,8 +100,8 @@ def channel_service(channel: Document, place: DispatcherPlace) -> Document:
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {
-            "name": channel_service_name(namespace, name),
-            "namespace": namespace,
+            "name": channel_name.service,
+            "namespace": channel_name.namespace,
             "labels": {
                 CHANNEL_LABEL: value,
                 PROVISIONER_LABEL: PROVISIONER,
@@ -251,7 +250,7 @@ def _ports(ports: object) -> list[tuple[object, ...]]:
 
 def _owner(document: Document) -> Document:
     return {
-        "apiVersion": API_VERSION,
+        "apiVersion": document["apiVersion"],
         "kind": document["kind"],
         "name": document["metadata"]["name"],
         "uid": document["metadata"]["uid"],
@@ -266,7 +265,7 @@ def _references(service: Document) -> list[Document]:
 def _is_same_object(reference: Mapping[str, Any], owner: Document) -> bool:
     """By group, kind and name; of whatever version and life."""
     return _identity(reference) == (
-        API_VERSION.partition("/")[0],
+        owner["apiVersion"].partition("/")[0],
         owner["kind"],
         owner["metadata"]["name"],
     )

@@ -6,7 +6,9 @@ Pure. What was seen is noted here; whose a Service is, is decided with what the 
 from dataclasses import dataclass
 from typing import Any
 
+from natss.contract.kinds import ChannelId, ChannelKind
 from natss.contract.resources import ResourceName
+from natss.knative import channel_id, name_of
 from natss_provisioner.children import is_owned, known_service
 
 Document = dict[str, Any]
@@ -25,24 +27,24 @@ class Claims:
     """The claims of all Channels, of whatever provisioner, as they were seen last."""
 
     def __init__(self) -> None:
-        self._claims: dict[ResourceName, Claim] = {}
-        self._claimants: dict[ResourceName, set[ResourceName]] = {}
+        self._claims: dict[ChannelId, Claim] = {}
+        self._claimants: dict[ResourceName, set[ChannelId]] = {}
 
-    def clear(self) -> None:
-        """Forget all Channels."""
-        self._claims.clear()
-        self._claimants.clear()
+    def forget(self, kind: ChannelKind) -> None:
+        """Forget all channels of a kind."""
+        for name in [each for each in self._claims if each.kind == kind]:
+            self.drop(name)
 
     def put(self, channel: Document) -> None:
         """Note what a Channel claims."""
-        name = _name_of(channel)
+        name = channel_id(channel)
         self.drop(name)
         claim = _claim_of(channel)
         if claim is not None:
             self._claims[name] = claim
             self._claimants.setdefault(claim.service, set()).add(name)
 
-    def drop(self, name: ResourceName) -> None:
+    def drop(self, name: ChannelId) -> None:
         """Forget a Channel."""
         claim = self._claims.pop(name, None)
         if claim is not None:
@@ -51,15 +53,15 @@ class Claims:
             if not claimants:
                 del self._claimants[claim.service]
 
-    def rival(self, channel: Document, service: Document) -> ResourceName | None:
+    def rival(self, channel: Document, service: Document) -> ChannelId | None:
         """Another Channel that has a better right to a Service; None if there is none.
 
         Its owner has the best. Among those that claim it, the older Channel has the better one.
         """
         if is_owned(service, channel):
             return None
-        name, own = _name_of(channel), _claim_of(channel)
-        place = _name_of(service)
+        name, own = channel_id(channel), _claim_of(channel)
+        place = name_of(service)
         rivals = {each: self._claims[each] for each in self._claimants.get(place, ())}
         rivals.pop(name, None)
         if own is not None and own.service == place:
@@ -75,8 +77,3 @@ def _claim_of(channel: Document) -> Claim | None:
     metadata = channel["metadata"]
     since = metadata.get("creationTimestamp") or ""
     return Claim(ResourceName(metadata["namespace"], service), since)
-
-
-def _name_of(document: Document) -> ResourceName:
-    metadata = document["metadata"]
-    return ResourceName(metadata["namespace"], metadata["name"])

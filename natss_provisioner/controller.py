@@ -7,19 +7,21 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from natss.contract.apis import kinds
+from natss.contract.kinds import ChannelId, ChannelKind
 from natss.contract.labels import object_labels
 from natss.contract.names import OLD_CHANNEL_LABEL, PROVISIONER, channel_label_value
 from natss.contract.resources import ResourceName
+from natss.knative import PROVISIONERS, SUBSCRIPTIONS, channel_id, channel_resource, name_of
 from natss.kube import SERVICES, Document, Resource
 from natss_provisioner import channels
+from natss_provisioner.apis import HANDLERS
 from natss_provisioner.conditions import READY, is_true
 from natss_provisioner.dependents import DependentKind, Dependents, ObjectName
-from natss_provisioner.handlers import channel, provisioner, subscribers, subscription, targets
+from natss_provisioner.handlers import provisioner, subscribers, subscription, targets
 from natss_provisioner.handlers.context import Context, NeedsWrite, Seen
 from natss_provisioner.references import References
-from natss_provisioner.resources import CHANNELS, PROVISIONERS, SUBSCRIPTIONS
 from natss_provisioner.settings import ProvisionerSettings
-from natss_provisioner.subscribers import name_of
 from natss_provisioner.work import WorkQueue
 
 _log = logging.getLogger(__name__)
@@ -39,10 +41,10 @@ class ProvisionerKey:
 class ChannelKey:
     """A Channel to be reconciled."""
 
-    name: ResourceName
+    name: ChannelId
 
     def __str__(self) -> str:
-        return f"Channel {self.name}"
+        return self.name.title
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +61,10 @@ class SubscriptionKey:
 class SubscribersKey:
     """A Channel in whose list of subscribers something may be left over."""
 
-    name: ResourceName
+    name: ChannelId
 
     def __str__(self) -> str:
-        return f"subscribers of Channel {self.name}"
+        return f"subscribers of {self.name.title}"
 
 
 Key = ProvisionerKey | ChannelKey | SubscriptionKey | SubscribersKey
@@ -81,11 +83,11 @@ class Controller:
         self._seen = Seen()
         self._look = replace(context, seen=self._seen)
         self._resync = settings.resync
-        self._channels: set[ResourceName] = set()  # ours
+        self._channels: set[ChannelId] = set()  # ours
         self._ready: bool | None = None
         self._dependents = Dependents() if settings.subscription_controller else None
         self._references = References(context.client, self._named_kinds, self._on_moved)
-        self._sights: dict[ResourceName, tuple[object, ...]] = {}
+        self._sights: dict[ChannelId, tuple[object, ...]] = {}
         self._queue: WorkQueue[Key] = WorkQueue(
             self._reconcile, workers=settings.workers, tenant_of=_namespace_of
         )
@@ -135,13 +137,15 @@ class Controller:
             for key in self._concerned_by_channel(body, deleted=deleted):
                 self._queue.add(key)
 
-    def on_all_channels(self, bodies: Sequence[Document]) -> None:
-        """All Channels; each is looked at, after what has just changed."""
-        gone = self._sights.keys() - {name_of(body) for body in bodies}
-        self._channels.clear()
-        self._seen.channels.clear()
-        self._context.claims.clear()
-        self._sights.clear()  # so that Subscriptions look at all Channels
+    def on_all_channels(self, kind: ChannelKind, bodies: Sequence[Document]) -> None:
+        """All channels of a kind; each is looked at, after what has just changed."""
+        known = {name for name in self._sights if name.kind == kind}
+        gone = known - {channel_id(body) for body in bodies}
+        self._channels = {name for name in self._channels if name.kind != kind}
+        self._seen.forget_channels(kind)
+        self._context.claims.forget(kind)
+        for name in known:
+            del self._sights[name]  # so that Subscriptions look at all channels
         if self._dependents is not None:
             for name in gone:
                 self._look_later(map(SubscriptionKey, self._dependents.on(name)))
@@ -178,22 +182,25 @@ class Controller:
             self._context.services.put(body)
         metadata = body["metadata"]
         namespace = metadata["namespace"]
-        names = {
-            reference["name"]
+        owners = {
+            (reference["kind"], reference["name"])
             for reference in metadata.get("ownerReferences") or ()
-            if reference["kind"] == CHANNELS.kind
         }
         label = (metadata.get("labels") or {}).get(OLD_CHANNEL_LABEL)
-        names.update([label] if label else [])
-        if label and ResourceName(namespace, label) not in self._channels:
-            names.update(  # of a long name the label has a digest
-                each.name
+        concerned: set[ChannelId] = set()
+        for kind in kinds():
+            names = [name for owner, name in owners if owner == kind.kind]
+            names += [label] if label else []
+            concerned.update(ChannelId(kind, namespace, name) for name in names)
+        concerned &= self._channels
+        if label and not any(each.name == label for each in concerned):
+            concerned.update(  # of a long name the label has a digest
+                each
                 for each in self._channels
                 if each.namespace == namespace and channel_label_value(each.name) == label
             )
-        for name in names:
-            if ResourceName(namespace, name) in self._channels:
-                self._queue.add(ChannelKey(ResourceName(namespace, name)))
+        for each in concerned:
+            self._queue.add(ChannelKey(each))
 
     def on_all_services(self, bodies: Sequence[Document]) -> None:
         """All Services of channels; each channel is looked at, for some may have gone."""
@@ -204,19 +211,20 @@ class Controller:
         """Objects of a kind may come and go without anybody noticing, until all are told again."""
         if resource == SERVICES:
             self._context.services.forget()
-        elif resource == CHANNELS:
-            self._seen.channels.clear()
         elif resource == SUBSCRIPTIONS:
             self._seen.subscriptions.clear()
         elif resource == PROVISIONERS:
             self._seen.provisioners.clear()
+        for kind in kinds():
+            if resource == channel_resource(kind):
+                self._seen.forget_channels(kind)
 
     def on_dispatcher_service(self) -> None:
         """The Service of the dispatcher may have changed or gone."""
         self._queue.add(ProvisionerKey(PROVISIONER))
 
     def _concerned_by_channel(self, body: Document, *, deleted: bool) -> Iterator[Key]:
-        name = name_of(body)
+        name = channel_id(body)
         if deleted:
             self._seen.channels.pop(name, None)
             self._context.claims.drop(name)
@@ -235,7 +243,7 @@ class Controller:
         self, dependents: Dependents, body: Document, *, deleted: bool
     ) -> Iterator[Key]:
         """Those Subscriptions that a change of a Channel concerns."""
-        name = name_of(body)
+        name = channel_id(body)
         sight = None if deleted else _sight(body)
         if sight != self._sights.get(name):
             yield from map(SubscriptionKey, dependents.on(name))
@@ -295,7 +303,7 @@ class Controller:
             known = self._dependents.channel_of if self._dependents else {}
             await subscribers.reconcile(context, key.name, known)
             return None
-        return await channel.reconcile(context, key.name)
+        return await HANDLERS[key.name.kind](context, key.name)
 
     async def _look_again(self) -> None:
         """For what is not watched, as the objects that Subscriptions name.

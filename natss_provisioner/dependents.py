@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from natss.contract.fields import Refused, object_at
+from natss.contract.kinds import ChannelId
 from natss.contract.resources import ResourceName
+from natss.knative import channel_id, name_of
 from natss_provisioner import delivery, subscribers
 from natss_provisioner.conditions import DELIVERING, Condition, find
 from natss_provisioner.subscribers import Document
@@ -41,10 +43,10 @@ class SeenObjects:
     """A Subscription as it was seen last."""
 
     uid: str
-    channel: ResourceName | None
+    channel: ChannelId | None
     """The one that has its entry, or is to have it."""
 
-    concerned: frozenset[ResourceName]
+    concerned: frozenset[ChannelId]
     """All Channels that it names."""
 
     uris: tuple[object, object]
@@ -62,19 +64,19 @@ class Dependents:
 
     def __init__(self) -> None:
         self._seen: dict[ResourceName, SeenObjects] = {}
-        self._by_channel: dict[ResourceName, set[ResourceName]] = {}
-        self._channel_of: dict[str, ResourceName] = {}
+        self._by_channel: dict[ChannelId, set[ResourceName]] = {}
+        self._channel_of: dict[str, ChannelId] = {}
         self._by_object: dict[ObjectName, set[ResourceName]] = {}
         self._kinds: Counter[DependentKind] = Counter()  # of the objects
 
     @property
-    def channel_of(self) -> Mapping[str, ResourceName]:
+    def channel_of(self) -> Mapping[str, ChannelId]:
         """The Channel of each Subscription, by uid."""
         return self._channel_of
 
     def put(self, subscription: Document) -> SeenObjects | None:
         """Note a Subscription; returns what was known of that name before."""
-        name = subscribers.name_of(subscription)
+        name = name_of(subscription)
         before = self.drop(name)
         try:
             named = subscribers.read_channel_name(subscription)
@@ -120,7 +122,7 @@ class Dependents:
     def names(self) -> tuple[ResourceName, ...]:
         return tuple(self._seen)
 
-    def on(self, channel: ResourceName) -> tuple[ResourceName, ...]:
+    def on(self, channel: ChannelId) -> tuple[ResourceName, ...]:
         """The Subscriptions that name a Channel, for whatever."""
         return tuple(self._by_channel.get(channel, ()))
 
@@ -137,7 +139,7 @@ class Dependents:
 
         Another one than their status says.
         """
-        name = subscribers.name_of(channel)
+        name = channel_id(channel)
         listed = {subscribers.uid_of(entry): _uris(entry) for entry in subscribers.entries(channel)}
         told = delivery.told(channel)
         for each in self.on(name):
@@ -150,7 +152,7 @@ class Dependents:
 
     def has_unknown(self, channel: Document) -> bool:
         """Whether a Channel has an entry of a Subscription that was not seen, or is not for it."""
-        name = subscribers.name_of(channel)
+        name = channel_id(channel)
         return any(
             subscribers.claimant(entry, channel) is not None
             and self._channel_of.get(subscribers.uid_of(entry) or "") != name

@@ -5,9 +5,11 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
+from functools import partial
 
 from natss.contract.labels import object_labels
 from natss.contract.names import PROVISIONER
+from natss.knative import PROVISIONERS, SUBSCRIPTIONS, channel_resource
 from natss.kube import SERVICES, EventRecorder, KubeClient, LoginFailed, connection_info
 from natss.process import logs
 from natss.process.event_loops import AsyncioLoop
@@ -16,13 +18,13 @@ from natss.process.logs import LogLevel, LogSettings
 from natss.process.settings import exit_with
 from natss.process.signals import on_termination
 from natss_provisioner import seen_services
+from natss_provisioner.apis import HANDLERS
 from natss_provisioner.children import dispatcher_labels
 from natss_provisioner.controller import Controller
 from natss_provisioner.handlers.context import Context
 from natss_provisioner.health import Health
 from natss_provisioner.leader import Election, Role
 from natss_provisioner.permissions import Permissions, needed
-from natss_provisioner.resources import CHANNELS, PROVISIONERS, SUBSCRIPTIONS
 from natss_provisioner.settings import PROGRAM, ProvisionerSettings, SettingsError
 from natss_provisioner.watches import Watch, Watches
 from natss_provisioner.webhook import Webhook
@@ -112,12 +114,13 @@ def watches(controller: Controller) -> Iterator[Watch]:
         lambda body, deleted: controller.on_provisioner(body, deleted=deleted),
         on_failure=controller.on_unseen,
     )
-    yield Watch(
-        CHANNELS,
-        controller.on_all_channels,
-        lambda body, deleted: controller.on_channel(body, deleted=deleted),
-        on_failure=controller.on_unseen,
-    )
+    for kind in HANDLERS:
+        yield Watch(
+            channel_resource(kind),
+            partial(controller.on_all_channels, kind),
+            lambda body, deleted: controller.on_channel(body, deleted=deleted),
+            on_failure=controller.on_unseen,
+        )
     if controller.has_subscriptions:
         yield Watch(
             SUBSCRIPTIONS,

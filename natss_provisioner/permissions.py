@@ -8,8 +8,9 @@ import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from natss.contract.apis import kinds
+from natss.knative import PROVISIONERS, SUBSCRIPTIONS, channel_resource
 from natss.kube import EVENTS, SERVICES, Forbidden, KubeClient, KubeError, Resource
-from natss_provisioner.resources import CHANNELS, PROVISIONERS, SUBSCRIPTIONS
 from natss_provisioner.settings import ProvisionerSettings
 
 _log = logging.getLogger(__name__)
@@ -41,7 +42,8 @@ class Permission:
 
 def needed(settings: ProvisionerSettings) -> Iterator[Permission]:
     """All that is needed with these settings, but for the Lease, whose holder tells by itself."""
-    for resource in (CHANNELS, PROVISIONERS):
+    channels = [channel_resource(kind) for kind in kinds()]
+    for resource in (*channels, PROVISIONERS):
         for verb in ("get", "list", "watch"):
             yield Permission(verb, resource)
         yield Permission("patch", resource, "status")
@@ -55,7 +57,8 @@ def needed(settings: ProvisionerSettings) -> Iterator[Permission]:
         for verb in ("get", "list", "watch", "patch"):
             yield Permission(verb, SUBSCRIPTIONS)
         yield Permission("patch", SUBSCRIPTIONS, "status")
-        yield Permission("patch", CHANNELS)
+        for resource in channels:
+            yield Permission("patch", resource)
 
 
 class Permissions:

@@ -9,10 +9,10 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import aclosing
 
+from natss.knative import name_of
 from natss.kube import Changed, Document, Failed, KubeClient, KubeError, Listing, follow
 from natss_provisioner.dependents import DependentKind, ObjectName
 from natss_provisioner.handlers.targets import address_of, resource_of
-from natss_provisioner.subscribers import name_of
 
 _log = logging.getLogger(__name__)
 

@@ -8,7 +8,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from natss.contract.resources import ResourceName
+from natss.contract.apis import kind_of
+from natss.contract.kinds import ChannelId, ChannelKind
+from natss.knative import SUBSCRIPTIONS
 from natss_provisioner.admission import (
     Review,
     channel_defaults,
@@ -33,13 +35,13 @@ def namespace_of_new_channel(review: Mapping[str, Any]) -> str | None:
         Malformed: it is no such request.
     """
     request = _request(review)
-    if _kind(request) == "Channel" and request.get("operation") == "CREATE":
+    if _channel_kind(request) is not None and request.get("operation") == "CREATE":
         return str(request.get("namespace") or "")
     return None
 
 
 def answer(
-    review: Mapping[str, Any], path: str, hosts: Mapping[ResourceName, str], cluster_domain: str
+    review: Mapping[str, Any], path: str, hosts: Mapping[ChannelId, str], cluster_domain: str
 ) -> Document:
     """The answer to a request.
 
@@ -53,15 +55,16 @@ def answer(
         Malformed: it is no request for a review of ours.
     """
     request = _request(review)
-    kind, new, old = _kind(request), _object(request, "object"), _object(request, "oldObject")
+    kind = _channel_kind(request)
+    new, old = _object(request, "object"), _object(request, "oldObject")
     if new is None:
         raise Malformed("request.object is missing")
     if path == MUTATE:
-        patch = channel_defaults(new) if kind == "Channel" and old is None else None
+        patch = channel_defaults(new) if kind is not None and old is None else None
         return _answered(request, _patched(new, patch) if patch else {"allowed": True})
     if path != VALIDATE:
         raise Malformed(f"the path ends neither with {VALIDATE} nor with {MUTATE}")
-    if kind == "Channel":
+    if kind is not None:
         verdict = review_channel(new, old, hosts, cluster_domain)
     else:
         verdict = review_subscription(new, old, cluster_domain)
@@ -75,12 +78,26 @@ def _request(review: Mapping[str, Any]) -> Mapping[str, Any]:
     return request
 
 
-def _kind(request: Mapping[str, Any]) -> str:
-    kind = request.get("kind")
-    name = kind.get("kind") if isinstance(kind, Mapping) else None
-    if name not in {"Channel", "Subscription"}:
+def _channel_kind(request: Mapping[str, Any]) -> ChannelKind | None:
+    """Of the channel that a request is for; None for a Subscription."""
+    given = _identity(request)
+    kind = kind_of(given["apiVersion"], given["kind"])
+    if kind is None and given != _SUBSCRIPTION:
         raise Malformed("the request is for another kind of object")
-    return str(name)
+    return kind
+
+
+def _identity(request: Mapping[str, Any]) -> dict[str, str]:
+    """``apiVersion`` and ``kind`` of the object that a request is for."""
+    kind = request.get("kind")
+    kind = kind if isinstance(kind, Mapping) else {}
+    return {
+        "apiVersion": f"{kind.get('group')}/{kind.get('version')}",
+        "kind": str(kind.get("kind")),
+    }
+
+
+_SUBSCRIPTION = {"apiVersion": SUBSCRIPTIONS.api_version, "kind": SUBSCRIPTIONS.kind}
 
 
 def _object(request: Mapping[str, Any], key: str) -> Document | None:
@@ -91,7 +108,8 @@ def _object(request: Mapping[str, Any], key: str) -> Document | None:
     if not isinstance(found, dict) or not isinstance(found.get("metadata"), dict):
         raise Malformed(f"request.{key} is no object of the API")
     namespace = request.get("namespace") or "default"
-    return {**found, "metadata": {"namespace": namespace, **found["metadata"]}}
+    metadata = {"namespace": namespace, **found["metadata"]}
+    return {**found, **_identity(request), "metadata": metadata}
 
 
 def _told(verdict: Review) -> Document:

@@ -8,6 +8,7 @@ refused by the API, and tried again.
 from collections.abc import Sequence
 from typing import Any
 
+from natss.contract.kinds import ChannelId
 from natss.contract.names import (
     OLD_CHANNEL_LABEL,
     OLD_PROVISIONER_LABEL,
@@ -15,6 +16,7 @@ from natss.contract.names import (
     channel_label_value,
 )
 from natss.contract.resources import ResourceName
+from natss.knative import name_of
 
 Document = dict[str, Any]
 _Place = tuple[str, str]
@@ -45,12 +47,12 @@ class SeenServices:
         metadata = service["metadata"]
         place = metadata["namespace"], (metadata.get("labels") or {}).get(OLD_CHANNEL_LABEL, "")
         self._by_place.setdefault(place, {})[metadata["name"]] = service
-        self._place_of[ResourceName(metadata["namespace"], metadata["name"])] = place
+        self._place_of[name_of(service)] = place
 
     def drop(self, service: Document) -> None:
         """Note that a Service has gone, or has lost its label."""
         metadata = service["metadata"]
-        place = self._place_of.pop(ResourceName(metadata["namespace"], metadata["name"]), None)
+        place = self._place_of.pop(name_of(service), None)
         if place is not None:
             del self._by_place[place][metadata["name"]]
             if not self._by_place[place]:
@@ -62,7 +64,7 @@ class SeenServices:
         self._by_place.clear()
         self._place_of.clear()
 
-    def of(self, channel: ResourceName) -> list[Document] | None:
+    def of(self, channel: ChannelId) -> list[Document] | None:
         """Those with the labels of a channel; None if it is not known which there are."""
         if not self._are_all:
             return None

@@ -9,14 +9,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from natss.contract.apis import kind_of
 from natss.contract.channel_documents import OBJECT_REFERENCE, completed
+from natss.contract.eventing import API_VERSION, CHANNEL
 from natss.contract.fields import Fields, Refused, fields, object_at, text_at
-from natss.contract.metadata import API_VERSION
-from natss.contract.metadata import ResourceDocument as ReadDocument
+from natss.contract.kinds import ChannelId, ChannelKind
 from natss.contract.names import is_dns_name, is_resource_name
 from natss.contract.reports import Report, shown
+from natss.contract.resource_document import ResourceDocument
 from natss.contract.resources import Problem, ResourceName
 from natss.contract.subscription_documents import channel_of
+from natss.knative import name_of
 
 Document = dict[str, Any]
 
@@ -42,6 +45,11 @@ class SubscriberTarget:
     kind: str
     name: str
 
+    @property
+    def channel_kind(self) -> ChannelKind | None:
+        """The kind of channel that it is; None if it is none."""
+        return kind_of(self.api_version, self.kind)
+
 
 @dataclass(frozen=True, slots=True)
 class Wish:
@@ -66,12 +74,7 @@ class Physical:
         return {"subscriberURI": self.subscriber_uri, "replyURI": self.reply_uri}
 
 
-def name_of(document: Mapping[str, Any]) -> ResourceName:
-    metadata = document["metadata"]
-    return ResourceName(metadata["namespace"], metadata["name"])
-
-
-def read_channel_name(subscription: Document) -> ResourceName | None:
+def read_channel_name(subscription: Document) -> ChannelId | None:
     """The Channel that a Subscription is for; None if that is another kind of channel.
 
     Raises:
@@ -100,7 +103,7 @@ def problems_of(subscription: Document, cluster_domain: str) -> tuple[Problem, .
     return tuple(document.report.problems)
 
 
-def _wish(document: ReadDocument, cluster_domain: str) -> Wish:
+def _wish(document: ResourceDocument, cluster_domain: str) -> Wish:
     spec, namespace = document.root.nested("spec"), document.name.namespace
     spec.tell_unknown(("channel", "subscriber", "reply", "generation"))
     reply = spec.nested("reply")
@@ -119,7 +122,7 @@ def _wish(document: ReadDocument, cluster_domain: str) -> Wish:
     return wish
 
 
-def held_by(subscription: Document) -> ResourceName | None:
+def held_by(subscription: Document) -> ChannelId | None:
     """The Channel that the entry of a Subscription was written to last; None if there is none.
 
     Also if there is something else in its place than a name, which this program never wrote.
@@ -127,12 +130,12 @@ def held_by(subscription: Document) -> ResourceName | None:
     name = text_at(subscription, "status", HELD_BY)
     if name is None or not is_resource_name(name):
         return None
-    return ResourceName(subscription["metadata"]["namespace"], name)
+    return ChannelId(CHANNEL, subscription["metadata"]["namespace"], name)
 
 
-def channels_named(subscription: Document) -> frozenset[ResourceName]:
+def channels_named(subscription: Document) -> frozenset[ChannelId]:
     """All Channels whose change may concern a Subscription, as far as it can be read."""
-    names: set[ResourceName | None] = set()
+    names: set[ChannelId | None] = set()
     try:
         names.add(held_by(subscription))
         names.add(read_channel_name(subscription))
@@ -140,11 +143,11 @@ def channels_named(subscription: Document) -> frozenset[ResourceName]:
     except Refused:
         return frozenset(name for name in names if name)
     for target in (wish.subscriber, wish.reply):
-        if isinstance(target, SubscriberTarget) and (target.api_version, target.kind) == (
-            API_VERSION,
-            "Channel",
-        ):
-            names.add(ResourceName(subscription["metadata"]["namespace"], target.name))
+        if not isinstance(target, SubscriberTarget):
+            continue
+        kind = target.channel_kind
+        if kind is not None:
+            names.add(ChannelId(kind, subscription["metadata"]["namespace"], target.name))
     return frozenset(name for name in names if name)
 
 
@@ -156,8 +159,8 @@ def object_named(subscription: Document) -> SubscriberTarget | None:
         return None
     if not isinstance(subscriber, SubscriberTarget):
         return None
-    kind = (subscriber.api_version, subscriber.kind)
-    return None if kind in {(API_VERSION, "Channel"), ("v1", "Service")} else subscriber
+    is_service = (subscriber.api_version, subscriber.kind) == ("v1", "Service")
+    return None if is_service or subscriber.channel_kind is not None else subscriber
 
 
 def entries(channel: Mapping[str, Any]) -> list[Document]:
@@ -265,9 +268,9 @@ def _entry(own: Document | None, subscription: Document, physical: Physical) -> 
     return entry
 
 
-def _read(subscription: Document) -> ReadDocument:
+def _read(subscription: Document) -> ResourceDocument:
     name = name_of(subscription)
-    return ReadDocument(_KIND, name, None, False, fields(subscription, "", Report(str(name))))
+    return ResourceDocument(None, name, None, False, fields(subscription, "", Report(str(name))))
 
 
 def _subscriber(

@@ -17,16 +17,16 @@ from pathlib import Path
 
 from aiohttp import web
 
-from natss.contract.resources import ResourceName
+from natss.contract.apis import kinds
+from natss.contract.kinds import ChannelId
+from natss.knative import channel_id, channel_resource
 from natss.kube import Conflict, KubeClient, KubeError, NotFound, Resource, nesting
 from natss.process.listening import listening
 from natss.process.side_ports import SidePort
 from natss_provisioner import reviews
 from natss_provisioner.certificates import Certificate
 from natss_provisioner.handlers.targets import address_of
-from natss_provisioner.resources import CHANNELS
 from natss_provisioner.settings import ProvisionerSettings
-from natss_provisioner.subscribers import name_of
 
 _log = logging.getLogger(__name__)
 
@@ -186,16 +186,20 @@ class Webhook:
         except reviews.Malformed as error:
             raise web.HTTPBadRequest(reason=str(error)) from error
 
-    async def _hosts_of_channels(self, namespace: str) -> dict[ResourceName, str]:
+    async def _hosts_of_channels(self, namespace: str) -> dict[ChannelId, str]:
         """Of the channels that are there; none if that cannot be found out in time."""
         try:
             async with asyncio.timeout(_HOSTS_TIMEOUT):
-                listed = await self._client.list(CHANNELS, namespace)
+                listed = [
+                    document
+                    for kind in kinds()
+                    for document in await self._client.list(channel_resource(kind), namespace)
+                ]
         except (KubeError, TimeoutError) as error:
             about = {"namespace": namespace, "reason": str(error)}
             _log.info("hosts of other channels are not looked at", extra=about)
             return {}
-        hosts = {name_of(document): address_of(document) for document in listed}
+        hosts = {channel_id(document): address_of(document) for document in listed}
         return {name: host for name, host in hosts.items() if host is not None}
 
 

@@ -25,6 +25,7 @@ from dispatcher.runtime.metrics import (
     SubscriptionMetrics,
 )
 from dispatcher.version import VERSION
+from natss.contract.labels import channel_labels, subscription_labels
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -190,11 +191,11 @@ class Exposition:
         yield generate_latest(self._process)
         yield "".join(_of_dispatcher(metrics)).encode("utf-8")
         yield from _of_channels(
-            [(_labels(_CHANNEL, (n.namespace, n.name)), of) for n, of in metrics.channels()]
+            [(_named(channel_labels(channel)), of) for channel, of in metrics.channels()]
         )
         yield from _of_subscriptions(
             [
-                (_labels(_SUBSCRIPTION, (channel.namespace, channel.name, str(ref))), of)
+                (_named(subscription_labels(channel, ref)), of)
                 for channel, ref, of in metrics.subscriptions()
             ]
         )
@@ -296,8 +297,11 @@ def _of(family: Family, labels: str, histogram: Histogram) -> str:
 
 
 def _labels(names: Sequence[str], values: Sequence[str]) -> str:
-    pairs = zip(names, values, strict=True)
-    return ",".join([f'{name}="{_escaped(value)}"' for name, value in pairs])
+    return _named(dict(zip(names, values, strict=True)))
+
+
+def _named(labels: Mapping[str, str]) -> str:
+    return ",".join([f'{name}="{_escaped(value)}"' for name, value in labels.items()])
 
 
 def _escaped(value: str) -> str:

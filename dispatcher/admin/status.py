@@ -13,7 +13,8 @@ from dispatcher.reporting.verdicts import SubscriberVerdict
 from dispatcher.runtime.metrics import ChannelMetrics
 from dispatcher.settings.settings import PROGRAM, NatsSettings
 from dispatcher.stores.interface import ConnectionHealth, DurableState
-from natss.contract.resources import Channel, Problem, ResourceName
+from natss.contract.kinds import ChannelId
+from natss.contract.resources import Channel, Problem
 from natss.contract.uris import redact_value
 
 _READY = {True: "yes", False: "no", None: "unknown"}
@@ -35,7 +36,7 @@ def about(nats: NatsSettings, reports: Reports) -> dict[str, str]:
 def describe(
     about_it: Mapping[str, str],
     observed: Observed,
-    channels: Mapping[ResourceName, Channel],
+    channels: Mapping[ChannelId, Channel],
     problems: Iterable[Problem],
     verdict: Callable[[MemberKey], SubscriberVerdict | None],
 ) -> dict[str, object]:
@@ -45,11 +46,11 @@ def describe(
     """
     store = observed.store
     counted = dict(observed.metrics.channels())
-    members: dict[ResourceName, list[Member]] = {name: [] for name in channels}
+    members: dict[ChannelId, list[Member]] = {name: [] for name in channels}
     for member in observed.reconciler.members.values():
         members.setdefault(member.key.channel, []).append(member)
 
-    def describe_channel(name: ResourceName) -> Mapping[str, object]:
+    def describe_channel(name: ChannelId) -> Mapping[str, object]:
         stands_by = state_of(store.delivering) is SessionState.STANDBY
         subscriptions = [
             _describe_member(each, verdict(each.key), stands_by=stands_by) for each in members[name]
@@ -100,7 +101,7 @@ def _subject(channel: Channel | None, members: Sequence[Member]) -> str:
 
 
 def _describe_channel(
-    name: ResourceName,
+    name: ChannelId,
     channel: Channel | None,
     subject: str,
     metrics: ChannelMetrics,

@@ -11,8 +11,8 @@ from itertools import accumulate
 from typing import Any
 
 from dispatcher.durables.ledger import DurableRecord
-from natss.contract.metadata import is_uid
-from natss.contract.names import channel_subject
+from natss.contract.kinds import ChannelId
+from natss.contract.names import is_uid
 from natss.contract.resources import ResourceName
 
 DURABLES = "natss-dispatcher/durables"
@@ -30,13 +30,13 @@ _LONGEST_ENTRY = 2 * 1024
 """Names and a uid as the API takes them, and a time, are shorter."""
 
 
-def parse(channel: ResourceName, text: str, epoch: str = "") -> dict[str, DurableRecord] | None:
+def parse(channel: ChannelId, text: str, epoch: str = "") -> dict[str, DurableRecord] | None:
     """The records; None if the text is nothing that ``render`` gave.
 
     It is written anew then, with what is known here. Who may write the Channel may write anything
     into it: what comes out goes into requests, metrics and this annotation again.
     """
-    subject = channel_subject(channel.namespace, channel.name, epoch)
+    subject = channel.subject(epoch)
     try:
         return {
             durable: DurableRecord(
@@ -84,7 +84,7 @@ def _entry(record: DurableRecord) -> dict[str, str]:
     return {"subscription": name, "since": since.replace("+00:00", "Z")}
 
 
-def _ref(channel: ResourceName, text: str) -> ResourceName:
+def _ref(channel: ChannelId, text: str) -> ResourceName:
     namespace, _, name = text.rpartition("/")
     return ResourceName(_checked(namespace or channel.namespace), _checked(name))
 

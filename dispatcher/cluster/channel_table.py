@@ -1,7 +1,7 @@
 """The Channels of a cluster as the API told them, each read when it changes.
 
 Pure. It decides what is believed when Channels are missing from a list; who lists and watches is
-``kubernetes.py``.
+``source.py``.
 """
 
 import enum
@@ -12,21 +12,18 @@ from typing import Any
 
 from dispatcher.cluster.annotation import DURABLES, is_complete, list_changed_at, parse
 from dispatcher.durables.ledger import DurableRecord
+from natss.contract.apis import kind_marked
 from natss.contract.documents import desired_state
-from natss.contract.metadata import API_VERSION
+from natss.contract.kinds import ChannelId, ChannelKind
 from natss.contract.names import DISPATCHER_FINALIZER, EPOCH_ANNOTATION, is_epoch
 from natss.contract.resources import (
     Channel,
     Defaults,
     DesiredState,
     Problem,
-    ResourceName,
     Unread,
 )
-from natss.kube import Resource
-
-_GROUP, _, _VERSION = API_VERSION.partition("/")
-CHANNELS = Resource(_GROUP, _VERSION, "channels", "Channel")
+from natss.knative import channel_id
 
 DISPATCHER = "dispatcher"
 SUBSCRIBERS = "subscribableStatus"
@@ -65,9 +62,8 @@ class Entry:
     """Whether it, or a subscriber of it, cannot be read."""
 
     @property
-    def name(self) -> ResourceName:
-        metadata = self.document["metadata"]
-        return ResourceName(metadata["namespace"], metadata["name"])
+    def name(self) -> ChannelId:
+        return channel_id(self.document)
 
     @property
     def uid(self) -> str:
@@ -182,12 +178,12 @@ class ChannelTable:
     def __init__(self, defaults: Defaults, *, gives_epochs: bool = False) -> None:
         self._defaults = defaults
         self._gives_epochs = gives_epochs
-        self._entries: dict[ResourceName, Entry] = {}
-        self._served: set[ResourceName] = set()
-        self._highest = 0
-        self._forgotten: dict[ResourceName, bool] = {}
-        self.blind_since: float | None = None
-        """Since when changes may have been missed (seconds since the epoch); None if none were."""
+        self._entries: dict[ChannelId, Entry] = {}
+        self._served: set[ChannelId] = set()
+        self._highest: dict[ChannelKind, int] = {}
+        self._forgotten: dict[ChannelId, bool] = {}
+        self.blind_since: dict[ChannelKind, float] = {}
+        """Since when changes of a kind may have been missed (seconds since the epoch)."""
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -195,7 +191,7 @@ class ChannelTable:
     def __iter__(self) -> Iterator[Entry]:
         return iter(tuple(self._entries.values()))
 
-    def get(self, name: ResourceName) -> Entry | None:
+    def get(self, name: ChannelId) -> Entry | None:
         return self._entries.get(name)
 
     def put(self, document: Mapping[str, Any], *, even_if_older: bool = False) -> bool:
@@ -204,7 +200,7 @@ class ChannelTable:
         What is older than what is known of the same object is passed over: the answer to a
         request may come before the watch tells what was before it.
         """
-        name = name_of(document)
+        name = channel_id(document)
         before = self._entries.get(name)
         if before is not None:
             if before.version == _version(document):
@@ -215,50 +211,55 @@ class ChannelTable:
                     return False
             if before.uid != document["metadata"]["uid"]:
                 self._served.discard(name)  # that was another one, of which nobody saw the end
-        self._note(_version(document))
+        self._note(name.kind, _version(document))
         changed_at = list_changed_at(document)
-        if changed_at is not None and self.blind_since is not None:
-            changed_at = min(changed_at, self.blind_since)
+        if changed_at is not None:
+            changed_at = min(changed_at, self.blind_since.get(name.kind, changed_at))
         entry = self._read(_trimmed(document), before, changed_at)
         self._entries[name] = entry
         return before is None or not entry.means_the_same_as(before)
 
     def discard(self, document: Mapping[str, Any]) -> bool:
         """Forget a Channel that the API no longer has; whether it was known."""
-        self._note(_version(document))
-        name = name_of(document)
+        name = channel_id(document)
+        self._note(name.kind, _version(document))
         entry = self._entries.get(name)
         if entry is None or entry.uid != document["metadata"]["uid"]:
             return False
         self._forget(name, in_order="deletionTimestamp" in document["metadata"])
         return True
 
-    def is_behind(self, version: str) -> bool:
-        """Whether a list is older than what was seen before."""
+    def is_behind(self, kind: ChannelKind, version: str) -> bool:
+        """Whether a list of a kind is older than what was seen of that before."""
         number = _number(version)
-        return number is not None and number < self._highest
+        return number is not None and number < self._highest.get(kind, 0)
 
     def drop_missing(
-        self, listed: AbstractSet[ResourceName], version: str, *, empty_is_true: bool = False
+        self,
+        kind: ChannelKind,
+        listed: AbstractSet[ChannelId],
+        version: str,
+        *,
+        empty_is_true: bool = False,
     ) -> Belief:
-        """Forget the Channels that a list does not have.
+        """Forget the channels that a list of their kind does not have.
 
         A Channel that is missing without having been seen to go may be missing by fault: of an API
         server on an empty or an old store. It stays then, for with it would go its subscribers'
         backlog. A list is not believed if it is older than what was seen before, nor if it is
         empty, unless ``empty_is_true``.
         """
-        missing = self._entries.keys() - listed
-        if missing and self.is_behind(version):
+        missing = {name for name in self._entries if name.kind == kind} - listed
+        if missing and self.is_behind(kind, version):
             return Belief.BEHIND
         if missing and not listed and not empty_is_true:
             return Belief.EMPTY
         for name in missing:
             self._forget(name, in_order=False)
-        self._note(version)
+        self._note(kind, version)
         return Belief.TAKEN
 
-    def take_forgotten(self) -> Mapping[ResourceName, bool]:
+    def take_forgotten(self) -> Mapping[ChannelId, bool]:
         """The Channels that went since the last call, and whether it was because of a deletion."""
         forgotten, self._forgotten = self._forgotten, {}
         return forgotten
@@ -273,14 +274,14 @@ class ChannelTable:
             and entry.name not in self._served
         )
 
-    def serve(self, name: ResourceName) -> None:
+    def serve(self, name: ChannelId) -> None:
         """Serve a Channel although it has no finalizer."""
         self._served.add(name)
 
     def state(self) -> DesiredState:
         """What is wanted now; Channels that have no finalizer yet are not in it."""
-        channels: dict[ResourceName, Channel] = {}
-        deleted: dict[ResourceName, Channel] = {}
+        channels: dict[ChannelId, Channel] = {}
+        deleted: dict[ChannelId, Channel] = {}
         problems: list[Problem] = []
         for name, entry in self._entries.items():
             problems += entry.problems
@@ -301,7 +302,10 @@ class ChannelTable:
     def dump(self) -> Document:
         """All that ``load`` needs, as JSON values."""
         entries = [entry.document for entry in self._entries.values() if entry.channel is not None]
-        return {"version": str(self._highest), "channels": entries}
+        versions = {kind.mark: str(number) for kind, number in self._highest.items()}
+        unmarked = versions.pop("", "0")
+        dumped: Document = {"version": unmarked, "channels": entries}
+        return {**dumped, "versions": versions} if versions else dumped
 
     def load(self, dumped: object) -> Iterator[None]:
         """Take what a former process knew, and serve it; one Channel at each step.
@@ -316,9 +320,10 @@ class ChannelTable:
             raise TypeError(f"is {type(dumped).__name__}, not an object")
         for document in dumped["channels"]:
             self.put(document)
-            self._served.add(name_of(document))
+            self._served.add(channel_id(document))
             yield
-        self._note(str(dumped["version"]))
+        for mark, version in {"": dumped["version"], **dumped.get("versions", {})}.items():
+            self._note(kind_marked(mark), str(version))
 
     def _read(self, document: Document, before: Entry | None, changed_at: float | None) -> Entry:
         """A Channel that is equal to the one before is the same object, which is quick to see."""
@@ -352,19 +357,13 @@ class ChannelTable:
             channel = replace(channel, subscribed_at=changed_at)
         return replace(entry, channel=channel, recorded=recorded)
 
-    def _forget(self, name: ResourceName, *, in_order: bool) -> None:
+    def _forget(self, name: ChannelId, *, in_order: bool) -> None:
         self._forgotten[name] = in_order or self._entries[name].is_deleted
         del self._entries[name]
         self._served.discard(name)
 
-    def _note(self, version: str) -> None:
-        self._highest = max(self._highest, _number(version) or 0)
-
-
-def name_of(document: Mapping[str, Any]) -> ResourceName:
-    """Of any document of the API that is in a namespace."""
-    metadata = document["metadata"]
-    return ResourceName(metadata["namespace"], metadata["name"])
+    def _note(self, kind: ChannelKind, version: str) -> None:
+        self._highest[kind] = max(self._highest.get(kind, 0), _number(version) or 0)
 
 
 def _version(document: Mapping[str, Any]) -> str:
@@ -420,8 +419,8 @@ def _trimmed(document: Mapping[str, Any]) -> Document:
     if kept:
         metadata["annotations"] = kept
     return {
-        "apiVersion": API_VERSION,
-        "kind": "Channel",
+        "apiVersion": document["apiVersion"],
+        "kind": document["kind"],
         "metadata": metadata,
         "spec": spec if isinstance(spec, Mapping) else {},
         **({"status": status} if status else {}),

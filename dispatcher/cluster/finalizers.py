@@ -14,12 +14,14 @@ from typing import Any
 import structlog
 
 from dispatcher.cluster.annotation import DURABLES, parse, render
-from dispatcher.cluster.channel_table import CHANNELS, ChannelTable, Entry
+from dispatcher.cluster.channel_table import ChannelTable, Entry
 from dispatcher.durables.ledger import DurableRecord, Ledger
 from dispatcher.runtime.tasks import BackgroundTasks
+from natss.contract.kinds import ChannelId
 from natss.contract.labels import channel_labels
 from natss.contract.names import DISPATCHER_FINALIZER, EPOCH_ANNOTATION, epoch_of
-from natss.contract.resources import Channel, ResourceName
+from natss.contract.resources import Channel
+from natss.knative import channel_resource
 from natss.kube import Forbidden, Invalid, KubeClient, KubeError
 
 log = structlog.get_logger(__name__)
@@ -57,7 +59,7 @@ class Finalizers:
         client: KubeClient,
         table: ChannelTable,
         records: Ledger,
-        released: Callable[[ResourceName], Awaitable[None]],
+        released: Callable[[ChannelId], Awaitable[None]],
         changed: Callable[[], None],
     ) -> None:
         self._client = client
@@ -66,7 +68,7 @@ class Finalizers:
         self._released = released
         self._changed = changed
         self._gate = asyncio.Semaphore(_REQUESTS_AT_ONCE)
-        self._working: set[ResourceName] = set()
+        self._working: set[ChannelId] = set()
         self._tasks = BackgroundTasks()
 
     def look_at(self, entry: Entry) -> None:
@@ -137,7 +139,7 @@ class Finalizers:
                 records[each.durable] = told.get(each.durable, record)
         return records
 
-    async def _work(self, name: ResourceName) -> None:
+    async def _work(self, name: ChannelId) -> None:
         try:
             wait = _FIRST_WAIT
             while (entry := self._table.get(name)) is not None and self._needs_work(entry):
@@ -160,7 +162,7 @@ class Finalizers:
         finally:
             self._working.discard(name)
 
-    async def _write(self, name: ResourceName, *, release: bool) -> bool:
+    async def _write(self, name: ChannelId, *, release: bool) -> bool:
         """Write what is wanted now; whether that was anything. Raises KubeError.
 
         Args:
@@ -182,7 +184,8 @@ class Finalizers:
                 return False
             metadata["resourceVersion"] = entry.version
             body = {"metadata": metadata}
-            document = await self._client.patch(CHANNELS, name.name, body, name.namespace)
+            resource = channel_resource(name.kind)
+            document = await self._client.patch(resource, name.name, body, name.namespace)
         if entry.wants_release:
             log.info("channel released", **channel_labels(name))
         if entry.wants_release and not metadata["finalizers"]:

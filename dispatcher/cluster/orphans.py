@@ -13,12 +13,15 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 import structlog
 
-from dispatcher.cluster.channel_table import CHANNELS, ChannelTable
+from dispatcher.cluster.channel_table import ChannelTable
 from dispatcher.durables.ledger import DurableRecord, Ledger
 from dispatcher.runtime.tasks import BackgroundTasks
+from natss.contract.apis import kind_marked, kinds
+from natss.contract.kinds import ChannelId
 from natss.contract.labels import channel_labels, subscription_labels
-from natss.contract.names import channel_subject, is_dns_label, is_epoch
+from natss.contract.names import is_dns_label, is_epoch
 from natss.contract.resources import Defaults, ResourceName
+from natss.knative import channel_resource
 from natss.kube import CONFIG_MAPS, AlreadyExists, Invalid, KubeClient, KubeError, NotFound
 
 log = structlog.get_logger(__name__)
@@ -60,7 +63,7 @@ class Orphans:
         self._followed: set[str] = set()
         self._tasks = BackgroundTasks()
 
-    async def released(self, channel: ResourceName) -> None:
+    async def released(self, channel: ChannelId) -> None:
         """Wait until no durable of a deleted Channel is left, or all are kept for later.
 
         Raises:
@@ -124,13 +127,14 @@ class Orphans:
         finally:
             self._followed.discard(key)
 
-    async def _wanted(self, namespaces: Iterable[str]) -> set[tuple[ResourceName, str]]:
+    async def _wanted(self, namespaces: Iterable[str]) -> set[tuple[ChannelId, str]]:
         """The durables that Channels have now, as the API says and not as it was watched."""
         wanted = set()
         for namespace in namespaces:
             channels = ChannelTable(self._defaults)
-            for document in await self._client.list(CHANNELS, namespace):
-                channels.put(document)
+            for kind in kinds():
+                for document in await self._client.list(channel_resource(kind), namespace):
+                    channels.put(document)
             for entry in channels:
                 if entry.channel is not None:
                     durables = [each.durable for each in entry.channel.subscribers]
@@ -208,9 +212,11 @@ def _key(record: DurableRecord) -> str:
 
 
 def _value(record: DurableRecord) -> str:
+    kind = record.channel.kind.mark
     return json.dumps(
         {
-            "channel": str(record.channel),
+            **({"kind": kind} if kind else {}),
+            "channel": f"{record.channel.namespace}/{record.channel.name}",
             "subscription": str(record.ref),
             "durable": record.durable,
             "subject": record.subject,
@@ -222,16 +228,17 @@ def _record(value: object) -> DurableRecord | None:
     """None for what somebody else has written."""
     try:
         entry = json.loads(str(value))
-        channel, ref = _name(entry["channel"]), _name(entry["subscription"])
+        name, ref = _name(entry["channel"]), _name(entry["subscription"])
+        channel = ChannelId(kind_marked(entry.get("kind", "")), name.namespace, name.name)
         subject = _subject(channel, str(entry.get("subject", "")))
         return DurableRecord(channel, ref, str(entry["durable"]), subject=subject)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
 
 
-def _subject(channel: ResourceName, text: str) -> str:
+def _subject(channel: ChannelId, text: str) -> str:
     """Raises ValueError if it is none of the channel's."""
-    plain = channel_subject(channel.namespace, channel.name)
+    plain = channel.subject()
     epoch = text.removeprefix(f"{plain}._")
     if text not in {"", plain} and (epoch == text or not is_epoch(epoch)):
         raise ValueError("is no subject of the channel")

@@ -8,28 +8,20 @@ from an old store or that shows nothing by fault takes no subscriber away.
 import asyncio
 import contextlib
 import time
-from contextlib import aclosing
 
 import structlog
 
-from dispatcher.cluster.channel_table import CHANNELS, Belief, ChannelTable, Entry, name_of
+from dispatcher.cluster.channel_table import ChannelTable, Entry
 from dispatcher.cluster.finalizers import Finalizers
+from dispatcher.cluster.follower import Follower
 from dispatcher.cluster.orphans import Orphans
 from dispatcher.desired import Apply
 from dispatcher.durables.ledger import Ledger
 from dispatcher.runtime.state_folder import StateFolder
 from dispatcher.runtime.turns import Turns
+from natss.contract.apis import kinds
 from natss.contract.resources import DesiredState
-from natss.kube import (
-    Changed,
-    Failed,
-    KubeClient,
-    KubeError,
-    Listing,
-    follow,
-)
-
-__all__ = ["CHANNELS", "KubernetesSource"]
+from natss.kube import KubeClient
 
 log = structlog.get_logger(__name__)
 
@@ -52,7 +44,7 @@ _KEEP_EVERY = 1.0
 
 
 class KubernetesSource:
-    """Follows the Channels of all namespaces.
+    """Follows the channels of all kinds in all namespaces.
 
     Args:
         client: Of the Kubernetes API.
@@ -74,18 +66,17 @@ class KubernetesSource:
         *,
         empty_is_true: float = 60.0,
     ) -> None:
-        self._client = client
         self._folder = folder
-        self._empty_is_true = empty_is_true
         self._table = table
         self._records = records
         self._orphans = orphans
         self._finalizers = Finalizers(client, table, records, orphans.released, self._note_change)
         self._changed = asyncio.Event()
         self._unkept = asyncio.Event()
-        self._answered = asyncio.Event()
-        self._doubts = False
-        self._last_error: str | None = None
+        self._followers = [
+            Follower(client, table, kind, self._note_change, empty_is_true=empty_is_true)
+            for kind in kinds()
+        ]
 
     async def run(self, apply: Apply) -> None:
         """``dispatcher.sources.Source.run``. Without the API and a kept state it waits."""
@@ -93,7 +84,9 @@ class KubernetesSource:
             is_known = await self._load()
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._apply(apply, is_known=is_known), name="apply channels")
-                group.create_task(self._follow(), name="follow channels")
+                for each in self._followers:
+                    name = f"follow {each.kind.plural}.{each.kind.group}"
+                    group.create_task(each.run(), name=name)
                 group.create_task(self._keep(), name="keep channels")
                 group.create_task(self._record(), name="record durables")
                 group.create_task(self._orphans.run(self._note_change), name="orphans")
@@ -125,8 +118,11 @@ class KubernetesSource:
         """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_FIRST_ANSWER if is_known else None):
-                await self._answered.wait()
-        if is_known and (not self._answered.is_set() or self._last_error is not None):
+                for each in self._followers:
+                    await each.answered.wait()
+        if is_known and not all(
+            each.answered.is_set() and each.last_error is None for each in self._followers
+        ):
             log.warning("starting with the channels that were known last")
         while True:
             self._changed.clear()
@@ -178,60 +174,6 @@ class KubernetesSource:
                 if entry is not None:
                     self._finalizers.look_at(entry)
 
-    async def _follow(self) -> None:
-        while True:
-            with contextlib.suppress(TimeoutError):
-                async with (
-                    asyncio.timeout(None) as patience,
-                    aclosing(follow(self._client, CHANNELS)) as news,
-                ):
-                    turns = Turns()
-                    async for each in news:
-                        await self._take(each, patience)
-                        await turns.piece_done()
-
-    async def _take(self, news: Listing | Changed | Failed, patience: asyncio.Timeout) -> None:
-        """Take what the API tells; if it is to be asked again soon, patience ends then."""
-        match news:
-            case Listing():
-                belief = await self._take_all(news)
-                self._doubts = belief is not Belief.TAKEN
-                loop = asyncio.get_running_loop()
-                patience.reschedule(loop.time() + self._empty_is_true if self._doubts else None)
-                self._answered.set()
-            case Changed(document, deleted):
-                take = self._table.discard if deleted else self._table.put
-                if take(document):
-                    self._note_change()
-            case Failed(error):
-                if self._table.blind_since is None:
-                    self._table.blind_since = time.time()
-                self._tell(error)
-                if self._table:
-                    self._answered.set()
-
-    async def _take_all(self, listing: Listing) -> Belief:
-        is_behind = self._table.is_behind(listing.version)
-        names = set()
-        turns = Turns()
-        for document in listing.documents:
-            names.add(name_of(document))
-            self._table.put(document, even_if_older=is_behind)
-            await turns.piece_done()
-        self._table.blind_since = None
-        belief = self._table.drop_missing(
-            names, listing.version, empty_is_true=self._doubts and not is_behind
-        )
-        if belief is not Belief.TAKEN and not self._doubts:
-            log.warning(
-                "channels are missing in a list, kept until that is sure", reason=belief.value
-            )
-        if self._last_error is not None:
-            log.info("the Kubernetes API answers again")
-            self._last_error = None
-        self._note_change()
-        return belief
-
     async def _keep(self) -> None:
         """Write what is known to the state folder, not too often."""
         while self._folder.keeps:
@@ -242,12 +184,3 @@ class KubernetesSource:
 
     def _note_change(self) -> None:
         self._changed.set()
-
-    def _tell(self, error: KubeError) -> None:
-        """Log why the API cannot be followed, once for each reason."""
-        if str(error) != self._last_error:
-            log.warning(
-                "the Kubernetes API fails, going on with the channels as they are",
-                reason=str(error),
-            )
-        self._last_error = str(error)

@@ -16,7 +16,8 @@ from dispatcher.desired import Apply
 from dispatcher.desired.catalogue import Catalogue
 from dispatcher.desired.watching import next_change
 from natss.contract.documents import RecordedOf, desired_state, none_recorded
-from natss.contract.resources import Defaults, DesiredState, ResourceName
+from natss.contract.kinds import ChannelId
+from natss.contract.resources import Defaults, DesiredState
 
 
 class FileSource:
@@ -45,7 +46,7 @@ class FileSource:
         self._rescan = rescan
         self._catalogue = Catalogue(self._paths)
         self._state: DesiredState | None = None
-        self._decided_by: Mapping[ResourceName, frozenset[str]] = {}
+        self._decided_by: Mapping[ChannelId, frozenset[str]] = {}
         self._never_read: tuple[str, ...] = ()
 
     async def run(self, apply: Apply) -> None:
@@ -97,7 +98,7 @@ class FileSource:
         state = self._state
         return state is None or self._durables_of_crowded(state) != self._decided_by
 
-    def _durables_of_crowded(self, state: DesiredState) -> dict[ResourceName, frozenset[str]]:
+    def _durables_of_crowded(self, state: DesiredState) -> dict[ChannelId, frozenset[str]]:
         """What is on record of channels with more subscribers than are served."""
         return {
             name: frozenset(each.durable for each in self._recorded(name))

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from dispatcher.durables.member import Member, MemberKey
+from natss.contract.kinds import ChannelId
 from natss.contract.resources import Channel, DesiredState, Problem, ResourceName
 
 
@@ -19,7 +20,7 @@ class Applied:
 def wanted_again(in_grace: Iterable[Member], state: DesiredState) -> list[Member]:
     """Those in their grace that are wanted, by their name or by their durable."""
     found: list[Member] = []
-    known: dict[ResourceName, set[str | ResourceName]] = {}
+    known: dict[ChannelId, set[str | ResourceName]] = {}
     for member in in_grace:
         channel = state.channels.get(member.key.channel)
         if channel is None:

@@ -16,7 +16,8 @@ from typing import Any
 import structlog
 
 from dispatcher.runtime.state_folder import StateFolder
-from natss.contract.names import channel_subject
+from natss.contract.apis import kind_marked, kinds
+from natss.contract.kinds import ChannelId
 from natss.contract.resources import ResourceName
 
 log = structlog.get_logger(__name__)
@@ -33,7 +34,7 @@ _BETWEEN_WRITES = 0.05
 class DurableRecord:
     """One durable."""
 
-    channel: ResourceName
+    channel: ChannelId
     ref: ResourceName
     """The Subscription that it belongs to."""
 
@@ -49,8 +50,7 @@ class DurableRecord:
 
     def __post_init__(self) -> None:
         if not self.subject:
-            subject = channel_subject(self.channel.namespace, self.channel.name)
-            object.__setattr__(self, "subject", subject)
+            object.__setattr__(self, "subject", self.channel.subject())
 
 
 class Ledger:
@@ -76,23 +76,23 @@ class Ledger:
         self.has_session = False
         """Whether it has it now: then it decides what is opened and unsubscribed."""
         self._folder = folder
-        self._all: dict[ResourceName, dict[str, DurableRecord]] = {}
+        self._all: dict[ChannelId, dict[str, DurableRecord]] = {}
         for record in _read(folder):
             self._all.setdefault(record.channel, {})[record.durable] = record
         self._started = time.time()
         self._former = {(each.channel, each.durable) for each in self if each.since is not None}
         """Those that were wanted before this process began, and never open as far as is known."""
-        self._told: dict[ResourceName, Mapping[str, DurableRecord]] = {}
-        self._cut: set[ResourceName] = set()
+        self._told: dict[ChannelId, Mapping[str, DurableRecord]] = {}
+        self._cut: set[ChannelId] = set()
         """Channels that have no room for all: some that were open are not told."""
-        self._opened: set[tuple[ResourceName, str]] = set()
+        self._opened: set[tuple[ChannelId, str]] = set()
         """Those that this process has opened."""
-        self._tombstones: set[tuple[ResourceName, str]] = set()
+        self._tombstones: set[tuple[ChannelId, str]] = set()
         """Those that this process has unsubscribed, while they are still told."""
-        self._unsubscribed_elsewhere: dict[ResourceName, set[str]] = {}
+        self._unsubscribed_elsewhere: dict[ChannelId, set[str]] = {}
         self._merged = dict.fromkeys(self._all, 0)
         self._merges = 0
-        self._changed_channels: set[ResourceName] = set()
+        self._changed_channels: set[ChannelId] = set()
         self._version = 0
         self._written = 0
         self._changed = asyncio.Event()
@@ -100,16 +100,16 @@ class Ledger:
     def __iter__(self) -> Iterator[DurableRecord]:
         return iter([record for each in self._all.values() for record in each.values()])
 
-    def of(self, channel: ResourceName) -> list[DurableRecord]:
+    def of(self, channel: ChannelId) -> list[DurableRecord]:
         """In the order in which they became wanted."""
         return list(self._all.get(channel, {}).values())
 
-    def get(self, channel: ResourceName, durable: str) -> DurableRecord | None:
+    def get(self, channel: ChannelId, durable: str) -> DurableRecord | None:
         return self._all.get(channel, {}).get(durable)
 
     def want(
         self,
-        channel: ResourceName,
+        channel: ChannelId,
         ref: ResourceName,
         durable: str,
         since: float,
@@ -132,11 +132,11 @@ class Ledger:
         self._put(record)
         return record
 
-    def is_former(self, channel: ResourceName, durable: str) -> bool:
+    def is_former(self, channel: ChannelId, durable: str) -> bool:
         """Whether a former process has wanted it, and may have asked the server for it."""
         return (channel, durable) in self._former
 
-    def note_open(self, channel: ResourceName, durable: str) -> None:
+    def note_open(self, channel: ChannelId, durable: str) -> None:
         """The server knows it from now on."""
         record = self.get(channel, durable)
         if record is not None:
@@ -145,13 +145,13 @@ class Ledger:
             self._former.discard((channel, durable))
             self._put(replace(record, since=None))
 
-    def dismiss(self, channel: ResourceName, durable: str, seconds: float) -> None:
+    def dismiss(self, channel: ChannelId, durable: str, seconds: float) -> None:
         """It is wanted no more, and to be removed after so many seconds."""
         record = self.get(channel, durable)
         if record is not None:
             self._put(replace(record, due=time.time() + seconds))
 
-    def forget(self, channel: ResourceName, durable: str) -> None:
+    def forget(self, channel: ChannelId, durable: str) -> None:
         """The server has forgotten it."""
         if self._all.get(channel, {}).pop(durable, None) is not None:
             self._opened.discard((channel, durable))
@@ -165,7 +165,7 @@ class Ledger:
             self._note(channel)
 
     def learn(
-        self, channel: ResourceName, told: Mapping[str, DurableRecord], *, is_complete: bool = True
+        self, channel: ChannelId, told: Mapping[str, DurableRecord], *, is_complete: bool = True
     ) -> None:
         """Take what is recorded by all processes; it may be older than what is known here.
 
@@ -210,7 +210,7 @@ class Ledger:
             self._take(replace(record, ref=nobody, due=time.time()))
         return is_new
 
-    def gone(self, channel: ResourceName, *, in_order: bool) -> None:
+    def gone(self, channel: ChannelId, *, in_order: bool) -> None:
         """A channel has no place for records any more.
 
         Args:
@@ -222,30 +222,30 @@ class Ledger:
         for durable in self._all.get(channel, ()) if in_order else ():
             self._note_unsubscribed(channel, durable)
 
-    def merged(self) -> dict[ResourceName, int]:
+    def merged(self) -> dict[ChannelId, int]:
         """The version of what was merged, by channel: another one for each change.
 
         What a former process has left counts as well.
         """
         return dict(self._merged)
 
-    def unsubscribed_elsewhere(self, channel: ResourceName) -> frozenset[str]:
+    def unsubscribed_elsewhere(self, channel: ChannelId) -> frozenset[str]:
         """The durables on record that another process has unsubscribed; any may be wanted again."""
         return frozenset(self._unsubscribed_elsewhere.get(channel, ()))
 
-    async def changed_here(self) -> set[ResourceName]:
+    async def changed_here(self) -> set[ChannelId]:
         """Wait for what this process has recorded since the last call: the channels of that."""
         while not self._changed_channels:
             await self._change()
         channels, self._changed_channels = self._changed_channels, set()
         return channels
 
-    async def emptied(self, channel: ResourceName) -> None:
+    async def emptied(self, channel: ChannelId) -> None:
         """Wait until no durable of a channel is on record."""
         while channel in self._all:
             await self._change()
 
-    async def succeeded(self, channel: ResourceName, olds: list[str], durable: str) -> None:
+    async def succeeded(self, channel: ChannelId, olds: list[str], durable: str) -> None:
         """Wait until whoever comes next will know that ``durable`` is open, or nothing of ``olds``.
 
         Otherwise that process takes the position from one of those, which may be gone by then.
@@ -264,7 +264,7 @@ class Ledger:
                 return
             await self._change()
 
-    async def settled(self, channel: ResourceName, durable: str) -> None:
+    async def settled(self, channel: ChannelId, durable: str) -> None:
         """Wait until a durable is not to be removed any more: it is, or it is wanted again."""
         while (record := self.get(channel, durable)) is not None and record.due is not None:
             await self._change()
@@ -311,15 +311,15 @@ class Ledger:
         self._version += 1
         self._note_merged(record.channel)
 
-    def _note_unsubscribed(self, channel: ResourceName, durable: str) -> None:
+    def _note_unsubscribed(self, channel: ChannelId, durable: str) -> None:
         self._unsubscribed_elsewhere.setdefault(channel, set()).add(durable)
         self._note_merged(channel)
 
-    def _note_merged(self, channel: ResourceName) -> None:
+    def _note_merged(self, channel: ChannelId) -> None:
         self._merges += 1
         self._merged[channel] = self._merges
 
-    def _is_told(self, channel: ResourceName, durable: str) -> None:
+    def _is_told(self, channel: ChannelId, durable: str) -> None:
         """Nobody has unsubscribed it, or it was opened anew since."""
         gone = self._unsubscribed_elsewhere.get(channel)
         if gone is not None:
@@ -333,7 +333,7 @@ class Ledger:
             known[record.durable] = record
             self._note(record.channel)
 
-    def _note(self, channel: ResourceName) -> None:
+    def _note(self, channel: ChannelId) -> None:
         self._version += 1
         self._changed_channels.add(channel)
         self._changed.set()
@@ -344,7 +344,9 @@ class Ledger:
 
 
 def _dump(record: DurableRecord) -> dict[str, object]:
+    kind = record.channel.kind.mark
     return {
+        **({"kind": kind} if kind else {}),
         "channel": [record.channel.namespace, record.channel.name],
         "subscription": [record.ref.namespace, record.ref.name],
         "durable": record.durable,
@@ -356,10 +358,11 @@ def _dump(record: DurableRecord) -> dict[str, object]:
 
 def _read(folder: StateFolder) -> list[DurableRecord]:
     value: Any = folder.read(_FILE)
+    known = {kind.mark for kind in kinds()}  # a later version may have written it
     try:
         return [
             DurableRecord(
-                ResourceName(*each["channel"]),
+                ChannelId(kind_marked(each.get("kind", "")), *each["channel"]),
                 ResourceName(*each["subscription"]),
                 str(each["durable"]),
                 _time(each["since"]),
@@ -367,8 +370,9 @@ def _read(folder: StateFolder) -> list[DurableRecord]:
                 str(each.get("subject", "")),
             )
             for each in value or ()
+            if each.get("kind", "") in known
         ]
-    except (LookupError, TypeError, ValueError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
         log.warning("durables of a former process are not known", file=_FILE, reason=repr(error))
         return []
 

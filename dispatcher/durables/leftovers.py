@@ -15,6 +15,7 @@ from dispatcher.runtime.tasks import BackgroundTasks
 from dispatcher.runtime.turns import Turns
 from dispatcher.stores.evidence import SharedStore
 from dispatcher.stores.interface import DurableName
+from natss.contract.kinds import ChannelId
 from natss.contract.resources import Channel, DesiredState, ResourceName
 
 
@@ -35,7 +36,7 @@ class Leftovers:
         self._ledger = ledger
         self._members = members
         self._tasks = tasks
-        self._passed_over: set[tuple[ResourceName, str]] = set()
+        self._passed_over: set[tuple[ChannelId, str]] = set()
         """Durables that were never open, and are to be removed once this process may."""
 
     async def see_to(self, channel: Channel, state: DesiredState, turns: Turns) -> None:

@@ -7,6 +7,7 @@ and when it is unsubscribed.
 import enum
 from dataclasses import dataclass
 
+from natss.contract.kinds import ChannelId
 from natss.contract.resources import DesiredState, ResourceName
 
 
@@ -42,7 +43,7 @@ class Facts:
     """Whether the server has forgotten its durables, by this process or another."""
 
     @classmethod
-    def of(cls, state: DesiredState, channel: ResourceName, ref: ResourceName) -> "Facts":
+    def of(cls, state: DesiredState, channel: ChannelId, ref: ResourceName) -> "Facts":
         """What a desired state says of a subscriber that it does not want served."""
         return cls(
             is_set_aside=state.has_no_place(channel, ref),

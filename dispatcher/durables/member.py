@@ -11,6 +11,7 @@ from dispatcher.delivery.subscription import SubscriptionDelivery
 from dispatcher.durables.lifecycle import Life
 from dispatcher.egress.target import InvalidTarget, Target
 from dispatcher.stores.evidence import SharedDurable
+from natss.contract.kinds import ChannelId
 from natss.contract.resources import Channel, Problem, ResourceName, Subscriber
 
 
@@ -18,7 +19,7 @@ from natss.contract.resources import Channel, Problem, ResourceName, Subscriber
 class MemberKey:
     """What stays the same when a Subscription is made anew: its channel and its name."""
 
-    channel: ResourceName
+    channel: ChannelId
     ref: ResourceName
 
 

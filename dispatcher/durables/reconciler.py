@@ -20,7 +20,8 @@ from dispatcher.runtime.tasks import BackgroundTasks
 from dispatcher.runtime.turns import Turns
 from dispatcher.stores.evidence import SharedStore
 from dispatcher.stores.interface import DurableName
-from natss.contract.resources import Channel, DesiredState, Problem, ResourceName
+from natss.contract.kinds import ChannelId
+from natss.contract.resources import Channel, DesiredState, Problem
 
 
 class Reconciler:
@@ -35,8 +36,8 @@ class Reconciler:
     def __init__(self, store: SharedStore, ledger: Ledger, parts: DeliveryParts) -> None:
         self._store = store
         self._ledger = ledger
-        self._applied: dict[ResourceName, Applied] = {}
-        self._seen: dict[ResourceName, int] = {}
+        self._applied: dict[ChannelId, Applied] = {}
+        self._seen: dict[ChannelId, int] = {}
         """The version of what was merged into the ledger that was seen to, by channel."""
         self._tasks = BackgroundTasks()
         self.members = Members(store, ledger, parts, self._tasks)
@@ -53,7 +54,7 @@ class Reconciler:
         for member in wanted_again(self.members.in_grace(), state):
             self.members.stop_grace(member)  # before any other task has its turn
         await self._see_to_leftovers(state, turns)
-        members: defaultdict[ResourceName, list[Member]] = defaultdict(list)
+        members: defaultdict[ChannelId, list[Member]] = defaultdict(list)
         for member in self.members.values():
             members[member.key.channel].append(member)
         applied = {}

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from dispatcher.runtime.fair_share import FairShares, PublishShare, never_busy
 from dispatcher.runtime.metrics import ChannelMetrics
+from natss.contract.kinds import ChannelId
 from natss.contract.names import normalise_host
-from natss.contract.resources import Channel, Problem, ResourceName
+from natss.contract.resources import Channel, Problem
 
 MAX_HOST_BYTES = 300
 """A DNS name has at most 253 characters (RFC 1035, 2.3.4); a port and the root's dot may follow."""
@@ -35,7 +36,7 @@ class HostConflict:
     """A host that more than one channel claims. Guessing would hand events to strangers."""
 
     host: str
-    claimed_by: tuple[ResourceName, ...]
+    claimed_by: tuple[ChannelId, ...]
 
     def __str__(self) -> str:
         names = " and ".join(str(name) for name in self.claimed_by)
@@ -69,7 +70,7 @@ class InvalidHost:
 
 Destination = Route | HostConflict | UnknownHost | NotLoaded | InvalidHost
 
-ChannelMetricsOf = Callable[[ResourceName], ChannelMetrics]
+ChannelMetricsOf = Callable[[ChannelId], ChannelMetrics]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +98,8 @@ class RoutingTable:
             lanes: Those of the process; by default nothing is ever limited.
         """
         lanes = lanes or FairShares(never_busy)
-        claims: dict[str, dict[ResourceName, Channel]] = {}
-        routes: dict[ResourceName, Route] = {}
+        claims: dict[str, dict[ChannelId, Channel]] = {}
+        routes: dict[ChannelId, Route] = {}
         for channel in channels:
             name = channel.name
             routes[name] = Route(channel, channel.subject, metrics_of(name), lanes.publishing(name))
@@ -117,10 +118,10 @@ class RoutingTable:
         return cls(hosts, tuple(problems))
 
 
-def _problem(conflict: HostConflict, name: ResourceName) -> Problem:
+def _problem(conflict: HostConflict, name: ChannelId) -> Problem:
     others = " and ".join(str(other) for other in conflict.claimed_by if other != name)
     return Problem(
-        resource=f"Channel {name}",
+        resource=name.title,
         path="status.address.hostname",
         message=f"the host {conflict.host} is claimed by the channel {others} too; "
         "events for it are refused until only one channel has it",

@@ -15,11 +15,11 @@ from typing import Any
 import structlog
 
 from dispatcher.cluster.channel_table import DISPATCHER, ChannelTable, Entry
-from dispatcher.cluster.source import CHANNELS
 from dispatcher.runtime.tasks import BackgroundTasks
 from dispatcher.runtime.turns import Turns
+from natss.contract.kinds import ChannelId
 from natss.contract.labels import channel_labels
-from natss.contract.resources import ResourceName
+from natss.knative import channel_resource
 from natss.kube import ApiRefusal, Conflict, Invalid, KubeClient, KubeError, NotFound
 
 log = structlog.get_logger(__name__)
@@ -89,8 +89,8 @@ class ChannelStatus:
         self._wanted = wanted
         self._is_first = is_first
         self._changed = asyncio.Event()
-        self._queue: asyncio.Queue[ResourceName] = asyncio.Queue()
-        self._queued: set[ResourceName] = set()
+        self._queue: asyncio.Queue[ChannelId] = asyncio.Queue()
+        self._queued: set[ChannelId] = set()
         self._written: dict[str, _Write] = {}  # by uid
         self._differ_since: dict[str, float] = {}  # by uid
         self._failures = 0
@@ -177,7 +177,8 @@ class ChannelStatus:
         body = {"metadata": {"resourceVersion": entry.version}, "status": dict(status)}
         pace, version = _PACE, None
         try:
-            document = await self._client.patch_status(CHANNELS, name.name, body, name.namespace)
+            resource = channel_resource(name.kind)
+            document = await self._client.patch_status(resource, name.name, body, name.namespace)
             self._table.put(document)
             self._succeeded()
         except Conflict:

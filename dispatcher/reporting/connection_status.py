@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 
 import structlog
 
-from dispatcher.reporting.events import PROVISIONERS
 from dispatcher.reporting.sessions import (
     DELIVER_EFFECT,
     PUBLISH_EFFECT,
@@ -23,6 +22,7 @@ from dispatcher.reporting.sessions import (
 from dispatcher.stores.interface import EventStore
 from natss.contract.dispatchers import DISPATCHERS, RENEWED_EVERY
 from natss.contract.names import PROVISIONER
+from natss.knative import PROVISIONERS
 from natss.kube import KubeClient, KubeError, NotFound
 
 log = structlog.get_logger(__name__)

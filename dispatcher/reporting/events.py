@@ -17,16 +17,11 @@ import structlog
 from dispatcher.cluster.channel_table import ChannelTable
 from dispatcher.reporting.occurrences import Occurrence, write_log
 from natss.contract.labels import object_labels
-from natss.contract.metadata import API_VERSION
 from natss.contract.names import PROVISIONER
-from natss.kube import Document, EventRecorder, EventType, KubeClient, KubeError, NotFound, Resource
+from natss.knative import PROVISIONERS, SUBSCRIPTIONS
+from natss.kube import Document, EventRecorder, EventType, KubeClient, KubeError, NotFound
 
 log = structlog.get_logger(__name__)
-
-_GROUP, _, _VERSION = API_VERSION.partition("/")
-PROVISIONERS = Resource(
-    _GROUP, _VERSION, "clusterchannelprovisioners", "ClusterChannelProvisioner", namespaced=False
-)
 
 _WAITING = 1000
 """Occurrences that may wait to be written; the API is slow or away if there are more."""
@@ -119,8 +114,8 @@ def _subscription(occurrence: Occurrence) -> Document | None:
     if subscriber.ref.namespace != channel.namespace:
         return None
     return {
-        "apiVersion": API_VERSION,
-        "kind": "Subscription",
+        "apiVersion": SUBSCRIPTIONS.api_version,
+        "kind": SUBSCRIPTIONS.kind,
         "metadata": {
             "name": subscriber.ref.name,
             "namespace": subscriber.ref.namespace,

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dispatcher.reporting.occurrences import Tell, about, logged, warning
 from dispatcher.reporting.verdicts import CHANNEL_LIMIT
 from dispatcher.runtime.metrics import Metrics
+from natss.contract.kinds import ChannelId
 from natss.contract.resources import ResourceName, Subscriber
 
 _QUIET = 600.0
@@ -24,10 +25,10 @@ _MESSAGES = {
 _LOGGED = frozenset({"Unreadable"})
 """Each of those messages has a line of its own."""
 
-Of = Callable[[ResourceName, ResourceName], Subscriber]
+Of = Callable[[ChannelId, ResourceName], Subscriber]
 """By Channel and Subscription."""
 
-_Kind = tuple[ResourceName, ResourceName | None, str]
+_Kind = tuple[ChannelId, ResourceName | None, str]
 """Channel, Subscription and reason."""
 
 

@@ -27,6 +27,7 @@ from dispatcher.reporting.sessions import (
 )
 from dispatcher.reporting.verdicts import READY, STUCK, UNKNOWN, SubscriberVerdict, judge
 from dispatcher.runtime.turns import Turns
+from natss.contract.kinds import ChannelId
 from natss.contract.resources import ResourceName, Subscriber
 
 log = structlog.get_logger(__name__)
@@ -174,6 +175,6 @@ class Observer:
             told = news(channel, "SubscriberRecovered", "events get through again")
             self._tell(about(subscriber, told))
 
-    def _subscriber(self, channel: ResourceName, ref: ResourceName) -> Subscriber:
+    def _subscriber(self, channel: ChannelId, ref: ResourceName) -> Subscriber:
         member = self._observed.reconciler.members.get(MemberKey(channel, ref))
         return Subscriber(ref) if member is None else member.subscriber

@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 
 import structlog
 
+from natss.contract.kinds import ChannelId
 from natss.contract.labels import channel_labels, subscription_labels
-from natss.contract.resources import ResourceName, Subscriber
+from natss.contract.resources import Subscriber
 
 log = structlog.get_logger(__name__)
 
@@ -23,7 +24,7 @@ _EVENTS = {
 class Occurrence:
     """One thing that happened. It has no payload, no header value and no secret."""
 
-    channel: ResourceName | None
+    channel: ChannelId | None
     """None for what concerns the dispatcher as a whole."""
 
     is_warning: bool
@@ -52,13 +53,11 @@ Tell = Callable[[Occurrence], None]
 """Takes an occurrence; never waits and never fails."""
 
 
-def warning(
-    channel: ResourceName | None, reason: str, message: str, summary: str = ""
-) -> Occurrence:
+def warning(channel: ChannelId | None, reason: str, message: str, summary: str = "") -> Occurrence:
     return Occurrence(channel, True, reason, message, summary)
 
 
-def news(channel: ResourceName | None, reason: str, message: str) -> Occurrence:
+def news(channel: ChannelId | None, reason: str, message: str) -> Occurrence:
     return Occurrence(channel, False, reason, message)
 
 

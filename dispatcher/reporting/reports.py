@@ -23,7 +23,9 @@ from dispatcher.reporting.recorded import InFolder, OnChannels, RecordedVerdicts
 from dispatcher.reporting.verdicts import SubscriberVerdict
 from dispatcher.reporting.wanted_status import WantedStatus
 from dispatcher.runtime.state_folder import NO_FOLDER, StateFolder
-from natss.contract.resources import Channel, Problem, ResourceName
+from natss.contract.apis import kind_called
+from natss.contract.kinds import ChannelId
+from natss.contract.resources import Channel, Problem
 from natss.kube import KubeClient
 
 log = structlog.get_logger(__name__)
@@ -95,7 +97,7 @@ class Reports:
         """Why ``status`` of Channels cannot be written; None if it can."""
         return None if self._status is None else self._status.last_error
 
-    def applied(self, channels: Mapping[ResourceName, Channel], new: Sequence[Problem]) -> None:
+    def applied(self, channels: Mapping[ChannelId, Channel], new: Sequence[Problem]) -> None:
         """Other channels are served now; ``new`` problems with them were found.
 
         Never fails: the caller serves events.
@@ -110,9 +112,7 @@ class Reports:
         else:
             self._is_broken = False
 
-    def _tell_problems(
-        self, channels: Mapping[ResourceName, Channel], new: Sequence[Problem]
-    ) -> None:
+    def _tell_problems(self, channels: Mapping[ChannelId, Channel], new: Sequence[Problem]) -> None:
         if self._events is not None and new:
             for problem, channel in _concerned(new, channels):
                 self._events.tell(logged(warning(channel, problem.reason, problem.text)))
@@ -146,17 +146,18 @@ class Reports:
 
 
 def _concerned(
-    problems: Iterable[Problem], channels: Mapping[ResourceName, Channel]
-) -> Iterator[tuple[Problem, ResourceName]]:
+    problems: Iterable[Problem], channels: Mapping[ChannelId, Channel]
+) -> Iterator[tuple[Problem, ChannelId]]:
     """Each problem with each Channel that it is about; it may be served only later."""
-    subscribed: defaultdict[str, set[ResourceName]] = defaultdict(set)
+    subscribed: defaultdict[str, set[ChannelId]] = defaultdict(set)
     for name, channel in channels.items():
         for subscriber in channel.subscribers:
             subscribed[str(subscriber.ref)].add(name)
     for problem in problems:
         kind, _, text = problem.resource.partition(" ")
-        if kind == "Channel" and "/" in text:  # else not even its name could be read
-            yield problem, ResourceName(*text.split("/", 1))
+        channel_kind = kind_called(kind)
+        if channel_kind is not None and "/" in text:  # else not even its name could be read
+            yield problem, ChannelId(channel_kind, *text.split("/", 1))
         elif kind == "Subscription":
             for name in subscribed.get(text, ()):
                 yield problem, name

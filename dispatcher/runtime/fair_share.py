@@ -18,8 +18,8 @@ from weakref import WeakValueDictionary
 
 import structlog
 
+from natss.contract.kinds import ChannelId
 from natss.contract.labels import channel_labels
-from natss.contract.resources import ResourceName
 
 log = structlog.get_logger(__name__)
 
@@ -62,7 +62,7 @@ def _nothing_to_do() -> None:
     """For who does not care."""
 
 
-def _tell_nobody(_channel: ResourceName, _seconds: float) -> None:
+def _tell_nobody(_channel: ChannelId, _seconds: float) -> None:
     """For who does not count."""
 
 
@@ -78,7 +78,7 @@ class FairShare:
 
     __slots__ = ("__weakref__", "_news", "_work", "channel", "limit", "on_room", "recent")
 
-    def __init__(self, channel: ResourceName, news: "Callable[[FairShare], None]") -> None:
+    def __init__(self, channel: ChannelId, news: "Callable[[FairShare], None]") -> None:
         self.channel = channel
         self.limit = UNLIMITED
         self.recent = 0.0
@@ -126,7 +126,7 @@ class PublishShare(FairShare):
 
     __slots__ = ("_is_waking", "_waiting", "under_way")
 
-    def __init__(self, channel: ResourceName, news: Callable[[FairShare], None]) -> None:
+    def __init__(self, channel: ChannelId, news: Callable[[FairShare], None]) -> None:
         super().__init__(channel, news)
         self.under_way = 0
         self._waiting: dict[Waiter, None] = {}
@@ -190,12 +190,12 @@ class FairShares:
     def __init__(
         self,
         load: Callable[[], float],
-        on_held_back: Callable[[ResourceName, float], None] = _tell_nobody,
+        on_held_back: Callable[[ChannelId, float], None] = _tell_nobody,
     ) -> None:
         self._load = load
         self._on_held_back = on_held_back
         self._looked_at = 0.0
-        self._publishing: WeakValueDictionary[ResourceName, PublishShare] = WeakValueDictionary()
+        self._publishing: WeakValueDictionary[ChannelId, PublishShare] = WeakValueDictionary()
         self._news: list[FairShare] = []
         self._active: dict[FairShare, None] = {}
         self._loud: list[FairShare] = []
@@ -203,14 +203,14 @@ class FairShares:
         self._timer: asyncio.TimerHandle | None = None
         self._is_closed = False
 
-    def publishing(self, channel: ResourceName) -> PublishShare:
+    def publishing(self, channel: ChannelId) -> PublishShare:
         """That of a channel, the same one as long as somebody has it."""
         lane = self._publishing.get(channel)
         if lane is None:
             lane = self._publishing[channel] = PublishShare(channel, self._begins)
         return lane
 
-    def delivering(self, channel: ResourceName) -> FairShare:
+    def delivering(self, channel: ChannelId) -> FairShare:
         """One for a new subscription of a channel."""
         return FairShare(channel, self._begins)
 

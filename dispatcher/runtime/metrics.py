@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+from natss.contract.kinds import ChannelId
 from natss.contract.labels import subscription_labels
 from natss.contract.resources import ResourceName, Subscriber
 
@@ -169,27 +170,27 @@ class Metrics:
         self.refused: defaultdict[int, int] = defaultdict(int)
         self.connect_failures: defaultdict[tuple[str, str], int] = defaultdict(int)
         self._connections = {"publish": False, "deliver": False}
-        self._channels: dict[ResourceName, ChannelMetrics] = {}
-        self._subscriptions: dict[tuple[ResourceName, ResourceName], _Shared] = {}
+        self._channels: dict[ChannelId, ChannelMetrics] = {}
+        self._subscriptions: dict[tuple[ChannelId, ResourceName], _Shared] = {}
 
-    def channel(self, name: ResourceName) -> ChannelMetrics:
+    def channel(self, name: ChannelId) -> ChannelMetrics:
         """The metrics of a channel, the same ones each time until they are forgotten."""
         found = self._channels.get(name)
         if found is None:
             found = self._channels[name] = ChannelMetrics()
         return found
 
-    def count_held_back(self, name: ResourceName, seconds: float) -> None:
+    def count_held_back(self, name: ChannelId, seconds: float) -> None:
         """Count time in which a channel was limited. One that is not known is no error."""
         found = self._channels.get(name)
         if found is not None:
             found.held_back += seconds
 
-    def forget_channel(self, name: ResourceName) -> None:
+    def forget_channel(self, name: ChannelId) -> None:
         """Show a channel no longer. One that is not known is no error."""
         self._channels.pop(name, None)
 
-    def subscription(self, channel: ResourceName, subscriber: Subscriber) -> SubscriptionMetrics:
+    def subscription(self, channel: ChannelId, subscriber: Subscriber) -> SubscriptionMetrics:
         """The metrics of a subscription, whatever its uid, so that its figures go on under another.
 
         They are shown until each call has been followed by one of ``forget_subscription``: what is
@@ -203,7 +204,7 @@ class Metrics:
         shared.holders += 1
         return shared.metrics
 
-    def forget_subscription(self, channel: ResourceName, subscriber: Subscriber) -> None:
+    def forget_subscription(self, channel: ChannelId, subscriber: Subscriber) -> None:
         """Take back one call of ``subscription``. One that is not known is no error."""
         key = (channel, subscriber.ref)
         shared = self._subscriptions.get(key)
@@ -219,11 +220,11 @@ class Metrics:
     def connections(self) -> dict[str, bool]:
         return dict(self._connections)
 
-    def channels(self) -> list[tuple[ResourceName, ChannelMetrics]]:
+    def channels(self) -> list[tuple[ChannelId, ChannelMetrics]]:
         """As they are now: later changes of the set do not show."""
         return list(self._channels.items())
 
-    def subscriptions(self) -> list[tuple[ResourceName, ResourceName, SubscriptionMetrics]]:
+    def subscriptions(self) -> list[tuple[ChannelId, ResourceName, SubscriptionMetrics]]:
         """Channel, subscription and metrics; as they are now."""
         return [
             (channel, ref, shared.metrics) for (channel, ref), shared in self._subscriptions.items()

@@ -8,20 +8,19 @@ from dataclasses import replace
 
 from natss.contract.arguments import parse_arguments
 from natss.contract.fields import Fields, Refused, fields
-from natss.contract.metadata import ResourceDocument, is_uid
+from natss.contract.kinds import ChannelId
 from natss.contract.names import (
     DISPATCHER_FINALIZER,
     EPOCH_ANNOTATION,
     MAX_SUBJECT,
     PROVISIONER,
     RESERVED_SUBJECTS,
-    channel_host,
-    channel_subject,
     durable_name,
     is_dns_label,
     is_dns_name,
     is_epoch,
     is_resource_name,
+    is_uid,
     namespace_of_host,
     normalise_host,
 )
@@ -35,6 +34,7 @@ from natss.contract.places import (
     names_of,
 )
 from natss.contract.reports import Report, did_you_mean, shown
+from natss.contract.resource_document import ResourceDocument
 from natss.contract.resources import Channel, Defaults, ResourceName, Subscriber, Unserved
 from natss.contract.uris import complete_uri
 
@@ -77,14 +77,6 @@ def is_ours(root: Fields) -> bool:
         f"{PROVISIONER} goes on with the channel",
     )
     return True
-
-
-def is_foreign(root: Fields) -> bool:
-    """Whether the channel certainly is another provisioner's; reports nothing, never raises."""
-    try:
-        return not is_ours(fields(root.value, "", Report("")))
-    except Refused:
-        return False
 
 
 def _has_been_ours(root: Fields) -> bool:
@@ -137,8 +129,8 @@ def read_channel(
     Raises:
         Refused: the channel as a whole cannot be used.
     """
-    name, epoch = document.name, _epoch(document)
-    subject = channel_subject(name.namespace, name.name, epoch)
+    name, epoch = document.channel, _epoch(document)
+    subject = name.subject(epoch)
     if len(subject) > MAX_SUBJECT:
         most = MAX_SUBJECT - len(subject) + len(name.namespace) + len(name.name)
         raise Refused("metadata.name", f"with the namespace it must not pass {most} characters")
@@ -183,7 +175,7 @@ def _hosts(document: ResourceDocument, cluster_domain: str) -> tuple[str, ...]:
     It would get the events of that namespace, or keep them from being taken.
     """
     name = document.name
-    own = channel_host(name.namespace, name.name, cluster_domain)
+    own = document.channel.host(cluster_domain)
     try:
         host = address(document)
         if host is not None and not is_dns_name(host):
@@ -272,7 +264,7 @@ def _is_text(value: object) -> bool:
 
 
 def _subscribers(
-    items: Iterable[_Item], report: Report, channel: ResourceName, cluster_domain: str
+    items: Iterable[_Item], report: Report, channel: ChannelId, cluster_domain: str
 ) -> tuple[tuple[Subscriber, ...], bool]:
     complete = True
     read: dict[str, Subscriber] = {}
@@ -289,7 +281,7 @@ def _subscribers(
     return tuple(read.values()), complete
 
 
-def _subscriber(entry: Fields, channel: ResourceName, cluster_domain: str) -> Subscriber:
+def _subscriber(entry: Fields, channel: ChannelId, cluster_domain: str) -> Subscriber:
     entry.tell_unknown(("uid", "ref", "subscriberURI", "replyURI", "generation"))
     uid = entry.text("uid")
     if uid is not None and not is_uid(uid):
@@ -307,7 +299,7 @@ def _subscriber(entry: Fields, channel: ResourceName, cluster_domain: str) -> Su
     return subscriber
 
 
-def _ref(ref: Fields, uid: str | None, channel: ResourceName) -> ResourceName:
+def _ref(ref: Fields, uid: str | None, channel: ChannelId) -> ResourceName:
     """The Subscription of an entry; entries of v0.6 may do without, for they have a uid."""
     name = ref.text("name")
     namespace = ref.text("namespace") or channel.namespace

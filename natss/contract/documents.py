@@ -1,10 +1,10 @@
 """Kubernetes documents as the state that they ask for.
 
-Pure. It takes the ``Channel`` and ``Subscription`` documents (``eventing.knative.dev/v1alpha1``)
-that go to kubectl, alone or in lists, and gives channels with all their subscribers. Other
-resources and channels of other provisioners are passed over. A broken document never harms another
-one. What is there but cannot be read stays as it was before: to remove a subscriber is to give up
-its events, and that must not happen by a slip of the keyboard.
+Pure. It takes the documents of channels (of the kinds in ``natss.contract.apis``) and of
+Subscriptions that go to kubectl, alone or in lists, and gives channels with all their subscribers.
+Other resources and channels of other provisioners are passed over. A broken document never harms
+another one. What is there but cannot be read stays as it was before: to remove a subscriber is to
+give up its events, and that must not happen by a slip of the keyboard.
 
 Where documents come from is the business of ``dispatcher.desired``.
 """
@@ -12,11 +12,13 @@ Where documents come from is the business of ``dispatcher.desired``.
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from natss.contract.channel_documents import address, is_foreign, is_ours, read_channel
-from natss.contract.fields import Refused
-from natss.contract.metadata import KINDS, ResourceDocument, Unusable, flatten, identify
+from natss.contract.apis import api_of, kinds
+from natss.contract.fields import Fields, Refused, fields
+from natss.contract.kinds import ChannelId, ChannelKind
+from natss.contract.metadata import Unusable, flatten, identify
 from natss.contract.places import RecordedDurable, choose, claim_of
 from natss.contract.reports import Report, did_you_mean, shown
+from natss.contract.resource_document import ResourceDocument
 from natss.contract.resources import (
     Channel,
     Defaults,
@@ -32,11 +34,11 @@ __all__ = ["Defaults", "RecordedOf", "desired_state", "none_recorded"]
 
 _NOTHING = DesiredState(channels={})
 
-RecordedOf = Callable[[ResourceName], Iterable[RecordedDurable]]
+RecordedOf = Callable[[ChannelId], Iterable[RecordedDurable]]
 """The durables of a channel that there may be."""
 
 
-def none_recorded(_: ResourceName) -> Iterable[RecordedDurable]:
+def none_recorded(_: ChannelId) -> Iterable[RecordedDurable]:
     """Where nobody keeps a record."""
     return ()
 
@@ -74,48 +76,54 @@ class _Reading:
         self._previous = previous
         self._recorded = recorded
         self._reports: list[Report] = []
-        self._documents: dict[tuple[str, ResourceName], ResourceDocument] = {}
-        self._channels: dict[ResourceName, Channel] = {}
-        self._subscribers: dict[ResourceName, dict[str, Subscriber]] = {}  # by durable
-        self._listed: dict[tuple[ResourceName, ResourceName], list[Subscriber]] = {}  # by ref
-        self._foreign: set[ResourceName] = set()
-        self._refused: set[tuple[str, ResourceName]] = set()
-        self._incomplete: set[ResourceName] = set()  # channels with a subscriber that is unreadable
+        self._documents: dict[ChannelId, ResourceDocument] = {}
+        self._subscriptions: dict[ResourceName, ResourceDocument] = {}
+        self._channels: dict[ChannelId, Channel] = {}
+        self._subscribers: dict[ChannelId, dict[str, Subscriber]] = {}  # by durable
+        self._listed: dict[tuple[ChannelId, ResourceName], list[Subscriber]] = {}  # by ref
+        self._foreign: set[ChannelId] = set()
+        self._refused: set[ChannelId] = set()
+        self._refused_subscriptions: set[ResourceName] = set()
+        self._incomplete: set[ChannelId] = set()  # channels with a subscriber that is unreadable
         self._nameless = False  # there is a document of ours whose name is unreadable
 
     def sort_in(self, document: ResourceDocument | Unusable | None) -> None:
         """Keep documents by kind and name; of two with one name, the first."""
         if document is None:
             return
-        if isinstance(document, Unusable) and document.channel and is_foreign(document.channel):
+        if isinstance(document, Unusable) and document.channel and _is_foreign(*document.channel):
             if document.written is not None:
-                self._foreign.add(document.written)
+                self._foreign.add(_channel_id(document.channel[0], document.written))
             return
         self._reports.append(document.report)
         if isinstance(document, Unusable):
             self._nameless |= document.ours and document.name is None
             if document.name is not None:
-                self._refused |= {(kind, document.name) for kind in KINDS}
+                self._refused |= {_channel_id(kind, document.name) for kind in kinds()}
+                self._refused_subscriptions.add(document.name)
             return
         if document.deleted:
             return
-        first = self._documents.setdefault((document.kind, document.name), document)
+        if document.channel_kind is None:
+            first = self._subscriptions.setdefault(document.name, document)
+        else:
+            first = self._documents.setdefault(document.channel, document)
         if first is not document:
             where = first.report.origin or "before"
             document.report.add("metadata.name", f"is there already ({where}); this one is ignored")
 
     def read_channels(self) -> None:
-        for document in self._of_kind("Channel"):
+        for name, document in self._documents.items():
+            api = api_of(name.kind)
             try:
-                if not is_ours(document.root):
-                    self._foreign.add(document.name)
+                if not api.is_ours(document.root):
+                    self._foreign.add(name)
                     continue
-                before = self._previous.channels.get(document.name)
-                channel, complete = read_channel(
-                    document, self._defaults, before, self._recorded(document.name)
-                )
+                before = self._previous.channels.get(name)
+                channel, complete = api.read(document, self._defaults, before, self._recorded(name))
             except Refused as refused:
-                self._refuse(document, refused)
+                document.report.refuse(refused.path, refused.message)
+                self._refused.add(name)
                 continue
             self._add(channel)
             if not complete:
@@ -123,7 +131,7 @@ class _Reading:
 
     def read_subscriptions(self) -> None:
         addresses = Addresses(self._defaults.cluster_domain, self._addresses())
-        for document in self._of_kind("Subscription"):
+        for document in self._subscriptions.values():
             try:
                 channel = channel_of(document)
                 if channel is None or channel in self._foreign:
@@ -133,16 +141,17 @@ class _Reading:
                 subscriber = read_subscription(document, addresses)
                 self._subscribe(channel, subscriber, document.report)
             except Refused as refused:
-                self._refuse(document, refused)
+                document.report.refuse(refused.path, refused.message)
+                self._refused_subscriptions.add(document.name)
 
     def keep(self) -> None:
         """Take over what was there before and cannot be read now."""
         for name, channel in self._previous.channels.items():
             if name in self._channels:
                 self._keep_subscribers(channel)
-            elif self._nameless or ("Channel", name) in self._refused:
+            elif self._nameless or name in self._refused:
                 self._add(channel)
-                self._tell_kept("Channel", name)
+                self._tell_kept(name.title)
 
     def state(self) -> DesiredState:
         channels = {name: self._served(channel) for name, channel in self._channels.items()}
@@ -169,8 +178,8 @@ class _Reading:
             self._tell_too_many(name)
         return replace(channel, subscribers=served, unserved=unserved)
 
-    def _tell_too_many(self, name: ResourceName) -> None:
-        report = Report(f"Channel {name}")
+    def _tell_too_many(self, name: ChannelId) -> None:
+        report = Report(name.title)
         most = self._defaults.max_subscribers
         report.refuse(
             "spec.subscribable.subscribers",
@@ -181,21 +190,11 @@ class _Reading:
         self._reports.append(report)
 
     def _unread(self) -> Unread:
-        refused: dict[str, set[ResourceName]] = {kind: set() for kind in KINDS}
-        for kind, name in self._refused:
-            refused[kind].add(name)
         return Unread(
             self._nameless,
-            frozenset(refused["Channel"] | self._incomplete),
-            frozenset(refused["Subscription"]),
+            frozenset(self._refused | self._incomplete),
+            frozenset(self._refused_subscriptions),
         )
-
-    def _of_kind(self, kind: str) -> list[ResourceDocument]:
-        return [document for key, document in self._documents.items() if key[0] == kind]
-
-    def _refuse(self, document: ResourceDocument, refused: Refused) -> None:
-        document.report.refuse(refused.path, refused.message)
-        self._refused.add((document.kind, document.name))
 
     def _add(self, channel: Channel) -> None:
         self._channels[channel.name] = channel
@@ -203,22 +202,22 @@ class _Reading:
         for subscriber in channel.subscribers:
             self._listed.setdefault((channel.name, subscriber.ref), []).append(subscriber)
 
-    def _addresses(self) -> dict[ResourceName, str]:
+    def _addresses(self) -> dict[ChannelId, str]:
         """The host of every channel that may be the destination of a reply."""
         hosts = {name: channel.hosts[0] for name, channel in self._channels.items()}
-        for document in self._of_kind("Channel"):
-            host = _address(document) if document.name not in hosts else None
+        for name, document in self._documents.items():
+            host = _address(document) if name not in hosts else None
             if host is not None:
-                hosts[document.name] = host
+                hosts[name] = host
         return hosts
 
-    def _no_channel(self, name: ResourceName) -> str:
-        if ("Channel", name) in self._refused:
+    def _no_channel(self, name: ChannelId) -> str:
+        if name in self._refused:
             return f"the document of channel {name} is refused"
         hint = did_you_mean(str(name), map(str, self._channels))
         return f"there is no channel {name}{hint}"
 
-    def _subscribe(self, channel: ResourceName, new: Subscriber, report: Report) -> None:
+    def _subscribe(self, channel: ChannelId, new: Subscriber, report: Report) -> None:
         """Add a Subscription's subscriber, which the channel's own list may hold as well.
 
         The list knows best which uid the durable is named by, the Subscription where events go.
@@ -240,13 +239,13 @@ class _Reading:
         refs = {subscriber.ref for subscriber in subscribers.values()}
         unclear = self._nameless or before.name in self._incomplete
         for subscriber in before.subscribers:
-            refused = ("Subscription", subscriber.ref) in self._refused
+            refused = subscriber.ref in self._refused_subscriptions
             if subscriber.ref not in refs and (unclear or refused):
                 subscribers[subscriber.durable] = subscriber
-                self._tell_kept("Subscription", subscriber.ref)
+                self._tell_kept(f"Subscription {subscriber.ref}")
 
-    def _tell_kept(self, kind: str, name: ResourceName) -> None:
-        report = Report(f"{kind} {name}")
+    def _tell_kept(self, resource: str) -> None:
+        report = Report(resource)
         report.add("", "stays as it was, until its document can be read or is gone")
         self._reports.append(report)
 
@@ -265,6 +264,18 @@ def _compare(listed: Subscriber, new: Subscriber, report: Report) -> None:
 
 def _address(document: ResourceDocument) -> str | None:
     try:
-        return address(document)
+        return api_of(document.channel.kind).address(document)
     except Refused:  # told where the channel is read
         return None
+
+
+def _is_foreign(kind: ChannelKind, root: Fields) -> bool:
+    """Whether a channel certainly is another provisioner's; reports nothing, never raises."""
+    try:
+        return not api_of(kind).is_ours(fields(root.value, "", Report("")))
+    except Refused:
+        return False
+
+
+def _channel_id(kind: ChannelKind, name: ResourceName) -> ChannelId:
+    return ChannelId(kind, name.namespace, name.name)

@@ -3,35 +3,37 @@
 ``docs/metrics.md`` explains the names. Pure.
 """
 
+from natss.contract.apis import channel_of_subject, kind_called
+from natss.contract.kinds import ChannelId
 from natss.contract.resources import ResourceName
 
 
-def channel_labels(channel: ResourceName) -> dict[str, str]:
-    """The labels of a Channel."""
-    return {"namespace": channel.namespace, "channel": channel.name}
+def channel_labels(channel: ChannelId) -> dict[str, str]:
+    """The labels of a channel; a kind that has a mark is told, too."""
+    labels = {"namespace": channel.namespace, "channel": channel.name}
+    return {**labels, "kind": channel.kind.mark} if channel.kind.mark else labels
 
 
 def object_labels(kind: str, name: str = "") -> dict[str, str]:
     """Those of an object by its kind and ``namespace/name``; of a file the name alone."""
     namespace, slash, short = name.partition("/")
-    if kind == "Channel" and slash:
-        return channel_labels(ResourceName(namespace, short))
+    channel_kind = kind_called(kind)
+    if channel_kind is not None and slash:
+        return channel_labels(ChannelId(channel_kind, namespace, short))
     if kind == "Subscription" and slash:
         return {"namespace": namespace, "subscription": name}
     return {"object": f"{kind} {name}".strip()}
 
 
 def subject_labels(subject: str) -> dict[str, str]:
-    """Those of the Channel whose events have a subject (``Channel.subject``).
+    """Those of the channel whose events have a subject (``Channel.subject``).
 
-    A namespace has no dots in it, and the name of a Channel may have some. The epoch of a Channel
-    that was made anew comes last, and is not told: people know the Channel by its name.
+    Its epoch is not told: people know the channel by its name.
     """
-    *rest, last = subject.split(".")
-    *name, namespace = rest if last.startswith("_") else (*rest, last)
-    return channel_labels(ResourceName(namespace, ".".join(name)))
+    channel = channel_of_subject(subject)
+    return {"object": subject} if channel is None else channel_labels(channel)
 
 
-def subscription_labels(channel: ResourceName, ref: ResourceName) -> dict[str, str]:
+def subscription_labels(channel: ChannelId, ref: ResourceName) -> dict[str, str]:
     """The labels of a Subscription to a Channel."""
     return {**channel_labels(channel), "subscription": str(ref)}

@@ -7,13 +7,16 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from natss.contract.apis import kind_of
+from natss.contract.eventing import API_VERSION
 from natss.contract.fields import Fields, Refused, fields
-from natss.contract.names import MAX_LABEL, MAX_NAME, is_dns_label, is_dns_name
+from natss.contract.kinds import ChannelKind
+from natss.contract.names import MAX_LABEL, MAX_NAME, is_dns_label, is_dns_name, is_uid
 from natss.contract.reports import Report, did_you_mean, shown
+from natss.contract.resource_document import ResourceDocument
 from natss.contract.resources import ResourceName
 
-API_VERSION = "eventing.knative.dev/v1alpha1"
-KINDS = ("Channel", "Subscription")
+_KINDS = ("Channel", "Subscription")
 _OTHER_KINDS = ("ClusterChannelProvisioner", "Broker", "Trigger", "EventType")
 _TOP_LEVEL = ("apiVersion", "kind", "metadata", "spec", "status")
 _METADATA = (
@@ -21,23 +24,6 @@ _METADATA = (
     "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "finalizers",
     "ownerReferences", "managedFields", "selfLink", "generateName", "clusterName", "initializers",
 )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class ResourceDocument:
-    """A Channel or a Subscription whose name could be read."""
-
-    kind: str
-    name: ResourceName
-    uid: str | None
-    deleted: bool
-    """The API server waits only for finalizers."""
-
-    root: Fields
-
-    @property
-    def report(self) -> Report:
-        return self.root.report
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +40,8 @@ class Unusable:
     written: ResourceName | None = None
     """The name as it stands there, which may be one that cannot be used."""
 
-    channel: Fields | None = None
-    """A Channel of which no more is wrong than its metadata: it may be another provisioner's."""
+    channel: tuple[ChannelKind, Fields] | None = None
+    """A channel of which no more is wrong than its metadata: it may be another provisioner's."""
 
 
 def flatten(documents: Iterable[tuple[str, object]]) -> Iterator[tuple[str, object]]:
@@ -82,7 +68,8 @@ def flatten(documents: Iterable[tuple[str, object]]) -> Iterator[tuple[str, obje
 def _of_items(list_kind: str, api_version: object) -> dict[str, object]:
     """What the API server leaves out in the items of a typed list."""
     kind = list_kind.removesuffix("List")
-    return {"apiVersion": api_version, "kind": kind} if kind in KINDS else {}
+    is_ours = kind in _KINDS or kind_of(api_version, kind) is not None
+    return {"apiVersion": api_version, "kind": kind} if is_ours else {}
 
 
 def identify(origin: str, value: object) -> ResourceDocument | Unusable | None:
@@ -90,16 +77,17 @@ def identify(origin: str, value: object) -> ResourceDocument | Unusable | None:
     report = Report("document", origin)
     try:
         root = fields(value, "", report)
-        kind = root.value.get("kind")
-        mistake = _mistake(root.value.get("apiVersion"), kind)
+        api_version, kind = root.value.get("apiVersion"), root.value.get("kind")
+        channel_kind = kind_of(api_version, kind)
+        mistake = None if channel_kind is not None else _mistake(api_version, kind)
     except Refused as refused:
         report.refuse(refused.path, refused.message)
         return Unusable(report, None, ours=False)
     except _NotOurs:
         return None
-    ours = kind in KINDS
+    ours = channel_kind is not None or kind in _KINDS
     if ours:
-        report.resource = str(kind)
+        report.resource = channel_kind.title if channel_kind is not None else str(kind)
         root.tell_unknown(_TOP_LEVEL)
     name, written, uid, deleted = None, None, None, False
     try:
@@ -114,10 +102,9 @@ def identify(origin: str, value: object) -> ResourceDocument | Unusable | None:
     if mistake is not None or name is None:
         mistake = mistake or Refused("metadata.name", "is missing")
         report.refuse(mistake.path, mistake.message)
-        is_channel = kind == "Channel" and mistake.path.startswith("metadata")
-        channel = root if is_channel else None
+        channel = (channel_kind, root) if channel_kind is not None else None
         return Unusable(report, name, ours=ours, written=written, channel=channel)
-    return ResourceDocument(str(kind), name, uid, deleted, root)
+    return ResourceDocument(channel_kind, name, uid, deleted, root)
 
 
 class _NotOurs(Exception):
@@ -136,11 +123,11 @@ def _mistake(api_version: object, kind: object) -> Refused | None:
     if api_version == API_VERSION:
         if kind in _OTHER_KINDS:
             raise _NotOurs
-        hint = did_you_mean(kind, KINDS)
+        hint = did_you_mean(kind, _KINDS)
         wrong_kind = Refused("kind", f"{shown(kind)}; must be Channel or Subscription{hint}")
-        return None if kind in KINDS else wrong_kind
+        return None if kind in _KINDS else wrong_kind
     group = api_version.partition("/")[0]
-    if kind in KINDS and (group.endswith("knative.dev") or did_you_mean(group, [API_VERSION])):
+    if kind in _KINDS and (group.endswith("knative.dev") or did_you_mean(group, [API_VERSION])):
         return Refused("apiVersion", f"{shown(api_version)}; only {API_VERSION} is supported")
     raise _NotOurs
 
@@ -150,11 +137,6 @@ def _uid(metadata: Fields) -> str | None:
     if uid is not None and not is_uid(uid):
         raise Refused(metadata.path_of("uid"), f"{shown(uid)}; must be a UID")
     return uid
-
-
-def is_uid(text: str) -> bool:
-    """Whether a text may be a UID, which becomes the name of a durable."""
-    return len(text) <= 253 and text.isascii() and text.isprintable() and " " not in text
 
 
 def _written_name(metadata: Fields) -> ResourceName | None:

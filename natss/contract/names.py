@@ -39,6 +39,17 @@ def channel_subject(namespace: str, name: str, epoch: str = "") -> str:
     return f"{name}.{namespace}._{epoch}" if epoch else f"{name}.{namespace}"
 
 
+def channel_of_subject(subject: str) -> tuple[str, str]:
+    """Namespace and name of the channel that has a subject.
+
+    A namespace has no dots in it, and the name of a Channel may have some. The epoch of a Channel
+    that was made anew comes last.
+    """
+    *rest, last = subject.split(".")
+    *name, namespace = rest if last.startswith("_") else (*rest, last)
+    return namespace, ".".join(name)
+
+
 def is_epoch(text: str) -> bool:
     """Whether it may tell one channel from another of the same name."""
     return _EPOCH.fullmatch(text) is not None
@@ -113,6 +124,11 @@ def is_dns_name(text: str) -> bool:
 def is_resource_name(text: str) -> bool:
     """Whether Kubernetes takes it as a name: a DNS name but for the length of its labels."""
     return len(text) <= MAX_NAME and all(map(_RESOURCE_LABEL.fullmatch, text.split(".")))
+
+
+def is_uid(text: str) -> bool:
+    """Whether a text may be a UID, which becomes the name of a durable."""
+    return len(text) <= MAX_NAME and text.isascii() and text.isprintable() and " " not in text
 
 
 def service_host(namespace: str, service: str, cluster_domain: str) -> str:

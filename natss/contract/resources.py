@@ -8,7 +8,8 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from natss.contract.names import DEFAULT_CLUSTER_DOMAIN, channel_subject, durable_name
+from natss.contract.kinds import ChannelId
+from natss.contract.names import DEFAULT_CLUSTER_DOMAIN, durable_name
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -131,7 +132,7 @@ class Unserved:
 class Channel:
     """A channel as it is wanted: where events come in and to whom they go out."""
 
-    name: ResourceName
+    name: ChannelId
     hosts: tuple[str, ...]
     """Normalised (``natss.contract.names.normalise_host``)."""
 
@@ -147,7 +148,7 @@ class Channel:
 
     @property
     def subject(self) -> str:
-        return channel_subject(self.name.namespace, self.name.name, self.epoch)
+        return self.name.subject(self.epoch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +200,7 @@ class Unread:
     anything: bool = False
     """Nobody knows what the unreadable document is about."""
 
-    channels: frozenset[ResourceName] = frozenset()
+    channels: frozenset[ChannelId] = frozenset()
     """Any subscriber of theirs may be meant."""
 
     subscriptions: frozenset[ResourceName] = frozenset()
@@ -212,15 +213,15 @@ class DesiredState:
     What is in ``problems`` is reported; the rest of the state is good and is applied.
     """
 
-    channels: Mapping[ResourceName, Channel]
+    channels: Mapping[ChannelId, Channel]
     problems: tuple[Problem, ...] = ()
-    deleted: Mapping[ResourceName, Channel] = field(default_factory=dict)
+    deleted: Mapping[ChannelId, Channel] = field(default_factory=dict)
     """Channels that were deleted for good and wait until nothing of them is left: the durables of
     their subscribers are to be removed at once."""
 
     unread: Unread = Unread()
 
-    def may_want(self, channel: ResourceName, subscription: ResourceName) -> bool:
+    def may_want(self, channel: ChannelId, subscription: ResourceName) -> bool:
         """Whether a subscriber that is not served may be wanted all the same.
 
         It may stand in a document that cannot be read, or its channel may have too many.
@@ -233,7 +234,7 @@ class DesiredState:
             or self.has_no_place(channel, subscription)
         )
 
-    def has_no_place(self, channel: ResourceName, subscription: ResourceName) -> bool:
+    def has_no_place(self, channel: ChannelId, subscription: ResourceName) -> bool:
         """Whether a subscriber is wanted and cannot be served, for its channel has too many."""
         wanted = self.channels.get(channel)
         return wanted is not None and subscription in wanted.unserved.durables

@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from natss.contract.channel_documents import OBJECT_REFERENCE, completed
+from natss.contract.eventing import API_VERSION, CHANNEL
 from natss.contract.fields import Fields, Refused
-from natss.contract.metadata import API_VERSION, ResourceDocument
+from natss.contract.kinds import ChannelId
 from natss.contract.names import is_resource_name
 from natss.contract.reports import did_you_mean, shown
-from natss.contract.resources import ResourceName, Subscriber
+from natss.contract.resource_document import ResourceDocument
+from natss.contract.resources import Subscriber
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +22,11 @@ class Addresses:
     """How names become hosts."""
 
     cluster_domain: str
-    channels: Mapping[ResourceName, str]
+    channels: Mapping[ChannelId, str]
     """The host of every channel that is known, whoever provides it."""
 
 
-def channel_of(document: ResourceDocument) -> ResourceName | None:
+def channel_of(document: ResourceDocument) -> ChannelId | None:
     """The channel that a Subscription is for; None if that is not one of our kind.
 
     Raises:
@@ -112,7 +114,7 @@ def _channel_uri(reference: Fields, namespace: str, addresses: Addresses) -> str
 
 def _channel_reference(
     reference: Fields, namespace: str, *, foreign_allowed: bool
-) -> ResourceName | None:
+) -> ChannelId | None:
     reference.tell_unknown(OBJECT_REFERENCE)
     api_version = reference.text("apiVersion")
     kind = reference.text("kind")
@@ -126,7 +128,7 @@ def _channel_reference(
             f"{shown(f'{api_version} {kind}')}; must be a Channel of {API_VERSION}",
         )
     _own_namespace(reference, namespace)
-    return ResourceName(namespace, _name(reference))
+    return ChannelId(CHANNEL, namespace, _name(reference))
 
 
 def _own_namespace(reference: Fields, namespace: str) -> None:

@@ -95,11 +95,7 @@ class KubeClient:
             items = page.get("items") or []  # null may stand for none
             if not isinstance(items, list):
                 raise _foreign()
-            for each in items:
-                item = _identified(each, resource, namespace)
-                item.setdefault("apiVersion", resource.api_version)
-                item.setdefault("kind", resource.kind)
-                objects.append(item)
+            objects += (_identified(each, resource, namespace) for each in items)
             query["continue"] = page["metadata"].get("continue") or ""
             if not query["continue"]:
                 return Listing(objects, str(page["metadata"].get("resourceVersion") or ""))
@@ -137,6 +133,7 @@ class KubeClient:
         try:
             async with aclosing(self._stream(session, info, resource.path(), query)) as events:
                 async for event in events:
+                    _typed(event["object"], resource)
                     yield event
         except Unauthorized:
             if await self._log_in_again(info) is None:
@@ -350,6 +347,13 @@ def _identified(
         answered = document["metadata"].get(key)
         if wanted is not None and answered != wanted:
             raise _foreign(f"an answer about the {key} {answered!a:.80}, not about {wanted}")
+    return _typed(document, resource)
+
+
+def _typed(document: Document, resource: Resource) -> Document:
+    """The document with ``apiVersion`` and ``kind``, which the API leaves out in lists."""
+    document.setdefault("apiVersion", resource.api_version)
+    document.setdefault("kind", resource.kind)
     return document
 
 

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 from natss.contract.names import service_host
+from natss.knative import channel_id
 from natss.kube import SERVICES, ApiRefusal, Document, NotFound
 from natss_provisioner import children
 from natss_provisioner.conditions import ADDRESSABLE, Condition, false, true
 from natss_provisioner.handlers import services
 from natss_provisioner.handlers.context import Context
-from natss_provisioner.subscribers import name_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ async def _candidates(context: Context, channel: Document, wanted: Document) -> 
     None that is the address of another channel.
     """
     namespace = channel["metadata"]["namespace"]
-    found = context.services.of(name_of(channel))
+    found = context.services.of(channel_id(channel))
     if found is None:
         labels = children.channel_selector(channel)
         found = await context.client.list(SERVICES, namespace, labels)

@@ -3,8 +3,10 @@
 from datetime import datetime
 
 from natss.contract.fields import object_at, text_at
+from natss.contract.kinds import ChannelId
 from natss.contract.names import DISPATCHER_FINALIZER, PROVISIONER
-from natss.contract.resources import Problem, ResourceName
+from natss.contract.resources import Problem
+from natss.knative import channel_id, channel_resource
 from natss.kube import Document, EventType, NotFound
 from natss_provisioner import admission, channels
 from natss_provisioner.conditions import (
@@ -21,7 +23,6 @@ from natss_provisioner.conditions import (
 )
 from natss_provisioner.handlers import address
 from natss_provisioner.handlers.context import LOOK_AGAIN, Context
-from natss_provisioner.resources import CHANNELS
 
 _WAITS_FOR_DISPATCHER = "DispatcherNotReady"
 
@@ -36,7 +37,7 @@ class NotKnownYet(Exception):
     """
 
 
-async def reconcile(context: Context, name: ResourceName) -> float | None:
+async def reconcile(context: Context, name: ChannelId) -> float | None:
     """Make the Service what it should be and tell the truth in ``status``.
 
     Channels of other provisioners and of none are not touched.
@@ -129,7 +130,8 @@ async def _write(
     was_ready, ready = is_true(status, READY), conditions[-1]
     is_new = status.get("observedGeneration") != channel["metadata"].get("generation")
     fields = {"address": {"hostname": host} if host else None}
-    if not await context.write_status(CHANNELS, channel, conditions, fields):
+    resource = channel_resource(channel_id(channel).kind)
+    if not await context.write_status(resource, channel, conditions, fields):
         return
     if ready.is_true and not was_ready:
         await context.events.record(channel, EventType.NORMAL, "Ready", "Events can be posted")

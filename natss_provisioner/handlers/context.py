@@ -8,12 +8,13 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from natss.contract.fields import object_at
+from natss.contract.kinds import ChannelId, ChannelKind
 from natss.contract.resources import ResourceName
+from natss.knative import PROVISIONERS, SUBSCRIPTIONS, channel_resource
 from natss.kube import Document, EventRecorder, KubeClient, NotFound, Resource
 from natss_provisioner.children import DispatcherPlace
 from natss_provisioner.claims import Claims
 from natss_provisioner.conditions import Condition, written
-from natss_provisioner.resources import CHANNELS, PROVISIONERS, SUBSCRIPTIONS
 from natss_provisioner.seen_services import SeenServices
 
 LOOK_AGAIN = 2.0
@@ -29,9 +30,9 @@ class Locks:
     """A lock for each name that is asked for, as long as somebody holds or awaits it."""
 
     def __init__(self) -> None:
-        self._locks: WeakValueDictionary[ResourceName, asyncio.Lock] = WeakValueDictionary()
+        self._locks: WeakValueDictionary[ChannelId, asyncio.Lock] = WeakValueDictionary()
 
-    def of(self, name: ResourceName) -> asyncio.Lock:
+    def of(self, name: ChannelId) -> asyncio.Lock:
         return self._locks.setdefault(name, asyncio.Lock())
 
 
@@ -43,9 +44,14 @@ class NeedsWrite(Exception):
 class Seen:
     """Objects as they were seen last; of a kind that nobody watches for now, none."""
 
-    channels: dict[ResourceName, Document] = field(default_factory=dict)
+    channels: dict[ChannelId, Document] = field(default_factory=dict)
     subscriptions: dict[ResourceName, Document] = field(default_factory=dict)
     provisioners: dict[str, Document] = field(default_factory=dict)
+
+    def forget_channels(self, kind: ChannelKind) -> None:
+        """Have seen no channel of a kind."""
+        for name in [each for each in self.channels if each.kind == kind]:
+            del self.channels[name]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +88,7 @@ class Context:
             raise NeedsWrite
         return self.client
 
-    async def channel(self, name: ResourceName) -> Document:
+    async def channel(self, name: ChannelId) -> Document:
         """A Channel.
 
         Raises:
@@ -90,7 +96,8 @@ class Context:
             KubeError: other failures.
         """
         seen = self.seen.channels.get(name) if self.seen else None
-        return seen or await self.client.get(CHANNELS, name.name, name.namespace)
+        resource = channel_resource(name.kind)
+        return seen or await self.client.get(resource, name.name, name.namespace)
 
     async def subscription(self, name: ResourceName) -> Document:
         """As ``channel``."""

@@ -1,13 +1,13 @@
 """The ClusterChannelProvisioner ``natss``: its dispatcher's Service, and its conditions."""
 
 from natss.contract.dispatchers import DISPATCHERS
+from natss.knative import PROVISIONERS
 from natss.kube import SERVICES, AlreadyExists, Document, EventType, NotFound
 from natss_provisioner import children
 from natss_provisioner.conditions import READY, Condition, false, is_true, true
 from natss_provisioner.connection import connection
 from natss_provisioner.handlers import services
 from natss_provisioner.handlers.context import LOOK_AGAIN, Context
-from natss_provisioner.resources import PROVISIONERS
 
 
 async def reconcile(context: Context, name: str) -> float | None:

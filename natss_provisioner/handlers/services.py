@@ -1,9 +1,9 @@
 """Writes to a Service on behalf of its owner, each with the Event that tells of it."""
 
+from natss.knative import PROVISIONERS
 from natss.kube import SERVICES, AlreadyExists, Conflict, Document, EventType, NotFound
 from natss_provisioner import children
 from natss_provisioner.handlers.context import Context
-from natss_provisioner.resources import CHANNELS
 
 
 class ServiceNameTaken(Exception):
@@ -40,11 +40,12 @@ async def create_or_take(context: Context, owner: Document, wanted: Document) ->
                 f"The Service {namespace}/{name}, which is needed, is there but was made by"
                 " somebody else. It is left alone: rename or delete it."
             ) from None
-        rival = context.claims.rival(owner, service) if owner["kind"] == CHANNELS.kind else None
+        is_channel = owner["kind"] != PROVISIONERS.kind
+        rival = context.claims.rival(owner, service) if is_channel else None
         if rival is not None:
             raise HostTaken(
-                f"The Service {namespace}/{name}, which is needed, is the address of the Channel"
-                f" {rival}. It is left to that one: delete one of the two channels."
+                f"The Service {namespace}/{name}, which is needed, is the address of the"
+                f" {rival.title}. It is left to that one: delete one of the two channels."
             ) from None
         return await repair(context, owner, service, wanted)
     await context.events.record(

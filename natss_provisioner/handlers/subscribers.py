@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from natss.contract.fields import Refused
-from natss.contract.resources import ResourceName
+from natss.contract.kinds import ChannelId
+from natss.knative import SUBSCRIPTIONS, channel_id, channel_resource, name_of
 from natss.kube import Conflict, Document, EventType, NotFound
 from natss_provisioner import channels, subscribers
 from natss_provisioner.handlers.context import Context
-from natss_provisioner.resources import CHANNELS, SUBSCRIPTIONS
 from natss_provisioner.subscribers import Physical
 
 _ATTEMPTS = 5
@@ -31,9 +31,7 @@ class _Told:
     message: str
 
 
-async def reconcile(
-    context: Context, name: ResourceName, known: Mapping[str, ResourceName]
-) -> None:
+async def reconcile(context: Context, name: ChannelId, known: Mapping[str, ChannelId]) -> None:
     """Remove the entries whose Subscription is gone, or is for another channel by now.
 
     Entries without uid or reference stay, for somebody may have made them freely.
@@ -72,9 +70,9 @@ async def add(
         return subscribers.with_entry(channel, subscription, physical)
 
     if change(channel) is not None:
-        message = f"Events go to the subscriber of {subscribers.name_of(subscription)}"
+        message = f"Events go to the subscriber of {name_of(subscription)}"
         told = _Told("SubscriberAdded", message)
-        await _update(context, subscribers.name_of(channel), change, told)
+        await _update(context, channel_id(channel), change, told)
 
 
 async def remove(context: Context, channel: Document, subscription: Document) -> None:
@@ -84,12 +82,12 @@ async def remove(context: Context, channel: Document, subscription: Document) ->
         return subscribers.without_entry(channel, subscription)
 
     if change(channel) is not None:
-        name = subscribers.name_of(subscription)
+        name = name_of(subscription)
         told = _Told(_REMOVED, f"{name} was deleted: no more events go to its subscriber")
-        await _update(context, subscribers.name_of(channel), change, told)
+        await _update(context, channel_id(channel), change, told)
 
 
-async def get(context: Context, name: ResourceName) -> Document | None:
+async def get(context: Context, name: ChannelId) -> Document | None:
     """A Channel, if it is there. Raises KubeError."""
     try:
         return await context.channel(name)
@@ -97,7 +95,7 @@ async def get(context: Context, name: ResourceName) -> Document | None:
         return None
 
 
-async def _update(context: Context, name: ResourceName, change: Change, told: _Told) -> None:
+async def _update(context: Context, name: ChannelId, change: Change, told: _Told) -> None:
     """Write what ``change`` makes of the list as it is now, and tell it.
 
     Raises:
@@ -117,7 +115,7 @@ async def _update(context: Context, name: ResourceName, change: Change, told: _T
         await context.events.record(changed, EventType.NORMAL, told.reason, told.message)
 
 
-async def _write(context: Context, name: ResourceName, change: Change) -> Document | None:
+async def _write(context: Context, name: ChannelId, change: Change) -> Document | None:
     """One try; returns the Channel if it was changed."""
     channel = await get(context, name)
     if channel is None or channel["metadata"].get("deletionTimestamp"):
@@ -130,7 +128,8 @@ async def _write(context: Context, name: ResourceName, change: Change) -> Docume
         "spec": {"subscribable": {"subscribers": wanted}},
     }
     try:
-        return await context.writer.patch(CHANNELS, name.name, body, name.namespace)
+        resource = channel_resource(name.kind)
+        return await context.writer.patch(resource, name.name, body, name.namespace)
     except NotFound:
         return None
 
@@ -150,7 +149,7 @@ async def _is_left_over(context: Context, channel: Document, entry: Document) ->
         named = subscribers.read_channel_name(found)
     except Refused:
         return False
-    return subscribers.name_of(channel) not in {named, subscribers.held_by(found)}
+    return channel_id(channel) not in {named, subscribers.held_by(found)}
 
 
 def _without(channel: Document, stale: set[str]) -> list[Document] | None:

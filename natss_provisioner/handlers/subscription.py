@@ -7,8 +7,10 @@ Channel by now stays with the first: to remove a subscriber is to give up its ev
 from typing import Any
 
 from natss.contract.fields import Refused
+from natss.contract.kinds import ChannelId
 from natss.contract.resources import ResourceName
 from natss.contract.uris import redact_value
+from natss.knative import SUBSCRIPTIONS
 from natss.kube import Document, EventType, NotFound
 from natss_provisioner import admission, channels, delivery, subscribers
 from natss_provisioner.conditions import (
@@ -26,7 +28,6 @@ from natss_provisioner.conditions import (
 from natss_provisioner.handlers import subscribers as entries
 from natss_provisioner.handlers import targets
 from natss_provisioner.handlers.context import LOOK_AGAIN, Context
-from natss_provisioner.resources import SUBSCRIPTIONS
 from natss_provisioner.subscribers import FINALIZER, HELD_BY, Physical
 
 _NO_CHANNEL = "ChannelNotFound"
@@ -92,8 +93,8 @@ async def _subscribe(context: Context, subscription: Document) -> float | None:
 
 
 async def _former_channel(
-    context: Context, subscription: Document, named: ResourceName
-) -> ResourceName | None:
+    context: Context, subscription: Document, named: ChannelId
+) -> ChannelId | None:
     """The Channel that has the entry of a Subscription, if that names another one by now."""
     name = subscribers.held_by(subscription)
     if name is None or name == named:
@@ -127,16 +128,16 @@ async def _resolve(context: Context, subscription: Document) -> tuple[Physical |
     return physical, true(RESOLVED)
 
 
-def _channel_ready(name: ResourceName, channel: Document | None, *, subscribed: bool) -> Condition:
+def _channel_ready(name: ChannelId, channel: Document | None, *, subscribed: bool) -> Condition:
     if channel is None:
-        return false(CHANNEL_READY, _NO_CHANNEL, f"There is no Channel {name}")
+        return false(CHANNEL_READY, _NO_CHANNEL, f"There is no {name.title}")
     if _is_deleted(channel):
-        return false(CHANNEL_READY, _NOT_READY, f"The Channel {name} is being deleted")
+        return false(CHANNEL_READY, _NOT_READY, f"The {name.title} is being deleted")
     if not is_true(channel.get("status"), READY):
-        message = f"The Channel {name} is not ready: see its conditions"
+        message = f"The {name.title} is not ready: see its conditions"
         return false(CHANNEL_READY, _NOT_READY, message)
     if not subscribed:
-        message = f"The Channel {name} waits until subscriber and reply are resolved"
+        message = f"The {name.title} waits until subscriber and reply are resolved"
         return false(CHANNEL_READY, "NotResolved", message)
     return true(CHANNEL_READY)
 

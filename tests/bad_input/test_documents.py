@@ -10,15 +10,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from natss.contract.documents import desired_state
-from natss.contract.metadata import API_VERSION
+from natss.contract.eventing import API_VERSION
 from natss.contract.reports import MOST_HINTS, MOST_REFUSALS
-from natss.contract.resources import DesiredState, Problem, ResourceName
+from natss.contract.resources import DesiredState, Problem
+from tests.support.channel_ids import channel_id
 
 drawn = settings(derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """The same values each time, however busy the machine."""
 
-GOOD = ResourceName("shop", "good")
-ORDERS = ResourceName("shop", "orders")
+GOOD = channel_id("shop", "good")
+ORDERS = channel_id("shop", "orders")
 
 
 def channel(name: str = "orders", **spec: object) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from pathlib import Path
 import yaml
 
 from natss.contract.documents import desired_state
-from natss.contract.resources import Defaults, ResourceName
+from natss.contract.resources import Defaults
+from tests.support.channel_ids import channel_id
 from tests.support.dispatcher_process import DispatcherProcess
 from tests.support.repository import ROOT
 from tests.support.servers import NatsStreamingServer
@@ -58,7 +59,7 @@ def test_the_documents_mean_what_they_seem_to() -> None:
     documents = [("README.md", document) for document in yaml.safe_load_all(block)]
     state = desired_state(documents, Defaults())
     assert state.problems == ()
-    channel = state.channels[ResourceName("shop", "orders")]
+    channel = state.channels[channel_id("shop", "orders")]
     assert channel.policy.retry == 8
     assert channel.policy.dead_letter_uri == "http://127.0.0.1:9009/"
     (subscriber,) = channel.subscribers

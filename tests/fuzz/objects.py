@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from dispatcher.cluster.annotation import DURABLES
-from natss.contract.metadata import API_VERSION
+from natss.contract.eventing import API_VERSION
 from natss.contract.names import DISPATCHER_FINALIZER
 from natss.kube.nesting import cut
 from tests.fuzz.drawing import Draws

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from natss.contract.kinds import ChannelId
 from natss.contract.names import channel_service_name
-from natss.contract.resources import ResourceName
 from natss_provisioner.admission import (
     Review,
     channel_defaults,
@@ -14,6 +14,7 @@ from natss_provisioner.admission import (
     review_subscription,
     told,
 )
+from tests.support.channel_ids import channel_id
 
 Document = dict[str, Any]
 
@@ -42,7 +43,7 @@ def outcome(review: Review) -> tuple[list[str], list[str]]:
     return [each.path for each in review.denied], [each.path for each in review.warnings]
 
 
-def created(new: Document, hosts: dict[ResourceName, str] | None = None) -> Review:
+def created(new: Document, hosts: dict[ChannelId, str] | None = None) -> Review:
     return review_channel(new, None, hosts or {}, DOMAIN)
 
 
@@ -97,10 +98,10 @@ def test_a_name_that_the_api_will_generate() -> None:
 
 def test_a_host_that_another_channel_has() -> None:
     host = f"{channel_service_name('shop', 'orders')}.shop.svc.{DOMAIN}"
-    other = ResourceName("shop", "other")
+    other = channel_id("shop", "other")
     assert outcome(created(channel(), {other: host})) == (["metadata.name"], [])
     assert outcome(created(channel(), {other: "else.shop.svc.cluster.local"})) == ADMITTED
-    assert outcome(created(channel(), {ResourceName("shop", "orders"): host})) == ADMITTED
+    assert outcome(created(channel(), {channel_id("shop", "orders"): host})) == ADMITTED
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from natss.contract.resources import ResourceName
+from natss.contract.eventing import CHANNEL
 from natss_provisioner.claims import Claims
+from tests.support.channel_ids import CHANNELS, channel_id
 
 Document = dict[str, Any]
 
@@ -20,7 +21,12 @@ def channel(name: str, service: str | None, created: str = NEW) -> Document:
         "creationTimestamp": created,
     }
     hostname = f"{service}.shop.svc.cluster.local" if service else None
-    return {"metadata": metadata, "status": {"address": {"hostname": hostname}}}
+    return {
+        "apiVersion": CHANNELS.api_version,
+        "kind": CHANNELS.kind,
+        "metadata": metadata,
+        "status": {"address": {"hostname": hostname}},
+    }
 
 
 def service(name: str = "s", owner: str | None = None) -> Document:
@@ -35,7 +41,7 @@ def seen(*channels: Document) -> Claims:
     return claims
 
 
-B = ResourceName("shop", "b")
+B = channel_id("shop", "b")
 
 
 @pytest.mark.parametrize(
@@ -59,7 +65,7 @@ B = ResourceName("shop", "b")
 def test_who_has_the_better_right(
     others: list[Document], own: Document, found: Document, rival: object
 ) -> None:
-    expected = ResourceName("shop", rival) if isinstance(rival, str) else rival
+    expected = channel_id("shop", rival) if isinstance(rival, str) else rival
     assert seen(*others).rival(own, found) == expected
 
 
@@ -73,7 +79,7 @@ def test_a_claim_moves_with_the_address_and_goes_with_the_channel() -> None:
     claims.drop(B)
     assert claims.rival(own, service("t")) is None
     claims.put(channel("b", "t"))
-    claims.clear()
+    claims.forget(CHANNEL)
     assert claims.rival(own, service("t")) is None
 
 

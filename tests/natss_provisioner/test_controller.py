@@ -6,14 +6,18 @@ from typing import Any, cast
 
 import pytest
 
+from natss.contract.eventing import CHANNEL
+from natss.contract.kinds import ChannelId
 from natss.contract.resources import ResourceName
+from natss.knative import PROVISIONERS, SUBSCRIPTIONS
 from natss.kube import SERVICES, Document, EventRecorder, KubeClient
+from natss_provisioner.apis import HANDLERS
 from natss_provisioner.children import DispatcherPlace
 from natss_provisioner.controller import Controller
-from natss_provisioner.handlers import channel, provisioner, subscribers, subscription
+from natss_provisioner.handlers import provisioner, subscribers, subscription
 from natss_provisioner.handlers.context import Context
-from natss_provisioner.resources import CHANNELS, PROVISIONERS, SUBSCRIPTIONS
 from natss_provisioner.settings import ProvisionerSettings
+from tests.support.channel_ids import CHANNELS, channel_id
 
 
 class Running:
@@ -55,19 +59,19 @@ async def start(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Any]:
     async def note_provisioner(_: Context, name: str) -> None:
         started[0].note(name)
 
-    async def note_channel(_: Context, name: ResourceName) -> None:
+    async def note_channel(_: Context, name: ChannelId) -> None:
         started[0].note(str(name))
 
     async def note_subscription(_: Context, name: ResourceName) -> None:
         started[0].note(f"subscription {name}")
 
-    async def note_subscribers(_: Context, name: ResourceName, __: object) -> None:
+    async def note_subscribers(_: Context, name: ChannelId, __: object) -> None:
         started[0].note(f"subscribers {name}")
 
     monkeypatch.setattr(subscription, "reconcile", note_subscription)
     monkeypatch.setattr(subscribers, "reconcile", note_subscribers)
     monkeypatch.setattr(provisioner, "reconcile", note_provisioner)
-    monkeypatch.setattr(channel, "reconcile", note_channel)
+    monkeypatch.setitem(HANDLERS, CHANNEL, note_channel)
 
     def begin(resync: float = 3600.0, *, subscriptions: bool = True) -> Running:
         started.append(Running(resync, subscriptions=subscriptions))
@@ -253,10 +257,10 @@ async def test_what_is_missing_in_a_list_has_gone(start: Any) -> None:
     running = start()
     controller = running.controller
     controller.on_all_provisioners([the_provisioner("True")])
-    controller.on_all_channels([document("a"), document("b")])
+    controller.on_all_channels(CHANNEL, [document("a"), document("b")])
     controller.on_all_subscriptions([subscription_document("s"), subscription_document("t")])
     await running.called()
-    controller.on_all_channels([document("b")])
+    controller.on_all_channels(CHANNEL, [document("b")])
     assert await running.called() == ["shop/b", "subscription shop/s", "subscription shop/t"]
     controller.on_all_subscriptions([subscription_document("t")])
     assert await running.called() == ["subscribers shop/a", "subscription shop/t"]
@@ -272,7 +276,7 @@ async def test_an_object_that_no_schema_has_checked_harms_only_itself(start: Any
     running = start()
     broken = document("x")
     broken["spec"]["subscribable"] = {"subscribers": [{"uid": ["x"], "ref": {"name": "y"}}]}
-    running.controller.on_all_channels([broken, document("a")])
+    running.controller.on_all_channels(CHANNEL, [broken, document("a")])
     running.controller.on_channel(broken, deleted=False)
     running.controller.on_channel(document("b"), deleted=False)
     assert {"shop/a", "shop/b"} <= set(await running.called())
@@ -284,12 +288,12 @@ async def test_the_api_is_asked_only_if_there_is_something_to_write(
     running = start()
     grounds: list[object] = []
 
-    async def reconcile(context: Context, name: ResourceName) -> None:
+    async def reconcile(context: Context, name: ChannelId) -> None:
         grounds.append(context.seen and context.seen.channels.get(name))
         if name.name == "b":
             _ = context.writer
 
-    monkeypatch.setattr(channel, "reconcile", reconcile)
+    monkeypatch.setitem(HANDLERS, CHANNEL, reconcile)
     for name in "ab":
         running.controller.on_channel(document(name), deleted=False)
     await running.called()
@@ -306,13 +310,13 @@ async def test_what_nobody_watches_is_asked_for(
     async def look(context: Context, _: str) -> None:
         kept = context.seen
         assert kept is not None
-        services = context.services.of(ResourceName("shop", "a"))
+        services = context.services.of(channel_id("shop", "a"))
         seen.append(
             (bool(kept.channels), bool(kept.subscriptions), bool(kept.provisioners), services)
         )
 
     monkeypatch.setattr(provisioner, "reconcile", look)
-    controller.on_all_channels([document("a")])
+    controller.on_all_channels(CHANNEL, [document("a")])
     controller.on_all_subscriptions([subscription_document("s")])
     controller.on_all_services([])
     controller.on_all_provisioners([the_provisioner("True")])
@@ -321,9 +325,9 @@ async def test_what_nobody_watches_is_asked_for(
         controller.on_unseen(resource)
     controller.on_dispatcher_service()
     await running.called()
-    controller.on_all_channels([document("a")])
+    controller.on_all_channels(CHANNEL, [document("a")])
     controller.on_all_subscriptions([])
-    controller.on_all_channels([])
+    controller.on_all_channels(CHANNEL, [])
     controller.on_dispatcher_service()
     await running.called()
     assert seen == [

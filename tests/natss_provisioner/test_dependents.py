@@ -7,9 +7,10 @@ import pytest
 from natss.contract.resources import ResourceName
 from natss_provisioner.dependents import Dependents
 from natss_provisioner.subscribers import Document
+from tests.support.channel_ids import channel_id
 
 API = "eventing.knative.dev/v1alpha1"
-ORDERS, ANSWERS = ResourceName("shop", "orders"), ResourceName("shop", "answers")
+ORDERS, ANSWERS = channel_id("shop", "orders"), channel_id("shop", "answers")
 
 
 def subscription(name: str, reply: str | None = None, **more: Any) -> Document:
@@ -27,6 +28,8 @@ def subscription(name: str, reply: str | None = None, **more: Any) -> Document:
 def channel(*names: str, uri: str = "http://x/") -> Document:
     listed = [{"uid": f"uid-{name}", "ref": {"name": name}, "subscriberURI": uri} for name in names]
     return {
+        "apiVersion": API,
+        "kind": "Channel",
         "metadata": {"namespace": "shop", "name": "orders"},
         "spec": {"subscribable": {"subscribers": listed}},
     }

@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 
 from natss.contract.names import DISPATCHER_FINALIZER
-from natss.contract.resources import ResourceName
 from natss.kube import EventRecorder, KubeClient, connection_info
 from natss_provisioner.children import DispatcherPlace
 from natss_provisioner.handlers import channel
 from natss_provisioner.handlers.context import Context
 from tests.conftest import installed
 from tests.natss_provisioner.conftest import Shop
+from tests.support.channel_ids import channel_id
 from tests.support.installation import Installation
 from tests.support.kubernetes import Document, KubernetesServer, until
 from tests.support.object_history import ObjectHistory
@@ -157,7 +157,7 @@ async def test_that_no_dispatcher_comes_is_told(shop: Shop, context: Context) ->
         "/apis/eventing.knative.dev/v1alpha1/clusterchannelprovisioners/natss/status",
         {"status": {"conditions": [{"type": "Ready", "status": "True"}]}},
     )
-    name = ResourceName(shop.namespace, "orders")
+    name = channel_id(shop.namespace, "orders")
     assert await channel.reconcile(context, name) == 10.0
     assert await asyncio.to_thread(look) == []
     long_ago = [
@@ -245,7 +245,7 @@ async def test_that_no_dispatcher_releases_a_deleted_channel_is_told(
         return shop.events("DispatcherNotReady")
 
     at: str = (await asyncio.to_thread(deleted))["metadata"]["deletionTimestamp"]
-    name = ResourceName(shop.namespace, "orders")
+    name = channel_id(shop.namespace, "orders")
     assert await channel.reconcile(replace(context, now=lambda: at), name) == 10.0
     assert await asyncio.to_thread(look) == [], "the dispatcher needs a moment"
     assert await channel.reconcile(context, name) is None

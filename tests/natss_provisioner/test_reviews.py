@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from natss.contract.names import channel_service_name
-from natss.contract.resources import ResourceName
 from natss_provisioner.reviews import Malformed, answer, namespace_of_new_channel
+from tests.support.channel_ids import channel_id
 
 Document = dict[str, Any]
 
@@ -73,7 +73,7 @@ def test_denied_with_everything_that_is_wrong() -> None:
 
 def test_a_host_that_is_taken() -> None:
     host = f"{channel_service_name('shop', 'orders')}.shop.svc.{DOMAIN}"
-    taken = answer(request(), "validate", {ResourceName("shop", "other"): host}, DOMAIN)
+    taken = answer(request(), "validate", {channel_id("shop", "other"): host}, DOMAIN)
     assert "which the Channel shop/other has" in taken["response"]["status"]["message"]
 
 

@@ -6,15 +6,15 @@ from typing import cast
 
 import pytest
 
-from natss.contract.resources import ResourceName
+from natss.knative import SUBSCRIPTIONS
 from natss.kube import Conflict, Document, EventRecorder, KubeClient, NotFound, Resource
 from natss_provisioner.children import DispatcherPlace
 from natss_provisioner.handlers import subscribers
 from natss_provisioner.handlers.context import Context
-from natss_provisioner.resources import CHANNELS, SUBSCRIPTIONS
 from natss_provisioner.subscribers import Physical
+from tests.support.channel_ids import CHANNELS, channel_id
 
-NAME = ResourceName("shop", "orders")
+NAME = channel_id("shop", "orders")
 BY_HAND: Document = {"uid": "by-hand", "subscriberURI": "http://y/"}
 GONE: Document = {"uid": "gone", "ref": {"name": "gone"}, "subscriberURI": "http://z/"}
 
@@ -162,5 +162,5 @@ async def test_one_that_was_seen_is_not_asked_for(api: FakeApi, context: Context
     api.listed = [GONE]
     await subscribers.reconcile(context, NAME, {"gone": NAME})
     assert uids(api) == ["gone"]
-    await subscribers.reconcile(context, NAME, {"gone": ResourceName("shop", "other")})
+    await subscribers.reconcile(context, NAME, {"gone": channel_id("shop", "other")})
     assert uids(api) == []

@@ -22,6 +22,7 @@ from natss_provisioner.subscribers import (
     with_entry,
     without_entry,
 )
+from tests.support.channel_ids import channel_id
 
 API = "eventing.knative.dev/v1alpha1"
 CHANNEL = {"apiVersion": API, "kind": "Channel", "name": "orders"}
@@ -98,7 +99,7 @@ def test_what_cannot_be_read_says_where(spec: Document, path: str) -> None:
 
 
 def test_only_channels_of_our_kind_are_looked_at() -> None:
-    assert read_channel_name(subscription()) == ResourceName("shop", "orders")
+    assert read_channel_name(subscription()) == channel_id("shop", "orders")
     other = {**CHANNEL, "apiVersion": "messaging.knative.dev/v1"}
     assert read_channel_name(subscription(channel=other)) is None
     with pytest.raises(Refused):
@@ -112,7 +113,7 @@ def test_channels_that_concern_a_subscription() -> None:
     }
     names = {name.name for name in channels_named(subscription(**spec))}
     assert names == {"orders", "archive", "answers"}
-    assert channels_named(subscription()) == {ResourceName("shop", "orders")}
+    assert channels_named(subscription()) == {channel_id("shop", "orders")}
     assert channels_named(subscription(channel=5)) == frozenset()
 
 

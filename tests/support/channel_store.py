@@ -10,8 +10,8 @@ from typing import Any
 
 import orjson
 
-from dispatcher.cluster.channel_table import CHANNELS
 from natss.kube import Document, KubeClient, Listing, NotFound, Resource
+from tests.support.channel_ids import CHANNELS
 
 
 class ChannelStore(KubeClient):

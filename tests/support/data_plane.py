@@ -27,6 +27,7 @@ from natss.contract.resources import (
     Subscriber,
 )
 from natss.nats_streaming import ConnectionOptions, NatsOptions
+from tests.support.channel_ids import channel_id
 from tests.support.servers import NatsStreamingServer
 
 MIB = 1024 * 1024
@@ -74,7 +75,7 @@ class DataPlane:
         self.reconciler = Reconciler(
             self.store, records, DeliveryParts(self.egress, self.metrics, budget, lanes)
         )
-        self.channel = ResourceName("default", client_id)
+        self.channel = channel_id("default", client_id)
         self._recording: asyncio.Task[None] | None = None
 
     @property

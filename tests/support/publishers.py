@@ -11,7 +11,8 @@ from dispatcher.ingress.routing import Router, RoutingTable
 from dispatcher.runtime.fair_share import FairShares, never_busy
 from dispatcher.runtime.metrics import ChannelMetrics, Metrics
 from dispatcher.stores.interface import NotStored
-from natss.contract.resources import Channel, ResourceName
+from natss.contract.resources import Channel
+from tests.support.channel_ids import channel_id
 from tests.support.fakes import FakeClock, FakeSink, FakeTransport, run_callbacks
 
 HOST = "orders.default.channels.cluster.local"
@@ -26,7 +27,7 @@ def payload(stored: bytes) -> bytes:
 
 
 SUBJECT = "orders.default"
-ORDERS = ResourceName("default", "orders")
+ORDERS = channel_id("default", "orders")
 MAX_EVENT_BYTES = 4096
 
 
@@ -76,8 +77,8 @@ def orders_and_conflicts() -> list[Channel]:
     """A channel with two hosts, and two channels that claim one host besides their own."""
     return [
         Channel(ORDERS, (HOST, OTHER_HOST)),
-        Channel(ResourceName("default", "a"), ("a.test", "both.test")),
-        Channel(ResourceName("default", "b"), ("both.test", "b.test")),
+        Channel(channel_id("default", "a"), ("a.test", "both.test")),
+        Channel(channel_id("default", "b"), ("both.test", "b.test")),
     ]
 
 

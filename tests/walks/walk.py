@@ -27,11 +27,12 @@ from natss.contract.resources import (
     Subscriber,
 )
 from natss.nats_streaming import ConnectionOptions
+from tests.support.channel_ids import channel_id
 from tests.support.data_plane import at_once
 from tests.walks.store_model import ModelConnection, Server
 from tests.walks.virtual_time import run
 
-CHANNEL = ResourceName("default", "walk")
+CHANNEL = channel_id("default", "walk")
 REF = ResourceName("default", "mail")
 GRACE = 60.0
 END = 600

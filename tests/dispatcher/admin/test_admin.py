@@ -19,6 +19,7 @@ from dispatcher.admin.server import Admin
 from dispatcher.admin.status import Described
 from dispatcher.runtime.metrics import Metrics
 from natss.contract.resources import ResourceName, Subscriber
+from tests.support.channel_ids import channel_id
 
 Get = Callable[..., Awaitable[tuple[aiohttp.ClientResponse, str]]]
 
@@ -111,7 +112,7 @@ async def test_readyz_warns_of_what_is_no_reason_to_leave(get: Get, dispatcher: 
 
 
 async def test_metrics_are_text_for_prometheus(get: Get, dispatcher: Dispatcher) -> None:
-    dispatcher.metrics.channel(ResourceName("default", "orders")).results["stored"] += 5
+    dispatcher.metrics.channel(channel_id("default", "orders")).results["stored"] += 5
     response, text = await get("/metrics")
     assert response.status == 200
     assert response.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
@@ -277,7 +278,7 @@ def _fill(dispatcher: Dispatcher) -> None:
     """1,000 channels with three subscriptions each."""
     channels: list[object] = []
     for number in range(1000):
-        name = ResourceName("default", f"channel-{number}")
+        name = channel_id("default", f"channel-{number}")
         dispatcher.metrics.channel(name)
         subscriptions: list[object] = []
         for index in range(3):

@@ -30,10 +30,11 @@ from natss.contract.resources import (
     Subscriber,
     Unserved,
 )
+from tests.support.channel_ids import channel_id
 from tests.support.data_plane import DataPlane
 from tests.support.servers import NatsStreamingServer
 
-ORDERS = ResourceName("shop", "orders")
+ORDERS = channel_id("shop", "orders")
 MAIL = ResourceName("shop", "mail")
 STUCK = SubscriberVerdict(
     False, "SubscriberStuck", "no event has got through since then: status 500"

@@ -15,9 +15,11 @@ from dispatcher.cluster.annotation import (
 )
 from dispatcher.cluster.channel_table import ChannelTable
 from dispatcher.durables.ledger import DurableRecord
+from natss.contract.eventing import CHANNEL
 from natss.contract.resources import Defaults, ResourceName
+from tests.support.channel_ids import channel_id
 
-ORDERS = ResourceName("shop", "orders")
+ORDERS = channel_id("shop", "orders")
 NINE, TEN = "2026-01-01T09:00:00Z", "2026-01-01T10:00:00Z"
 NINE_O_CLOCK, TEN_O_CLOCK = 1767258000.0, 1767261600.0
 
@@ -150,7 +152,7 @@ def test_after_a_time_without_the_api_all_of_it_is_owed() -> None:
     """There may have been an earlier change than the one that the API tells of."""
     table = ChannelTable(Defaults())
     table.put(channel(1))
-    table.blind_since = NINE_O_CLOCK - 60.0
+    table.blind_since[CHANNEL] = NINE_O_CLOCK - 60.0
     table.put(channel(2, "u1", "u2"))
     assert subscribed_at(table) == NINE_O_CLOCK - 60.0
 
@@ -177,5 +179,5 @@ def test_why_a_channel_went_is_told_once() -> None:
     assert table.take_forgotten() == {ORDERS: True}
     assert table.take_forgotten() == {}
     table.put(channel(3))
-    table.drop_missing(set(), "4", empty_is_true=True)
+    table.drop_missing(CHANNEL, set(), "4", empty_is_true=True)
     assert table.take_forgotten() == {ORDERS: False}

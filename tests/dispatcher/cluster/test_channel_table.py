@@ -7,12 +7,15 @@ import pytest
 
 from dispatcher.cluster import channel_table
 from dispatcher.cluster.annotation import DURABLES
-from dispatcher.cluster.channel_table import Belief, ChannelTable, name_of
+from dispatcher.cluster.channel_table import Belief, ChannelTable
 from natss.contract.documents import desired_state
+from natss.contract.eventing import CHANNEL
 from natss.contract.names import DISPATCHER_FINALIZER, EPOCH_ANNOTATION
 from natss.contract.resources import Defaults, ResourceName
+from natss.knative import channel_id as id_of
+from tests.support.channel_ids import channel_id
 
-ORDERS = ResourceName("shop", "orders")
+ORDERS = channel_id("shop", "orders")
 
 
 def document(name: str = "orders", version: int = 10, **spec: Any) -> dict[str, Any]:
@@ -51,11 +54,11 @@ def table(*documents: dict[str, Any]) -> ChannelTable:
 def listed(
     known: ChannelTable, *documents: dict[str, Any], version: int, empty_is_true: bool = False
 ) -> Belief:
-    is_behind = known.is_behind(str(version))
+    is_behind = known.is_behind(CHANNEL, str(version))
     for each in documents:
         known.put(each, even_if_older=is_behind)
-    names = {name_of(each) for each in documents}
-    return known.drop_missing(names, str(version), empty_is_true=empty_is_true)
+    names = {id_of(each) for each in documents}
+    return known.drop_missing(CHANNEL, names, str(version), empty_is_true=empty_is_true)
 
 
 def test_a_channel_is_wanted_once_it_has_the_finalizer() -> None:
@@ -88,7 +91,7 @@ def test_a_deleted_channel_that_cannot_be_read_is_released_all_the_same() -> Non
     (entry,) = table(broken)
     assert entry.channel is None
     assert entry.wants_release
-    assert not table(broken).state().may_want(ORDERS, ORDERS)
+    assert not table(broken).state().may_want(ORDERS, ResourceName("shop", "orders"))
 
 
 def test_a_channel_that_was_never_readable_may_want_whom_it_had() -> None:
@@ -107,7 +110,7 @@ def test_channels_of_others_want_nothing() -> None:
         assert not entry.wants_finalizer
         assert not entry.wants_release
         assert table(each).state().channels == {}
-        assert not table(each).state().may_want(ORDERS, ORDERS)
+        assert not table(each).state().may_want(ORDERS, ResourceName("shop", "orders"))
 
 
 def test_a_channel_cannot_get_another_provisioner() -> None:
@@ -162,7 +165,7 @@ def test_another_channel_of_the_same_name_has_no_versions_in_common() -> None:
 def test_what_was_missed_is_seen_in_a_list() -> None:
     known = table(document(), document("other", 11))
     assert listed(known, document("other", 11), version=20) is Belief.TAKEN
-    assert set(known.state().channels) == {ResourceName("shop", "other")}
+    assert set(known.state().channels) == {channel_id("shop", "other")}
 
 
 def test_a_list_that_is_empty_by_fault_takes_nothing_away() -> None:
@@ -176,7 +179,7 @@ def test_a_list_that_is_empty_by_fault_takes_nothing_away() -> None:
 def test_a_list_of_a_store_that_was_restored_takes_nothing_away() -> None:
     known = table(document(version=100), document("other", 90))
     assert listed(known, document("other", 3), version=5, empty_is_true=True) is Belief.BEHIND
-    assert set(known.state().channels) == {ORDERS, ResourceName("shop", "other")}
+    assert set(known.state().channels) == {ORDERS, channel_id("shop", "other")}
     assert known.put(document("other", 4, subscribable=subscribers("u1"))), "and it goes on there"
 
 
@@ -194,8 +197,8 @@ def test_what_is_kept_is_all_that_is_needed() -> None:
     list(loaded.load(known.dump()))
     channels = loaded.state().channels
     assert channels[ORDERS] == known.state().channels[ORDERS]
-    assert set(channels) == {ORDERS, ResourceName("shop", "new")}
-    assert loaded.is_behind("14")
+    assert set(channels) == {ORDERS, channel_id("shop", "new")}
+    assert loaded.is_behind(CHANNEL, "14")
     assert "managedFields" not in str(loaded.dump())
 
 

@@ -10,15 +10,17 @@ import kopf
 import pytest
 from structlog.testing import capture_logs
 
-from dispatcher.cluster.orphans import CONFIG_MAP, Orphans, _key, _value
+from dispatcher.cluster.orphans import CONFIG_MAP, Orphans, _key, _record, _value
 from dispatcher.durables.ledger import DurableRecord, Ledger
 from dispatcher.runtime.state_folder import StateFolder
 from natss.contract.resources import Defaults, ResourceName
 from natss.kube import Invalid, KubeClient, connection_info
+from tests.support.channel_ids import channel_id
 from tests.support.cluster_dispatcher import ACCOUNT, NAMESPACE
 from tests.support.kubernetes import ApiAnswer, KubernetesServer
+from tests.support.other_kind import OTHER, known, other_id
 
-ORDERS = ResourceName("shop", "orders")
+ORDERS = channel_id("shop", "orders")
 CONFIG_MAPS = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
 
 
@@ -26,7 +28,7 @@ CONFIG_MAPS = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
 def records() -> Ledger:
     """With a durable of a Channel that is being deleted."""
     records = Ledger(StateFolder(None), 60.0)
-    records.want(ORDERS, ORDERS, "mail", 0.0)
+    records.want(ORDERS, ResourceName("shop", "orders"), "mail", 0.0)
     records.dismiss(ORDERS, "mail", 0.0)
     return records
 
@@ -138,3 +140,14 @@ async def test_what_names_no_channel_is_no_request_and_keeps_nothing_else(
     assert api.listed == ["shop"]
     task.cancel()
     await asyncio.wait([task])
+
+
+def test_two_kinds_of_channels_of_one_name_are_kept_apart() -> None:
+    mail = ResourceName("shop", "mail")
+    one = DurableRecord(ORDERS, mail, "u1")
+    two = DurableRecord(other_id("shop", "orders"), mail, "u1")
+    assert _key(one) != _key(two)
+    assert "kind" not in _value(one), "it is as it was before there were kinds"
+    with known(OTHER):
+        assert [_record(_value(each)) for each in (one, two)] == [one, two]
+    assert _record(_value(two)) is None, "of a kind that is not known"

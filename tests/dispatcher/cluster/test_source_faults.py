@@ -25,8 +25,9 @@ from natss.kube import (
     Unreachable,
     connection_info,
 )
+from tests.support.channel_ids import channel_id
 
-ORDERS = ResourceName("shop", "orders")
+ORDERS = channel_id("shop", "orders")
 
 
 def document(
@@ -218,7 +219,7 @@ async def test_a_deleted_channel_is_let_go_when_its_durables_are_and_not_before(
     deleted["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     api = PlayedApi(deleted)
     records = Ledger(StateFolder(None), 60.0)
-    records.want(ORDERS, ORDERS, "orders", 0.0)
+    records.want(ORDERS, ResourceName("shop", "orders"), "orders", 0.0)
     async with running(api, records=records) as run:
         await run.until(lambda: bool(run.states))
         assert set(run.states[0].deleted) == {ORDERS}, "who is asked knows what is to be removed"

@@ -18,6 +18,7 @@ from dispatcher.runtime.byte_budget import BudgetShare, ByteBudget
 from dispatcher.runtime.metrics import Metrics, SubscriptionMetrics
 from natss.contract.resources import DeliveryPolicy, ResourceName, Subscriber
 from tests.dispatcher.delivery.pending_events import pending
+from tests.support.channel_ids import channel_id
 
 SUBSCRIBER = Target.parse("http://subscriber.test/in")
 OTHER = Target.parse("http://other.test/in")
@@ -70,7 +71,7 @@ class ScriptedEgress:
 
 @pytest.fixture
 def metrics() -> SubscriptionMetrics:
-    name = ResourceName("default", "orders")
+    name = channel_id("default", "orders")
     return Metrics().subscription(name, Subscriber(ResourceName("default", "mail")))
 
 

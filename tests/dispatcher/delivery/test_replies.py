@@ -14,10 +14,11 @@ from dispatcher.egress.target import Target
 from dispatcher.runtime.byte_budget import BudgetShare, ByteBudget
 from dispatcher.runtime.fair_share import FairShares, never_busy
 from dispatcher.runtime.metrics import SubscriptionMetrics
-from natss.contract.resources import DeliveryPolicy, Order, ResourceName
+from natss.contract.resources import DeliveryPolicy, Order
 from tests.dispatcher.conftest import StartDispatcher, StartSubscriber
 from tests.dispatcher.delivery.test_subscription import Acks, Message
 from tests.support.channel_files import channel
+from tests.support.channel_ids import channel_id
 from tests.support.data_plane import eventually
 from tests.support.fakes import run_callbacks
 from tests.support.observed_dispatcher import ObservedDispatcher
@@ -72,7 +73,7 @@ class Scene:
         self.budget = ByteBudget(budget)
         self.metrics = SubscriptionMetrics()
         attempts = Attempts(plan, peers, self.metrics, self.budget)
-        lane = FairShares(never_busy).delivering(ResourceName("default", "orders"))
+        lane = FairShares(never_busy).delivering(channel_id("default", "orders"))
         self.subscription = SubscriptionDelivery("mail", attempts, self.metrics, self.budget, lane)
         self.acks = Acks()
         self.subscription.durables = (self.acks,)

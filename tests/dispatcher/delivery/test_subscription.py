@@ -15,6 +15,7 @@ from dispatcher.runtime.byte_budget import ByteBudget
 from dispatcher.runtime.fair_share import UNLIMITED, FairShare, FairShares, never_busy
 from dispatcher.runtime.metrics import Metrics, SubscriptionMetrics
 from natss.contract.resources import DeliveryPolicy, Order, ResourceName, Subscriber
+from tests.support.channel_ids import channel_id
 from tests.support.fakes import run_callbacks
 
 TARGET = Target.parse("http://subscriber.test/")
@@ -100,7 +101,7 @@ class Bench:
 
 
 def make_bench(plan: Plan = PLAN, budget: ByteBudget | None = None) -> Bench:
-    name = ResourceName("default", "orders")
+    name = channel_id("default", "orders")
     metrics = Metrics().subscription(name, Subscriber(ResourceName("default", "mail")))
     egress = HeldEgress()
     budget = budget or ByteBudget(2**20)

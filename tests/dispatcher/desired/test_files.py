@@ -21,6 +21,7 @@ from dispatcher.desired.files import FileSource
 from dispatcher.durables.ledger import Ledger
 from dispatcher.runtime.state_folder import StateFolder
 from natss.contract.resources import Defaults, DesiredState, ResourceName
+from tests.support.channel_ids import channel_id
 
 NEVER = 3600.0
 
@@ -199,7 +200,7 @@ class TestOneFile:
             replace(file, channel("a", retry=9) + "---\n" + channel("b").replace("spec", "sepc"))
             await seen.until(tells("stays as it was"))
             assert names(seen.last) == {"a", "b"}
-            assert seen.last.channels[ResourceName("default", "a")].policy.retry == 9
+            assert seen.last.channels[channel_id("default", "a")].policy.retry == 9
             assert "Channel default/b (channels.yaml, line 6)" in told(seen.last)
 
     async def test_of_json(self, tmp_path: Path) -> None:
@@ -470,7 +471,7 @@ async def test_a_place_that_is_free_is_given_although_no_file_has_changed(tmp_pa
     }
     file = tmp_path / "channels.json"
     file.write_text(json.dumps(document))
-    orders = ResourceName("default", "orders")
+    orders = channel_id("default", "orders")
     records = Ledger(StateFolder(None), 60.0)
     for uid in ("a", "b"):  # a was removed and is in its grace
         records.want(orders, ResourceName("default", uid), uid, 0.0)

@@ -10,7 +10,8 @@ import pytest
 
 from dispatcher.desired.parsing import UnreadableDocument, parse
 from natss.contract.documents import desired_state
-from natss.contract.resources import DesiredState, ResourceName
+from natss.contract.resources import DesiredState
+from tests.support.channel_ids import channel_id
 from tests.support.kubernetes import KUBECTL
 
 HEAD = "apiVersion: eventing.knative.dev/v1alpha1\nkind: Channel\nmetadata: {name: orders}\n"
@@ -203,7 +204,7 @@ def test_large_numbers_of_helm() -> None:
     text = HEAD + f"spec: {{provisioner: {{name: natss}}, arguments: {arguments}}}\n"
     found = state(text)
     assert not found.problems
-    policy = found.channels[ResourceName("default", "orders")].policy
+    policy = found.channels[channel_id("default", "orders")].policy
     assert (policy.max_redeliveries, policy.timeout) == (1_000_000, 8.0)
 
 

@@ -16,7 +16,7 @@ from dispatcher.cluster.orphans import CONFIG_MAP
 from dispatcher.durables.ledger import DurableRecord, Ledger
 from dispatcher.runtime.state_folder import StateFolder
 from natss.contract.names import EPOCH_ANNOTATION, epoch_of
-from natss.contract.resources import Defaults
+from natss.contract.resources import Defaults, ResourceName
 from natss.kube import KubeClient
 from tests.dispatcher.cluster.test_channel_table import ORDERS, subscribers, with_epoch
 from tests.support.cluster_dispatcher import NAMESPACE, ChannelsOf, ClusterDispatcher, taken
@@ -174,8 +174,9 @@ async def test_what_an_earlier_channel_left_is_not_written_on_a_later_one() -> N
     (entry,) = known
     records = Ledger(StateFolder(None), 60.0)
     records.note_session(is_open=True)
+    ref = ResourceName("shop", "orders")
     for epoch in ("e1", "e2"):
-        record = DurableRecord(ORDERS, ORDERS, f"left-of-{epoch}", subject=f"orders.shop._{epoch}")
+        record = DurableRecord(ORDERS, ref, f"left-of-{epoch}", subject=f"orders.shop._{epoch}")
         assert records.adopt(record)
     finalizers = Finalizers(cast("KubeClient", None), known, records, records.emptied, _nothing)
     written = finalizers._annotation(entry)[DURABLES]

@@ -11,14 +11,16 @@ from dispatcher.durables.ledger import DurableRecord, Ledger
 from dispatcher.durables.lifecycle import Life
 from dispatcher.durables.member import MemberKey
 from dispatcher.runtime.state_folder import StateFolder
+from natss.contract.kinds import ChannelId
 from natss.contract.resources import Channel, DeliveryPolicy, DesiredState, ResourceName, Unread
 from tests.conftest import StartServer
+from tests.support.channel_ids import channel_id
 from tests.support.data_plane import DataPlane, durables, eventually, subscriber
 from tests.support.servers import NatsStreamingServer
 from tests.support.subscriber import Subscriber, status
 
-ORDERS = ResourceName("shop", "orders")
-OTHER = ResourceName("shop", "other")
+ORDERS = channel_id("shop", "orders")
+OTHER = channel_id("shop", "other")
 MAIL = ResourceName("shop", "mail")
 QUICK = DeliveryPolicy(ack_wait=1, retry=0, backoff_delay=0.05)
 MARGIN = 3.0
@@ -106,9 +108,9 @@ class News:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._seen: dict[ResourceName, int] = {}
+        self._seen: dict[ChannelId, int] = {}
 
-    def take(self) -> dict[ResourceName, set[str]]:
+    def take(self) -> dict[ChannelId, set[str]]:
         """The channels that have changed, with what was unsubscribed elsewhere."""
         merged, before = self._ledger.merged(), self._seen
         self._seen = merged
@@ -510,7 +512,7 @@ async def is_refused(plane: DataPlane, durable: str) -> bool:
 async def test_a_durable_may_go_when_others_will_know_its_successor(
     told: dict[str, float | None], *, is_complete: bool, may_go: bool
 ) -> None:
-    channel, ref = ResourceName("default", "orders"), ResourceName("default", "mail")
+    channel, ref = channel_id("default", "orders"), ResourceName("default", "mail")
     records = Ledger(StateFolder(None), 60.0, are_kept=True)
     entries = {name: DurableRecord(channel, ref, name, since) for name, since in told.items()}
     waiting = asyncio.create_task(records.succeeded(channel, ["old"], "new"))

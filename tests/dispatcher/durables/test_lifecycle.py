@@ -6,6 +6,7 @@ import pytest
 
 from dispatcher.durables.lifecycle import Facts, Life, next_life
 from natss.contract.resources import Channel, DesiredState, ResourceName, Unread, Unserved
+from tests.support.channel_ids import channel_id
 
 WANTED = Facts(is_wanted=True)
 GONE = Facts()
@@ -74,7 +75,7 @@ def test_whatever_is_known(facts: Facts) -> None:
             assert not ends or before is Life.RELEASING, "nor while somebody may want it"
 
 
-CHANNEL, REF = ResourceName("default", "orders"), ResourceName("default", "mail")
+CHANNEL, REF = channel_id("default", "orders"), ResourceName("default", "mail")
 WITHOUT_A_PLACE = Channel(CHANNEL, (), unserved=Unserved(1, {REF: "u1"}))
 
 

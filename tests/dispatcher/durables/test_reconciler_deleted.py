@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from natss.contract.resources import Channel, DesiredState, ResourceName
+from natss.contract.resources import Channel, DesiredState
+from tests.support.channel_ids import channel_id
 from tests.support.data_plane import DataPlane, at_once, durables, eventually, subscriber
 from tests.support.servers import NatsStreamingServer
 
@@ -76,7 +77,7 @@ async def test_what_is_left_of_an_earlier_channel_goes_after_a_restart(
     memory_server: NatsStreamingServer, unique_name: str, tmp_path: Path
 ) -> None:
     mail = subscriber("http://127.0.0.1:9/", "mail")
-    earlier = Channel(ResourceName("default", unique_name), (), (mail,), epoch="e1")
+    earlier = Channel(channel_id("default", unique_name), (), (mail,), epoch="e1")
     async with DataPlane(memory_server, unique_name, state_dir=tmp_path) as plane:
         at_once(plane.reconciler.apply(DesiredState({earlier.name: earlier})))
         await plane.open()

@@ -26,10 +26,11 @@ from natss.contract.resources import (
     StartKind,
     Subscriber,
 )
+from tests.support.channel_ids import channel_id
 from tests.support.data_plane import eventually
 from tests.support.memory_store import MemoryServer, MemoryStore
 
-ORDERS = ResourceName("default", "orders")
+ORDERS = channel_id("default", "orders")
 MAIL = ResourceName("default", "mail")
 POLICY = DeliveryPolicy(ack_wait=1, retry=0, start=Start(StartKind.FIRST))
 

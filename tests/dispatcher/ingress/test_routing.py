@@ -11,17 +11,20 @@ from dispatcher.ingress.routing import (
     RoutingTable,
     UnknownHost,
 )
+from dispatcher.runtime.fair_share import FairShares, never_busy
 from dispatcher.runtime.metrics import Metrics
-from natss.contract.resources import Channel, ResourceName
+from natss.contract.resources import Channel
+from tests.support.channel_ids import channel_id
+from tests.support.other_kind import other_id
 
 ORDERS = Channel(
-    ResourceName("shop", "orders"),
+    channel_id("shop", "orders"),
     ("orders-channel-x7.shop.svc.cluster.local", "orders.shop.channels.cluster.local"),
 )
 
 
 def channel(name: str, *hosts: str) -> Channel:
-    return Channel(ResourceName("default", name), hosts)
+    return Channel(channel_id("default", name), hosts)
 
 
 def channels(*wanted: Channel) -> Router:
@@ -158,3 +161,31 @@ def test_unknown_hosts_are_not_remembered() -> None:
     for number in range(100):
         known.lookup(b"h%d.test" % number)
     assert known._spellings == {}
+
+
+def test_two_kinds_of_channels_of_one_name_have_each_their_route() -> None:
+    metrics, shares = Metrics(), FairShares(never_busy)
+    other = Channel(other_id("shop", "orders"), ("orders.shop.others.cluster.local",))
+    known = Router(RoutingTable.build([ORDERS, other], metrics.channel, shares))
+    one = known.lookup(b"orders.shop.channels.cluster.local")
+    two = known.lookup(b"orders.shop.others.cluster.local")
+    assert isinstance(one, Route)
+    assert isinstance(two, Route)
+    assert (one.subject, two.subject) == ("orders.shop", "_other.orders.shop")
+    assert one.metrics is not two.metrics
+    assert one.lane is not two.lane
+
+
+def test_a_host_that_two_kinds_claim_is_told_with_the_kinds() -> None:
+    host = "orders.shop.channels.cluster.local"
+    table = RoutingTable.build(
+        [ORDERS, Channel(other_id("shop", "orders"), (host,))], Metrics().channel
+    )
+    assert isinstance(table.hosts[host], HostConflict)
+    assert {problem.resource for problem in table.problems} == {
+        "Channel shop/orders",
+        "OtherChannel shop/orders",
+    }
+    one, two = table.problems
+    assert "claimed by the channel OtherChannel shop/orders too" in one.message
+    assert "claimed by the channel shop/orders too" in two.message

@@ -19,9 +19,10 @@ from dispatcher.event.stored_form import encode
 from dispatcher.runtime.byte_budget import BudgetShare, ByteBudget
 from dispatcher.runtime.fair_share import FairShares, never_busy
 from dispatcher.runtime.metrics import SubscriptionMetrics
-from natss.contract.resources import DeliveryPolicy, ResourceName
+from natss.contract.resources import DeliveryPolicy
 from tests.dispatcher.delivery.pending_events import pending
 from tests.dispatcher.egress.egress_fakes import Wire
+from tests.support.channel_ids import channel_id
 
 IN_FLIGHT = 64
 CONNECTIONS = 8
@@ -74,7 +75,7 @@ async def test_events_under_way_take_no_more_memory_than_they_are_counted_for(
             name, metrics = f"s{number}", SubscriptionMetrics()
             plan = Plan(Target.parse(url), None, None, DeliveryPolicy(max_inflight=IN_FLIGHT))
             attempts = Attempts(plan, egress, metrics, budget)
-            lane = FairShares(never_busy).delivering(ResourceName("default", "orders"))
+            lane = FairShares(never_busy).delivering(channel_id("default", "orders"))
             made.append(SubscriptionDelivery(name, attempts, metrics, budget, lane))
         in_flight = subscriptions * IN_FLIGHT
         tracemalloc.start()

@@ -13,7 +13,8 @@ from dispatcher.cluster.channel_table import ChannelTable
 from dispatcher.cluster.finalizers import Finalizers
 from dispatcher.durables.ledger import Ledger
 from dispatcher.runtime.state_folder import StateFolder
-from natss.contract.resources import Defaults, ResourceName
+from natss.contract.kinds import ChannelId
+from natss.contract.resources import Defaults
 from natss.kube import KubeClient
 from tests.support.cluster_dispatcher import ChannelsOf, ClusterDispatcher
 from tests.support.data_plane import durables, eventually
@@ -163,7 +164,7 @@ def _client(client: Any) -> KubeClient:
     return found
 
 
-async def _never_released(_: ResourceName) -> None:
+async def _never_released(_: ChannelId) -> None:
     raise AssertionError("nothing is deleted here")
 
 

@@ -18,6 +18,7 @@ from dispatcher.reporting.reports import Cluster, Reports
 from natss.contract.names import DISPATCHER_FINALIZER
 from natss.contract.resources import Defaults, Problem, ResourceName, Subscriber
 from natss.kube import Forbidden, KubeClient, KubeError, NotFound
+from tests.support.channel_ids import channel_id
 from tests.support.data_plane import DataPlane, eventually
 from tests.support.servers import NatsStreamingServer
 
@@ -87,7 +88,7 @@ async def test_a_name_that_is_too_long_is_told_on_the_channel_that_has_it(
     assert [each.name for each in state.channels] == ["good"]
     reports(tmp_path, known).applied(state.channels, state.problems)
     (occurrence,) = told
-    assert occurrence.channel == ResourceName("shop", "a" * length)
+    assert occurrence.channel == channel_id("shop", "a" * length)
     assert f"has {length} characters; at most 63 between two dots" in occurrence.message
 
 
@@ -197,7 +198,7 @@ async def test_an_entry_has_no_events_written_in_the_namespace_of_others(
     """Whoever may write a Channel chooses what its entries refer to."""
     api = TakingApi()
     events = Events(cast("KubeClient", api), table(document("orders", "natss")), "natss-dispatcher")
-    orders = ResourceName("shop", "orders")
+    orders = channel_id("shop", "orders")
     told = about(
         Subscriber(ref, uid=uid), warning(orders, "SubscriberStuck", "nothing got through")
     )

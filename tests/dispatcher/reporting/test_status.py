@@ -21,6 +21,7 @@ from natss.kube import (
     connection_info,
 )
 from natss.kube.resources import Resource
+from tests.support.channel_ids import CHANNELS
 
 Status = dict[str, Any]
 SERVED: Status = {"dispatcher": {"host": "a.example"}}
@@ -28,7 +29,12 @@ SERVED: Status = {"dispatcher": {"host": "a.example"}}
 
 def document(name: str, version: int = 1) -> Any:
     metadata = {"name": name, "namespace": "shop", "uid": f"u-{name}"}
-    return {"metadata": {**metadata, "resourceVersion": str(version)}, "spec": {}}
+    return {
+        "apiVersion": CHANNELS.api_version,
+        "kind": CHANNELS.kind,
+        "metadata": {**metadata, "resourceVersion": str(version)},
+        "spec": {},
+    }
 
 
 class PlayedApi(KubeClient):

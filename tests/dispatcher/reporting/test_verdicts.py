@@ -32,8 +32,9 @@ from dispatcher.stores.interface import (
     TooManySubscriptions,
 )
 from natss.contract.resources import Defaults, ResourceName, Subscriber
+from tests.support.channel_ids import channel_id
 
-ORDERS = ResourceName("shop", "orders")
+ORDERS = channel_id("shop", "orders")
 MAIL = ResourceName("shop", "mail")
 BILLS = ResourceName("shop", "bills")
 PATIENCE = 60.0

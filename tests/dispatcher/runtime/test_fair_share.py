@@ -18,11 +18,12 @@ from dispatcher.runtime.fair_share import (
     PublishShare,
     never_busy,
 )
-from natss.contract.resources import ResourceName
+from natss.contract.kinds import ChannelId
+from tests.support.channel_ids import channel_id
 from tests.support.fakes import run_callbacks
 
-LOUD = ResourceName("default", "loud")
-QUIET = ResourceName("default", "quiet")
+LOUD = channel_id("default", "loud")
+QUIET = channel_id("default", "quiet")
 
 
 class Bench:
@@ -187,9 +188,9 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 async def test_time_in_which_a_channel_is_held_back_is_told() -> None:
-    told: dict[ResourceName, float] = {}
+    told: dict[ChannelId, float] = {}
 
-    def on_held_back(channel: ResourceName, seconds: float) -> None:
+    def on_held_back(channel: ChannelId, seconds: float) -> None:
         told[channel] = told.get(channel, 0.0) + seconds
 
     lanes = FairShares(lambda: 1.0, on_held_back)

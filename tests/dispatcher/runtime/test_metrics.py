@@ -12,11 +12,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from dispatcher.admin.exposition import FAMILIES, Exposition
 from dispatcher.runtime.metrics import BUCKETS, RESULTS_AT_REST, Histogram, Metrics
 from natss.contract.resources import ResourceName, Subscriber
+from tests.support.channel_ids import channel_id
+from tests.support.other_kind import other_id
 from tests.support.repository import ROOT
 
 _DOCUMENT = (ROOT / "docs" / "metrics.md").read_text("utf-8")
 
-ORDERS = ResourceName("default", "orders")
+ORDERS = channel_id("default", "orders")
 MAIL = Subscriber(ResourceName("default", "mail"), "uid-1")
 BILLS = Subscriber(ResourceName("default", "bills"), "uid-2")
 
@@ -63,12 +65,12 @@ def test_a_duration_falls_into_the_bucket_whose_bound_it_does_not_pass(
 
 def test_a_channel_that_is_held_back_shows_for_how_long() -> None:
     metrics = Metrics()
-    bills = ResourceName("default", "bills")
+    bills = channel_id("default", "bills")
     for name in (ORDERS, bills):
         metrics.channel(name)
     metrics.count_held_back(ORDERS, 0.0625)
     metrics.count_held_back(ORDERS, 1.5)
-    metrics.count_held_back(ResourceName("default", "gone"), 1.0)
+    metrics.count_held_back(channel_id("default", "gone"), 1.0)
     held_back = "natss_channel_held_back_seconds_total"
     told = {labels: value for (of, labels), value in _samples(metrics).items() if of == held_back}
     assert told == {frozenset({("namespace", "default"), ("channel", "orders")}): 1.562}
@@ -98,6 +100,29 @@ def test_a_subscription_goes_on_counting_under_another_uid() -> None:
     metrics.forget_subscription(ORDERS, MAIL)
     metrics.forget_subscription(ORDERS, MAIL)
     assert "mail" not in _text(metrics)
+
+
+def test_two_kinds_of_channels_of_one_name_are_counted_apart() -> None:
+    """Two series with the same labels would have Prometheus refuse all of them."""
+    metrics = Metrics()
+    other = other_id("default", "orders")
+    metrics.channel(ORDERS).results["stored"] += 1
+    metrics.channel(other).results["stored"] += 5
+    metrics.subscription(ORDERS, MAIL).settled += 2
+    metrics.subscription(other, MAIL).settled += 7
+    lines = [line.rpartition(" ")[0] for line in _text(metrics).splitlines() if line[0] != "#"]
+    assert len(set(lines)) == len(lines)
+    labels = {"namespace": "default", "channel": "orders"}
+    name = "natss_channel_events_total"
+    assert _value(metrics, name, **labels, result="stored") == 1
+    assert _value(metrics, name, **labels, kind="OtherChannel", result="stored") == 5
+    name, labels["subscription"] = "natss_subscription_settled_events_total", "default/mail"
+    assert _value(metrics, name, **labels) == 2
+    assert _value(metrics, name, **labels, kind="OtherChannel") == 7
+    metrics.forget_channel(other)
+    metrics.forget_subscription(other, MAIL)
+    assert "OtherChannel" not in _text(metrics)
+    assert _value(metrics, name, **labels) == 2
 
 
 # --- the text -------------------------------------------------------------------------------------
@@ -186,7 +211,7 @@ def test_figures_of_the_dispatcher() -> None:
 
 def test_labels_are_escaped() -> None:
     metrics = Metrics()
-    odd = ResourceName('a"b', "c\\d\ne}")
+    odd = channel_id('a"b', "c\\d\ne}")
     metrics.channel(odd).results['r"'] = 1
     metrics.subscription(odd, Subscriber(ResourceName("x", 'y"'))).attempt('c"\n', 1)
     samples = _samples(metrics)
@@ -201,7 +226,7 @@ def test_labels_are_escaped() -> None:
 def test_each_metric_has_a_type_and_a_help_and_its_lines_together() -> None:
     metrics = Metrics()
     for number in range(250):
-        channel = ResourceName("default", f"c{number}")
+        channel = channel_id("default", f"c{number}")
         metrics.channel(channel)
         metrics.subscription(channel, MAIL).attempt("202", 0.1)
         metrics.refused[number] = 1
@@ -248,7 +273,7 @@ def test_at_rest_there_are_only_series_that_somebody_may_wait_for() -> None:
 def test_1000_channels_of_3_subscriptions_are_less_than_20000_series_at_rest() -> None:
     metrics = Metrics()
     for number in range(1000):
-        channel = ResourceName("default", f"channel-{number}")
+        channel = channel_id("default", f"channel-{number}")
         metrics.channel(channel)
         for index in range(3):
             metrics.subscription(
@@ -302,7 +327,7 @@ def test_a_subscription_is_in_all_of_a_scrape_or_in_nothing_of_it() -> None:
 def test_a_large_scrape_is_made_in_small_parts() -> None:
     metrics = Metrics()
     for number in range(1000):
-        channel = ResourceName("default", f"channel-{number}")
+        channel = channel_id("default", f"channel-{number}")
         metrics.channel(channel)
         for index in range(3):
             subscriber = Subscriber(ResourceName("default", f"sub-{number}-{index}"))

@@ -18,6 +18,7 @@ from dispatcher.runtime.state_folder import StateFolder
 from dispatcher.runtime.turns import Turns
 from dispatcher.settings.settings import DispatcherSettings
 from natss.contract.resources import Channel, DesiredState, Problem, ResourceName, Subscriber
+from tests.support.channel_ids import channel_id
 from tests.support.data_plane import DataPlane
 from tests.support.servers import NatsStreamingServer
 
@@ -74,7 +75,7 @@ async def test_others_get_their_turn_after_so_much_time(clock: list[float]) -> N
 
 def channel(name: str, subscribers: int, uid: str = "u") -> Channel:
     return Channel(
-        ResourceName("shop", name),
+        channel_id("shop", name),
         (f"{name}.shop.channels.cluster.local",),
         tuple(
             Subscriber(
@@ -144,7 +145,7 @@ async def test_no_turn_takes_on_more_than_a_few_durables_that_were_left(
 ) -> None:
     before = Ledger(StateFolder(tmp_path), 60.0)
     for each in channel("big", 600).subscribers:
-        before.want(ResourceName("shop", "big"), each.ref, each.durable, 1.0)
+        before.want(channel_id("shop", "big"), each.ref, each.durable, 1.0)
     await before.write()
     settings = DispatcherSettings()
     records = Ledger(StateFolder(tmp_path), 60.0)

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from natss.contract.resources import ResourceName
+from natss.knative import name_of
 from natss.kube import EventRecorder, KubeError
 from natss_provisioner.children import DispatcherPlace
 from natss_provisioner.claims import Claims
@@ -17,15 +18,15 @@ from natss_provisioner.handlers import channel as channels
 from natss_provisioner.handlers import provisioner as provisioners
 from natss_provisioner.handlers import subscribers, subscription
 from natss_provisioner.handlers.context import Context
-from natss_provisioner.subscribers import name_of
 from tests.fuzz.cluster import FakeCluster
 from tests.fuzz.drawing import Draws
 from tests.fuzz.objects import WORDS, Document, channel, of_the_api
 from tests.fuzz.objects import subscription as a_subscription
 from tests.fuzz.target import Target, expect
+from tests.support.channel_ids import channel_id
 
 _NOW = "2026-01-02T03:05:00Z"
-_ORDERS, _MAIL = ResourceName("shop", "orders"), ResourceName("shop", "mail")
+_ORDERS, _MAIL = channel_id("shop", "orders"), ResourceName("shop", "mail")
 _ROUNDS = 6
 
 

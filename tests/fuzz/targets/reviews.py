@@ -8,14 +8,15 @@ import base64
 
 import orjson
 
-from natss.contract.resources import ResourceName
+from natss.contract import eventing
 from natss.kube.nesting import cut
 from natss_provisioner import reviews
 from tests.fuzz.drawing import Draws
 from tests.fuzz.objects import WORDS, Document, channel, of_the_api, subscription
 from tests.fuzz.target import Target, expect
+from tests.support.channel_ids import channel_id
 
-_HOSTS = {ResourceName("shop", "other"): "orders-channel-abcdefgh.shop.svc.cluster.local"}
+_HOSTS = {channel_id("shop", "other"): "orders-channel-abcdefgh.shop.svc.cluster.local"}
 
 
 def run(data: bytes) -> None:
@@ -49,7 +50,7 @@ def _review(draws: Draws) -> Document:
     make = channel if kind == "Channel" else subscription
     request: Document = {
         "uid": "review",
-        "kind": {"kind": kind},
+        "kind": {"group": eventing.GROUP, "version": eventing.VERSION, "kind": kind},
         "operation": draws.choice(("CREATE", "UPDATE")),
         "namespace": "shop",
         "object": of_the_api(draws, make()),

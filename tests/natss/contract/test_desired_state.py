@@ -4,7 +4,8 @@ import pytest
 import yaml
 
 from natss.contract.documents import Defaults, desired_state
-from natss.contract.metadata import API_VERSION
+from natss.contract.eventing import API_VERSION
+from natss.contract.kinds import ChannelId
 from natss.contract.resources import (
     Channel,
     DeliveryPolicy,
@@ -12,8 +13,9 @@ from natss.contract.resources import (
     ResourceName,
     Subscriber,
 )
+from tests.support.channel_ids import channel_id
 
-ORDERS = ResourceName("shop", "orders")
+ORDERS = channel_id("shop", "orders")
 
 CHANNEL = """\
 apiVersion: eventing.knative.dev/v1alpha1
@@ -42,7 +44,7 @@ def read(*texts: str, previous: DesiredState | None = None) -> DesiredState:
     return desired_state(documents, Defaults(), previous or DesiredState({}))
 
 
-def good(*texts: str) -> dict[ResourceName, Channel]:
+def good(*texts: str) -> dict[ChannelId, Channel]:
     """The channels of documents with which nothing is wrong."""
     state = read(*texts)
     assert state.problems == ()
@@ -132,7 +134,7 @@ class TestChannels:
 
     def test_without_namespace_it_is_in_default_as_for_kubectl(self) -> None:
         assert set(good(CHANNEL.replace(", namespace: shop", ""))) == {
-            ResourceName("default", "orders")
+            channel_id("default", "orders")
         }
 
     def test_hosts_are_its_address_and_its_own_name(self) -> None:
@@ -429,8 +431,9 @@ class TestWhatCannotBeReadStaysAsItWas:
     ) -> None:
         state = read(*documents)
         assert state.may_want(ORDERS, ResourceName("shop", "mail"))
-        other = ResourceName("shop", "other")
-        assert state.may_want(other, other) == state.unread.anything
+        other = channel_id("shop", "other")
+        ref = ResourceName("shop", "other")
+        assert state.may_want(other, ref) == state.unread.anything
 
     def test_a_subscription_to_a_channel_that_is_gone_wants_nothing(self) -> None:
         assert not read(SUBSCRIPTION).may_want(ORDERS, ResourceName("shop", "mail"))

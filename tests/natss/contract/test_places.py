@@ -9,8 +9,9 @@ import pytest
 from natss.contract.documents import desired_state
 from natss.contract.places import MOST_TOLD, PlaceClaim, choose
 from natss.contract.resources import Defaults, DesiredState, ResourceName
+from tests.support.channel_ids import channel_id
 
-ORDERS = ResourceName("shop", "orders")
+ORDERS = channel_id("shop", "orders")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,10 @@ from contextlib import aclosing
 import kopf
 import pytest
 
-from dispatcher.cluster.channel_table import CHANNELS, ChannelTable
-from natss.contract.resources import Defaults, ResourceName
+from dispatcher.cluster.channel_table import ChannelTable
+from natss.contract.resources import Defaults
 from natss.kube import Changed, KubeClient, Listing, follow
+from tests.support.channel_ids import CHANNELS, channel_id
 from tests.support.kubernetes import KubernetesServer
 
 LEVELS = 5000
@@ -62,7 +63,7 @@ async def test_a_channel_that_is_nested_too_deeply_hides_no_other(
         assert isinstance(change, Changed)
         table.put(change.document)
     for name in ("good", "deep", "deeper"):
-        entry = table.get(ResourceName(namespace, name))
+        entry = table.get(channel_id(namespace, name))
         assert entry is not None
         assert entry.channel is not None
         assert [each.path for each in entry.problems] == ["spec.arguments.retry"] * (name != "good")

@@ -1,0 +1,34 @@
+"""A Kubernetes document of which is known what it is: a channel or a Subscription. Pure."""
+
+from dataclasses import dataclass
+
+from natss.contract.fields import Fields
+from natss.contract.kinds import ChannelId, ChannelKind
+from natss.contract.reports import Report
+from natss.contract.resources import ResourceName
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceDocument:
+    """A channel or a Subscription whose name could be read."""
+
+    channel_kind: ChannelKind | None
+    """None for a Subscription."""
+
+    name: ResourceName
+    uid: str | None
+    deleted: bool
+    """The API server waits only for finalizers."""
+
+    root: Fields
+
+    @property
+    def report(self) -> Report:
+        return self.root.report
+
+    @property
+    def channel(self) -> ChannelId:
+        """Which channel it is; of a Subscription nobody may ask."""
+        if self.channel_kind is None:
+            raise TypeError(f"Subscription {self.name} is no channel")
+        return ChannelId(self.channel_kind, self.name.namespace, self.name.name)

@@ -1,0 +1,39 @@
+"""The kinds of Knative as the Kubernetes API has them, and which object a document is. Pure."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from natss.contract.apis import kind_of
+from natss.contract.eventing import GROUP, VERSION
+from natss.contract.kinds import ChannelId, ChannelKind
+from natss.contract.resources import ResourceName
+from natss.kube.resources import Resource
+
+PROVISIONERS = Resource(
+    GROUP, VERSION, "clusterchannelprovisioners", "ClusterChannelProvisioner", namespaced=False
+)
+SUBSCRIPTIONS = Resource(GROUP, VERSION, "subscriptions", "Subscription")
+
+
+def channel_resource(kind: ChannelKind) -> Resource:
+    """Where the API serves channels of a kind."""
+    return Resource(kind.group, kind.version, kind.plural, kind.kind)
+
+
+def name_of(document: Mapping[str, Any]) -> ResourceName:
+    """The name of an object that is in a namespace."""
+    metadata = document["metadata"]
+    return ResourceName(metadata["namespace"], metadata["name"])
+
+
+def channel_id(document: Mapping[str, Any]) -> ChannelId:
+    """Which channel a document is.
+
+    Raises:
+        LookupError, ValueError: it is none of a kind that is known.
+    """
+    kind = kind_of(document["apiVersion"], document["kind"])
+    if kind is None:
+        raise ValueError(f"{document['apiVersion']} {document['kind']} is no kind of channel")
+    metadata = document["metadata"]
+    return ChannelId(kind, metadata["namespace"], metadata["name"])

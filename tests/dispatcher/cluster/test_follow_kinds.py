@@ -1,0 +1,50 @@
+"""Every kind of channel is followed by itself, and written where the API serves it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from natss.contract.eventing import CHANNEL
+from natss.contract.names import DISPATCHER_FINALIZER
+from natss.kube import Listing, Resource
+from tests.dispatcher.cluster.test_source_faults import PlayedApi, running
+from tests.support.channel_ids import channel_id
+from tests.support.other_kind import OTHER, document, known, other_id
+
+ONE, TWO = channel_id("shop", "orders"), other_id("shop", "orders")
+
+
+@pytest.fixture(autouse=True)
+def _other_kind() -> Iterator[None]:
+    with known(OTHER):
+        yield
+
+
+class TwoKinds(PlayedApi):
+    """Has a channel of each kind, of one name, that no dispatcher has taken up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[str] = []
+
+    async def list_all(self, resource: Resource, *_: Any, **__: Any) -> Listing:
+        kind = OTHER if resource.kind == OTHER.kind else CHANNEL
+        return Listing([document(kind)], "10")
+
+    async def patch(
+        self, resource: Resource, name: str, body: Any, namespace: str | None = None
+    ) -> Any:
+        self.written.append(resource.path(namespace, name))
+        kind = OTHER if resource.kind == OTHER.kind else CHANNEL
+        return document(kind, resourceVersion="11", finalizers=[DISPATCHER_FINALIZER])
+
+
+async def test_both_are_served_and_held_where_they_are() -> None:
+    api = TwoKinds()
+    async with running(api) as run:
+        await run.until(lambda: bool(run.states) and set(run.states[-1].channels) == {ONE, TWO})
+    assert {
+        "/apis/eventing.knative.dev/v1alpha1/namespaces/shop/channels/orders",
+        "/apis/messaging.example.com/v1/namespaces/shop/otherchannels/orders",
+    } <= set(api.written)

@@ -1,0 +1,12 @@
+"""Identities of channels, for tests."""
+
+from natss.contract.eventing import CHANNEL
+from natss.contract.kinds import ChannelId
+from natss.knative import channel_resource
+
+CHANNELS = channel_resource(CHANNEL)
+
+
+def channel_id(namespace: str, name: str) -> ChannelId:
+    """A Channel of ``eventing.knative.dev/v1alpha1``."""
+    return ChannelId(CHANNEL, namespace, name)
