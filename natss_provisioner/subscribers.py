@@ -1,7 +1,8 @@
 """What a Subscription asks for, and its entry in the list of subscribers of its Channel.
 
-Pure: documents in, values and documents out. What an object that is named has for an address is
-found out in ``handlers/targets.py``. Entries are those of Knative eventing v0.6; what somebody else
+Pure: documents in, values and documents out. A Subscription is read in
+``natss.contract.subscription_documents``; what an object that is named has for an address is found
+out in ``handlers/targets.py``. Entries are those of Knative eventing v0.6; what somebody else
 wrote into the list stays.
 """
 
@@ -9,16 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from natss.contract.apis import kind_of
-from natss.contract.channel_documents import OBJECT_REFERENCE, completed
 from natss.contract.eventing import API_VERSION, CHANNEL
-from natss.contract.fields import Fields, Refused, fields, object_at, text_at
-from natss.contract.kinds import ChannelId, ChannelKind
-from natss.contract.names import is_dns_name, is_resource_name
-from natss.contract.reports import Report, shown
+from natss.contract.fields import Refused, fields, object_at, text_at
+from natss.contract.kinds import ChannelId
+from natss.contract.names import is_resource_name
+from natss.contract.reports import Report
 from natss.contract.resource_document import ResourceDocument
 from natss.contract.resources import Problem, ResourceName
-from natss.contract.subscription_documents import channel_of
+from natss.contract.subscription_documents import SubscriberTarget, Wish, channel_of
+from natss.contract.subscription_documents import read_wish as wish_of
 from natss.knative import name_of
 
 Document = dict[str, Any]
@@ -32,33 +32,6 @@ nobody looked."""
 
 _GROUP = API_VERSION.partition("/")[0]
 _KIND = "Subscription"
-
-
-@dataclass(frozen=True, slots=True)
-class SubscriberTarget:
-    """An object of the Subscription's namespace that events go to."""
-
-    path: str
-    """Where it is named, as ``spec.subscriber.ref``."""
-
-    api_version: str
-    kind: str
-    name: str
-
-    @property
-    def channel_kind(self) -> ChannelKind | None:
-        """The kind of channel that it is; None if it is none."""
-        return kind_of(self.api_version, self.kind)
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What a Subscription asks for; at least one of the two is there."""
-
-    subscriber: str | SubscriberTarget | None
-    """A URI word for word, or what is to be resolved."""
-
-    reply: SubscriberTarget | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +57,8 @@ def read_channel_name(subscription: Document) -> ChannelId | None:
 
 
 def read_wish(subscription: Document, cluster_domain: str) -> Wish:
-    """What a Subscription asks for; of ``uri``, ``dnsName`` and ``ref`` the first counts.
-
-    Raises:
-        Refused: it cannot be read, or asks for nothing.
-    """
-    return _wish(_read(subscription), cluster_domain)
+    """``natss.contract.subscription_documents.read_wish`` of an object of the API."""
+    return wish_of(_read(subscription), cluster_domain)
 
 
 def problems_of(subscription: Document, cluster_domain: str) -> tuple[Problem, ...]:
@@ -97,29 +66,10 @@ def problems_of(subscription: Document, cluster_domain: str) -> tuple[Problem, .
     document = _read(subscription)
     try:
         channel_of(document)
-        _wish(document, cluster_domain)
+        wish_of(document, cluster_domain)
     except Refused as refused:
         document.report.refuse(refused.path, refused.message)
     return tuple(document.report.problems)
-
-
-def _wish(document: ResourceDocument, cluster_domain: str) -> Wish:
-    spec, namespace = document.root.nested("spec"), document.name.namespace
-    spec.tell_unknown(("channel", "subscriber", "reply", "generation"))
-    reply = spec.nested("reply")
-    reply.tell_unknown(("channel",))
-    wish = Wish(
-        subscriber=_subscriber(spec.nested("subscriber"), namespace, cluster_domain),
-        reply=_target(reply.nested("channel"), namespace) if reply.has("channel") else None,
-    )
-    if wish.subscriber is None and wish.reply is None:
-        raise Refused("spec", "has neither a subscriber nor a reply")
-    if wish.reply is not None and (wish.reply.api_version, wish.reply.kind) != (
-        API_VERSION,
-        "Channel",
-    ):
-        raise Refused("spec.reply.channel", f"must be a Channel of {API_VERSION}")
-    return wish
 
 
 def held_by(subscription: Document) -> ChannelId | None:
@@ -142,12 +92,10 @@ def channels_named(subscription: Document) -> frozenset[ChannelId]:
         wish = read_wish(subscription, "cluster.local")
     except Refused:
         return frozenset(name for name in names if name)
+    namespace = subscription["metadata"]["namespace"]
     for target in (wish.subscriber, wish.reply):
-        if not isinstance(target, SubscriberTarget):
-            continue
-        kind = target.channel_kind
-        if kind is not None:
-            names.add(ChannelId(kind, subscription["metadata"]["namespace"], target.name))
+        if isinstance(target, SubscriberTarget):
+            names.add(target.channel(namespace))
     return frozenset(name for name in names if name)
 
 
@@ -159,8 +107,8 @@ def object_named(subscription: Document) -> SubscriberTarget | None:
         return None
     if not isinstance(subscriber, SubscriberTarget):
         return None
-    is_service = (subscriber.api_version, subscriber.kind) == ("v1", "Service")
-    return None if is_service or subscriber.channel_kind is not None else subscriber
+    is_channel = subscriber.channel(subscription["metadata"]["namespace"]) is not None
+    return None if subscriber.is_service or is_channel else subscriber
 
 
 def entries(channel: Mapping[str, Any]) -> list[Document]:
@@ -271,33 +219,3 @@ def _entry(own: Document | None, subscription: Document, physical: Physical) -> 
 def _read(subscription: Document) -> ResourceDocument:
     name = name_of(subscription)
     return ResourceDocument(None, name, None, False, fields(subscription, "", Report(str(name))))
-
-
-def _subscriber(
-    subscriber: Fields, namespace: str, cluster_domain: str
-) -> str | SubscriberTarget | None:
-    subscriber.tell_unknown(("uri", "dnsName", "ref"))
-    for key in ("uri", "dnsName"):
-        text = subscriber.text(key)
-        if text is not None:
-            completed(text, subscriber.path_of(key), namespace, cluster_domain)
-            return text
-    return _target(subscriber.nested("ref"), namespace) if subscriber.has("ref") else None
-
-
-def _target(ref: Fields, namespace: str) -> SubscriberTarget:
-    ref.tell_unknown(OBJECT_REFERENCE)
-    if ref.text("namespace") not in {None, namespace}:
-        raise Refused(ref.path_of("namespace"), "must be the Subscription's own, or left out")
-    name = ref.required_text("name")
-    if not is_dns_name(name):
-        raise Refused(ref.path_of("name"), f"{shown(name)}; must be the name of an object")
-    api_version, kind = ref.required_text("apiVersion"), ref.required_text("kind")
-    if (
-        api_version.count("/") > 1  # more of them would lead elsewhere in the API
-        or not is_dns_name(api_version.replace("/", "."))
-        or not kind.isascii()
-        or not kind.isalnum()
-    ):
-        raise Refused(ref.path, f"{shown(f'{api_version} {kind}')}; must be a kind of object")
-    return SubscriberTarget(ref.path, api_version, kind, name)

@@ -1,20 +1,60 @@
-"""A Subscription document (``eventing.knative.dev/v1alpha1``) as a subscriber of a channel.
+"""A Subscription document (``eventing.knative.dev/v1alpha1``): what it asks for.
 
-Pure. It resolves what Knative's Subscription controller of v0.6 resolved, as far as that is
-possible without asking a cluster.
+Pure, and the one place where Subscriptions are read. The control plane asks the cluster for what a
+Subscription names. Where there is no cluster, ``read_subscription`` resolves what Knative's
+Subscription controller of v0.6 resolved, as far as that is possible without one.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from natss.contract.apis import kind_of
 from natss.contract.channel_documents import OBJECT_REFERENCE, completed
 from natss.contract.eventing import API_VERSION, CHANNEL
 from natss.contract.fields import Fields, Refused
 from natss.contract.kinds import ChannelId
-from natss.contract.names import is_resource_name
+from natss.contract.names import is_dns_name, is_resource_name, service_host
 from natss.contract.reports import did_you_mean, shown
 from natss.contract.resource_document import ResourceDocument
 from natss.contract.resources import Subscriber
+
+_API_VERSIONS = {"Service": "v1", CHANNEL.kind: API_VERSION}
+"""Of the kinds whose ``apiVersion`` may be left out in a reference."""
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriberTarget:
+    """An object of the Subscription's namespace that events go to."""
+
+    path: str
+    """Where it is named, as ``spec.subscriber.ref``."""
+
+    api_version: str
+    kind: str
+    name: str
+
+    @property
+    def is_service(self) -> bool:
+        return (self.api_version, self.kind) == (_API_VERSIONS["Service"], "Service")
+
+    def channel(self, namespace: str) -> ChannelId | None:
+        """The channel that it is; None if it is none.
+
+        Args:
+            namespace: Of the Subscription.
+        """
+        kind = kind_of(self.api_version, self.kind)
+        return None if kind is None else ChannelId(kind, namespace, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a Subscription asks for; at least one of the two is there."""
+
+    subscriber: str | SubscriberTarget | None
+    """A URI word for word, or what is to be resolved."""
+
+    reply: SubscriberTarget | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +73,31 @@ def channel_of(document: ResourceDocument) -> ChannelId | None:
         Refused: it cannot be read.
     """
     channel = document.root.nested("spec").nested("channel")
-    return _channel_reference(channel, document.name.namespace, foreign_allowed=True)
+    channel.tell_unknown(OBJECT_REFERENCE)
+    namespace = document.name.namespace
+    api_version, kind = channel.text("apiVersion"), channel.text("kind")
+    if not _is_channel(api_version, kind):
+        if api_version == API_VERSION and did_you_mean(str(kind), [CHANNEL.kind]):
+            raise _not_a_channel(channel)
+        return None
+    return ChannelId(CHANNEL, namespace, _name(channel, namespace))
+
+
+def read_wish(document: ResourceDocument, cluster_domain: str) -> Wish:
+    """What a Subscription asks for; of ``uri``, ``dnsName`` and ``ref`` the first counts.
+
+    Raises:
+        Refused: it cannot be read, or asks for nothing.
+    """
+    spec, namespace = document.root.nested("spec"), document.name.namespace
+    spec.tell_unknown(("channel", "subscriber", "reply", "generation"))
+    wish = Wish(
+        subscriber=_subscriber(spec.nested("subscriber"), namespace, cluster_domain),
+        reply=_reply(spec.nested("reply"), namespace),
+    )
+    if wish.subscriber is None and wish.reply is None:
+        raise Refused("spec", "has neither a subscriber nor a reply")
+    return wish
 
 
 def read_subscription(document: ResourceDocument, addresses: Addresses) -> Subscriber:
@@ -43,21 +107,24 @@ def read_subscription(document: ResourceDocument, addresses: Addresses) -> Subsc
         Refused: it cannot be read, has neither subscriber nor reply, or would have to be resolved
             by a cluster.
     """
-    spec = document.root.nested("spec")
-    spec.tell_unknown(("channel", "subscriber", "reply", "generation"))
     namespace = document.name.namespace
-    subscriber = Subscriber(
+    wish = read_wish(document, addresses.cluster_domain)
+    subscriber, reply = wish.subscriber, wish.reply
+    if isinstance(subscriber, SubscriberTarget):
+        subscriber = _resolved(subscriber, namespace, addresses)
+    elif subscriber is not None:
+        subscriber = completed(subscriber, "spec.subscriber", namespace, addresses.cluster_domain)
+    return Subscriber(
         ref=document.name,
         uid=document.uid,
-        subscriber_uri=_subscriber_uri(spec.nested("subscriber"), namespace, addresses),
-        reply_uri=_reply_uri(spec.nested("reply"), namespace, addresses),
+        subscriber_uri=subscriber,
+        reply_uri=None if reply is None else _resolved(reply, namespace, addresses),
     )
-    if subscriber.subscriber_uri is None and subscriber.reply_uri is None:
-        raise Refused("spec", "has neither a subscriber nor a reply")
-    return subscriber
 
 
-def _subscriber_uri(subscriber: Fields, namespace: str, addresses: Addresses) -> str | None:
+def _subscriber(
+    subscriber: Fields, namespace: str, cluster_domain: str
+) -> str | SubscriberTarget | None:
     """``uri``, else ``dnsName``, else ``ref``: the order in which v0.6 looked."""
     subscriber.tell_unknown(("uri", "dnsName", "ref"))
     given = [key for key in ("uri", "dnsName", "ref") if subscriber.has(key)]
@@ -70,78 +137,74 @@ def _subscriber_uri(subscriber: Fields, namespace: str, addresses: Addresses) ->
     for key in ("uri", "dnsName"):
         text = subscriber.text(key)
         if text is not None:
-            path = subscriber.path_of(key)
-            return completed(text, path, namespace, addresses.cluster_domain)
-    if subscriber.has("ref"):
-        return _referenced(subscriber.nested("ref"), namespace, addresses)
-    return None
+            completed(text, subscriber.path_of(key), namespace, cluster_domain)
+            return text
+    return _target(subscriber.nested("ref"), namespace) if subscriber.has("ref") else None
 
 
-def _referenced(ref: Fields, namespace: str, addresses: Addresses) -> str:
-    """The URI of an object: a Service by its name, a Channel by its host."""
-    ref.tell_unknown(OBJECT_REFERENCE)
-    kind, api_version = ref.required_text("kind"), ref.text("apiVersion")
-    if kind == "Service" and api_version in {"v1", None}:
-        _own_namespace(ref, namespace)
-        host = f"{_name(ref)}.{namespace}.svc.{addresses.cluster_domain}"
-        return f"http://{host}/"
-    if kind == "Channel" and api_version in {API_VERSION, None}:
-        return _channel_uri(ref, namespace, addresses)
-    raise Refused(
-        ref.path,
-        f"{shown(f'{api_version} {kind}')} can only be resolved by a cluster; write its URL as"
-        " spec.subscriber.uri",
-    )
-
-
-def _reply_uri(reply: Fields, namespace: str, addresses: Addresses) -> str | None:
+def _reply(reply: Fields, namespace: str) -> SubscriberTarget | None:
     reply.tell_unknown(("channel",))
     if not reply.has("channel"):
         return None
     channel = reply.nested("channel")
     channel.tell_unknown(OBJECT_REFERENCE)
-    return _channel_uri(channel, namespace, addresses)
+    if not _is_channel(channel.text("apiVersion"), channel.text("kind")):
+        raise _not_a_channel(channel)
+    name = _name(channel, namespace)
+    return SubscriberTarget(channel.path, API_VERSION, CHANNEL.kind, name)
 
 
-def _channel_uri(reference: Fields, namespace: str, addresses: Addresses) -> str:
-    name = _channel_reference(reference, namespace, foreign_allowed=False)
-    host = addresses.channels.get(name) if name else None
-    if name is None or host is None:
-        hint = did_you_mean(str(name), map(str, addresses.channels))
-        raise Refused(reference.path, f"there is no channel {name} with an address{hint}")
+def _target(ref: Fields, namespace: str) -> SubscriberTarget:
+    ref.tell_unknown(OBJECT_REFERENCE)
+    kind = ref.required_text("kind")
+    api_version = ref.text("apiVersion") or _API_VERSIONS.get(kind)
+    if api_version is None:
+        api_version = ref.required_text("apiVersion")
+    if (
+        api_version.count("/") > 1  # more of them would lead elsewhere in the API
+        or not is_dns_name(api_version.replace("/", "."))
+        or not kind.isascii()
+        or not kind.isalnum()
+    ):
+        raise Refused(ref.path, f"{shown(f'{api_version} {kind}')}; must be a kind of object")
+    return SubscriberTarget(ref.path, api_version, kind, _name(ref, namespace))
+
+
+def _resolved(target: SubscriberTarget, namespace: str, addresses: Addresses) -> str:
+    """The URI of an object: a Service by its name, a Channel by its host."""
+    if target.is_service:
+        return f"http://{service_host(namespace, target.name, addresses.cluster_domain)}/"
+    channel = target.channel(namespace)
+    if channel is None:
+        raise Refused(
+            target.path,
+            f"{shown(f'{target.api_version} {target.kind}')} can only be resolved by a cluster;"
+            " write its URL as spec.subscriber.uri",
+        )
+    host = addresses.channels.get(channel)
+    if host is None:
+        hint = did_you_mean(str(channel), map(str, addresses.channels))
+        raise Refused(target.path, f"there is no channel {channel} with an address{hint}")
     return f"http://{host}/"
 
 
-def _channel_reference(
-    reference: Fields, namespace: str, *, foreign_allowed: bool
-) -> ChannelId | None:
-    reference.tell_unknown(OBJECT_REFERENCE)
-    api_version = reference.text("apiVersion")
-    kind = reference.text("kind")
-    if api_version not in {None, API_VERSION} or kind not in {None, "Channel"}:
-        if foreign_allowed and not (
-            api_version == API_VERSION and did_you_mean(str(kind), ["Channel"])
-        ):
-            return None
-        raise Refused(
-            reference.path,
-            f"{shown(f'{api_version} {kind}')}; must be a Channel of {API_VERSION}",
-        )
-    _own_namespace(reference, namespace)
-    return ChannelId(CHANNEL, namespace, _name(reference))
+def _is_channel(api_version: str | None, kind: str | None) -> bool:
+    return api_version in {None, API_VERSION} and kind in {None, CHANNEL.kind}
 
 
-def _own_namespace(reference: Fields, namespace: str) -> None:
-    """A Subscription may only name objects of its namespace, as in Knative."""
+def _not_a_channel(reference: Fields) -> Refused:
+    given = f"{reference.text('apiVersion')} {reference.text('kind')}"
+    return Refused(reference.path, f"{shown(given)}; must be a Channel of {API_VERSION}")
+
+
+def _name(reference: Fields, namespace: str) -> str:
+    """The name of an object in the Subscription's own namespace, as in Knative."""
     given = reference.text("namespace")
     if given not in {None, namespace}:
         raise Refused(
             reference.path_of("namespace"),
             f"{shown(given)}; must be the Subscription's own namespace, or left out",
         )
-
-
-def _name(reference: Fields) -> str:
     name = reference.required_text("name")
     if not is_resource_name(name):
         raise Refused(reference.path_of("name"), f"{shown(name)}; must be a DNS name")

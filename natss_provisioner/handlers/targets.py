@@ -5,9 +5,10 @@ the address that it has in its status.
 """
 
 from natss.contract.names import is_dns_name, service_host
-from natss.kube import SERVICES, ApiRefusal, Document, InvalidName, NotFound, Resource
+from natss.contract.subscription_documents import SubscriberTarget, Wish
+from natss.kube import ApiRefusal, Document, InvalidName, NotFound, Resource
 from natss_provisioner.handlers.context import Context
-from natss_provisioner.subscribers import Physical, SubscriberTarget, Wish
+from natss_provisioner.subscribers import Physical
 
 
 class Unresolved(Exception):
@@ -49,7 +50,7 @@ async def _uri(context: Context, target: SubscriberTarget, namespace: str) -> st
             raise
         message = f"the {target.kind} {namespace}/{target.name} cannot be read: {error.message}"
         raise Unresolved(target, message) from error
-    if (target.api_version, target.kind) == (SERVICES.api_version, SERVICES.kind):
+    if target.is_service:
         host: str | None = service_host(namespace, target.name, context.place.cluster_domain)
     else:
         host = address_of(document)

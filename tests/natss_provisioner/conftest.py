@@ -136,9 +136,11 @@ class Shop:
         conditions = self.subscription(name)["status"]["conditions"]
         return {each["type"]: each.get("reason", each["status"]) for each in conditions}
 
-    def subscribed(self, name: str = "mail", seconds: float = 45.0) -> Document:
-        """The Subscription as soon as it is ready."""
-        until(lambda: self.told(name) == READY, seconds)
+    def subscribed(
+        self, name: str = "mail", seconds: float = 45.0, advice: Document | None = None
+    ) -> Document:
+        """The Subscription as soon as it is ready, with no more than this advice."""
+        until(lambda: self.told(name) == {**READY, **(advice or {})}, seconds)
         return self.subscription(name)
 
     def entries(self, channel: str = "orders") -> list[Document]:

@@ -202,7 +202,7 @@ KAFKA = reference("orders", "KafkaChannel", "messaging/v1")
         (subscription(subscriber=None), (["spec"], [])),
         (subscription(subscriber={}, reply={}), (["spec"], [])),
         (subscription(subscriber={"uri": "ftp://x/"}), (["spec.subscriber.uri"], [])),
-        (subscription(subscriber={"ref": {"name": "x"}}), (["spec.subscriber.ref.apiVersion"], [])),
+        (subscription(subscriber={"ref": {"name": "x"}}), (["spec.subscriber.ref.kind"], [])),
         (
             subscription(reply={"channel": reference("x", "Service", "v1")}),
             (["spec.reply.channel"], []),

@@ -36,6 +36,8 @@ def channel(*told: Any, uid: str | None = "u1") -> Document:
     if uid is not None:
         entry["uid"] = uid
     return {
+        "apiVersion": "eventing.knative.dev/v1alpha1",
+        "kind": "Channel",
         "metadata": {"namespace": "shop", "name": "orders", "uid": "c1"},
         "spec": {"subscribable": {"subscribers": [entry]}},
         "status": {"subscribableStatus": {"subscribers": list(told)}},

@@ -70,11 +70,21 @@ def test_what_may_be_named(shop: Shop) -> None:
     }
     for name, (spec, _) in cases.items():
         shop.subscribe(name, **spec)
+    more_than_one = {"SpecAccepted": "Ignored"}
     for name, (_, uris) in cases.items():
-        assert shop.subscribed(name)["status"]["physicalSubscription"] == uris
-    found = {entry["ref"]["name"]: entry for entry in shop.entries()}
+        found = shop.subscribed(name, advice=more_than_one if name in {"a", "b"} else None)
+        assert found["status"]["physicalSubscription"] == uris
+    (told,) = [
+        each
+        for each in shop.subscription("a")["status"]["conditions"]
+        if each["type"] == "SpecAccepted"
+    ]
+    assert told["message"] == (
+        "spec.subscriber: has uri and dnsName and ref, of which one is enough; uri is used"
+    )
+    listed = {entry["ref"]["name"]: entry for entry in shop.entries()}
     for name, (_, uris) in cases.items():
-        assert {key: found[name][key] for key in found[name] if key.endswith("URI")} == uris
+        assert {key: listed[name][key] for key in listed[name] if key.endswith("URI")} == uris
 
 
 def test_anything_that_tells_its_address_can_be_a_subscriber(

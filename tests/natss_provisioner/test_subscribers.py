@@ -7,12 +7,11 @@ import pytest
 
 from natss.contract.fields import Refused
 from natss.contract.resources import ResourceName
+from natss.contract.subscription_documents import SubscriberTarget, Wish
 from natss_provisioner.handlers.targets import address_of, resource_of
 from natss_provisioner.subscribers import (
     Document,
     Physical,
-    SubscriberTarget,
-    Wish,
     channels_named,
     claimant,
     entries,
@@ -84,7 +83,8 @@ def test_wishes(spec: Document, wish: Wish) -> None:
         ({"subscriber": {"ref": {**SERVICE, "name": "a/b"}}}, "spec.subscriber.ref.name"),
         ({"subscriber": {"ref": {**SERVICE, "kind": "../x"}}}, "spec.subscriber.ref"),
         ({"subscriber": {"ref": {**SERVICE, "apiVersion": "a/../b"}}}, "spec.subscriber.ref"),
-        ({"subscriber": {"ref": {"name": "x"}}}, "spec.subscriber.ref.apiVersion"),
+        ({"subscriber": {"ref": {"name": "x"}}}, "spec.subscriber.ref.kind"),
+        ({"subscriber": {"ref": {"kind": "Mail", "name": "x"}}}, "spec.subscriber.ref.apiVersion"),
         (
             {"subscriber": {"ref": {**SERVICE, "namespace": "other"}}},
             "spec.subscriber.ref.namespace",
