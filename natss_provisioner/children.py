@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from natss.contract.fields import text_at
+from natss.contract.apis import api_of
 from natss.contract.names import (
     CHANNEL_LABEL,
     OLD_CHANNEL_LABEL,
@@ -184,7 +184,7 @@ def is_abandoned(service: Document, wanted: Document) -> bool:
 
 def known_service(channel: Document) -> str | None:
     """The name of the Service that ``status.address`` gives to publishers, if it is one."""
-    hostname = text_at(channel, "status", "address", "hostname") or ""
+    hostname = api_of(channel_id(channel).kind).status.host(channel) or ""
     name, _, rest = hostname.partition(".")
     is_own = rest.startswith(f"{channel['metadata']['namespace']}.") and is_dns_label(name)
     return name if is_own else None

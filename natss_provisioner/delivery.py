@@ -8,8 +8,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from natss.contract.fields import object_at, text_at
-from natss.contract.names import durable_name
+from natss.contract.apis import api_of
+from natss.contract.fields import text_at
+from natss.knative import channel_id
 from natss_provisioner import subscribers
 from natss_provisioner.conditions import DELIVERING, WARNING, Condition, Status
 from natss_provisioner.subscribers import Document
@@ -26,12 +27,8 @@ def delivering(channel: Document, subscription: Document) -> Condition | None:
 
 def told(channel: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """What a dispatcher has told in ``status``, by durable."""
-    found = object_at(channel, "status", "subscribableStatus").get("subscribers")
-    return {
-        str(each.get("uid")): each
-        for each in (found if isinstance(found, list) else [])
-        if isinstance(each, Mapping)
-    }
+    status = api_of(channel_id(channel).kind).status
+    return {str(each.get("uid")): each for each in status.subscribers(channel)}
 
 
 def condition(entry: Mapping[str, Any]) -> Condition | None:
@@ -56,4 +53,5 @@ def _durable(subscription: Document, channel: Document) -> str:
     for entry in subscribers.entries(channel):
         if subscribers.is_of(entry, subscription):
             uid = text_at(entry, "uid")
-    return durable_name(uid, metadata["namespace"], metadata["name"])
+    durable = channel_id(channel).kind.names.durable
+    return durable(uid, metadata["namespace"], metadata["name"])

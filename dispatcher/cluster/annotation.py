@@ -104,17 +104,21 @@ def _time(text: str) -> float:
     return seconds
 
 
-def list_changed_at(document: Mapping[str, Any]) -> float | None:
+def list_changed_at(document: Mapping[str, Any], field: str) -> float | None:
     """When whoever keeps a Channel's list of subscribers changed it last (epoch seconds).
 
     None if the API does not tell. That is the time at which a subscriber was added, or later: it
     never has an event delivered that was there before the subscriber.
+
+    Args:
+        document: The Channel.
+        field: Of its ``spec``, in which the list is.
     """
     latest: float | None = None
     for entry in document["metadata"].get("managedFields") or ():
         try:
             spec = entry["fieldsV1"]["f:spec"]
-            if entry.get("subresource") or "f:subscribable" not in spec:
+            if entry.get("subresource") or f"f:{field}" not in spec:
                 continue
             at = _time(entry["time"])
         except (ValueError, LookupError, TypeError, AttributeError, OverflowError):

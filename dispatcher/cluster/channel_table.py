@@ -12,7 +12,8 @@ from typing import Any
 
 from dispatcher.cluster.annotation import DURABLES, is_complete, list_changed_at, parse
 from dispatcher.durables.ledger import DurableRecord
-from natss.contract.apis import kind_marked
+from natss.contract.apis import api_of, kind_marked
+from natss.contract.channel_status import ChannelStatusForm
 from natss.contract.documents import desired_state
 from natss.contract.kinds import ChannelId, ChannelKind
 from natss.contract.names import DISPATCHER_FINALIZER, EPOCH_ANNOTATION, is_epoch
@@ -25,13 +26,8 @@ from natss.contract.resources import (
 )
 from natss.knative import channel_id
 
-DISPATCHER = "dispatcher"
-SUBSCRIBERS = "subscribableStatus"
-"""Where a dispatcher tells in ``status`` of a Channel what it does for it, and for whom."""
-
 Document = dict[str, Any]
 
-_STATUS = ("address", DISPATCHER, SUBSCRIBERS)
 _ANNOTATIONS = (DURABLES, EPOCH_ANNOTATION)
 _METADATA = ("name", "namespace", "uid", "resourceVersion", "deletionTimestamp", "finalizers")
 
@@ -48,6 +44,7 @@ class Belief(enum.Enum):
 class Entry:
     """One Channel."""
 
+    name: ChannelId
     document: Document
     """What is needed of it to start without the API."""
 
@@ -60,10 +57,6 @@ class Entry:
 
     unread: bool = False
     """Whether it, or a subscriber of it, cannot be read."""
-
-    @property
-    def name(self) -> ChannelId:
-        return channel_id(self.document)
 
     @property
     def uid(self) -> str:
@@ -132,27 +125,21 @@ class Entry:
     @property
     def address(self) -> str | None:
         """The host that its controller gives to publishers; None if it has none yet."""
-        return _text(self._status("address").get("hostname"))
+        return self._status.host(self.document)
 
     @property
     def reported_host(self) -> str | None:
         """The host of which a dispatcher has told that it is served."""
-        return _text(self._status(DISPATCHER).get("host"))
+        return self._status.served_host(self.document)
 
     @property
     def reported_subscribers(self) -> list[Mapping[str, Any]]:
         """What a dispatcher has told of the delivery to each subscriber."""
-        subscribers = self._status(SUBSCRIBERS).get("subscribers")
-        return (
-            [each for each in subscribers if isinstance(each, Mapping)]
-            if isinstance(subscribers, list)
-            else []
-        )
+        return self._status.subscribers(self.document)
 
-    def _status(self, key: str) -> Mapping[str, Any]:
-        status = self.document.get("status")
-        part = status.get(key) if status is not None else None
-        return part if isinstance(part, Mapping) else {}
+    @property
+    def _status(self) -> ChannelStatusForm:
+        return api_of(self.name.kind).status
 
     def means_the_same_as(self, other: "Entry") -> bool:
         """Whether nothing differs that anybody acts on."""
@@ -212,7 +199,7 @@ class ChannelTable:
             if before.uid != document["metadata"]["uid"]:
                 self._served.discard(name)  # that was another one, of which nobody saw the end
         self._note(name.kind, _version(document))
-        changed_at = list_changed_at(document)
+        changed_at = list_changed_at(document, api_of(name.kind).subscribers_field)
         if changed_at is not None:
             changed_at = min(changed_at, self.blind_since.get(name.kind, changed_at))
         entry = self._read(_trimmed(document), before, changed_at)
@@ -330,7 +317,7 @@ class ChannelTable:
         is_same = before is not None and before.uid == document["metadata"]["uid"]
         known = before.channel if before is not None and is_same else None
         served = known if known is not None and known.name in self._served else None
-        entry = Entry(document, served, ())
+        entry = Entry(channel_id(document), document, served, ())
         recorded = _recorded(entry, before)
         if before is not None and _reads_as(entry, recorded, before):
             return replace(before, document=document, recorded=recorded)
@@ -407,7 +394,8 @@ def _trimmed(document: Mapping[str, Any]) -> Document:
     """The parts that are read here; the rest would only take memory."""
     told = document.get("status")
     told = told if isinstance(told, Mapping) else {}
-    status = {key: told[key] for key in _STATUS if told.get(key)}
+    parts = api_of(channel_id(document).kind).status.parts
+    status = {key: told[key] for key in parts if told.get(key)}
     spec = document.get("spec")
     metadata = {
         key: document["metadata"][key]

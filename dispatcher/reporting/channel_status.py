@@ -14,9 +14,10 @@ from typing import Any
 
 import structlog
 
-from dispatcher.cluster.channel_table import DISPATCHER, ChannelTable, Entry
+from dispatcher.cluster.channel_table import ChannelTable, Entry
 from dispatcher.runtime.tasks import BackgroundTasks
 from dispatcher.runtime.turns import Turns
+from natss.contract.apis import api_of
 from natss.contract.kinds import ChannelId
 from natss.contract.labels import channel_labels
 from natss.knative import channel_resource
@@ -154,7 +155,9 @@ class ChannelStatus:
             return True
         if wanted == before.status:
             return time.monotonic() >= before.again_at
-        is_urgent = DISPATCHER in wanted and wanted[DISPATCHER] != before.status.get(DISPATCHER)
+        form = api_of(entry.name.kind).status
+        host = form.served_host({"status": wanted})
+        is_urgent = host not in {None, form.served_host({"status": before.status})}
         return is_urgent or time.monotonic() >= before.at + _PACE_OF_CHANGES
 
     async def _work(self) -> None:

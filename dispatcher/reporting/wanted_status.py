@@ -4,10 +4,11 @@ from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import Any
 
-from dispatcher.cluster.channel_table import DISPATCHER, SUBSCRIBERS, Entry
+from dispatcher.cluster.channel_table import Entry
 from dispatcher.durables.member import MemberKey
 from dispatcher.ingress.routing import Route, Router
 from dispatcher.reporting.verdicts import NOT_SERVED, UNPROVEN, SubscriberVerdict
+from natss.contract.apis import api_of
 from natss.contract.names import normalise_host
 from natss.contract.places import MOST_TOLD
 from natss.contract.resources import Channel
@@ -31,14 +32,15 @@ class WantedStatus:
 
     def __call__(self, entry: Entry) -> dict[str, Any] | None:
         """The parts of ``status`` that differ from what they should be; None if none does."""
-        wanted: dict[str, Any] = {}
-        if entry.address not in {None, entry.reported_host} and self._serves(entry):
-            wanted[DISPATCHER] = {"host": entry.address}
+        form, wanted = api_of(entry.name.kind).status, dict[str, Any]()
+        host = entry.address
+        if host is not None and host != entry.reported_host and self._serves(entry):
+            wanted |= form.with_served_host(host)
         if entry.channel is not None:
             reported = entry.reported_subscribers
             subscribers = self._subscribers(entry.channel, reported)
             if subscribers is not None and subscribers != reported:
-                wanted[SUBSCRIBERS] = {"subscribers": subscribers}
+                wanted |= form.with_subscribers(subscribers)
         return wanted or None
 
     def _serves(self, entry: Entry) -> bool:

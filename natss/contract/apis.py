@@ -1,4 +1,4 @@
-"""The kinds of channels that there are, and how the documents of each are read. Pure.
+"""The kinds of channels that there are, with the form of the documents of each. Pure.
 
 To add a kind, write a module such as ``natss.contract.eventing`` and add a line to ``APIS``. What
 the control plane tells of a kind is in ``natss_provisioner.apis``.
@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from natss.contract import channel_documents, eventing
+from natss.contract.channel_status import ChannelStatusForm, EventingStatus
 from natss.contract.fields import Fields
 from natss.contract.kinds import ChannelId, ChannelKind
 from natss.contract.places import RecordedDurable
@@ -17,7 +18,7 @@ from natss.contract.resources import Channel, Defaults
 
 @dataclass(frozen=True, slots=True)
 class ChannelApi:
-    """How documents of one kind of channel are read."""
+    """The form of the documents of one kind of channel."""
 
     kind: ChannelKind
 
@@ -34,6 +35,10 @@ class ChannelApi:
     """A channel that is ours, and whether every subscriber in it could be read. The arguments are
     those of ``channel_documents.read_channel``. May raise Refused."""
 
+    status: ChannelStatusForm
+    subscribers_field: str
+    """The field of ``spec`` in which the list of subscribers is kept."""
+
 
 APIS: list[ChannelApi] = [
     ChannelApi(
@@ -41,6 +46,8 @@ APIS: list[ChannelApi] = [
         channel_documents.is_ours,
         channel_documents.address,
         channel_documents.read_channel,
+        EventingStatus(),
+        subscribers_field="subscribable",
     ),
 ]
 """In the order in which two channels of one age have a right to a subject that both want."""

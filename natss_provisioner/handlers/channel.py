@@ -2,11 +2,13 @@
 
 from datetime import datetime
 
-from natss.contract.fields import object_at, text_at
+from natss.contract.apis import api_of
+from natss.contract.eventing import CHANNEL
+from natss.contract.fields import object_at
 from natss.contract.kinds import ChannelId
 from natss.contract.names import DISPATCHER_FINALIZER, PROVISIONER
 from natss.contract.resources import Problem
-from natss.knative import channel_id, channel_resource
+from natss.knative import channel_resource
 from natss.kube import Document, EventType, NotFound
 from natss_provisioner import admission, channels
 from natss_provisioner.conditions import (
@@ -107,7 +109,7 @@ def _served(channel: Document, host: str | None, system_namespace: str) -> Condi
     gone, and an event that cannot be posted for a moment is posted again. That goes for a channel
     that Go's controller called ready, too.
     """
-    served = text_at(channel, "status", "dispatcher", "host")
+    served = api_of(CHANNEL).status.served_host(channel)
     if (host is not None and served == host) or is_true(channel.get("status"), READY):
         return true(PROVISIONED)
     message = f"The dispatcher does not take events for {host or 'the channel'} yet"
@@ -129,9 +131,8 @@ async def _write(
     status = object_at(channel, "status")
     was_ready, ready = is_true(status, READY), conditions[-1]
     is_new = status.get("observedGeneration") != channel["metadata"].get("generation")
-    fields = {"address": {"hostname": host} if host else None}
-    resource = channel_resource(channel_id(channel).kind)
-    if not await context.write_status(resource, channel, conditions, fields):
+    fields = api_of(CHANNEL).status.with_host(host)
+    if not await context.write_status(channel_resource(CHANNEL), channel, conditions, fields):
         return
     if ready.is_true and not was_ready:
         await context.events.record(channel, EventType.NORMAL, "Ready", "Events can be posted")

@@ -13,10 +13,10 @@ from dispatcher.egress import answer, tolerant
 from dispatcher.event import headers, stored_form
 from dispatcher.ingress import responses
 from dispatcher.ingress.request_reader import RequestReader
-from natss.contract import uris
+from natss.contract import channel_status, uris
 from natss.kube import client
 from natss.nats_streaming.publisher import Publisher
-from natss_provisioner import children, reviews
+from natss_provisioner import reviews
 from tests.fuzz.table import TARGETS, corpus_of
 from tests.fuzz.target import Target, quiet
 
@@ -110,7 +110,7 @@ def a_status_is_trusted(patch: pytest.MonkeyPatch) -> None:
             document = document[key]  # type: ignore[index]  # as one would who trusts it
         return document
 
-    patch.setattr(children, "text_at", trusting)
+    patch.setattr(channel_status, "text_at", trusting)
 
 
 def an_answer_goes_to_nobody(patch: pytest.MonkeyPatch) -> None:

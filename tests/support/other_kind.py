@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from natss.contract import channel_documents
 from natss.contract.apis import APIS, ChannelApi
 from natss.contract.eventing import CHANNEL
 from natss.contract.kinds import ChannelId, ChannelKind, ChannelNames
@@ -46,9 +45,7 @@ def other_id(namespace: str, name: str) -> ChannelId:
 
 def api_of_test(kind: ChannelKind) -> ChannelApi:
     """Documents as those of a Channel, but for the provisioner, which all have."""
-    return ChannelApi(
-        kind, lambda _: True, channel_documents.address, channel_documents.read_channel
-    )
+    return replace(APIS[0], kind=kind, is_ours=lambda _: True)
 
 
 @contextmanager

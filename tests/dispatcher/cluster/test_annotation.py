@@ -105,11 +105,14 @@ def test_the_latest_change_of_the_list_counts_and_no_other() -> None:
         changed("noon", ours),
         changed(TEN, None),
     )
-    assert list_changed_at(document) == NINE_O_CLOCK
-    assert list_changed_at(managed(changed(TEN, ours), changed(NINE, ours))) == TEN_O_CLOCK
-    assert list_changed_at(managed()) is None
-    assert list_changed_at(managed(changed("0001-01-01T00:00:00Z", ours))) is None
-    assert list_changed_at({"metadata": {}}) is None
+    assert list_changed_at(document, "subscribable") == NINE_O_CLOCK
+    assert (
+        list_changed_at(managed(changed(TEN, ours), changed(NINE, ours)), "subscribable")
+        == TEN_O_CLOCK
+    )
+    assert list_changed_at(managed(), "subscribable") is None
+    assert list_changed_at(managed(changed("0001-01-01T00:00:00Z", ours)), "subscribable") is None
+    assert list_changed_at({"metadata": {}}, "subscribable") is None
 
 
 def channel(version: int, *uids: str, annotation: str | None = "{}") -> dict[str, Any]:
