@@ -144,6 +144,7 @@ class Controller:
         self._channels = {name for name in self._channels if name.kind != kind}
         self._seen.forget_channels(kind)
         self._context.claims.forget(kind)
+        self._context.subjects.forget(kind)
         for name in known:
             del self._sights[name]  # so that Subscriptions look at all channels
         if self._dependents is not None:
@@ -233,9 +234,12 @@ class Controller:
             self._context.claims.put(body)
         if deleted or not channels.is_for_us(body):
             self._channels.discard(name)
+            rivals = self._context.subjects.drop(name)
         else:
             self._channels.add(name)
+            rivals = self._context.subjects.put(body)
             yield ChannelKey(name)
+        yield from map(ChannelKey, rivals)
         if self._dependents is not None:
             yield from self._dependents_of_channel(self._dependents, body, deleted=deleted)
 

@@ -24,12 +24,16 @@ from natss.contract.resources import (
     Problem,
     Unread,
 )
+from natss.contract.subjects import losers
 from natss.knative import channel_id
 
 Document = dict[str, Any]
 
 _ANNOTATIONS = (DURABLES, EPOCH_ANNOTATION)
-_METADATA = ("name", "namespace", "uid", "resourceVersion", "deletionTimestamp", "finalizers")
+_METADATA = (
+    "name", "namespace", "uid", "resourceVersion", "creationTimestamp", "deletionTimestamp",
+    "finalizers",
+)  # fmt: skip
 
 
 class Belief(enum.Enum):
@@ -284,7 +288,14 @@ class ChannelTable:
             for name, entry in self._entries.items()
             if entry.unread and not entry.is_deleted  # who is deleted wants nothing
         )
-        return DesiredState(channels, tuple(problems), deleted, Unread(channels=unread))
+        rivals = losers({**deleted, **channels})
+        return DesiredState(
+            {name: channel for name, channel in channels.items() if name not in rivals},
+            (*problems, *(rivals[name] for name in channels if name in rivals)),
+            deleted,
+            Unread(channels=unread),
+            frozenset(rivals),
+        )
 
     def dump(self) -> Document:
         """All that ``load`` needs, as JSON values."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from natss.contract.arguments import parse_arguments
-from natss.contract.fields import Fields, Refused, fields
+from natss.contract.fields import Fields, Refused, fields, text_at
 from natss.contract.kinds import ChannelId
 from natss.contract.names import (
     DISPATCHER_FINALIZER,
@@ -153,7 +153,15 @@ def read_channel(
     )
     report.problems += (replace(problem, origin=report.origin) for problem in problems)
     hosts = _hosts(document, defaults.cluster_domain)
-    channel = Channel(name, hosts, subscribers, policy, epoch=epoch, unserved=unserved)
+    channel = Channel(
+        name,
+        hosts,
+        subscribers,
+        policy,
+        epoch=epoch,
+        created=text_at(document.root.value, "metadata", "creationTimestamp") or "",
+        unserved=unserved,
+    )
     return channel, distinct and readable
 
 

@@ -28,6 +28,7 @@ from natss.contract.resources import (
     Unread,
     Unserved,
 )
+from natss.contract.subjects import losers
 from natss.contract.subscription_documents import Addresses, channel_of, read_subscription
 
 __all__ = ["Defaults", "RecordedOf", "desired_state", "none_recorded"]
@@ -156,7 +157,13 @@ class _Reading:
     def state(self) -> DesiredState:
         channels = {name: self._served(channel) for name, channel in self._channels.items()}
         problems = [problem for report in self._reports for problem in report.problems]
-        return DesiredState(channels, tuple(problems), unread=self._unread())
+        rivals = losers(channels)
+        return DesiredState(
+            {name: channel for name, channel in channels.items() if name not in rivals},
+            (*problems, *rivals.values()),
+            unread=self._unread(),
+            without_subject=frozenset(rivals),
+        )
 
     def _served(self, channel: Channel) -> Channel:
         """The channel with its subscribers, but for those that have no place."""

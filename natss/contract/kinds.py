@@ -12,7 +12,8 @@ class ChannelNames:
     """The names that channels of one kind have in HTTP, in the store and in Kubernetes."""
 
     subject: Callable[[str, str, str], str]
-    """Under which events are stored; of namespace, name, and epoch (which may be empty)."""
+    """Under which events are stored; of namespace, name, and epoch (which may be empty). No two
+    channels of one kind have the same."""
 
     of_subject: Callable[[str], tuple[str, str] | None]
     """Namespace and name of the channel that a subject is of; None if it is of another kind."""

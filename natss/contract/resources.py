@@ -144,6 +144,9 @@ class Channel:
 
     epoch: str = ""
     """What tells it from channels that had its name before; empty if nothing does."""
+    created: str = field(default="", compare=False)
+    """When, as the API writes it; empty where nobody tells."""
+
     unserved: Unserved = field(default_factory=Unserved)
 
     @property
@@ -220,6 +223,9 @@ class DesiredState:
     their subscribers are to be removed at once."""
 
     unread: Unread = Unread()
+    without_subject: frozenset[ChannelId] = frozenset()
+    """Channels whose subject an older one has. Their subscribers get no events from there, and keep
+    the durables that they have."""
 
     def may_want(self, channel: ChannelId, subscription: ResourceName) -> bool:
         """Whether a subscriber that is not served may be wanted all the same.
@@ -235,6 +241,11 @@ class DesiredState:
         )
 
     def has_no_place(self, channel: ChannelId, subscription: ResourceName) -> bool:
-        """Whether a subscriber is wanted and cannot be served, for its channel has too many."""
+        """Whether a subscriber is wanted and cannot be served.
+
+        Its channel has too many, or has not got its subject.
+        """
         wanted = self.channels.get(channel)
-        return wanted is not None and subscription in wanted.unserved.durables
+        return channel in self.without_subject or (
+            wanted is not None and subscription in wanted.unserved.durables
+        )

@@ -8,6 +8,7 @@ from natss.contract.fields import object_at
 from natss.contract.kinds import ChannelId
 from natss.contract.names import DISPATCHER_FINALIZER, PROVISIONER
 from natss.contract.resources import Problem
+from natss.contract.subjects import taken
 from natss.knative import channel_resource
 from natss.kube import Document, EventType, NotFound
 from natss_provisioner import admission, channels
@@ -68,7 +69,9 @@ async def reconcile(context: Context, name: ChannelId) -> float | None:
         return None
     found = await address.ensure(context, channel)
     if provisioned.is_true:
-        provisioned = _served(channel, found.host, context.place.system_namespace)
+        provisioned = _subject_taken(context, name) or _served(
+            channel, found.host, context.place.system_namespace
+        )
     told = admission.told(reading.problems) if is_usable else None
     conditions = with_ready((installed, found.condition, provisioned, *([told] if told else [])))
     await _write(context, channel, found.host, conditions, reading.problems)
@@ -99,6 +102,15 @@ async def _provisioned(context: Context, unusable: Problem | None) -> tuple[Cond
         message = f"{unusable.path}: {unusable.message}"
         return installed, false(PROVISIONED, "Refused", message)
     return installed, true(PROVISIONED)
+
+
+def _subject_taken(context: Context, name: ChannelId) -> Condition | None:
+    """``Provisioned``, if an older channel has the subject; None if there is none."""
+    owner = context.subjects.owner(name)
+    if owner == name:
+        return None
+    message = taken(context.subjects.subject_of(name), owner)
+    return false(PROVISIONED, "SubjectTaken", message[0].upper() + message[1:])
 
 
 def _served(channel: Document, host: str | None, system_namespace: str) -> Condition:

@@ -16,6 +16,7 @@ from natss_provisioner.children import DispatcherPlace
 from natss_provisioner.claims import Claims
 from natss_provisioner.conditions import Condition, written
 from natss_provisioner.seen_services import SeenServices
+from natss_provisioner.subject_claims import SubjectClaims
 
 LOOK_AGAIN = 2.0
 """Seconds after which to look whether somebody else's Service, which is not watched, is gone."""
@@ -69,6 +70,9 @@ class Context:
 
     claims: Claims = field(default_factory=Claims)
     """The addresses of all Channels, as they were seen last."""
+
+    subjects: SubjectClaims = field(default_factory=SubjectClaims)
+    """Of all channels of NATS Streaming, as they were seen last."""
 
     services: SeenServices = field(default_factory=SeenServices)
     """Those of channels."""

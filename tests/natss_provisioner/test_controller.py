@@ -8,6 +8,7 @@ import pytest
 
 from natss.contract.eventing import CHANNEL
 from natss.contract.kinds import ChannelId
+from natss.contract.names import DISPATCHER_FINALIZER
 from natss.contract.resources import ResourceName
 from natss.knative import PROVISIONERS, SUBSCRIPTIONS
 from natss.kube import SERVICES, Document, EventRecorder, KubeClient
@@ -18,6 +19,7 @@ from natss_provisioner.handlers import provisioner, subscribers, subscription
 from natss_provisioner.handlers.context import Context
 from natss_provisioner.settings import ProvisionerSettings
 from tests.support.channel_ids import CHANNELS, channel_id
+from tests.support.other_kind import RIVAL, known
 
 
 class Running:
@@ -92,6 +94,15 @@ def document(name: str, provisioner: str = "natss") -> Document:
     }
 
 
+TYPE_OF_RIVAL = {"apiVersion": RIVAL.api_version, "kind": RIVAL.kind}
+
+
+def with_finalizer(channel: Document, created: str) -> Document:
+    """As a dispatcher has taken it up."""
+    metadata = {"finalizers": [DISPATCHER_FINALIZER], "creationTimestamp": created}
+    return {**channel, "metadata": {**channel["metadata"], **metadata}}
+
+
 def service_of(channel: str) -> Document:
     return {"metadata": {"namespace": "shop", "name": "s", "labels": {"channel": channel}}}
 
@@ -107,6 +118,22 @@ async def test_only_our_channels_are_reconciled(start: Any) -> None:
     running.controller.on_channel(document("b", "other"), deleted=False)
     running.controller.on_channel(document("c"), deleted=True)
     assert await running.called() == ["shop/a"]
+
+
+async def test_who_waits_for_a_subject_is_reconciled_when_it_is_free(
+    start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older = with_finalizer(document("a"), "2019-01-01T00:00:00Z")
+    younger = {**with_finalizer(document("a"), "2024-01-01T00:00:00Z"), **TYPE_OF_RIVAL}
+    with known(RIVAL):
+        monkeypatch.setitem(HANDLERS, RIVAL, HANDLERS[CHANNEL])
+        controller = (running := start()).controller
+        controller.on_channel(younger, deleted=False)
+        assert await running.called() == ["RivalChannel shop/a"]
+        controller.on_channel(older, deleted=False)
+        assert await running.called() == ["RivalChannel shop/a", "shop/a"]
+        controller.on_channel(older, deleted=True)
+        assert await running.called() == ["RivalChannel shop/a"]
 
 
 async def test_all_channels_follow_when_the_provisioner_becomes_ready_or_not(start: Any) -> None:

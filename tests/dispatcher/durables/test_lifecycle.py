@@ -85,6 +85,7 @@ WITHOUT_A_PLACE = Channel(CHANNEL, (), unserved=Unserved(1, {REF: "u1"}))
         (DesiredState({}), GONE),
         (DesiredState({CHANNEL: Channel(CHANNEL, ())}), GONE),
         (DesiredState({CHANNEL: WITHOUT_A_PLACE}), SET_ASIDE),
+        (DesiredState({}, without_subject=frozenset({CHANNEL})), SET_ASIDE),
         (DesiredState({}, unread=Unread(anything=True)), UNREADABLE),
         (DesiredState({}, unread=Unread(channels=frozenset({CHANNEL}))), UNREADABLE),
         (DesiredState({}, unread=Unread(subscriptions=frozenset({REF}))), GONE),

@@ -199,6 +199,8 @@ def test_a_status_that_somebody_broke_is_written_anew(status: object) -> None:
     table = ChannelTable(Defaults())
     table.put(
         {
+            "apiVersion": "eventing.knative.dev/v1alpha1",
+            "kind": "Channel",
             "metadata": {"name": "orders", "namespace": "shop", "uid": "u", "resourceVersion": "1"},
             "spec": {},
             "status": {"subscribableStatus": status, "dispatcher": status, "address": status},

@@ -1,0 +1,50 @@
+"""Which of several channels has a subject that all of them want. Pure.
+
+Channels of one kind never want the same one: a subject tells its namespace and its name. Those of
+two kinds might, and would get each other's events.
+"""
+
+from collections.abc import Mapping
+
+from natss.contract.kinds import ChannelId
+from natss.contract.resources import Channel, Problem
+
+
+def first(created: Mapping[ChannelId, str]) -> ChannelId:
+    """The channel that has the subject: the oldest, and of those the first in their order.
+
+    Args:
+        created: When each of the channels that want it was created, as the API writes it.
+    """
+    return min(created, key=lambda channel: (created[channel], channel))
+
+
+def taken(subject: str, owner: ChannelId) -> str:
+    """Why a channel has not got the subject that it wants, for people."""
+    return (
+        f"its events would be stored under the subject {subject}, which the older {owner.title}"
+        " has: delete one of the two"
+    )
+
+
+def losers(channels: Mapping[ChannelId, Channel]) -> dict[ChannelId, Problem]:
+    """The channels that have not got their subject, and why."""
+    one = next(iter(channels), None)
+    if one is None or all(name.kind is one.kind for name in channels):
+        return {}
+    wanted: dict[str, dict[ChannelId, str]] = {}
+    for name, channel in channels.items():
+        wanted.setdefault(channel.subject, {})[name] = channel.created
+    found: dict[ChannelId, Problem] = {}
+    for subject, created in wanted.items():
+        owner = first(created) if len(created) > 1 else None
+        for name in created if owner is not None else ():
+            if owner is not None and name != owner:
+                found[name] = Problem(
+                    resource=name.title,
+                    path="metadata.name",
+                    message=taken(subject, owner),
+                    consequence="until then it takes no events",
+                    refused=True,
+                )
+    return found
