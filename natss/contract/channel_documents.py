@@ -15,7 +15,6 @@ from natss.contract.names import (
     MAX_SUBJECT,
     PROVISIONER,
     RESERVED_SUBJECTS,
-    durable_name,
     is_dns_label,
     is_dns_name,
     is_epoch,
@@ -225,7 +224,7 @@ def _with_a_place(
     passed_over = new = 0
     is_clear = True
     for item in items:
-        identity = _identity(item[1], former.name.namespace)
+        identity = _identity(item[1], former.name)
         if identity is None or identity[0] in entries:
             is_clear = False
             continue
@@ -246,7 +245,7 @@ def _with_a_place(
     return served, replace(unserved, number=unserved.number + passed_over), is_clear
 
 
-def _identity(item: object, namespace: str) -> tuple[str, str, str] | None:
+def _identity(item: object, channel: ChannelId) -> tuple[str, str, str] | None:
     """Who an entry is for, as ``_subscriber`` reads it: durable, namespace and name.
 
     None if that cannot be told.
@@ -263,8 +262,8 @@ def _identity(item: object, namespace: str) -> tuple[str, str, str] | None:
     if not (_is_text(uid) and _is_text(of) and _is_text(name)):
         return None
     uid = str(uid or "").strip()
-    name, of = str(name or "").strip() or uid, str(of or "").strip() or namespace
-    return (uid or durable_name(None, of, name), of, name) if name else None
+    name, of = str(name or "").strip() or uid, str(of or "").strip() or channel.namespace
+    return (channel.kind.names.durable(uid or None, of, name), of, name) if name else None
 
 
 def _is_text(value: object) -> bool:
@@ -301,6 +300,7 @@ def _subscriber(entry: Fields, channel: ChannelId, cluster_domain: str) -> Subsc
         uid=uid,
         subscriber_uri=_uri(entry, "subscriberURI", channel.namespace, cluster_domain),
         reply_uri=_uri(entry, "replyURI", channel.namespace, cluster_domain),
+        names_durable=channel.kind.names.durable,
     )
     if subscriber.subscriber_uri is None and subscriber.reply_uri is None:
         raise Refused(entry.path, "has neither subscriberURI nor replyURI")

@@ -139,7 +139,7 @@ class _Reading:
                     continue
                 if channel not in self._channels:
                     raise Refused("spec.channel.name", self._no_channel(channel))
-                subscriber = read_subscription(document, addresses)
+                subscriber = read_subscription(document, channel, addresses)
                 self._subscribe(channel, subscriber, document.report)
             except Refused as refused:
                 document.report.refuse(refused.path, refused.message)

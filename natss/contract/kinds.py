@@ -6,6 +6,10 @@ Which kinds there are, and how each is read, is in ``natss.contract.apis``.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+NamesDurable = Callable[[str | None, str, str], str]
+"""The name of the durable that keeps a subscriber's position; of its uid, and of namespace and name
+of its Subscription."""
+
 
 @dataclass(frozen=True, slots=True)
 class ChannelNames:
@@ -24,8 +28,7 @@ class ChannelNames:
     service: Callable[[str, str], str]
     """Of the Service in front of a channel; of namespace and name."""
 
-    durable: Callable[[str | None, str, str], str]
-    """That keeps a subscriber's position; of its uid, and its Subscription's namespace and name."""
+    durable: NamesDurable
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -8,7 +8,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from natss.contract.kinds import ChannelId
+from natss.contract.kinds import ChannelId, NamesDurable
 from natss.contract.names import DEFAULT_CLUSTER_DOMAIN, durable_name
 
 
@@ -112,10 +112,12 @@ class Subscriber:
     uid: str | None = None
     subscriber_uri: str | None = None
     reply_uri: str | None = None
+    names_durable: NamesDurable = field(default=durable_name, compare=False, repr=False)
+    """As the kind of its channel does."""
 
     @property
     def durable(self) -> str:
-        return durable_name(self.uid, self.ref.namespace, self.ref.name)
+        return self.names_durable(self.uid, self.ref.namespace, self.ref.name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,8 +100,10 @@ def read_wish(document: ResourceDocument, cluster_domain: str) -> Wish:
     return wish
 
 
-def read_subscription(document: ResourceDocument, addresses: Addresses) -> Subscriber:
-    """The subscriber that a Subscription asks for.
+def read_subscription(
+    document: ResourceDocument, channel: ChannelId, addresses: Addresses
+) -> Subscriber:
+    """The subscriber that a Subscription to a channel asks for.
 
     Raises:
         Refused: it cannot be read, has neither subscriber nor reply, or would have to be resolved
@@ -119,6 +121,7 @@ def read_subscription(document: ResourceDocument, addresses: Addresses) -> Subsc
         uid=document.uid,
         subscriber_uri=subscriber,
         reply_uri=None if reply is None else _resolved(reply, namespace, addresses),
+        names_durable=channel.kind.names.durable,
     )
 
 

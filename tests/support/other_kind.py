@@ -8,7 +8,7 @@ from typing import Any
 from natss.contract.apis import APIS, ChannelApi
 from natss.contract.eventing import CHANNEL
 from natss.contract.kinds import ChannelId, ChannelKind, ChannelNames
-from natss.contract.names import channel_service_name, durable_name
+from natss.contract.names import channel_service_name
 
 _PREFIX = "_other."
 
@@ -31,7 +31,7 @@ OTHER = ChannelKind(
         of_subject=_of_subject,
         host=lambda namespace, name, domain: f"{name}.{namespace}.others.{domain}",
         service=lambda namespace, name: f"other-{channel_service_name(namespace, name)}",
-        durable=durable_name,
+        durable=lambda _, namespace, name: f"{name}.{namespace}",
     ),
 )
 

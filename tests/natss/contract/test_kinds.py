@@ -80,6 +80,8 @@ class TestDesiredState:
         }
         assert [s.uid for s in state.channels[ONE].subscribers] == ["u-Channel"]
         assert [s.uid for s in state.channels[TWO].subscribers] == ["u-OtherChannel"]
+        assert [s.durable for s in state.channels[ONE].subscribers] == ["u-Channel"]
+        assert [s.durable for s in state.channels[TWO].subscribers] == ["u-OtherChannel.shop"]
 
     def test_one_that_cannot_be_read_harms_none_of_another_kind(self) -> None:
         broken = document(OTHER)
