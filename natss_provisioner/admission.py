@@ -8,18 +8,16 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from natss.contract.fields import Refused
 from natss.contract.kinds import ChannelId
 from natss.contract.names import service_host
 from natss.contract.reports import shown
 from natss.contract.resources import Problem
+from natss.document import Document
 from natss.knative import channel_id, name_of
 from natss_provisioner import channels, subscribers
 from natss_provisioner.conditions import SPEC_ACCEPTED, Condition, advice
-
-Document = dict[str, Any]
 
 _IMMUTABLE = frozenset({"spec.provisioner", "spec.channel"})
 

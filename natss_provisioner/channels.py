@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from natss.contract.apis import api_of, kind_of
 from natss.contract.documents import desired_state
@@ -11,8 +10,7 @@ from natss.contract.fields import Refused, fields
 from natss.contract.names import PROVISIONER
 from natss.contract.reports import Report
 from natss.contract.resources import Defaults, Problem
-
-Document = dict[str, Any]
+from natss.document import Document
 
 _INSTEAD = "what held before, or else the dispatcher's default, is used instead"
 """The value itself is told by the Event of the dispatcher."""

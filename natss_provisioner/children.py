@@ -20,9 +20,8 @@ from natss.contract.names import (
     is_dns_label,
     service_host,
 )
+from natss.document import Document
 from natss.knative import channel_id
-
-Document = dict[str, Any]
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGER = "natss-provisioner"

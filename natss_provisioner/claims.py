@@ -4,14 +4,12 @@ Pure. What was seen is noted here; whose a Service is, is decided with what the 
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 from natss.contract.kinds import ChannelId, ChannelKind
 from natss.contract.resources import ResourceName
+from natss.document import Document
 from natss.knative import channel_id, name_of
 from natss_provisioner.children import is_owned, known_service
-
-Document = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

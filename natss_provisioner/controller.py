@@ -12,8 +12,9 @@ from natss.contract.kinds import ChannelId, ChannelKind
 from natss.contract.labels import object_labels
 from natss.contract.names import OLD_CHANNEL_LABEL, PROVISIONER, channel_label_value
 from natss.contract.resources import ResourceName
+from natss.document import Document
 from natss.knative import PROVISIONERS, SUBSCRIPTIONS, channel_id, channel_resource, name_of
-from natss.kube import SERVICES, Document, Resource
+from natss.kube import SERVICES, Resource
 from natss_provisioner import channels
 from natss_provisioner.apis import HANDLERS
 from natss_provisioner.conditions import READY, is_true

@@ -10,10 +10,10 @@ from typing import Any
 
 from natss.contract.apis import api_of
 from natss.contract.fields import text_at
+from natss.document import Document
 from natss.knative import channel_id
 from natss_provisioner import subscribers
 from natss_provisioner.conditions import DELIVERING, WARNING, Condition, Status
-from natss_provisioner.subscribers import Document
 
 _REASON = re.compile(r"[A-Za-z][A-Za-z0-9]{0,63}")
 _LONGEST = 1000

@@ -11,10 +11,10 @@ from typing import TypeVar
 from natss.contract.fields import Refused, object_at
 from natss.contract.kinds import ChannelId
 from natss.contract.resources import ResourceName
+from natss.document import Document
 from natss.knative import channel_id, name_of
 from natss_provisioner import delivery, subscribers
 from natss_provisioner.conditions import DELIVERING, Condition, find
-from natss_provisioner.subscribers import Document
 
 _Key = TypeVar("_Key")
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from natss.document import Document
 from natss.kube import (
     LEASES,
     AlreadyExists,
     Conflict,
-    Document,
     Forbidden,
     KubeClient,
     KubeError,

@@ -9,8 +9,9 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import aclosing
 
+from natss.document import Document
 from natss.knative import name_of
-from natss.kube import Changed, Document, Failed, KubeClient, KubeError, Listing, follow
+from natss.kube import Changed, Failed, KubeClient, KubeError, Listing, follow
 from natss_provisioner.dependents import DependentKind, ObjectName
 from natss_provisioner.handlers.targets import address_of, resource_of
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from natss.contract.apis import kind_of
 from natss.contract.kinds import ChannelId, ChannelKind
+from natss.document import Document
 from natss.knative import SUBSCRIPTIONS
 from natss_provisioner.admission import (
     Review,
@@ -17,8 +18,6 @@ from natss_provisioner.admission import (
     review_channel,
     review_subscription,
 )
-
-Document = dict[str, Any]
 
 VALIDATE, MUTATE = "validate", "mutate"
 """The ends of the URL's path; as in ``config/admission``."""

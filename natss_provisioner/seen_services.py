@@ -6,7 +6,6 @@ refused by the API, and tried again.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 from natss.contract.kinds import ChannelId
 from natss.contract.names import (
@@ -16,9 +15,9 @@ from natss.contract.names import (
     channel_label_value,
 )
 from natss.contract.resources import ResourceName
+from natss.document import Document
 from natss.knative import name_of
 
-Document = dict[str, Any]
 _Place = tuple[str, str]
 """Namespace, and value of the label."""
 

@@ -19,9 +19,8 @@ from natss.contract.resource_document import ResourceDocument
 from natss.contract.resources import Problem, ResourceName
 from natss.contract.subscription_documents import SubscriberTarget, Wish, channel_of
 from natss.contract.subscription_documents import read_wish as wish_of
+from natss.document import Document
 from natss.knative import name_of
-
-Document = dict[str, Any]
 
 FINALIZER = "subscription-controller"
 """Of Knative's controller: whoever finds it on a Subscription removes the entry first."""

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from natss.kube import Changed, Document, Failed, KubeClient, Listing, Resource, follow
+from natss.document import Document
+from natss.kube import Changed, Failed, KubeClient, Listing, Resource, follow
 
 _log = logging.getLogger(__name__)
 

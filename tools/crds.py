@@ -11,10 +11,10 @@ from typing import Any
 
 import yaml
 
+from natss.document import Document
+
 CONFIG = Path(__file__).resolve().parent.parent / "config"
 _HEAD = "# Made of ../crds/{name} by `make crds`; not edited by hand.\n"
-
-Document = dict[str, Any]
 
 
 def main() -> int:

@@ -25,9 +25,8 @@ from natss.contract.resources import (
     Unread,
 )
 from natss.contract.subjects import losers
+from natss.document import Document
 from natss.knative import channel_id
-
-Document = dict[str, Any]
 
 _ANNOTATIONS = (DURABLES, EPOCH_ANNOTATION)
 _METADATA = (

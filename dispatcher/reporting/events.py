@@ -18,8 +18,9 @@ from dispatcher.cluster.channel_table import ChannelTable
 from dispatcher.reporting.occurrences import Occurrence, write_log
 from natss.contract.labels import object_labels
 from natss.contract.names import PROVISIONER
+from natss.document import Document
 from natss.knative import PROVISIONERS, SUBSCRIPTIONS
-from natss.kube import Document, EventRecorder, EventType, KubeClient, KubeError, NotFound
+from natss.kube import EventRecorder, EventType, KubeClient, KubeError, NotFound
 
 log = structlog.get_logger(__name__)
 

@@ -9,7 +9,7 @@ away. It also ends for good when a token is refused before a newer one is there,
 in a watch but 410.
 """
 
-from natss.kube.client import Document, KubeClient, Listing
+from natss.kube.client import KubeClient, Listing
 from natss.kube.errors import (
     AlreadyExists,
     ApiRefusal,
@@ -39,7 +39,6 @@ __all__ = [
     "ApiRefusal",
     "Changed",
     "Conflict",
-    "Document",
     "EventRecorder",
     "EventType",
     "Failed",

@@ -8,17 +8,15 @@ import dataclasses
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
 
 import aiohttp
 import kopf
 import orjson
 
+from natss.document import Document
 from natss.kube import nesting
 from natss.kube.errors import ApiRefusal, KubeError, Unauthorized, Unreachable, refusal
 from natss.kube.resources import Resource, label_selector
-
-Document = dict[str, Any]
 
 MERGE_PATCH = "application/merge-patch+json"
 _PAGE = 500

@@ -11,7 +11,8 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from natss.kube.client import Document, KubeClient, Listing
+from natss.document import Document
+from natss.kube.client import KubeClient, Listing
 from natss.kube.errors import ApiRefusal, Conflict, KubeError
 from natss.kube.resources import Resource
 

@@ -16,7 +16,8 @@ from datetime import UTC, datetime
 
 import structlog
 
-from natss.kube.client import Document, KubeClient
+from natss.document import Document
+from natss.kube.client import KubeClient
 from natss.kube.errors import AlreadyExists, KubeError, NotFound
 from natss.kube.resources import EVENTS
 

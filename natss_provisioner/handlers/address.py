@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from natss.contract.names import service_host
+from natss.document import Document
 from natss.knative import channel_id
-from natss.kube import SERVICES, ApiRefusal, Document, NotFound
+from natss.kube import SERVICES, ApiRefusal, NotFound
 from natss_provisioner import children
 from natss_provisioner.conditions import ADDRESSABLE, Condition, false, true
 from natss_provisioner.handlers import services

@@ -9,8 +9,9 @@ from natss.contract.kinds import ChannelId
 from natss.contract.names import DISPATCHER_FINALIZER, PROVISIONER
 from natss.contract.resources import Problem
 from natss.contract.subjects import taken
+from natss.document import Document
 from natss.knative import channel_resource
-from natss.kube import Document, EventType, NotFound
+from natss.kube import EventType, NotFound
 from natss_provisioner import admission, channels
 from natss_provisioner.conditions import (
     PROVISIONED,

@@ -10,8 +10,9 @@ from weakref import WeakValueDictionary
 from natss.contract.fields import object_at
 from natss.contract.kinds import ChannelId, ChannelKind
 from natss.contract.resources import ResourceName
+from natss.document import Document
 from natss.knative import PROVISIONERS, SUBSCRIPTIONS, channel_resource
-from natss.kube import Document, EventRecorder, KubeClient, NotFound, Resource
+from natss.kube import EventRecorder, KubeClient, NotFound, Resource
 from natss_provisioner.children import DispatcherPlace
 from natss_provisioner.claims import Claims
 from natss_provisioner.conditions import Condition, written

@@ -1,8 +1,9 @@
 """The ClusterChannelProvisioner ``natss``: its dispatcher's Service, and its conditions."""
 
 from natss.contract.dispatchers import DISPATCHERS
+from natss.document import Document
 from natss.knative import PROVISIONERS
-from natss.kube import SERVICES, AlreadyExists, Document, EventType, NotFound
+from natss.kube import SERVICES, AlreadyExists, EventType, NotFound
 from natss_provisioner import children
 from natss_provisioner.conditions import READY, Condition, false, is_true, true
 from natss_provisioner.connection import connection

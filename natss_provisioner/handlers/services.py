@@ -1,7 +1,8 @@
 """Writes to a Service on behalf of its owner, each with the Event that tells of it."""
 
+from natss.document import Document
 from natss.knative import PROVISIONERS
-from natss.kube import SERVICES, AlreadyExists, Conflict, Document, EventType, NotFound
+from natss.kube import SERVICES, AlreadyExists, Conflict, EventType, NotFound
 from natss_provisioner import children
 from natss_provisioner.handlers.context import Context
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from natss.contract.fields import Refused
 from natss.contract.kinds import ChannelId
+from natss.document import Document
 from natss.knative import SUBSCRIPTIONS, channel_id, channel_resource, name_of
-from natss.kube import Conflict, Document, EventType, NotFound
+from natss.kube import Conflict, EventType, NotFound
 from natss_provisioner import channels, subscribers
 from natss_provisioner.handlers.context import Context
 from natss_provisioner.subscribers import Physical

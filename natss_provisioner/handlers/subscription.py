@@ -10,8 +10,9 @@ from natss.contract.fields import Refused
 from natss.contract.kinds import ChannelId
 from natss.contract.resources import ResourceName
 from natss.contract.uris import redact_value
+from natss.document import Document
 from natss.knative import SUBSCRIPTIONS
-from natss.kube import Document, EventType, NotFound
+from natss.kube import EventType, NotFound
 from natss_provisioner import admission, channels, delivery, subscribers
 from natss_provisioner.conditions import (
     CHANNEL_READY,

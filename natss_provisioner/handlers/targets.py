@@ -6,7 +6,8 @@ the address that it has in its status.
 
 from natss.contract.names import is_dns_name, service_host
 from natss.contract.subscription_documents import SubscriberTarget, Wish
-from natss.kube import ApiRefusal, Document, InvalidName, NotFound, Resource
+from natss.document import Document
+from natss.kube import ApiRefusal, InvalidName, NotFound, Resource
 from natss_provisioner.handlers.context import Context
 from natss_provisioner.subscribers import Physical
 

@@ -8,8 +8,9 @@ import yaml
 
 from natss.contract.arguments import ARGUMENTS, ChannelPlace
 from natss.contract.resources import DeliveryPolicy
+from natss.document import Document
 from tests.conftest import CONFIG
-from tests.support.kubernetes import ApiAnswer, Document, KubernetesServer, until
+from tests.support.kubernetes import ApiAnswer, KubernetesServer, until
 
 GROUP = "/apis/eventing.knative.dev/v1alpha1"
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from natss.document import Document
 from tests.conftest import CONFIG
 from tests.support.knative_definitions import Release, definitions
-from tests.support.kubernetes import Document, KubernetesServer, until
+from tests.support.kubernetes import KubernetesServer, until
 
 API = "eventing.knative.dev/v1alpha1"
 GROUP = f"/apis/{API}"

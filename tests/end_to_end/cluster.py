@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.support.kubernetes import KUBECTL, Document
+from natss.document import Document
+from tests.support.kubernetes import KUBECTL
 
 SECONDS = 90.0
 """For anything to become so: pods are started meanwhile, and the machine may be busy."""

@@ -4,9 +4,9 @@ import json
 import os
 from pathlib import Path
 
+from natss.document import Document
 from tests.conftest import CONFIG
 from tests.end_to_end.cluster import SECONDS, Cluster, until
-from tests.support.kubernetes import Document
 
 HERE = Path(__file__).resolve().parent
 SYSTEM = "knative-eventing"

@@ -7,10 +7,10 @@ import time
 
 import pytest
 
+from natss.document import Document
 from tests.end_to_end.cluster import Cluster, CommandFailed, until
 from tests.end_to_end.installation import BROKER, DEPLOYMENTS, HERE, LOAD, SYSTEM
 from tests.end_to_end.load import Load
-from tests.support.kubernetes import Document
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(300)]
 

@@ -5,9 +5,9 @@ from datetime import datetime
 
 import pytest
 
+from natss.document import Document
 from tests.end_to_end.cluster import Cluster, until
 from tests.end_to_end.installation import DEPLOYMENTS, LOAD, SYSTEM
-from tests.support.kubernetes import Document
 from tools.image import ROOT
 from tools.sbom import canonical, read_lock
 

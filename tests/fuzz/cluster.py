@@ -6,7 +6,8 @@ from typing import Any, cast
 
 import orjson
 
-from natss.kube import Conflict, Document, KubeClient, NotFound, Resource
+from natss.document import Document
+from natss.kube import Conflict, KubeClient, NotFound, Resource
 
 _Place = tuple[str, str | None, str]
 

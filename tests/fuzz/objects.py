@@ -12,10 +12,10 @@ from typing import Any
 from dispatcher.cluster.annotation import DURABLES
 from natss.contract.eventing import API_VERSION
 from natss.contract.names import DISPATCHER_FINALIZER
+from natss.document import Document
 from natss.kube.nesting import cut
 from tests.fuzz.drawing import Draws
 
-Document = dict[str, Any]
 Path = tuple[str | int, ...]
 
 _CHANNEL: Document = {

@@ -16,8 +16,9 @@ from typing import Any, Self
 
 import aiohttp
 
+from natss.document import Document
 from tests.support.installation import Installation
-from tests.support.kubernetes import ApiAnswer, Document
+from tests.support.kubernetes import ApiAnswer
 
 API = "eventing.knative.dev/v1alpha1"
 _PATH = "/apis/eventing.knative.dev/v1alpha1/namespaces/{}/{}"

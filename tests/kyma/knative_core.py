@@ -10,8 +10,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from dispatcher.runtime.tasks import cancel
+from natss.document import Document
 from tests.kyma.event_bus import API
-from tests.support.kubernetes import ApiAnswer, Document, KubernetesServer
+from tests.support.kubernetes import ApiAnswer, KubernetesServer
 
 _FINALIZER = "subscription-controller"
 _EVERY = 0.05

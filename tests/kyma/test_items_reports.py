@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from natss.document import Document
 from tests.kyma.conftest import CLUSTER_ID, LIMITS, StartSubscriber, subscription
 from tests.kyma.event_bus import API, EventBus, EventType, Outcome
 from tests.support.data_plane import eventually
 from tests.support.installation import Installation
-from tests.support.kubernetes import Document, KubernetesServer
+from tests.support.kubernetes import KubernetesServer
 from tests.support.object_history import ObjectHistory
 from tests.support.servers import NatsStreamingServer
 from tests.support.subscriber import status

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from natss.document import Document
 from tests.natss_provisioner.serving import ServingStandIn
 from tests.support.faulty_api import FaultyApi
-from tests.support.kubernetes import Document, KubernetesServer, until
+from tests.support.kubernetes import KubernetesServer, until
 from tests.support.provisioner_process import ACCOUNT, NAMESPACE, ProvisionerProcess
 
 CHANNELS = "/apis/eventing.knative.dev/v1alpha1/namespaces/{}/channels"

@@ -10,7 +10,8 @@ import ssl
 import threading
 import urllib.request
 
-from tests.support.kubernetes import ApiAnswer, Document, KubernetesServer
+from natss.document import Document
+from tests.support.kubernetes import ApiAnswer, KubernetesServer
 
 _CHANNELS = "/apis/eventing.knative.dev/v1alpha1/channels"
 _NAMESPACE, _ACCOUNT = "knative-eventing", "natss-dispatcher"

@@ -7,6 +7,7 @@ import pytest
 
 from natss.contract.kinds import ChannelId
 from natss.contract.names import channel_service_name
+from natss.document import Document
 from natss_provisioner.admission import (
     Review,
     channel_defaults,
@@ -15,8 +16,6 @@ from natss_provisioner.admission import (
     told,
 )
 from tests.support.channel_ids import channel_id
-
-Document = dict[str, Any]
 
 API = "eventing.knative.dev/v1alpha1"
 CCP = "ClusterChannelProvisioner"

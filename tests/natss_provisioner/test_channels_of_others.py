@@ -2,8 +2,8 @@
 
 import pytest
 
+from natss.document import Document
 from tests.natss_provisioner.conftest import Shop
-from tests.support.kubernetes import Document
 from tests.support.provisioner_process import ProvisionerProcess
 
 API = "eventing.knative.dev/v1alpha1"

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 
 from natss.contract.names import channel_label_value, channel_service_name
+from natss.document import Document
 from natss_provisioner.children import (
     MANAGED_BY,
     MANAGER,
     DispatcherPlace,
-    Document,
     belongs_to,
     channel_selector,
     channel_service,

@@ -1,14 +1,11 @@
 """Whose a Service is that several Channels may take for their address."""
 
-from typing import Any
-
 import pytest
 
 from natss.contract.eventing import CHANNEL
+from natss.document import Document
 from natss_provisioner.claims import Claims
 from tests.support.channel_ids import CHANNELS, channel_id
-
-Document = dict[str, Any]
 
 OLD, NEW = "2019-01-01T00:00:00Z", "2024-01-01T00:00:00Z"
 

@@ -10,8 +10,9 @@ from natss.contract.eventing import CHANNEL
 from natss.contract.kinds import ChannelId
 from natss.contract.names import DISPATCHER_FINALIZER
 from natss.contract.resources import ResourceName
+from natss.document import Document
 from natss.knative import PROVISIONERS, SUBSCRIPTIONS
-from natss.kube import SERVICES, Document, EventRecorder, KubeClient
+from natss.kube import SERVICES, EventRecorder, KubeClient
 from natss_provisioner.apis import HANDLERS
 from natss_provisioner.children import DispatcherPlace
 from natss_provisioner.controller import Controller

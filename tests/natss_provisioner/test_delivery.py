@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
+from natss.document import Document
 from natss.knative import name_of
 from natss_provisioner.conditions import Condition, Status, with_ready
 from natss_provisioner.delivery import condition, delivering
 from natss_provisioner.dependents import Dependents
-from natss_provisioner.subscribers import Document
 
 STUCK = {"ready": "False", "reason": "SubscriberStuck", "message": "no event since noon"}
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from natss.contract.resources import ResourceName
+from natss.document import Document
 from natss_provisioner.dependents import Dependents
-from natss_provisioner.subscribers import Document
 from tests.support.channel_ids import channel_id
 
 API = "eventing.knative.dev/v1alpha1"

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from natss.contract.resources import ResourceName
+from natss.document import Document
 from natss.kube import (
-    Document,
     Forbidden,
     Invalid,
     KubeClient,

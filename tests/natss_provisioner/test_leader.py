@@ -8,9 +8,10 @@ from typing import Any
 import kopf
 import pytest
 
+from natss.document import Document
 from natss.kube import LEASES, Conflict, KubeClient
 from natss_provisioner.leader import LEASE, Election, Role, Timing
-from tests.support.kubernetes import ApiAnswer, Document, KubernetesServer, until
+from tests.support.kubernetes import ApiAnswer, KubernetesServer, until
 from tests.support.provisioner_process import ACCOUNT, NAMESPACE
 from tests.support.proxy import Proxy
 

@@ -7,10 +7,11 @@ import pytest
 import pytest_asyncio
 
 from natss.contract.names import MAX_SUBJECT, channel_service_name
+from natss.document import Document
 from tests.natss_provisioner.conftest import Shop
 from tests.support.data_plane import durables, eventually
 from tests.support.installation import Installation
-from tests.support.kubernetes import ApiAnswer, Document, KubernetesServer
+from tests.support.kubernetes import ApiAnswer, KubernetesServer
 from tests.support.servers import NatsStreamingServer
 from tests.support.subscriber import Subscriber
 

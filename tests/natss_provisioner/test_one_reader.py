@@ -6,8 +6,9 @@ import pytest
 
 from natss.contract.documents import desired_state
 from natss.contract.eventing import API_VERSION, CHANNEL
+from natss.document import Document
 from natss_provisioner.admission import review_subscription, told
-from natss_provisioner.subscribers import Document, problems_of, read_wish
+from natss_provisioner.subscribers import problems_of, read_wish
 from tests.support.channel_ids import channel_id
 
 ORDERS = channel_id("shop", "orders")

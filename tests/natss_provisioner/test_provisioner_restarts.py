@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from natss.document import Document
 from tests.conftest import CONFIG, install, installed
 from tests.natss_provisioner.conftest import DISPATCHER, PROVISIONER, Shop, writes
 from tests.natss_provisioner.serving import ServingStandIn
-from tests.support.kubernetes import ApiAnswer, Document, KubernetesServer, until
+from tests.support.kubernetes import ApiAnswer, KubernetesServer, until
 from tests.support.provisioner_process import ACCOUNT, NAMESPACE, ProvisionerProcess
 
 API = "eventing.knative.dev/v1alpha1"

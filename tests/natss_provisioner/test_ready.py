@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from natss.contract.names import DISPATCHER_FINALIZER
+from natss.document import Document
 from natss.kube import EventRecorder, KubeClient, connection_info
 from natss_provisioner.children import DispatcherPlace
 from natss_provisioner.handlers import channel
@@ -21,7 +22,7 @@ from tests.conftest import installed
 from tests.natss_provisioner.conftest import Shop
 from tests.support.channel_ids import channel_id
 from tests.support.installation import Installation
-from tests.support.kubernetes import Document, KubernetesServer, until
+from tests.support.kubernetes import KubernetesServer, until
 from tests.support.object_history import ObjectHistory
 from tests.support.provisioner_process import ACCOUNT, NAMESPACE, ProvisionerProcess
 from tests.support.servers import NatsStreamingServer

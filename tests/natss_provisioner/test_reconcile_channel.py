@@ -5,8 +5,9 @@ import json
 import pytest
 
 from natss.contract.names import channel_service_name
+from natss.document import Document
 from tests.natss_provisioner.conftest import DISPATCHER, PROVISIONER, Shop, writes
-from tests.support.kubernetes import Document, KubernetesServer, until
+from tests.support.kubernetes import KubernetesServer, until
 
 pytestmark = pytest.mark.usefixtures("provisioner")
 

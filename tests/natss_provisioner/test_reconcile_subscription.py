@@ -6,8 +6,9 @@ from functools import partial
 
 import pytest
 
+from natss.document import Document
 from tests.natss_provisioner.conftest import READY, Shop, reference, writes
-from tests.support.kubernetes import ApiAnswer, Document, KubernetesServer, until
+from tests.support.kubernetes import ApiAnswer, KubernetesServer, until
 
 pytestmark = pytest.mark.usefixtures("provisioner")
 

@@ -5,9 +5,10 @@ from functools import partial
 import pytest
 
 from natss.contract.resources import ResourceName
+from natss.document import Document
 from natss_provisioner.dependents import DependentKind, Dependents, ObjectName
 from tests.natss_provisioner.conftest import Shop
-from tests.support.kubernetes import ApiAnswer, Document, KubernetesServer, until
+from tests.support.kubernetes import ApiAnswer, KubernetesServer, until
 from tests.support.provisioner_process import ProvisionerProcess
 
 CLUSTER_ROLES = "/apis/rbac.authorization.k8s.io/v1/clusterroles"

@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 
 from natss.contract.names import channel_service_name
+from natss.document import Document
 from natss_provisioner.reviews import Malformed, answer, namespace_of_new_channel
 from tests.support.channel_ids import channel_id
-
-Document = dict[str, Any]
 
 API = "eventing.knative.dev/v1alpha1"
 DOMAIN = "cluster.local"

@@ -2,9 +2,9 @@ import pytest
 
 from natss.contract.kinds import ChannelId
 from natss.contract.names import channel_label_value
+from natss.document import Document
 from natss_provisioner.seen_services import SeenServices
 from tests.support.channel_ids import channel_id
-from tests.support.kubernetes import Document
 
 ORDERS = channel_id("shop", "orders")
 

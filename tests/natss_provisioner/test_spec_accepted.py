@@ -3,8 +3,9 @@
 import pytest
 
 from natss.contract.names import channel_service_name
+from natss.document import Document
 from tests.natss_provisioner.conftest import Shop, writes
-from tests.support.kubernetes import Document, until
+from tests.support.kubernetes import until
 from tests.support.provisioner_process import ProvisionerProcess
 
 pytestmark = pytest.mark.usefixtures("provisioner")

@@ -6,8 +6,9 @@ from typing import cast
 
 import pytest
 
+from natss.document import Document
 from natss.knative import SUBSCRIPTIONS
-from natss.kube import Conflict, Document, EventRecorder, KubeClient, NotFound, Resource
+from natss.kube import Conflict, EventRecorder, KubeClient, NotFound, Resource
 from natss_provisioner.children import DispatcherPlace
 from natss_provisioner.handlers import subscribers
 from natss_provisioner.handlers.context import Context

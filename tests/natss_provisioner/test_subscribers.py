@@ -8,9 +8,9 @@ import pytest
 from natss.contract.fields import Refused
 from natss.contract.resources import ResourceName
 from natss.contract.subscription_documents import SubscriberTarget, Wish
+from natss.document import Document
 from natss_provisioner.handlers.targets import address_of, resource_of
 from natss_provisioner.subscribers import (
-    Document,
     Physical,
     channels_named,
     claimant,

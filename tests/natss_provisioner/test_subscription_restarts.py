@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from natss.document import Document
 from tests.conftest import installed
 from tests.natss_provisioner.conftest import Shop, reference, writes
-from tests.support.kubernetes import Document, KubernetesServer, until
+from tests.support.kubernetes import KubernetesServer, until
 from tests.support.provisioner_process import ProvisionerProcess
 
 

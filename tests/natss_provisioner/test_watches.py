@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator, Sequence
 import kopf
 import pytest
 
+from natss.document import Document
 from natss.kube import KubeClient, Resource
 from natss_provisioner.watches import Watch, Watches
-from tests.support.kubernetes import Document, KubernetesServer, until
+from tests.support.kubernetes import KubernetesServer, until
 from tests.support.proxy import Proxy
 
 CONFIG_MAPS = Resource("", "v1", "configmaps", "ConfigMap")

@@ -21,6 +21,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from natss.document import Document
 from natss.kube import KubeClient, connection_info
 from natss.process.kinds import ListenAddress
 from natss_provisioner import webhook as webhook_module
@@ -30,7 +31,7 @@ from natss_provisioner.webhook import Webhook
 from tests.conftest import CONFIG
 from tests.natss_provisioner.conftest import Shop
 from tests.security.marks import Marks
-from tests.support.kubernetes import KUBECTL, ApiAnswer, Document, KubernetesServer, until
+from tests.support.kubernetes import KUBECTL, ApiAnswer, KubernetesServer, until
 from tests.support.provisioner_process import ACCOUNT, NAMESPACE, ProvisionerProcess
 from tests.support.servers import free_port
 

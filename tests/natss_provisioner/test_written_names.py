@@ -9,10 +9,11 @@ from urllib.parse import unquote
 import pytest
 from aiohttp import web
 
+from natss.document import Document
 from tests.natss_provisioner.conftest import Shop, provisioner_behind, reference
 from tests.natss_provisioner.serving import ServingStandIn
 from tests.support.faulty_api import FaultyApi, Forward
-from tests.support.kubernetes import Document, KubernetesServer, until
+from tests.support.kubernetes import KubernetesServer, until
 from tests.support.provisioner_process import ProvisionerProcess
 
 FINALIZER = "subscription-controller"

@@ -1,7 +1,7 @@
 """What is wanted after any fault: no Service twice, no finalizer that stays, everything ready."""
 
+from natss.document import Document
 from tests.natss_provisioner.conftest import Shop
-from tests.support.kubernetes import Document
 
 
 def is_whole(shop: Shop, channels: set[str], subscriptions: set[str]) -> bool:

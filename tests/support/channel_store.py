@@ -10,7 +10,8 @@ from typing import Any
 
 import orjson
 
-from natss.kube import Document, KubeClient, Listing, NotFound, Resource
+from natss.document import Document
+from natss.kube import KubeClient, Listing, NotFound, Resource
 from tests.support.channel_ids import CHANNELS
 
 

@@ -11,8 +11,9 @@ from typing import Any
 
 from dispatcher.cluster.annotation import DURABLES
 from natss.contract.names import channel_host
+from natss.document import Document
 from tests.support.data_plane import eventually
-from tests.support.kubernetes import Document, KubernetesServer
+from tests.support.kubernetes import KubernetesServer
 from tests.support.observed_dispatcher import ObservedDispatcher
 from tests.support.proxy import Proxy
 from tests.support.servers import NatsStreamingServer

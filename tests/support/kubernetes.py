@@ -25,6 +25,7 @@ import trustme
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from natss.document import Document
 from tests.support.repository import BIN
 from tests.support.servers import ServerFailed, free_port
 
@@ -45,8 +46,6 @@ _AUDIT_POLICY = {
         {"level": "None"},
     ],
 }
-
-Document = dict[str, Any]
 
 
 class ApiAnswer(Exception):

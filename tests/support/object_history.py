@@ -10,7 +10,8 @@ from typing import Any, Self
 import aiohttp
 
 from dispatcher.runtime.tasks import cancel
-from tests.support.kubernetes import Document, KubernetesServer
+from natss.document import Document
+from tests.support.kubernetes import KubernetesServer
 
 
 class ObjectHistory:

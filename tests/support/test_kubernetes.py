@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.kubernetes import ApiAnswer, Document, KubernetesServer, until
+from natss.document import Document
+from tests.support.kubernetes import ApiAnswer, KubernetesServer, until
 
 NAMESPACES = "/api/v1/namespaces"
 CHANNELS = "/apis/eventing.knative.dev/v1alpha1/namespaces/{}/channels"

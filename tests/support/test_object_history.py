@@ -1,6 +1,7 @@
 """A check is worth what it catches: a fall of a condition that nobody could see by asking."""
 
-from tests.support.kubernetes import Document, KubernetesServer
+from natss.document import Document
+from tests.support.kubernetes import KubernetesServer
 from tests.support.object_history import ObjectHistory
 
 CHANNELS = "/apis/eventing.knative.dev/v1alpha1/namespaces/{}/channels"

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from natss import nats_streaming
+from natss.document import Document
 from natss.nats_streaming import Message, StartAt, SubscriptionOptions
 from tests.support.data_plane import connection_options, durables, eventually
-from tests.support.kubernetes import Document, KubernetesServer
+from tests.support.kubernetes import KubernetesServer
 from tests.support.servers import NatsStreamingServer
 
 API = "eventing.knative.dev/v1alpha1"

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from tests.support.kubernetes import Document, KubernetesServer
+from natss.document import Document
+from tests.support.kubernetes import KubernetesServer
 
 _PATHS = (
     "/apis/apps/v1/namespaces/knative-eventing/deployments",

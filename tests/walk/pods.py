@@ -9,7 +9,8 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.support.kubernetes import Document, KubernetesServer
+from natss.document import Document
+from tests.support.kubernetes import KubernetesServer
 from tests.support.manifests import environment
 from tests.support.servers import ServerFailed, free_port
 

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from natss.contract.names import DISPATCHER_FINALIZER
+from natss.document import Document
 from tests.conftest import CONFIG
 from tests.support import go_installation
 from tests.support.documents import examples, section
 from tests.support.go_installation import Deployed
 from tests.support.knative_definitions import definitions
-from tests.support.kubernetes import Document, KubernetesServer, until
+from tests.support.kubernetes import KubernetesServer, until
 from tests.walk.node import Node
 from tests.walk.shell import Shell
 

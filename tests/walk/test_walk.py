@@ -8,9 +8,10 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from natss.document import Document
 from tests.support.data_plane import eventually
 from tests.support.documents import examples, section
-from tests.support.kubernetes import Document, KubernetesServer
+from tests.support.kubernetes import KubernetesServer
 from tests.support.servers import NatsStreamingServer
 from tests.support.subscriber import Subscriber
 from tests.walk.node import Node

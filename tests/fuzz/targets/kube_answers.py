@@ -13,7 +13,8 @@ from typing import cast
 import aiohttp
 import orjson
 
-from natss.kube import Document, KubeError, Listing, Resource
+from natss.document import Document
+from natss.kube import KubeError, Listing, Resource
 from natss.kube.client import KubeClient, _decoded, _events
 from natss.kube.errors import refusal
 from natss_provisioner.certificates import Certificate

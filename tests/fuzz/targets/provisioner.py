@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from natss.contract.resources import ResourceName
+from natss.document import Document
 from natss.knative import name_of
 from natss.kube import EventRecorder, KubeError
 from natss_provisioner.children import DispatcherPlace
@@ -20,7 +21,7 @@ from natss_provisioner.handlers import subscribers, subscription
 from natss_provisioner.handlers.context import Context
 from tests.fuzz.cluster import FakeCluster
 from tests.fuzz.drawing import Draws
-from tests.fuzz.objects import WORDS, Document, channel, of_the_api
+from tests.fuzz.objects import WORDS, channel, of_the_api
 from tests.fuzz.objects import subscription as a_subscription
 from tests.fuzz.target import Target, expect
 from tests.support.channel_ids import channel_id

@@ -9,10 +9,11 @@ import base64
 import orjson
 
 from natss.contract import eventing
+from natss.document import Document
 from natss.kube.nesting import cut
 from natss_provisioner import reviews
 from tests.fuzz.drawing import Draws
-from tests.fuzz.objects import WORDS, Document, channel, of_the_api, subscription
+from tests.fuzz.objects import WORDS, channel, of_the_api, subscription
 from tests.fuzz.target import Target, expect
 from tests.support.channel_ids import channel_id
 

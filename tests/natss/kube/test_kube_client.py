@@ -8,6 +8,7 @@ import kopf
 import pytest
 from aiohttp import web
 
+from natss.document import Document
 from natss.kube import (
     SERVICES,
     AlreadyExists,
@@ -24,7 +25,7 @@ from natss.kube import (
     Unreachable,
 )
 from natss.kube import client as client_module
-from tests.support.kubernetes import Document, KubernetesServer
+from tests.support.kubernetes import KubernetesServer
 from tests.support.servers import free_port
 
 CHANNELS = Resource("eventing.knative.dev", "v1alpha1", "channels", "Channel")

@@ -11,9 +11,10 @@ import orjson
 import pytest
 from aiohttp import web
 
+from natss.document import Document
 from natss.kube import Changed, Failed, KubeClient, Listing, Resource, follow
 from natss.kube import client as client_module
-from tests.support.kubernetes import Document, KubernetesServer
+from tests.support.kubernetes import KubernetesServer
 from tests.support.proxy import Proxy
 
 CONFIG_MAPS = Resource("", "v1", "configmaps", "ConfigMap")

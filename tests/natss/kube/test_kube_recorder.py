@@ -6,8 +6,9 @@ from typing import cast
 import kopf
 import pytest
 
+from natss.document import Document
 from natss.kube import EventRecorder, EventType, KubeClient
-from tests.support.kubernetes import Document, KubernetesServer
+from tests.support.kubernetes import KubernetesServer
 from tests.support.servers import free_port
 
 

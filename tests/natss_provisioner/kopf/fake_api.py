@@ -3,12 +3,11 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Any
 
 import orjson
 from aiohttp import web
 
-Document = dict[str, Any]
+from natss.document import Document
 
 GROUP, VERSION, PLURAL, KIND = "eventing.knative.dev", "v1alpha1", "channels", "Channel"
 _EXPIRED = 410
