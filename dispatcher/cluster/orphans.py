@@ -16,6 +16,7 @@ import structlog
 from dispatcher.cluster.channel_table import CHANNELS, ChannelTable
 from dispatcher.durables.ledger import DurableRecord, Ledger
 from dispatcher.runtime.tasks import BackgroundTasks
+from natss.backoff import Backoff
 from natss.contract.labels import channel_labels, subscription_labels
 from natss.contract.names import channel_subject, is_dns_label, is_epoch
 from natss.contract.resources import Defaults, ResourceName
@@ -186,7 +187,7 @@ class Orphans:
 
     async def _insist(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do it as soon as the API lets it be done."""
-        wait = _FIRST_WAIT
+        backoff = Backoff(_FIRST_WAIT, _LONGEST_WAIT)
         while True:
             try:
                 await work()
@@ -194,8 +195,7 @@ class Orphans:
                 if str(error) != self._last_error:
                     log.warning("orphaned durables wait, trying on", reason=str(error))
                 self._last_error = str(error)
-                await asyncio.sleep(wait)
-                wait = min(2 * wait, _LONGEST_WAIT)
+                await asyncio.sleep(backoff.next())
             else:
                 self._last_error = None
                 return
