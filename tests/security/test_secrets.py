@@ -19,10 +19,10 @@ from natss.nats_streaming import ConnectionOptions, NatsOptions
 from tests.conftest import installed
 from tests.security.marks import Marks
 from tests.security.trouble import API, DENIED, Tenant, Trouble, fill, publish
-from tests.support.data_plane import eventually
 from tests.support.installation import Installation
 from tests.support.kubernetes import KubernetesServer
 from tests.support.servers import NatsStreamingServer
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.support.data_plane import eventually
 from tests.support.documents import examples, section
 from tests.support.kubernetes import Document, KubernetesServer
 from tests.support.servers import NatsStreamingServer
 from tests.support.subscriber import Subscriber
+from tests.support.waiting import eventually
 from tests.walk.node import Node
 from tests.walk.pods import Pod
 from tests.walk.shell import Shell

@@ -13,9 +13,10 @@ from dispatcher.durables.member import MemberKey
 from dispatcher.runtime.state_folder import StateFolder
 from natss.contract.resources import Channel, DeliveryPolicy, DesiredState, ResourceName, Unread
 from tests.conftest import StartServer
-from tests.support.data_plane import DataPlane, durables, eventually, subscriber
+from tests.support.data_plane import DataPlane, durables, subscriber
 from tests.support.servers import NatsStreamingServer
 from tests.support.subscriber import Subscriber, status
+from tests.support.waiting import eventually
 
 ORDERS = ResourceName("shop", "orders")
 OTHER = ResourceName("shop", "other")

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from natss.contract.resources import Channel, DesiredState, ResourceName
-from tests.support.data_plane import DataPlane, at_once, durables, eventually, subscriber
+from tests.support.data_plane import DataPlane, at_once, durables, subscriber
 from tests.support.servers import NatsStreamingServer
+from tests.support.waiting import eventually
 
 
 @pytest.fixture

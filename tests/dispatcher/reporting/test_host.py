@@ -8,9 +8,9 @@ import pytest
 
 from tests.conftest import StartServer, installed
 from tests.support.cluster_dispatcher import ACCOUNT, NAMESPACE, ChannelsOf, ClusterDispatcher
-from tests.support.data_plane import eventually
 from tests.support.kubernetes import KubernetesServer
 from tests.support.servers import NatsStreamingServer
+from tests.support.waiting import eventually
 
 CONTROLLER = "natss-controller"
 ROLE = "/apis/rbac.authorization.k8s.io/v1/clusterroles/natss-dispatcher"
