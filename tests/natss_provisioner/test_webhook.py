@@ -27,7 +27,7 @@ from natss_provisioner import webhook as webhook_module
 from natss_provisioner.certificates import Certificate
 from natss_provisioner.settings import OPTIONS, ProvisionerSettings
 from natss_provisioner.webhook import Webhook
-from tests.conftest import CONFIG
+from tests.conftest import CONFIG, installed
 from tests.natss_provisioner.conftest import Shop
 from tests.security.marks import Marks
 from tests.support.kubernetes import KUBECTL, ApiAnswer, Document, KubernetesServer, until
@@ -58,15 +58,8 @@ def overlay(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def kubernetes(
     overlay: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[KubernetesServer]:
-    server = KubernetesServer(tmp_path_factory.mktemp("kubernetes"))
-    try:
-        server.start()
-        server.kubectl("apply", "--server-side", "-k", overlay)
-        server.kubectl("wait", "--for=condition=Established", "--timeout=20s", "crd", "--all")
-        server.kubectl("apply", "--server-side", "-k", CONFIG / "provisioners")
+    with installed(tmp_path_factory.mktemp("kubernetes"), overlay) as server:
         yield server
-    finally:
-        server.stop()
 
 
 def test_the_component_gives_the_pods_what_they_need(overlay: Path) -> None:

@@ -17,7 +17,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -344,6 +344,17 @@ def _message(body: bytes) -> str:
         return str(json.loads(body)["message"])
     except (ValueError, KeyError, TypeError):
         return body[:200].decode(errors="replace")
+
+
+@contextlib.contextmanager
+def running_kubernetes(folder: Path) -> Iterator[KubernetesServer]:
+    """A Kubernetes API on which nothing was ever installed, until the block ends."""
+    server = KubernetesServer(folder)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
 
 
 def until(look: Callable[[], Any], seconds: float = 45.0) -> Any:

@@ -12,7 +12,7 @@ from natss.contract.names import DEFAULT_CLUSTER_ID
 from tests.conftest import CONFIG, StartServer
 from tests.support.data_plane import connection_options, durables
 from tests.support.installation import Installation
-from tests.support.kubernetes import KubernetesServer
+from tests.support.kubernetes import KubernetesServer, running_kubernetes
 from tests.support.object_history import ObjectHistory
 from tests.support.repository import GOLDEN_FOLDER
 from tests.support.servers import NatsStreamingServer
@@ -38,12 +38,8 @@ ORDERS, BILLS, CLOSING = "orders.shop", "bills.shop", "closing.shop"
 @pytest.fixture(scope="module")
 def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubernetesServer]:
     """An API of its own, without anything of ours."""
-    server = KubernetesServer(tmp_path_factory.mktemp("kubernetes"))
-    try:
-        server.start()
+    with running_kubernetes(tmp_path_factory.mktemp("kubernetes")) as server:
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture

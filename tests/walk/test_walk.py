@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 
 from tests.support.documents import examples, section
-from tests.support.kubernetes import Document, KubernetesServer
+from tests.support.kubernetes import Document, KubernetesServer, running_kubernetes
 from tests.support.servers import NatsStreamingServer
 from tests.support.subscriber import Subscriber
 from tests.support.waiting import eventually
@@ -32,12 +32,8 @@ spec:
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[KubernetesServer]:
     """A cluster in which nothing was ever installed."""
-    server = KubernetesServer(tmp_path / "kubernetes")
-    try:
-        server.start()
+    with running_kubernetes(tmp_path / "kubernetes") as server:
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture
