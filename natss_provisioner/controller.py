@@ -2,10 +2,11 @@
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+
+import structlog
 
 from natss.contract.labels import object_labels
 from natss.contract.names import OLD_CHANNEL_LABEL, PROVISIONER, channel_label_value
@@ -22,7 +23,7 @@ from natss_provisioner.settings import ProvisionerSettings
 from natss_provisioner.subscribers import name_of
 from natss_provisioner.work import WorkQueue
 
-_log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,9 +323,9 @@ def _left_aside_if_unreadable(body: Document) -> Iterator[None]:
     try:
         yield
     except Exception:
-        _log.exception(
+        log.exception(
             "left aside, it could not be read",
-            extra=object_labels(body["kind"], str(name_of(body))),
+            **object_labels(body["kind"], str(name_of(body))),
         )
 
 

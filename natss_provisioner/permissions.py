@@ -4,15 +4,16 @@ Without it a role that lacks a line shows only where it is needed, perhaps much 
 """
 
 import asyncio
-import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+
+import structlog
 
 from natss.kube import EVENTS, SERVICES, Forbidden, KubeClient, KubeError, Resource
 from natss_provisioner.resources import CHANNELS, PROVISIONERS, SUBSCRIPTIONS
 from natss_provisioner.settings import ProvisionerSettings
 
-_log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 _REVIEWS = Resource(
     "authorization.k8s.io",
@@ -74,8 +75,7 @@ class Permissions:
             try:
                 answers = await asyncio.gather(*map(self._is_missing, missing))
             except Forbidden as error:
-                about = {"reason": str(error)}
-                _log.info("the API does not say what this account may do", extra=about)
+                log.info("the API does not say what this account may do", reason=str(error))
                 return
             except KubeError:
                 pass  # the API is away: what follows objects tells that
@@ -101,10 +101,10 @@ class Permissions:
 
     def _note(self, missing: list[str]) -> None:
         if missing and missing != self.missing:
-            _log.error(
+            log.error(
                 "the service account may not do all that is needed: apply config/roles",
-                extra={"missing": missing},
+                missing=missing,
             )
         elif self.missing and not missing:
-            _log.info("the service account may do all that is needed now")
+            log.info("the service account may do all that is needed now")
         self.missing = missing

@@ -9,19 +9,20 @@ Tenants share the workers: each in its turn, and none so many that another one w
 """
 
 import asyncio
-import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 from functools import partial
 from typing import Generic, TypeVar
 
+import structlog
+
 from natss.backoff import Backoff, jittered
 from natss.contract.labels import object_labels
 from natss.kube import ApiRefusal, KubeError, NotFound
 from natss_provisioner.fair_queue import FairQueue
 
-_log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 _PATIENT_TURN = 8
 """One turn in so many is of a key that is not urgent, however many are."""
@@ -162,16 +163,17 @@ class WorkQueue(Generic[Key]):
             wait = self._fail(key, retriable=retriable)
             if isinstance(error, ApiRefusal) and error.retry_after is not None:
                 wait = max(wait, error.retry_after)
-            _log.log(
-                logging.INFO if retriable else logging.WARNING,
+            tell = log.info if retriable else log.warning
+            tell(
                 "tried again later",
-                extra={**_labels(key), "reason": str(error), "wait_seconds": round(wait, 1)},
+                **_labels(key),
+                reason=str(error),
+                wait_seconds=round(wait, 1),
             )
         except Exception:
             # A mistake of ours with one object must not keep the others from being worked on.
             wait = self._fail(key, retriable=True)
-            about = {**_labels(key), "wait_seconds": round(wait, 1)}
-            _log.exception("failed, tried again later", extra=about)
+            log.exception("failed, tried again later", **_labels(key), wait_seconds=round(wait, 1))
         else:
             self._backoffs.pop(key, None)
         if wait is not None:

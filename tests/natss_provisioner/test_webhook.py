@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from structlog.typing import EventDict
 
 from natss.kube import KubeClient, connection_info
 from natss.process.kinds import ListenAddress
@@ -376,13 +377,16 @@ async def test_what_somebody_else_changes_is_put_right_while_it_serves(
 
 
 async def test_without_its_manifests_it_says_so_and_waits(
-    kubernetes: KubernetesServer, client: KubeClient, caplog: pytest.LogCaptureFixture
+    kubernetes: KubernetesServer, client: KubeClient, logged: list[EventDict]
 ) -> None:
+    def is_told() -> bool:
+        return any("is config/admission applied?" in each["event"] for each in logged)
+
     secret = kubernetes.get(SECRET)
     kubernetes.delete(SECRET)
     try:
         async with running(client, free_port()) as webhook:
-            await asyncio.to_thread(until, lambda: "is config/admission applied?" in caplog.text)
+            await asyncio.to_thread(until, is_told)
             assert webhook.failure is not None
             for changing in ("resourceVersion", "uid", "creationTimestamp"):
                 del secret["metadata"][changing]

@@ -1,9 +1,9 @@
 import asyncio
-import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
+from structlog.typing import EventDict
 
 from natss.kube import Forbidden, NotFound, TooManyRequests, Unreachable
 from natss_provisioner.work import RetryWaits, WorkQueue
@@ -113,7 +113,7 @@ async def test_a_slow_key_does_not_hold_up_another(start: Start) -> None:
 
 @pytest.mark.parametrize("error", [Unreachable("gone"), ValueError("a mistake of ours")])
 async def test_what_fails_is_tried_until_it_succeeds(
-    start: Start, error: Exception, caplog: pytest.LogCaptureFixture
+    start: Start, error: Exception, logged: list[EventDict]
 ) -> None:
     attempts = 0
     done = asyncio.Event()
@@ -125,12 +125,11 @@ async def test_what_fails_is_tried_until_it_succeeds(
             raise error
         done.set()
 
-    with caplog.at_level(logging.INFO):
-        start(work).add("a")
-        await done.wait()
+    start(work).add("a")
+    await done.wait()
     assert attempts == 5
-    assert len(caplog.records) == 4
-    assert {each.__dict__["object"] for each in caplog.records} == {"a"}
+    assert len(logged) == 4
+    assert {each["object"] for each in logged} == {"a"}
 
 
 async def test_what_the_server_asks_to_wait_is_waited(start: Start) -> None:
