@@ -2,10 +2,11 @@
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+
+import structlog
 
 from natss.contract.apis import kinds
 from natss.contract.kinds import ChannelId, ChannelKind
@@ -25,7 +26,7 @@ from natss_provisioner.references import References
 from natss_provisioner.settings import ProvisionerSettings
 from natss_provisioner.work import WorkQueue
 
-_log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,9 +336,9 @@ def _left_aside_if_unreadable(body: Document) -> Iterator[None]:
     try:
         yield
     except Exception:
-        _log.exception(
+        log.exception(
             "left aside, it could not be read",
-            extra=object_labels(body["kind"], str(name_of(body))),
+            **object_labels(body["kind"], str(name_of(body))),
         )
 
 

@@ -6,12 +6,13 @@ nothing twice is the business of the handlers, whose writes the API refuses if t
 
 import asyncio
 import enum
-import logging
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+
+import structlog
 
 from natss.document import Document
 from natss.kube import (
@@ -24,7 +25,7 @@ from natss.kube import (
     NotFound,
 )
 
-_log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 LEASE = "natss-controller"
 
@@ -91,7 +92,7 @@ class Election:
         """
         while True:
             held_since = await self._acquire()
-            _log.info("leading", extra={"lease": f"{self._namespace}/{LEASE}"})
+            log.info("leading", lease=f"{self._namespace}/{LEASE}")
             await self._lead(lead, held_since)
 
     async def _lead(self, lead: Callable[[], Coroutine[Any, Any, None]], held_since: float) -> None:
@@ -109,7 +110,7 @@ class Election:
         if not leading.cancelled():
             leading.result()  # its error, if it has one
         if not renewing.cancelled():
-            _log.warning("standing by from now on", extra={"reason": str(renewing.result())})
+            log.warning("standing by from now on", reason=str(renewing.result()))
 
     async def _acquire(self) -> float:
         """Wait until the Lease is ours; returns since when it is."""
@@ -190,8 +191,7 @@ class Election:
                 if (lease.get("spec") or {}).get("holderIdentity") == self._identity:
                     await self._patch(lease, {"holderIdentity": "", "leaseDurationSeconds": 1})
         except (KubeError, TimeoutError) as error:
-            about = {"reason": str(error)}
-            _log.info("the Lease could not be given up, it will run out", extra=about)
+            log.info("the Lease could not be given up, it will run out", reason=str(error))
 
     async def _patch(self, lease: Document, spec: Document) -> None:
         version = {"resourceVersion": lease["metadata"]["resourceVersion"]}
@@ -212,7 +212,7 @@ class Election:
         if isinstance(error, Forbidden):
             text += "; apply config/roles, or switch LEADER_ELECTION off"
         if text != self.failure:
-            _log.warning("the Lease cannot be held", extra={"reason": text})
+            log.warning("the Lease cannot be held", reason=text)
         self.failure = text
 
 

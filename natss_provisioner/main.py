@@ -1,11 +1,12 @@
 """The program ``natss-provisioner``: what is watched; what comes of it is in controller.py."""
 
 import asyncio
-import logging
 import os
 import sys
 from collections.abc import Iterator
 from functools import partial
+
+import structlog
 
 from natss.contract.labels import object_labels
 from natss.contract.names import PROVISIONER
@@ -29,7 +30,7 @@ from natss_provisioner.settings import PROGRAM, ProvisionerSettings, SettingsErr
 from natss_provisioner.watches import Watch, Watches
 from natss_provisioner.webhook import Webhook
 
-_log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 
 class Replica:
@@ -170,7 +171,7 @@ def main() -> None:
     except (SettingsError, LoginFailed) as error:
         exit_with(PROGRAM, error)
     logs.configure(settings.log, quiet=quiet_libraries(settings.log))
-    _log.info("starting", extra={"system_namespace": settings.system_namespace})
+    log.info("starting", system_namespace=settings.system_namespace)
     failure: BaseException | None = None
     try:
         with asyncio.Runner(loop_factory=AsyncioLoop) as runner:
@@ -180,9 +181,9 @@ def main() -> None:
     while isinstance(failure, BaseExceptionGroup):
         failure = failure.exceptions[0]
     if failure is not None:
-        _log.error("cannot start", extra={"reason": str(failure)})
+        log.error("cannot start", reason=str(failure))
         raise SystemExit(1)
-    _log.info("stopped")
+    log.info("stopped")
 
 
 if __name__ == "__main__":

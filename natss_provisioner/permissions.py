@@ -4,16 +4,17 @@ Without it a role that lacks a line shows only where it is needed, perhaps much 
 """
 
 import asyncio
-import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+
+import structlog
 
 from natss.contract.apis import kinds
 from natss.knative import PROVISIONERS, SUBSCRIPTIONS, channel_resource
 from natss.kube import EVENTS, SERVICES, Forbidden, KubeClient, KubeError, Resource
 from natss_provisioner.settings import ProvisionerSettings
 
-_log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 _REVIEWS = Resource(
     "authorization.k8s.io",
@@ -77,8 +78,7 @@ class Permissions:
             try:
                 answers = await asyncio.gather(*map(self._is_missing, missing))
             except Forbidden as error:
-                about = {"reason": str(error)}
-                _log.info("the API does not say what this account may do", extra=about)
+                log.info("the API does not say what this account may do", reason=str(error))
                 return
             except KubeError:
                 pass  # the API is away: what follows objects tells that
@@ -104,10 +104,10 @@ class Permissions:
 
     def _note(self, missing: list[str]) -> None:
         if missing and missing != self.missing:
-            _log.error(
+            log.error(
                 "the service account may not do all that is needed: apply config/roles",
-                extra={"missing": missing},
+                missing=missing,
             )
         elif self.missing and not missing:
-            _log.info("the service account may do all that is needed now")
+            log.info("the service account may do all that is needed now")
         self.missing = missing

@@ -5,9 +5,10 @@ from time to time all the same, by the handler of Subscriptions.
 """
 
 import asyncio
-import logging
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import aclosing
+
+import structlog
 
 from natss.document import Document
 from natss.knative import name_of
@@ -15,7 +16,7 @@ from natss.kube import Changed, Failed, KubeClient, KubeError, Listing, follow
 from natss_provisioner.dependents import DependentKind, ObjectName
 from natss_provisioner.handlers.targets import address_of, resource_of
 
-_log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 _MOST_KINDS = 20
 """Each takes a connection, and anybody may write a Subscription."""
@@ -89,8 +90,11 @@ class References:
         """Follow a kind until that is refused, and give its place up."""
         refusal = str(await self._follow_while_allowed(kind))
         if self._refusals.get(kind) != refusal:
-            about = {"resource": f"{kind.kind} of {kind.api_version}", "reason": refusal}
-            _log.info("objects that Subscriptions name are not followed", extra=about)
+            log.info(
+                "objects that Subscriptions name are not followed",
+                resource=f"{kind.kind} of {kind.api_version}",
+                reason=refusal,
+            )
         self._refusals[kind] = refusal
         del self._following[kind]
         self._waiting.add(kind)

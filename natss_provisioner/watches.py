@@ -1,15 +1,16 @@
 """Follows all kinds of objects that matter and passes on what is seen; remembers what fails."""
 
 import asyncio
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
+import structlog
+
 from natss.document import Document
 from natss.kube import Changed, Failed, KubeClient, Listing, Resource, follow
 
-_log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +66,9 @@ class Watches:
                         watch.on_change(document, deleted)
                     case Failed(error):
                         if self._failures.get(name) != str(error):
-                            about = {"resource": name, "reason": str(error)}
-                            _log.warning("objects cannot be followed", extra=about)
+                            log.warning(
+                                "objects cannot be followed", resource=name, reason=str(error)
+                            )
                         self._failures[name] = str(error)
                         watch.on_failure(watch.resource)
                 if not self._untold:

@@ -9,12 +9,12 @@ bound.
 
 import asyncio
 import json
-import logging
 import ssl
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
+import structlog
 from aiohttp import web
 
 from natss.contract.apis import kinds
@@ -28,7 +28,7 @@ from natss_provisioner.certificates import Certificate
 from natss_provisioner.handlers.targets import address_of
 from natss_provisioner.settings import ProvisionerSettings
 
-_log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 NAME = "natss-admission"
 """Of the Service, the Secret and the configurations."""
@@ -101,7 +101,7 @@ class Webhook:
                     ssl=self._tls,
                     ssl_handshake_timeout=_HANDSHAKE_SECONDS,
                 )
-            _log.info("reviewing requests", extra={"listen": str(self._listen)})
+            log.info("reviewing requests", listen=str(self._listen))
             async with server:
                 await asyncio.Event().wait()
         finally:
@@ -142,7 +142,7 @@ class Webhook:
         version = {"resourceVersion": secret["metadata"]["resourceVersion"]}
         body = {"metadata": version, "data": made.secret_data()}
         await self._client.patch(_SECRETS, NAME, body, self._namespace)
-        _log.info("made a certificate for the webhook", extra={"secret": NAME})
+        log.info("made a certificate for the webhook", secret=NAME)
         return made
 
     async def _trust(self, resource: Resource, bundle: str) -> None:
@@ -164,8 +164,7 @@ class Webhook:
     def _tell(self, failure: str) -> None:
         """Log why the certificate cannot be seen to, once for each reason."""
         if failure != self._told:
-            about = {"reason": failure}
-            _log.warning("no certificate yet; is config/admission applied?", extra=about)
+            log.warning("no certificate yet; is config/admission applied?", reason=failure)
         self._told = failure
         if self.failure is not None:
             self.failure = f"the webhook has no certificate yet: {failure}"
@@ -196,8 +195,9 @@ class Webhook:
                     for document in await self._client.list(channel_resource(kind), namespace)
                 ]
         except (KubeError, TimeoutError) as error:
-            about = {"namespace": namespace, "reason": str(error)}
-            _log.info("hosts of other channels are not looked at", extra=about)
+            log.info(
+                "hosts of other channels are not looked at", namespace=namespace, reason=str(error)
+            )
             return {}
         hosts = {channel_id(document): address_of(document) for document in listed}
         return {name: host for name, host in hosts.items() if host is not None}

@@ -9,19 +9,20 @@ Tenants share the workers: each in its turn, and none so many that another one w
 """
 
 import asyncio
-import logging
-import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 from functools import partial
 from typing import Generic, TypeVar
 
+import structlog
+
+from natss.backoff import Backoff, jittered
 from natss.contract.labels import object_labels
 from natss.kube import ApiRefusal, KubeError, NotFound
 from natss_provisioner.fair_queue import FairQueue
 
-_log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 _PATIENT_TURN = 8
 """One turn in so many is of a key that is not urgent, however many are."""
@@ -30,7 +31,7 @@ Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Backoff:
+class RetryWaits:
     """How long a key waits after its failures, in seconds."""
 
     first: float = 0.2
@@ -42,12 +43,6 @@ class Backoff:
     hopeless: float = 30.0
     """After a failure that will not go away by itself, as a missing permission."""
 
-    def wait(self, failures: int, *, retriable: bool) -> float:
-        """The wait after so many failures in a row, at least one."""
-        if not retriable:
-            return self.hopeless
-        return min(self.longest, self.first * 2.0 ** min(failures - 1, 20))
-
 
 class WorkQueue(Generic[Key]):
     """Calls ``work`` for every key that is added, a few keys at once.
@@ -58,7 +53,7 @@ class WorkQueue(Generic[Key]):
         workers: How many keys are worked on at once. One tenant gets half of them at most, and
             several leave some free, so that whoever has none finds one.
         tenant_of: Whose a key is; tenants do not wait for each other.
-        backoff: How long a key waits after failures.
+        waits: How long a key waits after failures.
     """
 
     def __init__(
@@ -67,19 +62,19 @@ class WorkQueue(Generic[Key]):
         *,
         workers: int,
         tenant_of: Callable[[Key], Hashable],
-        backoff: Backoff | None = None,
+        waits: RetryWaits | None = None,
     ) -> None:
         self._work = work
         self._workers = workers
         self._tenant_of = tenant_of
-        self._backoff = backoff or Backoff()
+        self._waits = waits or RetryWaits()
         self._urgent = FairQueue(tenant_of)
         self._patient = FairQueue(tenant_of)
         self._taken = 0
         self._queued: dict[Key, bool] = {}  # and whether it is urgent
         self._active: set[Key] = set()
         self._active_of: Counter[Hashable] = Counter()  # by tenant
-        self._failures: dict[Key, int] = {}
+        self._backoffs: dict[Key, Backoff] = {}  # of those that failed the last time
         self._timers: dict[Key, asyncio.TimerHandle] = {}
         self._something = asyncio.Event()
 
@@ -168,25 +163,26 @@ class WorkQueue(Generic[Key]):
             wait = self._fail(key, retriable=retriable)
             if isinstance(error, ApiRefusal) and error.retry_after is not None:
                 wait = max(wait, error.retry_after)
-            _log.log(
-                logging.INFO if retriable else logging.WARNING,
+            tell = log.info if retriable else log.warning
+            tell(
                 "tried again later",
-                extra={**_labels(key), "reason": str(error), "wait_seconds": round(wait, 1)},
+                **_labels(key),
+                reason=str(error),
+                wait_seconds=round(wait, 1),
             )
         except Exception:
             # A mistake of ours with one object must not keep the others from being worked on.
             wait = self._fail(key, retriable=True)
-            about = {**_labels(key), "wait_seconds": round(wait, 1)}
-            _log.exception("failed, tried again later", extra=about)
+            log.exception("failed, tried again later", **_labels(key), wait_seconds=round(wait, 1))
         else:
-            self._failures.pop(key, None)
+            self._backoffs.pop(key, None)
         if wait is not None:
             self._try_again(key, wait)
 
     def _fail(self, key: Key, *, retriable: bool) -> float:
-        failures = self._failures[key] = self._failures.get(key, 0) + 1
-        # Spread, for a whole cluster of keys may have failed at the same moment.
-        return self._backoff.wait(failures, retriable=retriable) * random.uniform(0.8, 1.2)  # noqa: S311  no secret
+        waits = self._waits
+        wait = self._backoffs.setdefault(key, Backoff(waits.first, waits.longest)).next()
+        return jittered(wait if retriable else waits.hopeless)
 
     def _try_again(self, key: Key, wait: float) -> None:
         if key not in self._queued:

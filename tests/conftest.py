@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.kubernetes import KubernetesServer
+from tests.support.kubernetes import KubernetesServer, running_kubernetes
 from tests.support.repository import ROOT
 from tests.support.servers import NatsStreamingServer
 
@@ -67,33 +67,42 @@ def memory_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsStre
     server.stop_blocking()
 
 
-def install(server: KubernetesServer) -> None:
-    """Apply ``config/default``, and what its controller, which is not there yet, would create."""
-    server.kubectl("apply", "--server-side", "-k", CONFIG / "default")
+def install(server: KubernetesServer, manifests: Path = CONFIG / "default") -> None:
+    """Apply manifests, and what their controller, which is not there yet, would create."""
+    server.kubectl("apply", "--server-side", "-k", manifests)
     server.kubectl("wait", "--for=condition=Established", "--timeout=20s", "crd", "--all")
     server.kubectl("apply", "--server-side", "-k", CONFIG / "provisioners")
 
 
 @contextlib.contextmanager
-def installed(folder: Path) -> Iterator[KubernetesServer]:
+def installed(folder: Path, manifests: Path = CONFIG / "default") -> Iterator[KubernetesServer]:
     """A Kubernetes API on which ``install`` was done, until the block ends."""
-    server = KubernetesServer(folder)
-    try:
-        server.start()
-        install(server)
+    with running_kubernetes(folder) as server:
+        install(server, manifests)
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture(scope="session")
-def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubernetesServer]:
-    """One Kubernetes API with the manifests of ``config/default`` for all tests that leave it up.
-
-    What a test creates lies in its own ``namespace``, or has a ``unique_name``.
-    """
+def shared_kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubernetesServer]:
+    """One for all tests; ask for ``kubernetes``."""
     with installed(tmp_path_factory.mktemp("kubernetes")) as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def kubernetes(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[KubernetesServer]:
+    """A Kubernetes API with the manifests of ``config/default``, for all tests that leave it up.
+
+    What a test creates lies in its own ``namespace``, or has a ``unique_name``. A module that takes
+    the API away, or changes what others rely on, has one of its own by ``OWN_KUBERNETES = True``.
+    """
+    if getattr(request.module, "OWN_KUBERNETES", False):
+        with installed(tmp_path_factory.mktemp("kubernetes")) as server:
+            yield server
+    else:
+        yield request.getfixturevalue("shared_kubernetes")
 
 
 @pytest.fixture(scope="session")

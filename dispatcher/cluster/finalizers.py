@@ -17,6 +17,7 @@ from dispatcher.cluster.annotation import DURABLES, parse, render
 from dispatcher.cluster.channel_table import ChannelTable, Entry
 from dispatcher.durables.ledger import DurableRecord, Ledger
 from dispatcher.runtime.tasks import BackgroundTasks
+from natss.backoff import Backoff
 from natss.contract.kinds import ChannelId
 from natss.contract.labels import channel_labels
 from natss.contract.names import DISPATCHER_FINALIZER, EPOCH_ANNOTATION, epoch_of
@@ -141,7 +142,7 @@ class Finalizers:
 
     async def _work(self, name: ChannelId) -> None:
         try:
-            wait = _FIRST_WAIT
+            backoff = Backoff(_FIRST_WAIT, _LONGEST_WAIT)
             while (entry := self._table.get(name)) is not None and self._needs_work(entry):
                 try:
                     if entry.wants_release:
@@ -154,11 +155,10 @@ class Finalizers:
                         await asyncio.sleep(_LONGEST_WAIT)  # written, and yet nothing has changed
                 except KubeError as error:
                     refused = isinstance(error, Forbidden | Invalid)
-                    if refused and wait >= _REFUSED_FOR_GOOD:
+                    if refused and backoff.upcoming >= _REFUSED_FOR_GOOD:
                         self._refused(entry, error)
-                    await asyncio.sleep(wait)
                     longest = _LONGEST_WAIT_IF_REFUSED if refused else _LONGEST_WAIT
-                    wait = min(2 * wait, longest)
+                    await asyncio.sleep(backoff.next(longest=longest))
         finally:
             self._working.discard(name)
 

@@ -16,6 +16,7 @@ import structlog
 from dispatcher.cluster.channel_table import ChannelTable
 from dispatcher.durables.ledger import DurableRecord, Ledger
 from dispatcher.runtime.tasks import BackgroundTasks
+from natss.backoff import Backoff
 from natss.contract.apis import kind_marked, kinds
 from natss.contract.kinds import ChannelId
 from natss.contract.labels import channel_labels, subscription_labels
@@ -190,7 +191,7 @@ class Orphans:
 
     async def _insist(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do it as soon as the API lets it be done."""
-        wait = _FIRST_WAIT
+        backoff = Backoff(_FIRST_WAIT, _LONGEST_WAIT)
         while True:
             try:
                 await work()
@@ -198,8 +199,7 @@ class Orphans:
                 if str(error) != self._last_error:
                     log.warning("orphaned durables wait, trying on", reason=str(error))
                 self._last_error = str(error)
-                await asyncio.sleep(wait)
-                wait = min(2 * wait, _LONGEST_WAIT)
+                await asyncio.sleep(backoff.next())
             else:
                 self._last_error = None
                 return

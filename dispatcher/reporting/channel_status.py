@@ -17,6 +17,7 @@ import structlog
 from dispatcher.cluster.channel_table import ChannelTable, Entry
 from dispatcher.runtime.tasks import BackgroundTasks
 from dispatcher.runtime.turns import Turns
+from natss.backoff import Backoff
 from natss.contract.apis import api_of
 from natss.contract.kinds import ChannelId
 from natss.contract.labels import channel_labels
@@ -94,7 +95,7 @@ class ChannelStatus:
         self._queued: set[ChannelId] = set()
         self._written: dict[str, _Write] = {}  # by uid
         self._differ_since: dict[str, float] = {}  # by uid
-        self._failures = 0
+        self._backoff = Backoff(_FIRST_WAIT, _LONGEST_WAIT)
         self._silent_until = 0.0
         self._fault = ""  # of ours, that was logged last
         self._tasks = BackgroundTasks()
@@ -199,11 +200,10 @@ class ChannelStatus:
 
     def _failed(self, error: KubeError) -> None:
         if time.monotonic() >= self._silent_until:
-            wait = min(_FIRST_WAIT * 2**self._failures, _LONGEST_WAIT)
+            wait = self._backoff.next()
             if isinstance(error, ApiRefusal) and error.retry_after is not None:
                 wait = max(wait, min(error.retry_after, _LONGEST_WAIT))
             self._silent_until = time.monotonic() + wait
-            self._failures = min(self._failures + 1, 10)
         if self.last_error is None:
             log.warning(
                 "the status of channels cannot be written, trying on; delivery goes on",
@@ -219,5 +219,5 @@ class ChannelStatus:
     def _succeeded(self) -> None:
         if self.last_error is not None:
             log.info("the status of channels is written again")
-        self._failures = 0
+        self._backoff.reset()
         self.last_error = None

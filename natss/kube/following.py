@@ -5,12 +5,12 @@ before is left to the owner, who keeps it.
 """
 
 import asyncio
-import random
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 
+from natss.backoff import Backoff, jittered
 from natss.document import Document
 from natss.kube.client import KubeClient, Listing
 from natss.kube.errors import ApiRefusal, Conflict, KubeError
@@ -61,7 +61,7 @@ async def follow(
     that ends long before its time, as through a proxy that lets none live.
     """
     version: str | None = None
-    wait = _FIRST_WAIT
+    backoff = Backoff(_FIRST_WAIT, _LONGEST_WAIT)
     while True:
         began = time.monotonic()
         try:
@@ -84,13 +84,12 @@ async def follow(
             version = None
             yield Failed(error)
             if isinstance(error, ApiRefusal) and error.retry_after is not None:
-                wait = max(wait, min(error.retry_after, 10 * _LONGEST_WAIT))
+                backoff.raise_to(min(error.retry_after, 10 * _LONGEST_WAIT))
         if time.monotonic() - began >= _STEADY:
-            wait = _FIRST_WAIT
+            backoff.reset()
             if version is not None:
                 continue
-        await asyncio.sleep(wait * random.uniform(0.8, 1.2))  # noqa: S311  jitter, no secret
-        wait = min(2 * wait, _LONGEST_WAIT)
+        await asyncio.sleep(jittered(backoff.next()))
 
 
 def _read(event: Document) -> tuple[str, Changed | None]:

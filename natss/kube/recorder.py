@@ -21,7 +21,7 @@ from natss.kube.client import KubeClient
 from natss.kube.errors import AlreadyExists, KubeError, NotFound
 from natss.kube.resources import EVENTS
 
-_log = structlog.get_logger(__name__)
+log = structlog.get_logger(__name__)
 
 _BURST = 10
 _REFILL_SECONDS = 60.0
@@ -116,10 +116,10 @@ class EventRecorder:
         fields = {**self._labels(about["kind"], _name(about)), "reason": reason}
         subject = self._subject(about["metadata"]["uid"], reason)
         if not self._may_write(subject):
-            _log.debug("an Event is held back: too many like it of one object", **fields)
+            log.debug("an Event is held back: too many like it of one object", **fields)
             return
         if self._logs:
-            _log.log(_LEVELS[kind], "reported", **fields, message=message)
+            log.log(_LEVELS[kind], "reported", **fields, message=message)
         event = self._event(about, kind, reason, message[:_MAX_MESSAGE])
         name = event["metadata"]["name"]
         try:
@@ -127,7 +127,7 @@ class EventRecorder:
             self._failure = None
         except KubeError as error:
             level = logging.DEBUG if type(error) is self._failure else logging.WARNING
-            _log.log(level, "an Event could not be written", **fields, error=str(error))
+            log.log(level, "an Event could not be written", **fields, error=str(error))
             self._failure = type(error)
 
     async def _write(self, event: Document, written: int) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from natss.backoff import Backoff
 from natss.nats_streaming import names
 from natss.nats_streaming.errors import (
     DuplicateDurable,
@@ -239,7 +240,7 @@ class Subscriptions:
         if subscription.options.durable is None:
             self._on_restored(subscription, error)
         else:
-            self._retry_later(subscription, error, first_wait=0.0)
+            self._retry_later(subscription, error, at_once=True)
 
     async def _restore_one(self, subscription: Subscription) -> None:
         try:
@@ -250,7 +251,7 @@ class Subscriptions:
             self._retry_later(subscription, error)
 
     def _retry_later(
-        self, subscription: Subscription, error: BaseException, first_wait: float = RETRY_FIRST
+        self, subscription: Subscription, error: BaseException, *, at_once: bool = False
     ) -> None:
         if isinstance(error, NatsStreamingError):
             self._on_restored(subscription, error)
@@ -258,7 +259,7 @@ class Subscriptions:
         if previous is not None:
             previous.cancel()
         task = asyncio.get_running_loop().create_task(
-            self._retry(subscription, first_wait), name=f"restore {subscription}"
+            self._retry(subscription, at_once=at_once), name=f"restore {subscription}"
         )
         task.add_done_callback(self._check_end)
         self._retries[subscription] = task
@@ -269,10 +270,12 @@ class Subscriptions:
             logger.error("task %s failed", retry.get_name(), exc_info=error)
             self._on_lost(SessionLost(f"task {retry.get_name()} failed: {error!r}"))
 
-    async def _retry(self, subscription: Subscription, wait: float) -> None:
+    async def _retry(self, subscription: Subscription, *, at_once: bool) -> None:
+        backoff = Backoff(RETRY_FIRST, RETRY_LAST)
+        wait = 0.0 if at_once else backoff.next()
         while not subscription.is_closed:
             await asyncio.sleep(wait)
-            wait = max(RETRY_FIRST, min(2 * wait, RETRY_LAST))
+            wait = backoff.next()
             try:
                 await self._opener.reopen(subscription, subscription.options)
             except (NotConnected, SessionLost):

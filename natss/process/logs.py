@@ -50,12 +50,6 @@ class LogSettings:
     level: LogLevel = LogLevel.INFO
 
 
-FIELDS = (
-    "namespace", "channel", "subscription", "object", "resource", "reason", "field", "listen",
-    "wait_seconds", "system_namespace", "secret", "lease", "missing",
-)  # fmt: skip
-"""What logging's ``extra`` may have. Libraries put there what they like, which may be anything."""
-
 _MAX_TEXT = 4096
 _MAX_DEPTH = 4
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -103,7 +97,7 @@ def configure(
     writer.addFilter(_without_bytes)
     writer.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[structlog.stdlib.ExtraAdder(allow=FIELDS), *shared],
+            foreign_pre_chain=shared,
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )

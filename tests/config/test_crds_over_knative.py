@@ -10,7 +10,7 @@ import pytest
 from natss.document import Document
 from tests.conftest import CONFIG
 from tests.support.knative_definitions import Release, definitions
-from tests.support.kubernetes import KubernetesServer, until
+from tests.support.kubernetes import KubernetesServer, running_kubernetes, until
 
 API = "eventing.knative.dev/v1alpha1"
 GROUP = f"/apis/{API}"
@@ -90,9 +90,7 @@ def objects() -> list[Document]:
 def knative(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[KubernetesServer]:
     """An API with Knative's definitions and objects."""
     release: Release = request.param
-    server = KubernetesServer(tmp_path / "kubernetes")
-    try:
-        server.start()
+    with running_kubernetes(tmp_path / "kubernetes") as server:
         for each in definitions(release):
             server.kubectl("create", "-f", "-", text=json.dumps(each))
         server.kubectl("wait", "--for=condition=Established", "--timeout=20s", "crd", "--all")
@@ -102,8 +100,6 @@ def knative(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Kubernet
             until(partial(server.get, path))
             write_status(server, server.create(path, each), STATUS)
         yield server
-    finally:
-        server.stop()
 
 
 def write_status(server: KubernetesServer, document: Document, status: Document) -> None:

@@ -22,10 +22,10 @@ from natss.nats_streaming import (
     connect,
 )
 from tests.conftest import CONFIG
-from tests.support.data_plane import eventually
 from tests.support.documents import examples, section
 from tests.support.manifests import Manifest, manifest, manifests
 from tests.support.servers import BINARY, free_port
+from tests.support.waiting import eventually
 
 PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
 

@@ -7,7 +7,6 @@ import json
 import os
 import shlex
 import subprocess
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 from natss.document import Document
 from tests.support.kubernetes import KUBECTL
+from tests.support.waiting import poll
 
 SECONDS = 90.0
 """For anything to become so: pods are started meanwhile, and the machine may be busy."""
@@ -138,16 +138,8 @@ def until(look: Callable[[], Any], seconds: float = SECONDS) -> Any:
     Raises:
         AssertionError: It is not true in time; with what was seen last.
     """
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            seen = look()
-        except (CommandFailed, KeyError) as error:
-            seen, trouble = None, repr(error)
-        else:
-            trouble = ""
-        if seen:
-            return seen
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not so within {seconds} s; last seen: {seen!r} {trouble}")
-        time.sleep(0.3)
+    return poll(look, seconds, is_not_yet=_is_not_yet, every=0.3)
+
+
+def _is_not_yet(error: Exception) -> bool:
+    return isinstance(error, CommandFailed | KeyError)

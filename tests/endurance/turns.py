@@ -30,10 +30,10 @@ from dispatcher.settings.settings import DispatcherSettings
 from natss.contract.places import MOST_TOLD
 from natss.process import logs
 from tests.support.channel_store import ChannelStore
-from tests.support.data_plane import eventually
 from tests.support.long_run import tell
 from tests.support.loop_turns import LoopTurns
 from tests.support.servers import NatsStreamingServer, free_port
+from tests.support.waiting import eventually
 
 NAMESPACE = "shop"
 

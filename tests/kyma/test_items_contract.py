@@ -13,8 +13,8 @@ import pytest
 from natss.document import Document
 from tests.kyma.conftest import StartSubscriber, subscription
 from tests.kyma.event_bus import API, OF_1_0, OF_1_2, PUBLISHERS, EventBus, EventType, Outcome
-from tests.support.data_plane import eventually
 from tests.support.kubernetes import KubernetesServer
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -11,10 +11,10 @@ import pytest_asyncio
 
 from tests.kyma.conftest import CLUSTER_ID, LIMITS, StartSubscriber, subscription
 from tests.kyma.event_bus import EventBus, EventType, Outcome
-from tests.support.data_plane import eventually
 from tests.support.installation import Installation
 from tests.support.kubernetes import KubernetesServer
 from tests.support.servers import NatsStreamingServer
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

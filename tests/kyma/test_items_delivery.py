@@ -16,10 +16,11 @@ from natss.nats_streaming import StartAt, SubscriptionOptions
 from tests.kyma.conftest import StartSubscriber, subscription
 from tests.kyma.event_bus import EventBus, EventType, Outcome
 from tests.kyma.traffic import Traffic
-from tests.support.data_plane import connection_options, durables, eventually
+from tests.support.data_plane import connection_options, durables
 from tests.support.repository import GOLDEN_FOLDER
 from tests.support.servers import NatsStreamingServer
 from tests.support.subscriber import status, when
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

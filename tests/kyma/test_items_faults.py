@@ -15,11 +15,12 @@ import pytest_asyncio
 from tests.kyma.conftest import StartSubscriber, streaming_server, subscription
 from tests.kyma.event_bus import API, EventBus, EventType, Outcome
 from tests.kyma.traffic import Traffic
-from tests.support.data_plane import durables, eventually
+from tests.support.data_plane import durables
 from tests.support.installation import Installation
 from tests.support.kubernetes import KubernetesServer
 from tests.support.object_history import ObjectHistory
 from tests.support.servers import NatsStreamingServer
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

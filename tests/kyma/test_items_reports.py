@@ -14,12 +14,12 @@ import pytest_asyncio
 from natss.document import Document
 from tests.kyma.conftest import CLUSTER_ID, LIMITS, StartSubscriber, subscription
 from tests.kyma.event_bus import API, EventBus, EventType, Outcome
-from tests.support.data_plane import eventually
 from tests.support.installation import Installation
 from tests.support.kubernetes import KubernetesServer
 from tests.support.object_history import ObjectHistory
 from tests.support.servers import NatsStreamingServer
 from tests.support.subscriber import status
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

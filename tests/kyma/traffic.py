@@ -7,8 +7,8 @@ from typing import Self
 
 from dispatcher.runtime.tasks import cancel
 from tests.kyma.event_bus import EventBus, EventType, Outcome
-from tests.support.data_plane import eventually
 from tests.support.subscriber import Subscriber
+from tests.support.waiting import Changes, eventually
 
 
 class Traffic:
@@ -27,7 +27,7 @@ class Traffic:
         self._events = events
         self._rest = rest
         self._stopping = asyncio.Event()
-        self._progress = asyncio.Event()
+        self._progress = Changes()
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -60,10 +60,7 @@ class Traffic:
     async def go_on(self, count: int = 20, seconds: float = 30.0) -> None:
         """Wait until so many more are published."""
         wanted = self.mark + count
-        async with asyncio.timeout(seconds):
-            while self.mark < wanted:
-                self._progress.clear()
-                await self._progress.wait()
+        await self._progress.until(lambda: self.mark >= wanted, seconds)
 
     async def all_reach(self, *subscribers: Subscriber, since: int = 0) -> None:
         """Wait until for each published event one of the subscribers has got it.
@@ -91,5 +88,5 @@ class Traffic:
                 return
             event = f"e{number:05}"
             self.outcomes[event] = await self._bus.publish(self._events, event)
-            self._progress.set()
+            self._progress.note()
             await asyncio.sleep(self._rest)

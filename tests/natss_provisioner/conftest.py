@@ -3,6 +3,8 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
+from structlog.typing import EventDict
 
 from natss.document import Document
 from tests.natss_provisioner.serving import ServingStandIn
@@ -42,6 +44,13 @@ async def provisioner_behind(
     process = ProvisionerProcess(kubernetes, folder / "log")
     process.kubeconfig = await asyncio.to_thread(api.kubeconfig, folder, NAMESPACE, ACCOUNT)
     return process
+
+
+@pytest.fixture
+def logged() -> Iterator[list[EventDict]]:
+    """What this process logs, as fields."""
+    with capture_logs() as entries:
+        yield entries
 
 
 @pytest.fixture(scope="module")

@@ -6,28 +6,23 @@ Through a proxy before the real API server, in one process that never ends meanw
 import asyncio
 import itertools
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 
-from tests.conftest import installed
 from tests.natss_provisioner.conftest import Shop, provisioner_behind
 from tests.natss_provisioner.wholeness import is_whole
 from tests.support.faulty_api import FaultyApi, Forward, Rule, cut, is_watch, pass_on, refusal
 from tests.support.kubernetes import KubernetesServer, until
 from tests.support.provisioner_process import ProvisionerProcess
 
+OWN_KUBERNETES = True
+
 PATIENCE = 40.0
 CHANNELS = {f"c{number}" for number in range(6)}
 SUBSCRIPTIONS = {f"s{number}" for number in range(6)}
-
-
-@pytest.fixture(scope="module")
-def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubernetesServer]:
-    with installed(tmp_path_factory.mktemp("kubernetes")) as server:
-        yield server
 
 
 @pytest.fixture

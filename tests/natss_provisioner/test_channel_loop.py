@@ -9,10 +9,11 @@ import pytest
 from bench.measure import resident_mib
 from tests.conftest import StartServer
 from tests.natss_provisioner.conftest import Shop
-from tests.support.data_plane import durables, eventually
+from tests.support.data_plane import durables
 from tests.support.installation import Installation
 from tests.support.kubernetes import ApiAnswer, KubernetesServer
 from tests.support.subscriber import Subscriber
+from tests.support.waiting import eventually
 
 ROUNDS = 200
 WHOLE = 10

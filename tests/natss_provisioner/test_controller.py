@@ -21,6 +21,7 @@ from natss_provisioner.handlers.context import Context
 from natss_provisioner.settings import ProvisionerSettings
 from tests.support.channel_ids import CHANNELS, channel_id
 from tests.support.other_kind import RIVAL, known
+from tests.support.waiting import Changes
 
 
 class Running:
@@ -34,18 +35,15 @@ class Running:
             context, ProvisionerSettings(resync=resync, subscription_controller=subscriptions)
         )
         self.calls: list[str] = []
-        self._called = asyncio.Event()
+        self._changes = Changes()
         self.task = asyncio.create_task(self.controller.run())
 
     def note(self, call: str) -> None:
         self.calls.append(call)
-        self._called.set()
+        self._changes.note()
 
     async def until_called(self, *calls: str) -> None:
-        async with asyncio.timeout(20.0):
-            while not set(calls) <= set(self.calls):
-                self._called.clear()
-                await self._called.wait()
+        await self._changes.until(lambda: set(calls) <= set(self.calls), 20.0)
 
     async def called(self) -> list[str]:
         """What was called since the last time, once all is done."""

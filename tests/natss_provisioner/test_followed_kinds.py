@@ -6,6 +6,7 @@ from itertools import cycle
 from typing import Any
 
 import pytest
+from structlog.typing import EventDict
 
 from natss.contract.resources import ResourceName
 from natss.document import Document
@@ -113,14 +114,13 @@ async def test_who_is_refused_keeps_no_place(following: Following) -> None:
 
 
 async def test_who_was_refused_is_asked_for_again(
-    following: Following, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    following: Following, monkeypatch: pytest.MonkeyPatch, logged: list[EventDict]
 ) -> None:
-    caplog.set_level("INFO")
     monkeypatch.setattr(references, "_ASK_AGAIN", 0.01)
     following.api.refusal = Forbidden(403, "Forbidden", "not yet")
     following.want(FAIRY)
     await following.asked(3)
-    told = [each for each in caplog.records if "not yet" in str(getattr(each, "reason", ""))]
+    told = [each for each in logged if "not yet" in each.get("reason", "")]
     assert len(told) == 1
     following.api.refusal = None
     await asyncio.wait_for(following.api.watching.wait(), 20.0)

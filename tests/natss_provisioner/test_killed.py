@@ -5,7 +5,7 @@ What is wanted then: no Service twice, no finalizer that stays, everything ready
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,20 +13,15 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from tests.conftest import installed
 from tests.natss_provisioner.conftest import Shop, provisioner_behind
 from tests.natss_provisioner.wholeness import is_whole
 from tests.support.faulty_api import FaultyApi, Forward, pass_on
 from tests.support.kubernetes import KubernetesServer, until
 from tests.support.provisioner_process import ProvisionerProcess
 
+OWN_KUBERNETES = True
+
 PATIENCE = 20.0
-
-
-@pytest.fixture(scope="module")
-def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubernetesServer]:
-    with installed(tmp_path_factory.mktemp("kubernetes")) as server:
-        yield server
 
 
 @pytest.fixture

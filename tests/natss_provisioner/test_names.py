@@ -9,11 +9,12 @@ import pytest_asyncio
 from natss.contract.names import MAX_SUBJECT, channel_service_name
 from natss.document import Document
 from tests.natss_provisioner.conftest import Shop
-from tests.support.data_plane import durables, eventually
+from tests.support.data_plane import durables
 from tests.support.installation import Installation
 from tests.support.kubernetes import ApiAnswer, KubernetesServer
 from tests.support.servers import NatsStreamingServer
 from tests.support.subscriber import Subscriber
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -51,10 +51,18 @@ def test_libraries_are_quiet(level: LogLevel, told: set[str]) -> None:
     logging.getLogger("asyncio").warning("warning of all")
     logging.getLogger("kopf.login").debug("debug of kopf")
     logging.getLogger("kopf.login").info("info of kopf")
-    logging.getLogger("natss_provisioner.work").debug("debug of ours")
+    structlog.get_logger("natss_provisioner.work").debug("debug of ours")
     for handler in logging.getLogger().handlers:
         handler.close()
     assert {json.loads(line)["event"] for line in stream.getvalue().splitlines()} == told
+
+
+def configured() -> io.StringIO:
+    """Logging as in the program, but no logger of a module remembers it after the test."""
+    stream = io.StringIO()
+    configure(LogSettings(), stream)
+    structlog.configure(cache_logger_on_first_use=False)
+    return stream
 
 
 def logged(stream: io.StringIO) -> list[dict[str, Any]]:
@@ -78,8 +86,7 @@ def logged(stream: io.StringIO) -> list[dict[str, Any]]:
 async def test_what_is_told_of_an_object_has_its_labels(
     kind: str, metadata: dict[str, str], fields: dict[str, str]
 ) -> None:
-    stream = io.StringIO()
-    configure(LogSettings(), stream)
+    stream = configured()
     recorder = EventRecorder(
         cast("KubeClient", Refusing()), component="tests", instance="0", labels=object_labels
     )
@@ -100,8 +107,7 @@ class Refusing:
 
 
 async def test_what_is_tried_again_is_named_by_fields() -> None:
-    stream = io.StringIO()
-    configure(LogSettings(), stream)
+    stream = configured()
     queue: WorkQueue[str] = WorkQueue(refuse, workers=1, tenant_of=hash)
     keys = ("Channel shop/orders", "Subscription shop/mail", "subscribers of Channel shop/bills")
     for key in keys:

@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from natss.document import Document
-from tests.conftest import CONFIG, install, installed
+from tests.conftest import CONFIG, install
 from tests.natss_provisioner.conftest import DISPATCHER, PROVISIONER, Shop, writes
 from tests.natss_provisioner.serving import ServingStandIn
-from tests.support.kubernetes import ApiAnswer, KubernetesServer, until
+from tests.support.kubernetes import ApiAnswer, KubernetesServer, running_kubernetes, until
 from tests.support.provisioner_process import ACCOUNT, NAMESPACE, ProvisionerProcess
+
+OWN_KUBERNETES = True
 
 API = "eventing.knative.dev/v1alpha1"
 LONG_AGO = "2019-06-01T10:00:00Z"
@@ -24,12 +26,6 @@ GO_LABELS = {
     "eventing.knative.dev/channel": "orders",
     "eventing.knative.dev/provisioner": "natss",
 }
-
-
-@pytest.fixture(scope="module")
-def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubernetesServer]:
-    with installed(tmp_path_factory.mktemp("kubernetes")) as server:
-        yield server
 
 
 @pytest.fixture
@@ -379,14 +375,10 @@ def is_refused(provisioner: ProvisionerProcess, namespace: str, channel: str) ->
 @pytest.fixture
 def bare_kubernetes(tmp_path: Path) -> Iterator[KubernetesServer]:
     """An API that has the service account of the manifests and does not know channels."""
-    server = KubernetesServer(tmp_path / "kubernetes")
-    try:
-        server.start()
+    with running_kubernetes(tmp_path / "kubernetes") as server:
         for folder in ("namespaces", "serviceaccounts", "roles"):
             server.kubectl("apply", "--server-side", "-k", CONFIG / folder)
         yield server
-    finally:
-        server.stop()
 
 
 def test_definitions_may_be_installed_after_it_was_started(

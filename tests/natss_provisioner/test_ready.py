@@ -18,7 +18,6 @@ from natss.kube import EventRecorder, KubeClient, connection_info
 from natss_provisioner.children import DispatcherPlace
 from natss_provisioner.handlers import channel
 from natss_provisioner.handlers.context import Context
-from tests.conftest import installed
 from tests.natss_provisioner.conftest import Shop
 from tests.support.channel_ids import channel_id
 from tests.support.installation import Installation
@@ -27,18 +26,14 @@ from tests.support.object_history import ObjectHistory
 from tests.support.provisioner_process import ACCOUNT, NAMESPACE, ProvisionerProcess
 from tests.support.servers import NatsStreamingServer
 
+OWN_KUBERNETES = True
+
 LONG_AGO = "2019-06-01T10:00:00Z"
 ALL_TRUE = [
     {"type": kind, "status": "True", "lastTransitionTime": LONG_AGO}
     for kind in ("Addressable", "Provisioned", "ProvisionerInstalled", "Ready")
 ]
 NOT_SERVED = ("False", "DispatcherNotReady")
-
-
-@pytest.fixture(scope="module")
-def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubernetesServer]:
-    with installed(tmp_path_factory.mktemp("kubernetes")) as server:
-        yield server
 
 
 @pytest.fixture

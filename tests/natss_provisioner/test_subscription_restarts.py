@@ -10,16 +10,11 @@ from pathlib import Path
 import pytest
 
 from natss.document import Document
-from tests.conftest import installed
 from tests.natss_provisioner.conftest import Shop, reference, writes
 from tests.support.kubernetes import KubernetesServer, until
 from tests.support.provisioner_process import ProvisionerProcess
 
-
-@pytest.fixture(scope="module")
-def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubernetesServer]:
-    with installed(tmp_path_factory.mktemp("kubernetes")) as server:
-        yield server
+OWN_KUBERNETES = True
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import kopf
 import pytest
+from structlog.typing import EventDict
 
 from natss.document import Document
 from natss.kube import KubeClient, Resource
@@ -91,7 +92,7 @@ async def test_it_goes_on_after_a_failure_which_it_tells(
 
 
 async def test_what_is_not_there_keeps_nothing_else_from_being_followed(
-    client: KubeClient, namespace: str, caplog: pytest.LogCaptureFixture
+    client: KubeClient, namespace: str, logged: list[EventDict]
 ) -> None:
     seen = Seen(namespace)
     none_such = Watch(NONE_SUCH, lambda _: None, lambda *_: None)
@@ -103,10 +104,7 @@ async def test_what_is_not_there_keeps_nothing_else_from_being_followed(
         await asyncio.to_thread(until, watches.are_told.is_set, 20.0)
         await asyncio.sleep(0.5)  # for some more attempts
         assert len(watches.failures) == 1
-        assert (
-            len([each for each in caplog.records if "parrots" in each.__dict__.get("resource", "")])
-            == 1
-        )
+        assert len([each for each in logged if "parrots" in each.get("resource", "")]) == 1
     finally:
         running.cancel()
         await asyncio.wait((running,))

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from structlog.typing import EventDict
 
 from natss.document import Document
 from natss.kube import KubeClient, connection_info
@@ -28,7 +29,7 @@ from natss_provisioner import webhook as webhook_module
 from natss_provisioner.certificates import Certificate
 from natss_provisioner.settings import OPTIONS, ProvisionerSettings
 from natss_provisioner.webhook import Webhook
-from tests.conftest import CONFIG
+from tests.conftest import CONFIG, installed
 from tests.natss_provisioner.conftest import Shop
 from tests.security.marks import Marks
 from tests.support.kubernetes import KUBECTL, ApiAnswer, KubernetesServer, until
@@ -59,15 +60,8 @@ def overlay(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def kubernetes(
     overlay: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[KubernetesServer]:
-    server = KubernetesServer(tmp_path_factory.mktemp("kubernetes"))
-    try:
-        server.start()
-        server.kubectl("apply", "--server-side", "-k", overlay)
-        server.kubectl("wait", "--for=condition=Established", "--timeout=20s", "crd", "--all")
-        server.kubectl("apply", "--server-side", "-k", CONFIG / "provisioners")
+    with installed(tmp_path_factory.mktemp("kubernetes"), overlay) as server:
         yield server
-    finally:
-        server.stop()
 
 
 def test_the_component_gives_the_pods_what_they_need(overlay: Path) -> None:
@@ -384,13 +378,16 @@ async def test_what_somebody_else_changes_is_put_right_while_it_serves(
 
 
 async def test_without_its_manifests_it_says_so_and_waits(
-    kubernetes: KubernetesServer, client: KubeClient, caplog: pytest.LogCaptureFixture
+    kubernetes: KubernetesServer, client: KubeClient, logged: list[EventDict]
 ) -> None:
+    def is_told() -> bool:
+        return any("is config/admission applied?" in each["event"] for each in logged)
+
     secret = kubernetes.get(SECRET)
     kubernetes.delete(SECRET)
     try:
         async with running(client, free_port()) as webhook:
-            await asyncio.to_thread(until, lambda: "is config/admission applied?" in caplog.text)
+            await asyncio.to_thread(until, is_told)
             assert webhook.failure is not None
             for changing in ("resourceVersion", "uid", "creationTimestamp"):
                 del secret["metadata"][changing]

@@ -1,15 +1,15 @@
 import asyncio
-import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
+from structlog.typing import EventDict
 
 from natss.kube import Forbidden, NotFound, TooManyRequests, Unreachable
-from natss_provisioner.work import Backoff, WorkQueue
+from natss_provisioner.work import RetryWaits, WorkQueue
 
 Start = Callable[..., WorkQueue[str]]
-FAST = Backoff(first=0.001, longest=0.004, hopeless=0.004)
+FAST = RetryWaits(first=0.001, longest=0.004, hopeless=0.004)
 
 
 def tenant_of(key: str) -> str:
@@ -23,11 +23,9 @@ async def start() -> AsyncIterator[Start]:
     tasks: list[asyncio.Task[None]] = []
 
     def begin(
-        work: Callable[[str], Awaitable[float | None]], workers: int = 2, backoff: Backoff = FAST
+        work: Callable[[str], Awaitable[float | None]], workers: int = 2, waits: RetryWaits = FAST
     ) -> WorkQueue[str]:
-        queue: WorkQueue[str] = WorkQueue(
-            work, workers=workers, tenant_of=tenant_of, backoff=backoff
-        )
+        queue: WorkQueue[str] = WorkQueue(work, workers=workers, tenant_of=tenant_of, waits=waits)
         tasks.append(asyncio.create_task(queue.run()))
         return queue
 
@@ -41,8 +39,16 @@ async def start() -> AsyncIterator[Start]:
     ("failures", "retriable", "expected"),
     [(1, True, 0.2), (2, True, 0.4), (5, True, 3.2), (99, True, 10.0), (1, False, 30.0)],
 )
-def test_waits_double_up_to_the_longest(failures: int, retriable: bool, expected: float) -> None:
-    assert Backoff().wait(failures, retriable=retriable) == pytest.approx(expected)
+def test_waits_double_up_to_the_longest(
+    failures: int, retriable: bool, expected: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work(_: str) -> None:
+        """Nothing."""
+
+    monkeypatch.setattr("natss_provisioner.work.jittered", lambda seconds: seconds)
+    queue: WorkQueue[str] = WorkQueue(work, workers=1, tenant_of=tenant_of)
+    waits = [queue._fail("a", retriable=retriable) for _ in range(failures)]
+    assert waits[-1] == pytest.approx(expected)
 
 
 async def test_every_key_is_worked_on(start: Start) -> None:
@@ -107,7 +113,7 @@ async def test_a_slow_key_does_not_hold_up_another(start: Start) -> None:
 
 @pytest.mark.parametrize("error", [Unreachable("gone"), ValueError("a mistake of ours")])
 async def test_what_fails_is_tried_until_it_succeeds(
-    start: Start, error: Exception, caplog: pytest.LogCaptureFixture
+    start: Start, error: Exception, logged: list[EventDict]
 ) -> None:
     attempts = 0
     done = asyncio.Event()
@@ -119,12 +125,11 @@ async def test_what_fails_is_tried_until_it_succeeds(
             raise error
         done.set()
 
-    with caplog.at_level(logging.INFO):
-        start(work).add("a")
-        await done.wait()
+    start(work).add("a")
+    await done.wait()
     assert attempts == 5
-    assert len(caplog.records) == 4
-    assert {each.__dict__["object"] for each in caplog.records} == {"a"}
+    assert len(logged) == 4
+    assert {each["object"] for each in logged} == {"a"}
 
 
 async def test_what_the_server_asks_to_wait_is_waited(start: Start) -> None:
@@ -155,7 +160,7 @@ async def test_what_was_deleted_meanwhile_is_looked_at_again_soon(start: Start) 
             raise NotFound(404, "NotFound", 'services "natss-dispatcher" not found')
         done.set()
 
-    start(work, backoff=Backoff(first=0.001, hopeless=3600.0)).add("a")
+    start(work, waits=RetryWaits(first=0.001, hopeless=3600.0)).add("a")
     async with asyncio.timeout(10):
         await done.wait()
 
@@ -172,7 +177,7 @@ async def test_a_new_reason_ends_the_wait(start: Start) -> None:
             raise Forbidden(403, "Forbidden", "not allowed")
         done.set()
 
-    queue = start(work, backoff=Backoff(hopeless=3600.0))
+    queue = start(work, waits=RetryWaits(hopeless=3600.0))
     queue.add("a")
     await failed.wait()
     await asyncio.sleep(0.01)
@@ -204,7 +209,7 @@ async def test_nothing_is_left_running_when_it_is_cancelled() -> None:
         raise Unreachable("gone")
 
     queue: WorkQueue[str] = WorkQueue(
-        work, workers=2, tenant_of=tenant_of, backoff=Backoff(first=10.0)
+        work, workers=2, tenant_of=tenant_of, waits=RetryWaits(first=10.0)
     )
     task = asyncio.create_task(queue.run())
     queue.add("a")
@@ -335,7 +340,7 @@ async def test_what_fails_does_not_come_back_as_urgent(start: Start) -> None:
             raise Unreachable("gone")
         await gate(key)
 
-    queue = start(work, workers=1, backoff=Backoff(first=0.001))
+    queue = start(work, workers=1, waits=RetryWaits(first=0.001))
     queue.add("a/bad")
     await failed.wait()
     queue.add("b/holds the worker")

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.channel_files import channel, host, write_documents
-from tests.support.data_plane import eventually
 from tests.support.observed_dispatcher import ObservedDispatcher
 from tests.support.scripted_server import ALWAYS_202, CLOSE, READ, ScriptedServer
 from tests.support.servers import NatsStreamingServer
+from tests.support.waiting import eventually
 
 LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+: [^\x00-\x08\x0a-\x1f\x7f]*")
 ADDED = {b"host", b"user-agent", b"accept-encoding", b"content-length"}

@@ -7,7 +7,7 @@ programs let out meanwhile is searched. Two tenants share the installation.
 import asyncio
 import json
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,13 +16,14 @@ import pytest_asyncio
 
 from natss import nats_streaming
 from natss.nats_streaming import ConnectionOptions, NatsOptions
-from tests.conftest import installed
 from tests.security.marks import Marks
 from tests.security.trouble import API, DENIED, Tenant, Trouble, fill, publish
-from tests.support.data_plane import eventually
 from tests.support.installation import Installation
 from tests.support.kubernetes import KubernetesServer
 from tests.support.servers import NatsStreamingServer
+from tests.support.waiting import eventually
+
+OWN_KUBERNETES = True  # what is wrong here would keep the dispatchers of other tests busy
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
 
@@ -180,13 +181,6 @@ class Scene:
 
 def _authorization(password: str) -> str:
     return f'authorization {{ user: "eb", password: "{password}" }}'
-
-
-@pytest.fixture(scope="module")
-def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubernetesServer]:
-    """An API of its own: what is wrong here would keep the dispatchers of other tests busy."""
-    with installed(tmp_path_factory.mktemp("kubernetes")) as server:
-        yield server
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -9,12 +9,12 @@ from aiohttp import web
 from natss.contract.names import channel_host
 from natss.document import Document
 from tests.security.marks import Marks
-from tests.support.data_plane import eventually
 from tests.support.installation import Installation
 from tests.support.kubernetes import ApiAnswer, KubernetesServer
 from tests.support.scripted_server import READ, REPEAT, Script, ScriptedServer
 from tests.support.servers import free_port
 from tests.support.subscriber import Received, Subscriber
+from tests.support.waiting import eventually
 
 API = "/apis/eventing.knative.dev/v1alpha1"
 DENIED = "127.0.0.3"

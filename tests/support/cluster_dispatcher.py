@@ -12,11 +12,11 @@ from typing import Any
 from dispatcher.cluster.annotation import DURABLES
 from natss.contract.names import channel_host
 from natss.document import Document
-from tests.support.data_plane import eventually
 from tests.support.kubernetes import KubernetesServer
 from tests.support.observed_dispatcher import ObservedDispatcher
 from tests.support.proxy import Proxy
 from tests.support.servers import NatsStreamingServer
+from tests.support.waiting import eventually
 
 NAMESPACE = "knative-eventing"
 ACCOUNT = "natss-dispatcher"

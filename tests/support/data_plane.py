@@ -1,7 +1,7 @@
 """The data plane without HTTP in: store, egress and fan-out in the process of the test."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -29,6 +29,7 @@ from natss.contract.resources import (
 from natss.nats_streaming import ConnectionOptions, NatsOptions
 from tests.support.channel_ids import channel_id
 from tests.support.servers import NatsStreamingServer
+from tests.support.waiting import eventually
 
 MIB = 1024 * 1024
 
@@ -147,10 +148,3 @@ async def durables(server: NatsStreamingServer, subject: str) -> dict[str, dict[
         "Sequence[dict[str, Any]] | None", (await server.channelsz(subject)).get("subscriptions")
     )
     return {entry["durable_name"]: entry for entry in found or () if "durable_name" in entry}
-
-
-async def eventually(condition: Callable[[], Any], timeout: float = 45.0) -> None:
-    """Wait for what only monitoring tells, which cannot be awaited: asks until it is so."""
-    async with asyncio.timeout(timeout):
-        while not await condition():  # noqa: ASYNC110  the server has no event for it
-            await asyncio.sleep(0.05)

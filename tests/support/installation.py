@@ -7,10 +7,10 @@ from types import TracebackType
 from typing import Any, Self
 
 from tests.support.cluster_dispatcher import ClusterDispatcher
-from tests.support.data_plane import eventually
 from tests.support.kubernetes import KubernetesServer
 from tests.support.provisioner_process import ProvisionerProcess
 from tests.support.servers import NatsStreamingServer
+from tests.support.waiting import eventually
 
 
 class Installation:

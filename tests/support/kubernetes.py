@@ -17,7 +17,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from natss.document import Document
 from tests.support.repository import BIN
 from tests.support.servers import ServerFailed, free_port
+from tests.support.waiting import poll
 
 KUBECTL = BIN / "kubectl"
 START_SECONDS = 40.0
@@ -344,6 +345,17 @@ def _message(body: bytes) -> str:
         return body[:200].decode(errors="replace")
 
 
+@contextlib.contextmanager
+def running_kubernetes(folder: Path) -> Iterator[KubernetesServer]:
+    """A Kubernetes API on which nothing was ever installed, until the block ends."""
+    server = KubernetesServer(folder)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
 def until(look: Callable[[], Any], seconds: float = 45.0) -> Any:
     """What ``look`` gives as soon as that is true; a missing object counts as not yet.
 
@@ -352,17 +364,10 @@ def until(look: Callable[[], Any], seconds: float = 45.0) -> Any:
     Raises:
         AssertionError: It is not true in time; with what was seen last.
     """
-    deadline = time.monotonic() + seconds
-    while True:
-        missing: Exception | None = None
-        try:
-            seen = look()
-        except (ApiAnswer, KeyError, IndexError) as error:
-            if isinstance(error, ApiAnswer) and error.code != 404:
-                raise
-            seen, missing = None, error
-        if seen:
-            return seen
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not so within {seconds} s; last seen: {seen!r} {missing!r}")
-        time.sleep(0.02)
+    return poll(look, seconds, is_not_yet=_is_missing)
+
+
+def _is_missing(error: Exception) -> bool:
+    if isinstance(error, ApiAnswer):
+        return error.code == 404
+    return isinstance(error, KeyError | IndexError)

@@ -12,6 +12,7 @@ import aiohttp
 from dispatcher.runtime.tasks import cancel
 from natss.document import Document
 from tests.support.kubernetes import KubernetesServer
+from tests.support.waiting import Changes
 
 
 class ObjectHistory:
@@ -29,7 +30,7 @@ class ObjectHistory:
         """``ADDED``, ``MODIFIED`` or ``DELETED``, and the object as it was then."""
         self._kubernetes = kubernetes
         self._path = path
-        self._changed = asyncio.Event()
+        self._changes = Changes()
         self._is_open = False
         self._task: asyncio.Task[None] | None = None
 
@@ -38,7 +39,7 @@ class ObjectHistory:
         self.states += (("ADDED", each) for each in listed["items"])
         version = listed["metadata"]["resourceVersion"]
         self._task = asyncio.create_task(self._watch(version), name=f"watch {self._path}")
-        self._task.add_done_callback(lambda _: self._changed.set())
+        self._task.add_done_callback(lambda _: self._changes.note())
         await self.wait_until(lambda: self._is_open)
         return self
 
@@ -72,11 +73,14 @@ class ObjectHistory:
 
     async def wait_until(self, is_so: Callable[[], Any], seconds: float = 45.0) -> None:
         """Wait until something is so of what was told; it is looked at after each change."""
-        async with asyncio.timeout(seconds):
-            while not is_so():
-                self._fail_if_ended()
-                self._changed.clear()
-                await self._changed.wait()
+
+        def look() -> bool:
+            if is_so():
+                return True
+            self._fail_if_ended()
+            return False
+
+        await self._changes.until(look, seconds)
 
     def _fail_if_ended(self) -> None:
         """A watch ends by a fault only."""
@@ -94,9 +98,9 @@ class ObjectHistory:
         ):
             assert response.status == 200, await response.text()
             self._is_open = True
-            self._changed.set()
+            self._changes.note()
             async for line in response.content:
                 news = json.loads(line)
                 self.states.append((news["type"], news["object"]))
-                self._changed.set()
+                self._changes.note()
         raise AssertionError("the API has ended the watch")

@@ -9,9 +9,9 @@ from typing import Any
 import aiohttp
 
 from tests.support.channel_files import host, write_documents
-from tests.support.data_plane import eventually
 from tests.support.dispatcher_process import DispatcherProcess
 from tests.support.servers import NatsStreamingServer
+from tests.support.waiting import eventually
 
 
 class ObservedDispatcher(DispatcherProcess):

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from tests.support.dispatcher_process import DispatcherProcess
+from tests.support.waiting import Changes
 
 _PROBE_PERIOD = 0.1
 """Seconds between two looks at the readiness of a pod; a kubelet looks every 2 s."""
@@ -29,7 +30,7 @@ class Service:
         self._members = list(dispatchers)
         self._ready: list[DispatcherProcess] = []
         self._turns = itertools.count()
-        self._changed = asyncio.Event()
+        self._changes = Changes()
         self._probing: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -51,9 +52,7 @@ class Service:
         self._ready = [each for each in self._ready if each is not dispatcher]
 
     async def ready(self, dispatcher: DispatcherProcess) -> None:
-        while dispatcher not in self._ready:
-            self._changed.clear()
-            await self._changed.wait()
+        await self._changes.until(lambda: dispatcher in self._ready)
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A new connection to one that is ready. Raises OSError."""
@@ -69,7 +68,7 @@ class Service:
                 if each in self._members and is_ready != (each in self._ready):
                     others = [one for one in self._ready if one is not each]
                     self._ready = [*others, each] if is_ready else others
-                    self._changed.set()
+                    self._changes.note()
             await asyncio.sleep(_PROBE_PERIOD)
 
 
@@ -90,7 +89,7 @@ class Publishers:
     refused: dict[str, str] = field(default_factory=dict)
     """By the id of the event: why."""
 
-    _accepted_one: asyncio.Event = field(default_factory=asyncio.Event)
+    _acceptances: Changes = field(default_factory=Changes)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -114,10 +113,7 @@ class Publishers:
     async def until(self, count: int) -> None:
         """Wait until so many more events have been accepted."""
         wanted = len(self.accepted) + count
-        async with asyncio.timeout(30):
-            while len(self.accepted) < wanted:
-                self._accepted_one.clear()
-                await self._accepted_one.wait()
+        await self._acceptances.until(lambda: len(self.accepted) >= wanted, 30)
 
     async def _publish(self, name: str, *, keeps: bool) -> None:
         connection: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
@@ -155,7 +151,7 @@ class Publishers:
         body = await reader.readexactly(length)
         if status == "202":
             self.accepted.append(event_id)
-            self._accepted_one.set()
+            self._acceptances.note()
         else:
             self.refused[event_id] = f"{status}: {body.decode()}"
         return "connection: close" in head

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from tests.support.waiting import Changes
+
 
 @dataclass(frozen=True, slots=True)
 class Received:
@@ -63,7 +65,7 @@ class Subscriber:
         self.in_flight = 0
         self.most_in_flight = 0
         self.port = 0
-        self._changed = asyncio.Event()
+        self._changes = Changes()
         self._runner: web.AppRunner | None = None
 
     @property
@@ -101,7 +103,7 @@ class Subscriber:
         )
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
-        self._changed.set()
+        self._changes.note()
         try:
             response = await self.answer(event)
         finally:
@@ -109,15 +111,12 @@ class Subscriber:
         self.received.append(event)
         if 200 <= response.status < 300:
             self.counts[event.id] += 1
-        self._changed.set()
+        self._changes.note()
         return response
 
     async def wait_until(self, condition: Callable[[], bool], timeout: float = 45.0) -> None:
         """Wait until the condition holds; it is looked at when an event comes or is answered."""
-        async with asyncio.timeout(timeout):
-            while not condition():
-                self._changed.clear()
-                await self._changed.wait()
+        await self._changes.until(condition, timeout)
 
     async def wait_for_events(self, count: int, timeout: float = 45.0) -> None:
         """Wait until so many different events have been answered with 2xx."""

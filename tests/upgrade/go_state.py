@@ -3,7 +3,6 @@
 Written by hand from what those programs did: nothing here was made by ours.
 """
 
-import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,9 +11,10 @@ from typing import Any
 from natss import nats_streaming
 from natss.document import Document
 from natss.nats_streaming import Message, StartAt, SubscriptionOptions
-from tests.support.data_plane import connection_options, durables, eventually
+from tests.support.data_plane import connection_options, durables
 from tests.support.kubernetes import KubernetesServer
 from tests.support.servers import NatsStreamingServer
+from tests.support.waiting import Changes, eventually
 
 API = "eventing.knative.dev/v1alpha1"
 GROUP = f"/apis/{API}"
@@ -224,7 +224,7 @@ class GoDispatcher:
         self._server = server
         self._delivered = delivered
         self._got: dict[tuple[str, str], list[str]] = {}
-        self._changed = asyncio.Event()
+        self._changes = Changes()
         self._connection: nats_streaming.Connection | None = None
 
     async def connect(self) -> None:
@@ -240,7 +240,7 @@ class GoDispatcher:
             got.append(json.loads(message.data)["headers"]["Ce-Id"])
             if len(got) <= self._delivered:
                 message.subscription.ack(message.sequence)
-            self._changed.set()
+            self._changes.note()
 
         options = SubscriptionOptions(
             durable=durable,
@@ -257,9 +257,7 @@ class GoDispatcher:
         for each in ids:
             await self._connection.publish(subject, stored(each))
         lists = [got for (name, _), got in self._got.items() if name == subject]
-        while not all(ids[-1] in got for got in lists):
-            self._changed.clear()
-            await self._changed.wait()
+        await self._changes.until(lambda: all(ids[-1] in got for got in lists))
 
     async def die(self) -> None:
         """SIGTERM was no different from SIGKILL. What it had acknowledged is settled before."""

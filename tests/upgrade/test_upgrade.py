@@ -10,13 +10,14 @@ import pytest
 from natss import nats_streaming
 from natss.contract.names import DEFAULT_CLUSTER_ID
 from tests.conftest import CONFIG, StartServer
-from tests.support.data_plane import connection_options, durables, eventually
+from tests.support.data_plane import connection_options, durables
 from tests.support.installation import Installation
-from tests.support.kubernetes import KubernetesServer
+from tests.support.kubernetes import KubernetesServer, running_kubernetes
 from tests.support.object_history import ObjectHistory
 from tests.support.repository import GOLDEN_FOLDER
 from tests.support.servers import NatsStreamingServer
 from tests.support.subscriber import Subscriber
+from tests.support.waiting import eventually
 from tests.upgrade.go_state import GROUP, SYSTEM, GoDispatcher, GoState, GoSubscriber, stored
 
 GOLDEN = json.loads((GOLDEN_FOLDER / "go-v0.6.0.json").read_text())
@@ -37,12 +38,8 @@ ORDERS, BILLS, CLOSING = "orders.shop", "bills.shop", "closing.shop"
 @pytest.fixture(scope="module")
 def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubernetesServer]:
     """An API of its own, without anything of ours."""
-    server = KubernetesServer(tmp_path_factory.mktemp("kubernetes"))
-    try:
-        server.start()
+    with running_kubernetes(tmp_path_factory.mktemp("kubernetes")) as server:
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from tests.support import go_installation
 from tests.support.documents import examples, section
 from tests.support.go_installation import Deployed
 from tests.support.knative_definitions import definitions
-from tests.support.kubernetes import KubernetesServer, until
+from tests.support.kubernetes import KubernetesServer, running_kubernetes, until
 from tests.walk.node import Node
 from tests.walk.shell import Shell
 
@@ -40,9 +40,7 @@ def deployed(request: pytest.FixtureRequest) -> Deployed:
 @pytest.fixture
 def cluster(deployed: Deployed, tmp_path: Path) -> Iterator[KubernetesServer]:
     """A cluster with Knative's core, Go's natss and a channel."""
-    server = KubernetesServer(tmp_path / "kubernetes")
-    try:
-        server.start()
+    with running_kubernetes(tmp_path / "kubernetes") as server:
         for name in ("knative-eventing", "kyma-system"):
             server.create("/api/v1/namespaces", {"metadata": {"name": name}})
         create(server, definitions("v0.6"))
@@ -59,8 +57,6 @@ def cluster(deployed: Deployed, tmp_path: Path) -> Iterator[KubernetesServer]:
         server.create(CHANNELS, channel)
         server.patch(f"{CHANNELS}/orders/status", {"status": STATUS})
         yield server
-    finally:
-        server.stop()
 
 
 def create(server: KubernetesServer, objects: list[Document]) -> None:

@@ -9,11 +9,11 @@ import aiohttp
 import pytest
 
 from natss.document import Document
-from tests.support.data_plane import eventually
 from tests.support.documents import examples, section
-from tests.support.kubernetes import KubernetesServer
+from tests.support.kubernetes import KubernetesServer, running_kubernetes
 from tests.support.servers import NatsStreamingServer
 from tests.support.subscriber import Subscriber
+from tests.support.waiting import eventually
 from tests.walk.node import Node
 from tests.walk.pods import Pod
 from tests.walk.shell import Shell
@@ -33,12 +33,8 @@ spec:
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[KubernetesServer]:
     """A cluster in which nothing was ever installed."""
-    server = KubernetesServer(tmp_path / "kubernetes")
-    try:
-        server.start()
+    with running_kubernetes(tmp_path / "kubernetes") as server:
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture

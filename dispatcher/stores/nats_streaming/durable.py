@@ -28,6 +28,7 @@ from dispatcher.stores.nats_streaming.errors import store_error
 from dispatcher.stores.nats_streaming.fence import fence
 from dispatcher.stores.nats_streaming.start_position import NatsStreamingStart
 from natss import nats_streaming
+from natss.backoff import Backoff
 from natss.contract.labels import subject_labels
 from natss.nats_streaming import Connection, NatsStreamingError, StartAt, SubscriptionOptions
 
@@ -288,13 +289,13 @@ class NatsStreamingDurable:
 
     async def _converge(self) -> None:
         """Work until the server has what is wanted."""
-        wait = _FIRST_WAIT
+        backoff = Backoff(_FIRST_WAIT, _LONGEST_WAIT)
         while (connection := self._connection) is not None and not self._is_as_wanted():
             self._nudge.clear()
             try:
                 async with self._gate:
                     await self._step(connection)
-                wait = _FIRST_WAIT
+                backoff.reset()
                 continue
             except NatsStreamingError as error:
                 self.failure = store_error(error)
@@ -303,8 +304,7 @@ class NatsStreamingDurable:
                 about = subject_labels(self.name.subject)
                 log.exception("durable broke, trying on", **about, durable=self.name.durable)
                 self.last_error = repr(error)
-            await self._rest(wait)
-            wait = min(2 * wait, _LONGEST_WAIT)
+            await self._rest(backoff.next())
 
     def _tell(self, reason: str, connection: Connection) -> None:
         """Log why the server does not have what is wanted, once for each reason."""

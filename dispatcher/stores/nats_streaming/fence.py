@@ -12,6 +12,7 @@ import asyncio
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
+from natss.backoff import Backoff
 from natss.nats_streaming import (
     Connection,
     ConnectionState,
@@ -72,7 +73,7 @@ async def fence(connection: Connection, subject: str) -> bool:
 
 
 async def _pass(connection: Connection, subject: str) -> bool:
-    wait = _FIRST_WAIT
+    backoff = Backoff(_FIRST_WAIT, _LONGEST_WAIT)
     while True:
         try:
             has_passed = await _try(connection, subject)
@@ -84,8 +85,7 @@ async def _pass(connection: Connection, subject: str) -> bool:
             return has_passed
         if connection.state is not ConnectionState.OPEN:
             raise NotConnected("the connection was lost meanwhile")
-        await asyncio.sleep(wait)
-        wait = min(2 * wait, _LONGEST_WAIT)
+        await asyncio.sleep(backoff.next())
 
 
 async def _try(connection: Connection, subject: str) -> bool | None:

@@ -12,6 +12,7 @@ from dispatcher.stores.evidence import PendingEvents
 from dispatcher.stores.interface import DurableState
 from dispatcher.stores.nats_streaming.durable import NatsStreamingDurable, Tally
 from dispatcher.stores.nats_streaming.fence import fence, last_message
+from natss.backoff import Backoff
 from natss.nats_streaming import NatsStreamingError
 
 _FIRST_WAIT = 0.1
@@ -28,7 +29,7 @@ async def find_pending(durables: Sequence[NatsStreamingDurable]) -> PendingEvent
     Args:
         durables: Of one channel; they are reopened.
     """
-    wait = _FIRST_WAIT
+    backoff = Backoff(_FIRST_WAIT, _LONGEST_WAIT)
     while True:
         await asyncio.gather(*(durable.wait_open_or_gone() for durable in durables))
         present = [each for each in durables if each.state is not DurableState.REMOVED]
@@ -44,8 +45,7 @@ async def find_pending(durables: Sequence[NatsStreamingDurable]) -> PendingEvent
                 each.end_tally()
         if found is not None:
             return found
-        await asyncio.sleep(wait)
-        wait = min(2 * wait, _LONGEST_WAIT)
+        await asyncio.sleep(backoff.next())
 
 
 async def _find(durables: list[NatsStreamingDurable], tallies: list[Tally]) -> PendingEvents | None:

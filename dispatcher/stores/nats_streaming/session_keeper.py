@@ -5,7 +5,6 @@ opened on it) is told by the owner's ``restore``.
 """
 
 import asyncio
-import random
 from collections.abc import Callable, Mapping
 
 import structlog
@@ -15,6 +14,7 @@ from dispatcher.runtime.tasks import cancel
 from dispatcher.stores.interface import DurableName, StoreError
 from dispatcher.stores.nats_streaming.errors import store_error
 from natss import nats_streaming
+from natss.backoff import Backoff, jittered
 from natss.contract.labels import subject_labels
 from natss.nats_streaming import Connection, ConnectionOptions, ConnectionState, NatsStreamingError
 
@@ -112,7 +112,7 @@ class SessionKeeper:
                 log.exception("a lost connection could not be dropped", role=self.role)
 
     async def _connect(self) -> Connection:
-        wait = _FIRST_WAIT
+        backoff = Backoff(_FIRST_WAIT, _LONGEST_WAIT)
         while True:
             longest = _LONGEST_WAIT
             try:
@@ -144,8 +144,7 @@ class SessionKeeper:
                     cluster_id=self._options.cluster_id,
                 )
                 return connection
-            await asyncio.sleep(wait * random.uniform(0.8, 1.2))  # noqa: S311  jitter, no secret
-            wait = min(2 * wait, longest)
+            await asyncio.sleep(jittered(backoff.next(longest=longest)))
 
     def _tell(self, reason: str, error: NatsStreamingError) -> None:
         """Count and keep why there is no connection, and log it once for each reason."""

@@ -8,10 +8,11 @@ import pytest
 
 from dispatcher.cluster.orphans import CONFIG_MAP
 from tests.support.cluster_dispatcher import NAMESPACE, ChannelsOf, ClusterDispatcher, taken
-from tests.support.data_plane import durables, eventually
+from tests.support.data_plane import durables
 from tests.support.kubernetes import KubernetesServer
 from tests.support.servers import NatsStreamingServer
 from tests.support.subscriber import Subscriber
+from tests.support.waiting import eventually
 
 FINALIZER = "natss-dispatcher"
 

@@ -1,24 +1,19 @@
 """The dispatcher process on a real Kubernetes API, as the account of the manifests."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import installed
 from tests.support.cluster_dispatcher import ChannelsOf, ClusterDispatcher, taken
-from tests.support.data_plane import durables, eventually
+from tests.support.data_plane import durables
 from tests.support.kubernetes import KubernetesServer
 from tests.support.servers import NatsStreamingServer
 from tests.support.subscriber import Subscriber
+from tests.support.waiting import eventually
 
-
-@pytest.fixture(scope="module")
-def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubernetesServer]:
-    """An API of its own, for the tests here take it away."""
-    with installed(tmp_path_factory.mktemp("kubernetes")) as server:
-        yield server
+OWN_KUBERNETES = True  # tests here take it away
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ from natss.kube import (
     connection_info,
 )
 from tests.support.channel_ids import channel_id
+from tests.support.waiting import Changes, eventually
 
 ORDERS = channel_id("shop", "orders")
 
@@ -103,7 +104,7 @@ class Run:
         self.may_end = asyncio.Event()
         """Set when applying a state may end."""
         self.may_end.set()
-        self._told = asyncio.Event()
+        self._changes = Changes()
         self.task = asyncio.create_task(source.run(self._apply), name="source")
 
     @property
@@ -117,14 +118,11 @@ class Run:
         self.source._note_change()
 
     async def until(self, condition: Callable[[], bool], seconds: float = 8.0) -> None:
-        async with asyncio.timeout(seconds):
-            while not condition():
-                self._told.clear()
-                await self._told.wait()
+        await self._changes.until(condition, seconds)
 
     async def _apply(self, state: DesiredState) -> None:
         self.states.append(state)
-        self._told.set()
+        self._changes.note()
         time.sleep(self.takes)  # noqa: ASYNC251  it is the loop that is kept busy
         await self.may_end.wait()
 
@@ -185,9 +183,7 @@ async def test_a_store_that_was_restored_is_asked_again_and_not_believed() -> No
 async def test_what_was_kept_is_used_at_once_if_the_api_refuses(tmp_path: Path) -> None:
     async with running(PlayedApi(document("orders", 5)), tmp_path) as run:
         await run.until(lambda: bool(run.states))
-        async with asyncio.timeout(8):
-            while not (tmp_path / "channels.json").exists():  # noqa: ASYNC110  a file tells nobody
-                await asyncio.sleep(0.01)
+        await eventually((tmp_path / "channels.json").exists, 8, every=0.01)
     api = PlayedApi(document("orders", 5), document("new", 6))
     api.error = Unreachable("away")
     async with running(api, tmp_path) as run:
@@ -244,8 +240,7 @@ async def test_a_channel_is_let_go_only_after_it_was_applied_as_deleted() -> Non
         await run.until(lambda: len(run.states) == 2)
         assert set(run.states[1].deleted) == {ORDERS}
         assert api.patches == []
-        while not api.patches:  # noqa: ASYNC110  a request tells nobody
-            await asyncio.sleep(0.01)
+        await eventually(lambda: api.patches, every=0.01)
 
 
 async def test_what_changes_while_a_state_is_applied_is_applied_after_it() -> None:

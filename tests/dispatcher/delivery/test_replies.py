@@ -19,11 +19,11 @@ from tests.dispatcher.conftest import StartDispatcher, StartSubscriber
 from tests.dispatcher.delivery.test_subscription import Acks, Message
 from tests.support.channel_files import channel
 from tests.support.channel_ids import channel_id
-from tests.support.data_plane import eventually
 from tests.support.fakes import run_callbacks
 from tests.support.observed_dispatcher import ObservedDispatcher
 from tests.support.servers import NatsStreamingServer
 from tests.support.subscriber import Received, Subscriber
+from tests.support.waiting import eventually
 
 SUBSCRIBER, REPLY = Target.parse("http://subscriber.test/"), Target.parse("http://reply.test/")
 POLICY = DeliveryPolicy(retry=0, ack_wait=10)

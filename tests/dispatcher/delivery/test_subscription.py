@@ -17,6 +17,7 @@ from dispatcher.runtime.metrics import Metrics, SubscriptionMetrics
 from natss.contract.resources import DeliveryPolicy, Order, ResourceName, Subscriber
 from tests.support.channel_ids import channel_id
 from tests.support.fakes import run_callbacks
+from tests.support.waiting import Changes
 
 TARGET = Target.parse("http://subscriber.test/")
 PLAN = Plan(TARGET, None, None, DeliveryPolicy(retry=0, max_inflight=4, ack_wait=10))
@@ -65,7 +66,7 @@ class Acks:
     """A durable of which only the acknowledgements matter."""
 
     sequences: list[int] = field(default_factory=list)
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    changes: Changes = field(default_factory=Changes)
     on_ack: Callable[[int], object] = id
     reopenings: int = 0
     reopened: asyncio.Event = field(default_factory=asyncio.Event)
@@ -77,12 +78,10 @@ class Acks:
     def ack(self, sequence: int) -> None:
         self.on_ack(sequence)
         self.sequences.append(sequence)
-        self.changed.set()
+        self.changes.note()
 
     async def wait_for(self, count: int) -> None:
-        while len(self.sequences) < count:
-            self.changed.clear()
-            await self.changed.wait()
+        await self.changes.until(lambda: len(self.sequences) >= count)
 
 
 @dataclass

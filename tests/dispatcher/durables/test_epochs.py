@@ -20,10 +20,11 @@ from natss.contract.resources import Defaults, ResourceName
 from natss.kube import KubeClient
 from tests.dispatcher.cluster.test_channel_table import ORDERS, subscribers, with_epoch
 from tests.support.cluster_dispatcher import NAMESPACE, ChannelsOf, ClusterDispatcher, taken
-from tests.support.data_plane import durables, eventually
+from tests.support.data_plane import durables
 from tests.support.kubernetes import KubernetesServer
 from tests.support.servers import NatsStreamingServer
 from tests.support.subscriber import Subscriber
+from tests.support.waiting import eventually
 
 Pod = Callable[..., ClusterDispatcher]
 ON, OFF = "--channel-epochs=on", "--channel-epochs=off"

@@ -9,10 +9,11 @@ import pytest
 from aiohttp import web
 
 from natss.contract.resources import DeliveryPolicy, Order
-from tests.support.data_plane import DataPlane, durables, eventually, subscriber
+from tests.support.data_plane import DataPlane, durables, subscriber
 from tests.support.proxy import Proxy
 from tests.support.servers import NatsStreamingServer
 from tests.support.subscriber import Received, Subscriber, status
+from tests.support.waiting import eventually
 
 QUICK = DeliveryPolicy(ack_wait=1, retry=0, backoff_delay=0.05, timeout=5.0)
 PATIENT = replace(QUICK, ack_wait=60)

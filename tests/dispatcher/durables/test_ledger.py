@@ -15,9 +15,10 @@ from natss.contract.kinds import ChannelId
 from natss.contract.resources import Channel, DeliveryPolicy, DesiredState, ResourceName, Unread
 from tests.conftest import StartServer
 from tests.support.channel_ids import channel_id
-from tests.support.data_plane import DataPlane, durables, eventually, subscriber
+from tests.support.data_plane import DataPlane, durables, subscriber
 from tests.support.servers import NatsStreamingServer
 from tests.support.subscriber import Subscriber, status
+from tests.support.waiting import eventually
 
 ORDERS = channel_id("shop", "orders")
 OTHER = channel_id("shop", "other")

@@ -13,10 +13,11 @@ from tests.support.cluster_dispatcher import (
     ClusterDispatcher,
     taken,
 )
-from tests.support.data_plane import durables, eventually
+from tests.support.data_plane import durables
 from tests.support.kubernetes import KubernetesServer
 from tests.support.servers import NatsStreamingServer
 from tests.support.subscriber import Subscriber, status
+from tests.support.waiting import eventually
 
 MARGIN = 3.5
 """Seconds: longer than what a start by time looks further back of its own, and then some."""

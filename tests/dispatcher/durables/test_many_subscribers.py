@@ -10,9 +10,10 @@ import pytest
 from dispatcher.delivery.subscription import DeliveryState
 from natss.contract.places import choose, claim_of
 from natss.contract.resources import Channel, DesiredState, Problem, Subscriber
-from tests.support.data_plane import DataPlane, durables, eventually, subscriber
+from tests.support.data_plane import DataPlane, durables, subscriber
 from tests.support.servers import NatsStreamingServer
 from tests.support.subscriber import Subscriber as Sink
+from tests.support.waiting import eventually
 
 
 class Crowd:

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.cluster_dispatcher import ChannelsOf, ClusterDispatcher, taken
-from tests.support.data_plane import durables, eventually
+from tests.support.data_plane import durables
 from tests.support.kubernetes import KubernetesServer
 from tests.support.servers import NatsStreamingServer
 from tests.support.subscriber import Subscriber
+from tests.support.waiting import eventually
 
 Start = Callable[..., Awaitable[ClusterDispatcher]]
 

@@ -12,9 +12,10 @@ from dispatcher.stores.interface import DurableState, NotStored
 from natss.contract.resources import Channel, DeliveryPolicy, DesiredState, Start, StartKind, Unread
 from natss.nats_streaming import NatsStreamingError
 from tests.conftest import StartServer
-from tests.support.data_plane import DataPlane, durables, eventually, subscriber
+from tests.support.data_plane import DataPlane, durables, subscriber
 from tests.support.servers import NatsStreamingServer
 from tests.support.subscriber import Received, Subscriber, status
+from tests.support.waiting import eventually
 
 QUICK = DeliveryPolicy(ack_wait=1, retry=1, backoff_delay=0.05, timeout=5.0)
 

@@ -9,8 +9,9 @@ import pytest
 
 from natss.contract.resources import Channel, DesiredState
 from tests.support.channel_ids import channel_id
-from tests.support.data_plane import DataPlane, at_once, durables, eventually, subscriber
+from tests.support.data_plane import DataPlane, at_once, durables, subscriber
 from tests.support.servers import NatsStreamingServer
+from tests.support.waiting import eventually
 
 
 @pytest.fixture

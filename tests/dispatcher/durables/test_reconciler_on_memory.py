@@ -1,6 +1,5 @@
 """The reconciler over a store in memory: what it asks of a store is the interface, nothing more."""
 
-import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from typing import cast
@@ -27,8 +26,8 @@ from natss.contract.resources import (
     Subscriber,
 )
 from tests.support.channel_ids import channel_id
-from tests.support.data_plane import eventually
 from tests.support.memory_store import MemoryServer, MemoryStore
+from tests.support.waiting import Changes, eventually
 
 ORDERS = channel_id("default", "orders")
 MAIL = ResourceName("default", "mail")
@@ -41,7 +40,7 @@ class Sink:
     def __init__(self) -> None:
         self.is_up = True
         self.taken: Counter[str] = Counter()
-        self._changed = asyncio.Event()
+        self._changes = Changes()
 
     async def post(
         self, _target: object, head: bytes, _body: bytes, _timeout: float, **_: object
@@ -49,14 +48,11 @@ class Sink:
         if not self.is_up:
             return Response(503, [], b"")
         self.taken[head.partition(b"Ce-Id: ")[2].partition(b"\r\n")[0].decode()] += 1
-        self._changed.set()
+        self._changes.note()
         return Response(200, [], b"")
 
     async def has(self, *ids: str) -> None:
-        async with asyncio.timeout(20):
-            while not set(ids) <= self.taken.keys():
-                self._changed.clear()
-                await self._changed.wait()
+        await self._changes.until(lambda: set(ids) <= self.taken.keys(), 20)
 
 
 class Plane:

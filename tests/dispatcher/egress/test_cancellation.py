@@ -22,6 +22,7 @@ from tests.support.scripted_server import (
     ScriptedServer,
     answer,
 )
+from tests.support.waiting import eventually
 
 EVENT_LOOPS = BOTH
 
@@ -100,9 +101,8 @@ async def test_while_connecting_to_several_addresses() -> None:
         egress = Egress(EgressLimits(), TLS, resolve=two)
         before = open_sockets()
         task = begin(egress, "http://orders/")
-        async with asyncio.timeout(20):
-            while open_sockets() < before + 2:  # noqa: ASYNC110 - the second one comes after 0.25 s
-                await asyncio.sleep(0.02)
+        # The second one comes after 0.25 s.
+        await eventually(lambda: open_sockets() >= before + 2, 20, every=0.02)
         await give_up(task)
         await rounds()
         assert open_sockets() == before

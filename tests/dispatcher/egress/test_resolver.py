@@ -18,8 +18,8 @@ from dispatcher.egress.limits import EgressLimits
 from dispatcher.egress.lookups import Lookups
 from dispatcher.egress.resolver import Resolver
 from natss.process.event_loops import Address
-from tests.support.data_plane import eventually
 from tests.support.event_loops import BOTH
+from tests.support.waiting import Changes, eventually
 
 EVENT_LOOPS = BOTH
 
@@ -40,7 +40,7 @@ class Names:
         self.outcomes: dict[str, Outcome] = {}
         self.asked: list[str] = []
         self._loop = asyncio.get_running_loop()
-        self._changed = asyncio.Event()
+        self._changes = Changes()
         self._ended = False
         self._condition = threading.Condition()
 
@@ -64,10 +64,7 @@ class Names:
 
     async def until(self, count: int) -> None:
         """Wait until so many lookups have begun."""
-        async with asyncio.timeout(20):
-            while len(self.asked) < count:
-                self._changed.clear()
-                await self._changed.wait()
+        await self._changes.until(lambda: len(self.asked) >= count, 20)
 
     def end(self) -> None:
         """Let every lookup fail."""
@@ -77,7 +74,7 @@ class Names:
 
     def _note(self, host: str) -> None:
         self.asked.append(host)
-        self._changed.set()
+        self._changes.note()
 
 
 @pytest.fixture
@@ -395,7 +392,6 @@ async def test_who_waits_is_told_of_the_end(names: Names, resolve: Resolver) -> 
 _ENDS = """
 import asyncio, socket, threading, time
 from dispatcher.egress.client import Egress, EgressError, Target
-from dispatcher.egress.limits import EgressLimits
 asked = threading.Event()
 def hang(*_, **__):
     asked.set()

@@ -20,6 +20,7 @@ from natss.contract.resources import Channel
 from tests.support.event_loops import BOTH
 from tests.support.fakes import FakeSink
 from tests.support.publishers import HOST, ORDERS, Answer, post, read_answers
+from tests.support.waiting import eventually
 
 EVENT_LOOPS = BOTH
 
@@ -58,9 +59,7 @@ class Server:
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Let the event loop run until something is so."""
-        async with asyncio.timeout(5):
-            while not condition():  # noqa: ASYNC110  (it comes true inside the server)
-                await asyncio.sleep(0.001)
+        await eventually(condition, 5, every=0.001)
 
 
 @pytest.fixture
@@ -263,9 +262,10 @@ async def test_connections_that_do_not_go_on_do_not_lock_publishers_out(part: by
 
 
 async def _a_new_one_is_served(server: Server) -> None:
-    async with asyncio.timeout(8):  # long before the time of the others is up
-        while await _posted_on_a_new_connection(server) != 202:  # noqa: ASYNC110  (as publishers do)
-            await asyncio.sleep(0.1)
+    async def is_served() -> bool:
+        return await _posted_on_a_new_connection(server) == 202
+
+    await eventually(is_served, 8, every=0.1)  # long before the time of the others is up
 
 
 async def _posted_on_a_new_connection(server: Server) -> int:

@@ -12,11 +12,12 @@ import pytest
 from aiohttp import web
 
 from tests.support.channel_files import channel, subscription, write_documents
-from tests.support.data_plane import durables, eventually
+from tests.support.data_plane import durables
 from tests.support.observed_dispatcher import ObservedDispatcher
 from tests.support.proxy import Proxy
 from tests.support.servers import NatsStreamingServer
 from tests.support.subscriber import Received, Subscriber, status, when
+from tests.support.waiting import eventually
 
 ARGUMENTS = {"ackWait": "PT2S", "timeout": "PT1.5S", "retry": 1, "backoffDelay": "PT0.05S"}
 SUBJECT = "orders.default"

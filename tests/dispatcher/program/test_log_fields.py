@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.channel_files import channel, subscription, write_documents
-from tests.support.data_plane import eventually
 from tests.support.observed_dispatcher import ObservedDispatcher
 from tests.support.servers import NatsStreamingServer
 from tests.support.subscriber import Subscriber, status
+from tests.support.waiting import eventually
 
 WHO = {"namespace": "default", "channel": "orders", "subscription": "default/mail"}
 

@@ -16,11 +16,12 @@ from natss.nats_streaming import StartAt, SubscriptionOptions
 from tests.conftest import StartServer
 from tests.dispatcher.conftest import StartDispatcher, StartSubscriber
 from tests.support.channel_files import channel, host, subscription, write_documents
-from tests.support.data_plane import connection_options, durables, eventually
+from tests.support.data_plane import connection_options, durables
 from tests.support.observed_dispatcher import ObservedDispatcher
 from tests.support.repository import GOLDEN_FOLDER
 from tests.support.servers import NatsStreamingServer
 from tests.support.subscriber import slow, status, when
+from tests.support.waiting import eventually
 
 GOLDEN = json.loads((GOLDEN_FOLDER / "go-v0.6.0.json").read_text())
 CLIENT_ID = "knative-natss-dispatcher"

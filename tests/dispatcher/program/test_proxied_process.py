@@ -5,10 +5,10 @@ from pathlib import Path
 
 from tests.conftest import StartServer
 from tests.support.channel_files import channel, subscription, write_documents
-from tests.support.data_plane import eventually
 from tests.support.http_proxy import HttpProxy
 from tests.support.observed_dispatcher import ObservedDispatcher
 from tests.support.scripted_server import ALWAYS_202, ScriptedServer
+from tests.support.waiting import eventually
 
 
 class Proxied(ObservedDispatcher):

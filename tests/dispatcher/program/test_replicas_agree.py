@@ -17,10 +17,11 @@ from natss.contract.kinds import ChannelId
 from natss.contract.resources import Defaults
 from natss.kube import KubeClient
 from tests.support.cluster_dispatcher import ChannelsOf, ClusterDispatcher
-from tests.support.data_plane import durables, eventually
+from tests.support.data_plane import durables
 from tests.support.kubernetes import KubernetesServer
 from tests.support.servers import NatsStreamingServer
 from tests.support.subscriber import Subscriber
+from tests.support.waiting import eventually
 
 LONG_ENOUGH = 2.0
 """Seconds in which replicas that disagree have written many times."""

@@ -9,11 +9,12 @@ import pytest
 
 from natss.contract.names import channel_host
 from tests.support.cluster_dispatcher import ChannelsOf, ClusterDispatcher
-from tests.support.data_plane import durables, eventually
+from tests.support.data_plane import durables
 from tests.support.kubernetes import KubernetesServer
 from tests.support.servers import NatsStreamingServer
 from tests.support.service import Publishers, Service
 from tests.support.subscriber import Subscriber, slow
+from tests.support.waiting import eventually
 
 ENDPOINTS_LEAVE = 0.5
 """Seconds until nobody is led to a pod that is terminating any more."""

@@ -9,12 +9,13 @@ import pytest
 
 from tests.conftest import StartServer
 from tests.support.cluster_dispatcher import ACCOUNT, NAMESPACE, ChannelsOf, ClusterDispatcher
-from tests.support.data_plane import DataPlane, eventually
+from tests.support.data_plane import DataPlane
 from tests.support.kubernetes import KubernetesServer
 from tests.support.provisioner_process import ProvisionerProcess
 from tests.support.proxy import Proxy
 from tests.support.servers import NatsStreamingServer
 from tests.support.subscriber import Subscriber, status
+from tests.support.waiting import eventually
 
 Start = Callable[..., Awaitable[ClusterDispatcher]]
 USERS = "authorization { users = [{ user: me, password: right }] }"

@@ -19,8 +19,9 @@ from natss.contract.names import DISPATCHER_FINALIZER
 from natss.contract.resources import Defaults, Problem, ResourceName, Subscriber
 from natss.kube import Forbidden, KubeClient, KubeError, NotFound
 from tests.support.channel_ids import channel_id
-from tests.support.data_plane import DataPlane, eventually
+from tests.support.data_plane import DataPlane
 from tests.support.servers import NatsStreamingServer
+from tests.support.waiting import eventually
 
 LENGTHS = pytest.mark.parametrize("length", [64, 70, 253])
 

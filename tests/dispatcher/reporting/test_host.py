@@ -1,26 +1,21 @@
 """Where the dispatcher tells that it serves a host: on a real API, as the manifests' account."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import StartServer, installed
+from tests.conftest import StartServer
 from tests.support.cluster_dispatcher import ACCOUNT, NAMESPACE, ChannelsOf, ClusterDispatcher
-from tests.support.data_plane import eventually
 from tests.support.kubernetes import KubernetesServer
 from tests.support.servers import NatsStreamingServer
+from tests.support.waiting import eventually
+
+OWN_KUBERNETES = True  # tests here take roles away
 
 CONTROLLER = "natss-controller"
 ROLE = "/apis/rbac.authorization.k8s.io/v1/clusterroles/natss-dispatcher"
-
-
-@pytest.fixture(scope="module")
-def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubernetesServer]:
-    """An API of its own, for tests here take roles away."""
-    with installed(tmp_path_factory.mktemp("kubernetes")) as server:
-        yield server
 
 
 @pytest.fixture

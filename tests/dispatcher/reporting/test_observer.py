@@ -17,9 +17,10 @@ from dispatcher.stores.interface import DeliveredElsewhere
 from dispatcher.stores.nats_streaming.session_keeper import SessionKeeper
 from natss.contract.resources import BackoffPolicy, DeliveryPolicy, ResourceName
 from tests.conftest import StartServer
-from tests.support.data_plane import DataPlane, eventually, subscriber
+from tests.support.data_plane import DataPlane, subscriber
 from tests.support.servers import NatsStreamingServer
 from tests.support.subscriber import Received, Subscriber, status
+from tests.support.waiting import eventually
 
 QUICK = DeliveryPolicy(ack_wait=1, retry=0, timeout=0.5)
 

@@ -22,6 +22,7 @@ from natss.kube import (
 )
 from natss.kube.resources import Resource
 from tests.support.channel_ids import CHANNELS
+from tests.support.waiting import Changes
 
 Status = dict[str, Any]
 SERVED: Status = {"dispatcher": {"host": "a.example"}}
@@ -46,13 +47,13 @@ class PlayedApi(KubeClient):
         """Of the next requests; after the last all succeed."""
         self.written: list[tuple[str, Status]] = []
         self.requests = 0
-        self._asked = asyncio.Event()
+        self._requested = Changes()
 
     async def patch_status(
         self, resource: Resource, name: str, body: Any, namespace: str | None = None
     ) -> Any:
         self.requests += 1
-        self._asked.set()
+        self._requested.note()
         if self.errors and (error := self.errors.pop(0)) is not None:
             raise error
         self.written.append((name, body["status"]))
@@ -60,10 +61,7 @@ class PlayedApi(KubeClient):
         return {**stored, "status": body["status"]}
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(15):
-            while not condition():
-                self._asked.clear()
-                await self._asked.wait()
+        await self._requested.until(condition, 15)
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from tests.support.cluster_dispatcher import ChannelsOf, ClusterDispatcher
-from tests.support.data_plane import eventually
 from tests.support.kubernetes import KubernetesServer
 from tests.support.provisioner_process import ProvisionerProcess
 from tests.support.servers import NatsStreamingServer
 from tests.support.subscriber import Subscriber, status
+from tests.support.waiting import eventually
 
 API = "eventing.knative.dev/v1alpha1"
 

@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import weakref
-from collections.abc import Callable
 
 import pytest
 
@@ -21,6 +20,7 @@ from dispatcher.runtime.fair_share import (
 from natss.contract.kinds import ChannelId
 from tests.support.channel_ids import channel_id
 from tests.support.fakes import run_callbacks
+from tests.support.waiting import eventually
 
 LOUD = channel_id("default", "loud")
 QUIET = channel_id("default", "quiet")
@@ -181,12 +181,6 @@ async def test_one_that_breaks_takes_the_turn_of_no_other(bench: Bench) -> None:
     assert [waiter.turns for waiter in waiters] == [1, 1, 1]
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110  lanes tell nobody
-            await asyncio.sleep(0.01)
-
-
 async def test_time_in_which_a_channel_is_held_back_is_told() -> None:
     told: dict[ChannelId, float] = {}
 
@@ -203,13 +197,13 @@ async def test_time_in_which_a_channel_is_held_back_is_told() -> None:
     work(loud, 20)
     work(delivering, 20)
     work(quiet, 1)
-    await until(lambda: not lanes.is_watching)
+    await eventually(lambda: not lanes.is_watching, every=0.01)
     assert told.keys() == {LOUD}
     taken = asyncio.get_running_loop().time() - began
     assert 0 < told[LOUD] < taken, "of two lanes of a channel the time counts once"
     before = dict(told)
     work(quiet, 20)  # alone
-    await until(lambda: not lanes.is_watching)
+    await eventually(lambda: not lanes.is_watching, every=0.01)
     assert told == before
 
 
@@ -225,13 +219,13 @@ async def test_it_looks_by_itself_while_there_is_work_and_then_no_more() -> None
     loud, quiet = lanes.publishing(LOUD), lanes.publishing(QUIET)
     work(loud, 20)
     work(quiet, 1)
-    await until(lambda: loud.limit == FIRST)
-    await until(lambda: not lanes.is_watching)
+    await eventually(lambda: loud.limit == FIRST, every=0.01)
+    await eventually(lambda: not lanes.is_watching, every=0.01)
     assert loud.limit == UNLIMITED
     before = asked
     await asyncio.sleep(0.12)  # more than two looks take
     assert asked == before
     work(loud, 20)
     work(quiet, 1)
-    await until(lambda: loud.limit == FIRST)
+    await eventually(lambda: loud.limit == FIRST, every=0.01)
     lanes.close()

@@ -24,6 +24,7 @@ from natss.contract.resources import Start, StartKind
 from tests.support.data_plane import connection_options
 from tests.support.memory_store import MemoryServer, MemoryStore
 from tests.support.servers import NatsStreamingServer
+from tests.support.waiting import Changes
 
 OPTIONS = DurableOptions(max_inflight=64, ack_wait=60)
 FIRST = Start(StartKind.FIRST)
@@ -48,11 +49,11 @@ class Inbox:
 
     def __init__(self) -> None:
         self.messages: list[StoredMessage] = []
-        self._received = asyncio.Event()
+        self._changes = Changes()
 
     def receive(self, message: StoredMessage) -> None:
         self.messages.append(message)
-        self._received.set()
+        self._changes.note()
 
     @property
     def sequences(self) -> list[int]:
@@ -60,10 +61,7 @@ class Inbox:
 
     async def holds(self, count: int) -> list[StoredMessage]:
         """Wait for so many, and take all that are there."""
-        async with asyncio.timeout(20):
-            while len(self.messages) < count:
-                self._received.clear()
-                await self._received.wait()
+        await self._changes.until(lambda: len(self.messages) >= count, 20)
         taken, self.messages = self.messages, []
         return taken
 

@@ -16,8 +16,9 @@ from dispatcher.stores.interface import (
 from dispatcher.stores.nats_streaming.session_keeper import SessionKeeper
 from natss.nats_streaming import ConnectionOptions, NatsOptions
 from tests.conftest import StartServer
-from tests.support.data_plane import connection_options, eventually
+from tests.support.data_plane import connection_options
 from tests.support.servers import NatsStreamingServer, free_port
+from tests.support.waiting import eventually
 
 ACCOUNTS = "authorization { users = [{ user: me, password: right }] }"
 

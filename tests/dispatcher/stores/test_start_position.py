@@ -11,10 +11,11 @@ from dispatcher.stores.nats_streaming.start_position import NatsStreamingStart
 from natss.contract.resources import DeliveryPolicy, Start, StartKind
 from natss.nats_streaming import StartAt
 from tests.conftest import StartServer
-from tests.support.data_plane import DataPlane, event, eventually, subscriber
+from tests.support.data_plane import DataPlane, event, subscriber
 from tests.support.proxy import Proxy
 from tests.support.servers import NatsStreamingServer
 from tests.support.subscriber import Subscriber
+from tests.support.waiting import eventually
 
 LAST = DeliveryPolicy(ack_wait=2, start=Start(StartKind.LAST))
 MARGIN = 2.5

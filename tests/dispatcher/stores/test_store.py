@@ -20,9 +20,10 @@ from dispatcher.stores.nats_streaming.errors import not_stored, store_error
 from natss import nats_streaming
 from natss.contract.resources import DeliveryPolicy
 from tests.conftest import StartServer
-from tests.support.data_plane import DataPlane, durables, eventually, subscriber
+from tests.support.data_plane import DataPlane, durables, subscriber
 from tests.support.servers import NatsStreamingServer
 from tests.support.subscriber import Subscriber, slow
+from tests.support.waiting import eventually
 
 QUICK = DeliveryPolicy(ack_wait=2, retry=1, backoff_delay=0.05, timeout=5.0)
 

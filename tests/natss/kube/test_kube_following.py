@@ -16,6 +16,7 @@ from natss.kube import Changed, Failed, KubeClient, Listing, Resource, follow
 from natss.kube import client as client_module
 from tests.support.kubernetes import KubernetesServer
 from tests.support.proxy import Proxy
+from tests.support.waiting import Changes
 
 CONFIG_MAPS = Resource("", "v1", "configmaps", "ConfigMap")
 
@@ -57,14 +58,11 @@ class Follower:
         self.lists = 0
         self.failures: list[Failed] = []
         self._namespace = namespace
-        self._told = asyncio.Event()
+        self._changes = Changes()
         self._task = asyncio.create_task(self._follow(client, watch_seconds, labels), name="follow")
 
     async def until(self, condition: Callable[[], bool], seconds: float = 8.0) -> None:
-        async with asyncio.timeout(seconds):
-            while not condition():
-                self._told.clear()
-                await self._told.wait()
+        await self._changes.until(condition, seconds)
 
     async def close(self) -> None:
         self._task.cancel()
@@ -86,7 +84,7 @@ class Follower:
                         self._take(document, deleted=deleted)
                     case Failed():
                         self.failures.append(each)
-                self._told.set()
+                self._changes.note()
 
     def _take(self, document: Document, *, deleted: bool) -> None:
         if document["metadata"]["namespace"] != self._namespace:

@@ -14,6 +14,7 @@ import pytest
 from natss.kube import KubeClient, Resource
 from tests.natss.kube.watch_server import WatchServer, told
 from tests.support.event_loops import BOTH
+from tests.support.waiting import Changes
 
 CONFIG_MAPS = Resource("", "v1", "configmaps", "ConfigMap")
 EVENT_LOOPS = BOTH
@@ -29,14 +30,11 @@ class Reader:
         self.last = 0
         self.goes_on = asyncio.Event()
         self.goes_on.set()
-        self._news = asyncio.Event()
+        self._changes = Changes()
         self._task = asyncio.create_task(self._read(client), name="read")
 
     async def until(self, number: int) -> None:
-        async with asyncio.timeout(PATIENCE):
-            while self.last < number:
-                self._news.clear()
-                await self._news.wait()
+        await self._changes.until(lambda: self.last >= number, PATIENCE)
 
     async def close(self) -> None:
         self._task.cancel()
@@ -49,7 +47,7 @@ class Reader:
                 number = int(event["object"]["metadata"]["resourceVersion"])
                 assert number == self.last + 1
                 self.last = number
-                self._news.set()
+                self._changes.note()
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -28,7 +28,7 @@ async def test_a_fault_of_ours_in_restoring_a_durable_is_no_silence(
 
     monkeypatch.setattr("natss.nats_streaming.opening.Opener.reopen", broken)
     refused = ns.ServerUnavailable("none")
-    connection._subscriptions._retry_later(subscription, refused, first_wait=0.0)
+    connection._subscriptions._retry_later(subscription, refused, at_once=True)
     async with asyncio.timeout(20):
         assert "ours" in (await connection.lost).reason
     assert "restore" in caplog.text

@@ -16,22 +16,20 @@ from natss.nats_streaming.errors import TlsNotOffered
 from natss.nats_streaming.nats_client import NatsClient
 from tests.support.proxy import Proxy
 from tests.support.servers import NatsStreamingServer
+from tests.support.waiting import Changes
 
 
 class Inbox:
     def __init__(self) -> None:
         self.messages: list[tuple[bytes, bytes, bytes, bytes | None]] = []
-        self._arrived = asyncio.Event()
+        self._changes = Changes()
 
     def take(self, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
         self.messages.append((subject, reply, data, headers))
-        self._arrived.set()
+        self._changes.note()
 
     async def until(self, count: int) -> None:
-        async with asyncio.timeout(5):
-            while len(self.messages) < count:
-                self._arrived.clear()
-                await self._arrived.wait()
+        await self._changes.until(lambda: len(self.messages) >= count, 5)
 
 
 async def _connected(url: str, **options: object) -> NatsClient:

@@ -10,10 +10,11 @@ import natss.nats_streaming as ns
 from natss.nats_streaming import ConnectionState, StartAt, SubscriptionOptions
 from tests.conftest import StartServer
 from tests.natss.nats_streaming.fake_streaming import FakeStreaming
-from tests.natss.nats_streaming.watching import Connect, Received, eventually
+from tests.natss.nats_streaming.watching import Connect, Received
 from tests.support.former_owner import open_for_nobody
 from tests.support.proxy import Proxy
 from tests.support.servers import NatsStreamingServer
+from tests.support.waiting import eventually
 
 DURABLE = SubscriptionOptions(durable="d", start=StartAt.first(), manual_ack=True)
 AWAY_AND_BACK = (

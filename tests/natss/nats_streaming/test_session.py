@@ -10,9 +10,10 @@ from natss.nats_streaming import ConnectionState, StartAt, SubscriptionOptions
 from natss.nats_streaming import protocol_pb2 as pb
 from tests.conftest import StartServer
 from tests.natss.nats_streaming.fake_streaming import FakeStreaming
-from tests.natss.nats_streaming.watching import Connect, Received, eventually, no_responders
+from tests.natss.nats_streaming.watching import Connect, Received, no_responders
 from tests.support.proxy import Proxy
 from tests.support.servers import NatsStreamingServer
+from tests.support.waiting import eventually
 
 DURABLE = SubscriptionOptions(durable="d", start=StartAt.first(), manual_ack=True)
 
@@ -222,7 +223,7 @@ async def test_ping_without_answer(
     clock = asyncio.get_running_loop().time
     streaming.pause()
     silent = clock()
-    await eventually(lambda: _true(clock() - connection.last_answer > 1.2))
+    await eventually(lambda: clock() - connection.last_answer > 1.2)
     assert connection.last_answer < silent + 0.2
     assert not connection.lost.done()
     streaming.resume()
@@ -231,10 +232,6 @@ async def test_ping_without_answer(
     await connection.publish("a", b"")
     await received.until(1)
     assert clock() - connection.last_answer < 1
-
-
-async def _true(value: bool) -> bool:
-    return value
 
 
 async def test_server_killed_behind_nats_that_stays(
@@ -255,7 +252,7 @@ async def test_server_killed_behind_nats_that_stays(
     await streaming.start()
     await watched.until(ConnectionState.RESTORING, ConnectionState.OPEN)
     await connection.publish("a", b"2")
-    await eventually(lambda: _true(received.messages[-1].data == b"2"))
+    await eventually(lambda: received.messages[-1].data == b"2")
     assert not connection.lost.done()
 
 
@@ -328,7 +325,7 @@ async def test_close_waits_for_pubacks(
         fake.holds_pubacks = True
         future = connection.publish_nowait("a", b"")
         closing = asyncio.create_task(connection.close())
-        await eventually(lambda: _true(isinstance(fake.requests[-1], pb.PubMsg)))
+        await eventually(lambda: isinstance(fake.requests[-1], pb.PubMsg))
         await fake.release_pubacks()
         await future
         await closing

@@ -9,8 +9,9 @@ import pytest
 import natss.nats_streaming as ns
 from natss.nats_streaming import StartAt, SubscriptionOptions
 from tests.conftest import StartServer
-from tests.natss.nats_streaming.watching import Connect, Received, eventually
+from tests.natss.nats_streaming.watching import Connect, Received
 from tests.support.servers import NatsStreamingServer
+from tests.support.waiting import eventually
 
 DURABLE = SubscriptionOptions(durable="d", start=StartAt.first(), manual_ack=True)
 

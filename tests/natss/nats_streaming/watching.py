@@ -3,9 +3,9 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 import natss.nats_streaming as ns
+from tests.support.waiting import Changes
 
 
 class Watched:
@@ -13,11 +13,11 @@ class Watched:
 
     def __init__(self) -> None:
         self.events: list[ns.ConnectionEvent] = []
-        self._news = asyncio.Event()
+        self._changes = Changes()
 
     def take(self, event: ns.ConnectionEvent) -> None:
         self.events.append(event)
-        self._news.set()
+        self._changes.note()
 
     @property
     def states(self) -> list[ns.ConnectionState]:
@@ -36,10 +36,7 @@ class Watched:
 
     async def until_true(self, check: Callable[[], bool], timeout: float = 15) -> None:
         """Until something is true; it is looked at with each event."""
-        async with asyncio.timeout(timeout):
-            while not check():
-                self._news.clear()
-                await self._news.wait()
+        await self._changes.until(check, timeout)
 
     def forget(self) -> None:
         self.events.clear()
@@ -51,13 +48,13 @@ class Received:
     def __init__(self, *, ack: bool = True) -> None:
         self.messages: list[ns.Message] = []
         self.ack = ack
-        self._news = asyncio.Event()
+        self._changes = Changes()
 
     def __call__(self, message: ns.Message) -> None:
         self.messages.append(message)
         if self.ack:
             message.ack()
-        self._news.set()
+        self._changes.note()
 
     @property
     def sequences(self) -> list[int]:
@@ -65,22 +62,11 @@ class Received:
 
     async def until(self, count: int, timeout: float = 10) -> None:
         """Until so many came, copies included."""
-        async with asyncio.timeout(timeout):
-            while len(self.messages) < count:
-                self._news.clear()
-                await self._news.wait()
+        await self._changes.until(lambda: len(self.messages) >= count, timeout)
 
 
 Connect = Callable[..., Awaitable[tuple[ns.Connection, Watched]]]
 """See the fixture ``connect``."""
-
-
-async def eventually(check: Callable[[], Awaitable[Any]], timeout: float = 10) -> Any:
-    """The first true answer; for what only the server's monitoring can tell."""
-    async with asyncio.timeout(timeout):
-        while not (answer := await check()):  # noqa: ASYNC110 - the server tells nobody
-            await asyncio.sleep(0.02)
-        return answer
 
 
 async def no_responders(connection: ns.Connection, channel: str) -> ns.NoResponders:

@@ -307,10 +307,9 @@ def test_the_process_ends_with_all_lines_written() -> None:
     assert "ValueError: nats://***@h" in last["exception"]
 
 
-def test_a_library_adds_no_fields_but_those_that_are_known(stream: io.StringIO) -> None:
+def test_a_library_adds_no_fields(stream: io.StringIO) -> None:
     """What it puts into ``extra`` may be anything, as the headers of a request."""
     extra = {"channel": "orders", "reason": "b\n", "request_header": "secret", "payload": b"x"}
     logging.getLogger("library").warning("it happened", extra=extra)
     (entry,) = entries(stream)
-    assert (entry["channel"], entry["reason"]) == ("orders", "b\\n")
-    assert not {"request_header", "payload"} & entry.keys()
+    assert not extra.keys() & entry.keys()
