@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "architecture.md"
 PACKAGES = ("dispatcher", "natss_provisioner", "natss")
 _DRAWN_AS_ONE = {"natss_provisioner"}
-_LEFT_OUT = {"dispatcher.version", "natss.backoff"}
+_LEFT_OUT = {"dispatcher.version", "natss.backoff", "natss.document", "natss.knative"}
 _BLOCK = re.compile(r"```mermaid\n.*?```\n", re.DOTALL)
 
 Imports = Mapping[str, frozenset[str]]
