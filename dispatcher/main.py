@@ -58,7 +58,7 @@ class Dispatcher:
     Args:
         settings: Of the process.
         source: Says which channels and subscribers are wanted.
-        records: Every durable that there may be.
+        ledger: Every durable that there may be.
         cluster: Where people are told what becomes of their channels; None without Kubernetes.
         folder: What outlives this process where there is no Kubernetes.
 
@@ -70,13 +70,13 @@ class Dispatcher:
         self,
         settings: DispatcherSettings,
         source: Source,
-        records: Ledger,
+        ledger: Ledger,
         cluster: Cluster | None = None,
         folder: StateFolder = NO_FOLDER,
     ) -> None:
         self._settings = settings
         self._source = source
-        self._records = records
+        self._ledger = ledger
         self._metrics = Metrics()
         self._channels: dict[ChannelId, Channel] = {}
         self._problems: list[Problem] = []
@@ -86,7 +86,7 @@ class Dispatcher:
         self._store = make_store(
             settings.nats,
             self._metrics,
-            records.note_session,
+            ledger.note_session,
             publish_timeout=settings.ingress.answer_timeout,  # then its publisher is answered 503
             max_publish_bytes=settings.ingress.max_unconfirmed_bytes,
         )
@@ -96,7 +96,7 @@ class Dispatcher:
         self._load = LoopLoad()
         self._lanes = FairShares(self._load.since_last, self._metrics.count_held_back)
         parts = DeliveryParts(self._egress, self._metrics, budget, self._lanes)
-        self._reconciler = Reconciler(self._store, records, parts)
+        self._reconciler = Reconciler(self._store, ledger, parts)
         self._routes = Router()
         self._ingress = Ingress(
             Services(self._routes, self._store, self._metrics), settings.ingress
@@ -120,7 +120,7 @@ class Dispatcher:
             self._store.start()
             log.info("listening", host=settings.listen.host or "every address", port=port)
             working = asyncio.create_task(self._source.run(self._apply), name="source")
-            remembering = self._tasks.start(self._records.run(), "records")
+            remembering = self._tasks.start(self._ledger.run(), "records")
             ready = self._tasks.start(self._tell_ready(), "ready")
             reporting = self._tasks.start(self._reports.run(self._is_serving), "reports")
             stopping = asyncio.create_task(_wait(stop), name="stop")
@@ -147,7 +147,7 @@ class Dispatcher:
         await self._reconciler.close()
         self._lanes.close()
         self._load.close()
-        await self._records.write()
+        await self._ledger.write()
         await self._store.close()
         await self._egress.close()
         await self._admin.close()
@@ -238,22 +238,22 @@ async def serve(settings: DispatcherSettings) -> None:
     grace = settings.delivery.removal_grace
     source: Source
     if settings.source.kubernetes:
-        records = Ledger(StateFolder(None), grace, are_kept=True)  # on the Channels
+        ledger = Ledger(StateFolder(None), grace, are_kept=True)  # on the Channels
         client = KubeClient(connection_info, field_manager=PROGRAM.name)
         table = ChannelTable(settings.defaults, gives_epochs=settings.source.channel_epochs)
         cluster = Cluster(client, table, PROGRAM.name)
-        orphans = Orphans(client, settings.source.system_namespace, records, settings.defaults)
-        source = KubernetesSource(client, cluster.channels, folder, records, orphans)
+        orphans = Orphans(client, settings.source.system_namespace, ledger, settings.defaults)
+        source = KubernetesSource(client, cluster.channels, folder, ledger, orphans)
     else:
-        records = Ledger(folder, grace)
+        ledger = Ledger(folder, grace)
         cluster = None
         if not folder.keeps:
             log.warning(
                 "without --state-dir a restart forgets subscribers that were removed or made anew:"
                 " their durables stay in NATS Streaming, and what waits for them is not delivered"
             )
-        source = FileSource(settings.source.channels, settings.defaults, records.of)
-    dispatcher = Dispatcher(settings, source, records, cluster, folder)
+        source = FileSource(settings.source.channels, settings.defaults, ledger.of)
+    dispatcher = Dispatcher(settings, source, ledger, cluster, folder)
     stop = asyncio.Event()
     on_termination(stop.set)
     try:

@@ -50,7 +50,7 @@ class Finalizers:
     Args:
         client: Writes them.
         table: What the Channels are now; gets the answers of the API.
-        records: The durables that this process knows.
+        ledger: The durables that this process knows.
         released: Returns when nothing of a deleted Channel needs to be waited for.
         changed: Called when a Channel may be served that could not be before.
     """
@@ -59,13 +59,13 @@ class Finalizers:
         self,
         client: KubeClient,
         table: ChannelTable,
-        records: Ledger,
+        ledger: Ledger,
         released: Callable[[ChannelId], Awaitable[None]],
         changed: Callable[[], None],
     ) -> None:
         self._client = client
         self._table = table
-        self._records = records
+        self._ledger = ledger
         self._released = released
         self._changed = changed
         self._gate = asyncio.Semaphore(_REQUESTS_AT_ONCE)
@@ -85,7 +85,7 @@ class Finalizers:
     def _merge(self, entry: Entry) -> None:
         """Take into the ledger what is recorded on a Channel."""
         if entry.channel is not None and entry.recorded is not None:
-            self._records.learn(entry.name, entry.recorded, is_complete=entry.is_record_complete)
+            self._ledger.merge(entry.name, entry.recorded, is_complete=entry.is_record_complete)
 
     def _needs_work(self, entry: Entry) -> bool:
         return (
@@ -119,7 +119,7 @@ class Finalizers:
         text = render(records.values())
         rendered = parse(entry.name, text, entry.epoch) or {}
         is_cut = len(rendered) < len(records)
-        is_left = is_cut and entry.recorded is not None and not self._records.has_session
+        is_left = is_cut and entry.recorded is not None and not self._ledger.has_session
         return {} if entry.recorded == rendered or is_left else {DURABLES: text}
 
     def _records_of(self, entry: Entry, channel: Channel) -> dict[str, DurableRecord]:
@@ -128,9 +128,9 @@ class Finalizers:
         wanted = {each.durable for each in channel.subscribers}
         records = {
             record.durable: record
-            for record in self._records.of(entry.name)
+            for record in self._ledger.of(entry.name)
             if record.subject == channel.subject
-            and (self._records.has_session or record.durable in wanted or record.durable in told)
+            and (self._ledger.has_session or record.durable in wanted or record.durable in told)
         }
         for each in channel.subscribers:
             if each.durable not in records:  # it is not served yet

@@ -40,7 +40,7 @@ class Orphans:
     Args:
         client: May get, create and patch the ConfigMap, and list Channels.
         namespace: Of the ConfigMap.
-        records: The durables of this process.
+        ledger: The durables of this process.
         defaults: What documents of Channels leave open.
         patience: Seconds that a deleted Channel waits for its durables to be unsubscribed.
     """
@@ -49,14 +49,14 @@ class Orphans:
         self,
         client: KubeClient,
         namespace: str,
-        records: Ledger,
+        ledger: Ledger,
         defaults: Defaults,
         *,
         patience: float = 5.0,
     ) -> None:
         self._client = client
         self._namespace = namespace
-        self._records = records
+        self._ledger = ledger
         self._defaults = defaults
         self._patience = patience
         self._last_error: str | None = None
@@ -72,9 +72,9 @@ class Orphans:
         """
         try:
             async with asyncio.timeout(self._patience):
-                await self._records.emptied(channel)
+                await self._ledger.emptied(channel)
         except TimeoutError:
-            records = {_key(record): record for record in self._records.of(channel)}
+            records = {_key(record): record for record in self._ledger.of(channel)}
             if records:
                 await self._keep({key: _value(record) for key, record in records.items()})
             about = channel_labels(channel)
@@ -91,8 +91,8 @@ class Orphans:
         sessions = 0
         try:
             while True:
-                await self._records.another_session(sessions)
-                sessions = self._records.sessions
+                await self._ledger.another_session(sessions)
+                sessions = self._ledger.sessions
                 await self._insist(lambda: self._sweep(adopted))
         finally:
             await self._tasks.close()
@@ -105,7 +105,7 @@ class Orphans:
         wanted = await self._wanted({record.channel.namespace for record in kept.values()})
         for key, record in kept.items():
             name = record.channel, record.durable
-            if name not in wanted and self._records.adopt(record):
+            if name not in wanted and self._ledger.adopt(record):
                 about = subscription_labels(record.channel, record.ref)
                 log.info("durable of a channel that is gone", **about, durable=record.durable)
             self._follow(key, record)
@@ -122,8 +122,8 @@ class Orphans:
         Without a session it has only left it to the next one that has.
         """
         try:
-            await self._records.settled(record.channel, record.durable)
-            if self._records.has_session:
+            await self._ledger.settled(record.channel, record.durable)
+            if self._ledger.has_session:
                 await self._insist(lambda: self._write({key: None}))
         finally:
             self._followed.discard(key)

@@ -50,7 +50,7 @@ class KubernetesSource:
         client: Of the Kubernetes API.
         table: Is kept as the API tells the Channels.
         folder: Where the Channels are kept for a start without the API.
-        records: The durables, which are recorded on the Channels.
+        ledger: The durables, which are recorded on the Channels.
         orphans: Those that outlive their Channels.
         empty_is_true: Seconds after which a list that was suddenly empty is asked for again, and
             believed.
@@ -61,16 +61,16 @@ class KubernetesSource:
         client: KubeClient,
         table: ChannelTable,
         folder: StateFolder,
-        records: Ledger,
+        ledger: Ledger,
         orphans: Orphans,
         *,
         empty_is_true: float = 60.0,
     ) -> None:
         self._folder = folder
         self._table = table
-        self._records = records
+        self._ledger = ledger
         self._orphans = orphans
-        self._finalizers = Finalizers(client, table, records, orphans.released, self._note_change)
+        self._finalizers = Finalizers(client, table, ledger, orphans.released, self._note_change)
         self._changed = asyncio.Event()
         self._unkept = asyncio.Event()
         self._followers = [
@@ -150,26 +150,26 @@ class KubernetesSource:
         self._let_go()
         turns = Turns()
         for entry in self._table:
-            self._learn(entry)
+            self._merge(entry)
             await turns.piece_done()
         self._let_go()
         for entry in self._table:  # those that have changed meanwhile: the others are known
-            self._learn(entry)
+            self._merge(entry)
         return self._table.state()
 
     def _let_go(self) -> None:
         """Have no more on record of Channels that went."""
         for name, in_order in self._table.take_forgotten().items():
-            self._records.gone(name, in_order=in_order)
+            self._ledger.channel_gone(name, in_order=in_order)
 
-    def _learn(self, entry: Entry) -> None:
+    def _merge(self, entry: Entry) -> None:
         if entry.recorded is not None:
-            self._records.learn(entry.name, entry.recorded, is_complete=entry.is_record_complete)
+            self._ledger.merge(entry.name, entry.recorded, is_complete=entry.is_record_complete)
 
     async def _record(self) -> None:
         """See to it that what this process does to durables is recorded."""
         while True:
-            for name in await self._records.changed_here():
+            for name in await self._ledger.changed_here():
                 entry = self._table.get(name)
                 if entry is not None:
                     self._finalizers.look_at(entry)

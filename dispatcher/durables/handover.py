@@ -42,16 +42,16 @@ class Handover:
         store: Keeps the durables.
         owner: Gets the new one.
         name: Of the new one.
-        records: A process that comes after this one knows of the durables what is in there.
+        ledger: A process that comes after this one knows of the durables what is in there.
     """
 
     def __init__(
-        self, store: SharedStore, owner: Member, name: DurableName, records: Ledger
+        self, store: SharedStore, owner: Member, name: DurableName, ledger: Ledger
     ) -> None:
         self._store = store
         self._owner = owner
         self._name = name
-        self._records = records
+        self._ledger = ledger
         self._olds = tuple(each for each in owner.durables if each.name != name)
         self._owed = _NOTHING
         """Sequences of what only the old durables have, unless it is settled."""
@@ -76,7 +76,7 @@ class Handover:
             self._owed = _ANYTHING
         await self._finish()
         durables = [old.name.durable for old in self._olds]
-        await self._records.succeeded(self._owner.key.channel, durables, self._name.durable)
+        await self._ledger.succeeded(self._owner.key.channel, durables, self._name.durable)
         return self._is_wanted()
 
     async def remove(self) -> list[SharedDurable]:
@@ -88,7 +88,7 @@ class Handover:
         return [old for old, gone in zip(self._olds, are_removed, strict=True) if gone]
 
     def _note_open(self) -> None:
-        self._records.note_open(self._owner.key.channel, self._name.durable)
+        self._ledger.note_open(self._owner.key.channel, self._name.durable)
 
     def _is_wanted(self) -> bool:
         return self._owner.subscriber.durable == self._name.durable
@@ -118,7 +118,7 @@ class Handover:
 
         If it is on record that it was open, and the server does not know it, the store was lost.
         """
-        record = self._records.get(self._owner.key.channel, self._name.durable)
+        record = self._ledger.get(self._owner.key.channel, self._name.durable)
         is_recorded = record is not None and record.since is None
         was_open = is_recorded and not self._store.has_taken_over
         while True:
@@ -164,7 +164,7 @@ class Handover:
         if window.knows_all(range(lowest, end)):
             return Start(StartKind.SEQUENCE, lowest)
         is_in_order = self._owner.subscription.plan.policy.order is Order.CHANNEL
-        if self._records.are_kept and not is_in_order:  # in order, one durable has to send it all
+        if self._ledger.are_kept and not is_in_order:  # in order, one durable has to send it all
             return Start(StartKind.SEQUENCE, end)
         # Or nobody would know of the old durable if this process died. What comes again is taken
         # as settled in this session only: the store of another one may be another.

@@ -57,7 +57,7 @@ class Ledger:
     """Every durable that is wanted or still to be removed.
 
     Several processes may record the durables of one client id, each what it sees; only the one
-    that has the client id knows that one is open or unsubscribed. ``learn`` is told what is
+    that has the client id knows that one is open or unsubscribed. ``merge`` is told what is
     recorded by all of them together, where that is known.
 
     Args:
@@ -164,7 +164,7 @@ class Ledger:
                 self._tombstones.add((channel, durable))
             self._note(channel)
 
-    def learn(
+    def merge(
         self, channel: ChannelId, told: Mapping[str, DurableRecord], *, is_complete: bool = True
     ) -> None:
         """Take what is recorded by all processes; it may be older than what is known here.
@@ -210,7 +210,7 @@ class Ledger:
             self._take(replace(record, ref=nobody, due=time.time()))
         return is_new
 
-    def gone(self, channel: ChannelId, *, in_order: bool) -> None:
+    def channel_gone(self, channel: ChannelId, *, in_order: bool) -> None:
         """A channel has no place for records any more.
 
         Args:

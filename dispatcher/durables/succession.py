@@ -31,13 +31,13 @@ class Succession:
 
     Args:
         store: Keeps the durables.
-        records: Every durable that there may be.
+        ledger: Every durable that there may be.
         tasks: Owns the handovers.
     """
 
-    def __init__(self, store: SharedStore, records: Ledger, tasks: BackgroundTasks) -> None:
+    def __init__(self, store: SharedStore, ledger: Ledger, tasks: BackgroundTasks) -> None:
         self._store = store
-        self._records = records
+        self._ledger = ledger
         self._tasks = tasks
 
     def begin(self, member: Member, wanted_since: float) -> None:
@@ -60,7 +60,7 @@ class Succession:
         olds = [each for each in member.durables if each.name.durable != member.subscriber.durable]
         if not olds:
             return
-        recorded = self._records.of(member.key.channel)
+        recorded = self._ledger.of(member.key.channel)
         ref = member.subscriber.ref
         opened = [each.durable for each in recorded if each.ref == ref and each.since is None]
         for old in olds:
@@ -73,15 +73,15 @@ class Succession:
             session = await self._store.session()
             ref = member.subscriber.ref
             name = DurableName(member.durable.name.subject, member.subscriber.durable)
-            self._records.want(channel, ref, name.durable, time.time(), name.subject)
+            self._ledger.want(channel, ref, name.durable, time.time(), name.subject)
             self.take_recorded(member)
             for old in member.durables:
                 if old.name != name:
-                    self._records.dismiss(channel, old.name.durable, self._records.grace)
-            handover = Handover(self._store, member, name, self._records)
+                    self._ledger.dismiss(channel, old.name.durable, self._ledger.grace)
+            handover = Handover(self._store, member, name, self._ledger)
             if await _unless_lost(session, handover.run()):
                 for old in await handover.remove():
-                    self._records.forget(channel, old.name.durable)
+                    self._ledger.forget(channel, old.name.durable)
         labels = member.subscription.metrics.labels
         log.info("durable handed over", **labels, durable=member.durable.name.durable)
         self.forget_passed_over(member)
@@ -91,7 +91,7 @@ class Succession:
         channel, subscription = member.key.channel, member.subscription
         durables = [each for each in member.durables if each.state is not DurableState.REMOVED]
         known = {each.name.durable for each in durables} | {member.subscriber.durable}
-        for record in self._records.of(channel):
+        for record in self._ledger.of(channel):
             name = DurableName(record.subject, record.durable)
             is_other = (
                 record.ref != member.subscriber.ref
@@ -116,11 +116,11 @@ class Succession:
         if not self._store.is_in_session:
             return
         ref = member.subscriber.ref
-        for record in self._records.of(member.key.channel):
+        for record in self._ledger.of(member.key.channel):
             is_candidate = record.ref == ref and record.since is not None
             name = DurableName(record.subject, record.durable)
             if is_candidate and not self._store.has(name):
-                self._records.forget(record.channel, record.durable)
+                self._ledger.forget(record.channel, record.durable)
 
 
 async def _unless_lost(session: StoreSession, work: Coroutine[object, object, bool]) -> bool:

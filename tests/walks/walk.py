@@ -143,7 +143,7 @@ class Process:
         return {**told, **new} if new else told
 
     def learn(self, told: Mapping[str, DurableRecord]) -> None:
-        self.records.learn(CHANNEL, told)
+        self.records.merge(CHANNEL, told)
 
     async def _keep_connected(self) -> None:
         while True:

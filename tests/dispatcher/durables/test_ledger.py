@@ -128,14 +128,14 @@ class TestLearnt:
     def test_who_wanted_it_first_is_believed(self) -> None:
         records = nothing_kept()
         wanted(records, "u1", since=7.0)
-        records.learn(ORDERS, {"u1": record(since=5.0)})
+        records.merge(ORDERS, {"u1": record(since=5.0)})
         assert records.of(ORDERS) == [record(since=5.0)]
 
     def test_another_process_has_opened_it(self) -> None:
         records = nothing_kept()
         news = News(records)
         wanted(records, "u1")
-        records.learn(ORDERS, {"u1": record()})
+        records.merge(ORDERS, {"u1": record()})
         assert records.of(ORDERS) == [record()]
         assert news.take() == {ORDERS: set()}
 
@@ -143,13 +143,13 @@ class TestLearnt:
         records = nothing_kept()
         wanted(records, "u1")
         records.note_open(ORDERS, "u1")
-        records.learn(ORDERS, {"u1": record(since=5.0)})
+        records.merge(ORDERS, {"u1": record(since=5.0)})
         assert records.of(ORDERS) == [record()]
 
     def test_what_a_former_process_left_is_known(self) -> None:
         records = nothing_kept()
         news = News(records)
-        records.learn(ORDERS, {"u1": record(), "u2": record("u2", since=4.0)})
+        records.merge(ORDERS, {"u1": record(), "u2": record("u2", since=4.0)})
         assert records.of(ORDERS) == [record(), record("u2", since=4.0)]
         assert news.take() == {ORDERS: set()}
         assert news.take() == {}
@@ -157,29 +157,29 @@ class TestLearnt:
     def test_another_process_has_unsubscribed_it(self) -> None:
         records = nothing_kept()
         news = News(records)
-        records.learn(ORDERS, {"u1": record(), "u2": record("u2")})
+        records.merge(ORDERS, {"u1": record(), "u2": record("u2")})
         news.take()
         records.dismiss(ORDERS, "u1", 60.0)
-        records.learn(ORDERS, {"u2": record("u2")})
+        records.merge(ORDERS, {"u2": record("u2")})
         assert news.take() == {ORDERS: {"u1"}}
 
     def test_it_is_told_even_before_it_is_known_to_be_wanted_no_more(self) -> None:
         """One change of the Channel may bring both; whoever applies it knows what is wanted."""
         records = nothing_kept()
         news = News(records)
-        records.learn(ORDERS, {"u1": record()})
+        records.merge(ORDERS, {"u1": record()})
         wanted(records, "u1")
         news.take()
-        records.learn(ORDERS, {"u2": record("u2")})
+        records.merge(ORDERS, {"u2": record("u2")})
         assert news.take() == {ORDERS: {"u1"}}
         assert records.get(ORDERS, "u1") is not None
 
     def test_what_there_was_no_room_for_is_not_given_up(self) -> None:
         records = nothing_kept()
         news = News(records)
-        records.learn(ORDERS, {"u1": record(), "u2": record("u2")})
+        records.merge(ORDERS, {"u1": record(), "u2": record("u2")})
         news.take()
-        records.learn(ORDERS, {"u2": record("u2")}, is_complete=False)
+        records.merge(ORDERS, {"u2": record("u2")}, is_complete=False)
         assert news.take() == {}
 
     async def test_who_gets_the_client_id_records_what_it_has_to_remove(self) -> None:
@@ -193,33 +193,33 @@ class TestLearnt:
 
     def test_what_was_unsubscribed_here_is_not_learnt_again(self) -> None:
         records = nothing_kept()
-        records.learn(ORDERS, {"u1": record()})
+        records.merge(ORDERS, {"u1": record()})
         records.forget(ORDERS, "u1")
-        records.learn(ORDERS, {"u1": record(), "u2": record("u2")})
+        records.merge(ORDERS, {"u1": record(), "u2": record("u2")})
         assert records.get(ORDERS, "u1") is None
-        records.learn(ORDERS, {"u2": record("u2")})
-        records.learn(ORDERS, {"u1": record()})
+        records.merge(ORDERS, {"u2": record("u2")})
+        records.merge(ORDERS, {"u1": record()})
         assert records.get(ORDERS, "u1") == record(), "another one of that name, and another story"
 
     def test_what_is_wanted_anew_has_a_new_time_whatever_is_told_of_the_old_one(self) -> None:
         records = nothing_kept()
-        records.learn(ORDERS, {"u1": record()})
+        records.merge(ORDERS, {"u1": record()})
         records.forget(ORDERS, "u1")
         wanted(records, "u1", since=9.0)
-        records.learn(ORDERS, {"u1": record(), "u2": record("u2")})
+        records.merge(ORDERS, {"u1": record(), "u2": record("u2")})
         assert records.get(ORDERS, "u1") == record(since=9.0)
-        records.learn(ORDERS, {"u1": record(since=9.0)})
-        records.learn(ORDERS, {"u1": record()})
+        records.merge(ORDERS, {"u1": record(since=9.0)})
+        records.merge(ORDERS, {"u1": record()})
         assert records.get(ORDERS, "u1") == record(), "it is open by now"
 
     def test_with_a_channel_that_was_deleted_all_is_given_up(self) -> None:
         records = nothing_kept()
         news = News(records)
-        records.learn(ORDERS, {"u1": record()})
+        records.merge(ORDERS, {"u1": record()})
         news.take()
-        records.gone(ORDERS, in_order=False)
+        records.channel_gone(ORDERS, in_order=False)
         assert news.take() == {}, "it may be back; what is known stays"
-        records.gone(ORDERS, in_order=True)
+        records.channel_gone(ORDERS, in_order=True)
         assert news.take() == {ORDERS: {"u1"}}
 
     def test_an_orphan_is_adopted_unless_it_is_known(self) -> None:
@@ -239,7 +239,7 @@ class TestLearnt:
         assert not changes.done()
         wanted(records, "u1")
         assert await asyncio.wait_for(changes, 1) == {ORDERS}
-        records.learn(ORDERS, {"u1": record(since=5.0), "u2": record("u2")})
+        records.merge(ORDERS, {"u1": record(since=5.0), "u2": record("u2")})
         wanted(records, "u1")
         records.forget(ORDERS, "u2")
         assert await asyncio.wait_for(records.changed_here(), 1) == {ORDERS}
@@ -369,7 +369,7 @@ class TestOnARealServer:
                 plane.subscribe(subscriber(sink.url, uid=f"uid-{number}"), policy=QUICK)
                 await plane.open()
             other = DurableRecord(plane.channel, ResourceName("default", "other"), "other", 1.0)
-            plane.records.learn(plane.channel, {"other": other})
+            plane.records.merge(plane.channel, {"other": other})
             plane.subscribe(subscriber(sink.url, uid="uid-4"), policy=QUICK)
 
             async def is_handed_over() -> bool:
@@ -476,7 +476,7 @@ def has_tried(sink: Subscriber, event_id: str) -> bool:
 
 def tell(plane: DataPlane, other: DataPlane) -> None:
     """What the other one has recorded, as in a cluster the Channel tells it."""
-    plane.records.learn(
+    plane.records.merge(
         plane.channel, {each.durable: replace(each, due=None) for each in other.records}
     )
 
@@ -521,10 +521,10 @@ async def test_a_durable_may_go_when_others_will_know_its_successor(
         "old": DurableRecord(channel, ref, "old"),
         "new": DurableRecord(channel, ref, "new", 1.0),
     }
-    records.learn(channel, before)
+    records.merge(channel, before)
     await asyncio.sleep(0)
     assert not waiting.done()
-    records.learn(channel, entries, is_complete=is_complete)
+    records.merge(channel, entries, is_complete=is_complete)
     for _ in range(3):
         await asyncio.sleep(0)
     assert waiting.done() == may_go

@@ -25,11 +25,11 @@ def test_what_happens_to_one_leaves_the_other_alone() -> None:
     records.note_open(TWO, "u1")
     assert records.of(ONE) == [DurableRecord(ONE, MAIL, "u1", 5.0, subject="orders.shop")]
     assert records.of(TWO) == [DurableRecord(TWO, MAIL, "u1", subject="_other.orders.shop")]
-    records.learn(ONE, {})
+    records.merge(ONE, {})
     records.forget(TWO, "u1")
     assert records.get(TWO, "u1") is None
     assert [each.channel for each in records] == [ONE]
-    records.gone(TWO, in_order=True)
+    records.channel_gone(TWO, in_order=True)
     assert records.unsubscribed_elsewhere(ONE) == frozenset()
 
 
