@@ -24,7 +24,7 @@ from dispatcher.runtime.metrics import Metrics
 from dispatcher.stores.interface import NotStored
 from natss import nats_streaming
 from natss.contract import eventing
-from natss.contract.kinds import ChannelId
+from natss.contract.channel_id import ChannelId
 from natss.contract.names import DEFAULT_CLUSTER_DOMAIN, channel_host
 from natss.contract.resources import Channel
 from natss.nats_streaming import ConnectionOptions, Message, NatsOptions, SubscriptionOptions

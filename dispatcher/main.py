@@ -35,7 +35,7 @@ from dispatcher.runtime.tasks import BackgroundTasks, cancel
 from dispatcher.runtime.turns import Turns
 from dispatcher.settings.settings import PROGRAM, DispatcherSettings, SettingsError
 from dispatcher.stores.factory import make_store
-from natss.contract.kinds import ChannelId
+from natss.contract.channel_id import ChannelId
 from natss.contract.labels import object_labels
 from natss.contract.resources import Channel, DesiredState, Problem
 from natss.kube import KubeClient, connection_info

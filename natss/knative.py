@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from natss.contract.apis import kind_of
+from natss.contract.channel_id import ChannelId, ChannelKind
+from natss.contract.channel_kinds import kind_of
 from natss.contract.eventing import GROUP, VERSION
-from natss.contract.kinds import ChannelId, ChannelKind
 from natss.contract.resources import ResourceName
 from natss.kube.resources import Resource
 

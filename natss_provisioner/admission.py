@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from natss.contract.channel_id import ChannelId
 from natss.contract.fields import Refused
-from natss.contract.kinds import ChannelId
 from natss.contract.names import service_host
 from natss.contract.reports import shown
 from natss.contract.resources import Problem

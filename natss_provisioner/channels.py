@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from natss.contract.apis import api_of, kind_of
+from natss.contract.channel_kinds import api_of, kind_of
 from natss.contract.documents import desired_state
 from natss.contract.eventing import API_VERSION
 from natss.contract.fields import Refused, fields

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from natss.contract.apis import api_of
+from natss.contract.channel_kinds import api_of
 from natss.contract.names import (
     CHANNEL_LABEL,
     OLD_CHANNEL_LABEL,

@@ -5,7 +5,7 @@ Pure. What was seen is noted here; whose a Service is, is decided with what the 
 
 from dataclasses import dataclass
 
-from natss.contract.kinds import ChannelId, ChannelKind
+from natss.contract.channel_id import ChannelId, ChannelKind
 from natss.contract.resources import ResourceName
 from natss.document import Document
 from natss.knative import channel_id, name_of

@@ -8,8 +8,8 @@ from typing import Any
 
 import structlog
 
-from natss.contract.apis import kinds
-from natss.contract.kinds import ChannelId, ChannelKind
+from natss.contract.channel_id import ChannelId, ChannelKind
+from natss.contract.channel_kinds import kinds
 from natss.contract.labels import object_labels
 from natss.contract.names import OLD_CHANNEL_LABEL, PROVISIONER, channel_label_value
 from natss.contract.resources import ResourceName
@@ -17,7 +17,7 @@ from natss.document import Document
 from natss.knative import PROVISIONERS, SUBSCRIPTIONS, channel_id, channel_resource, name_of
 from natss.kube import SERVICES, Resource
 from natss_provisioner import channels
-from natss_provisioner.apis import HANDLERS
+from natss_provisioner.channel_kinds import HANDLERS
 from natss_provisioner.conditions import READY, is_true
 from natss_provisioner.dependents import DependentKind, Dependents, ObjectName
 from natss_provisioner.handlers import provisioner, subscribers, subscription, targets

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from natss.contract.apis import api_of
+from natss.contract.channel_kinds import api_of
 from natss.contract.fields import text_at
 from natss.document import Document
 from natss.knative import channel_id

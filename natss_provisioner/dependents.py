@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
+from natss.contract.channel_id import ChannelId
 from natss.contract.fields import Refused, object_at
-from natss.contract.kinds import ChannelId
 from natss.contract.resources import ResourceName
 from natss.document import Document
 from natss.knative import channel_id, name_of

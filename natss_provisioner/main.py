@@ -19,7 +19,7 @@ from natss.process.logs import LogLevel, LogSettings
 from natss.process.settings import exit_with
 from natss.process.signals import on_termination
 from natss_provisioner import seen_services
-from natss_provisioner.apis import HANDLERS
+from natss_provisioner.channel_kinds import HANDLERS
 from natss_provisioner.children import dispatcher_labels
 from natss_provisioner.controller import Controller
 from natss_provisioner.handlers.context import Context

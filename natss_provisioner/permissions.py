@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from natss.contract.apis import kinds
+from natss.contract.channel_kinds import kinds
 from natss.knative import PROVISIONERS, SUBSCRIPTIONS, channel_resource
 from natss.kube import EVENTS, SERVICES, Forbidden, KubeClient, KubeError, Resource
 from natss_provisioner.settings import ProvisionerSettings

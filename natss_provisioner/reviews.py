@@ -8,8 +8,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from natss.contract.apis import kind_of
-from natss.contract.kinds import ChannelId, ChannelKind
+from natss.contract.channel_id import ChannelId, ChannelKind
+from natss.contract.channel_kinds import kind_of
 from natss.document import Document
 from natss.knative import SUBSCRIPTIONS
 from natss_provisioner.admission import (

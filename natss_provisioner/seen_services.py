@@ -7,7 +7,7 @@ refused by the API, and tried again.
 
 from collections.abc import Sequence
 
-from natss.contract.kinds import ChannelId
+from natss.contract.channel_id import ChannelId
 from natss.contract.names import (
     OLD_CHANNEL_LABEL,
     OLD_PROVISIONER_LABEL,

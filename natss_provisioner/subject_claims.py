@@ -3,8 +3,8 @@
 A channel wants one once a dispatcher has taken it up: that decides whether it has an epoch.
 """
 
+from natss.contract.channel_id import ChannelId, ChannelKind
 from natss.contract.fields import text_at
-from natss.contract.kinds import ChannelId, ChannelKind
 from natss.contract.names import DISPATCHER_FINALIZER, EPOCH_ANNOTATION
 from natss.contract.subjects import first
 from natss.document import Document

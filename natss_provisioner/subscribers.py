@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from natss.contract.channel_id import ChannelId
 from natss.contract.eventing import API_VERSION, CHANNEL
 from natss.contract.fields import Refused, fields, object_at, text_at
-from natss.contract.kinds import ChannelId
 from natss.contract.names import is_resource_name
 from natss.contract.reports import Report
 from natss.contract.resource_document import ResourceDocument

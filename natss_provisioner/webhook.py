@@ -17,8 +17,8 @@ from pathlib import Path
 import structlog
 from aiohttp import web
 
-from natss.contract.apis import kinds
-from natss.contract.kinds import ChannelId
+from natss.contract.channel_id import ChannelId
+from natss.contract.channel_kinds import kinds
 from natss.knative import channel_id, channel_resource
 from natss.kube import Conflict, KubeClient, KubeError, NotFound, Resource, nesting
 from natss.process.listening import listening

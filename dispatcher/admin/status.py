@@ -13,7 +13,7 @@ from dispatcher.reporting.verdicts import SubscriberVerdict
 from dispatcher.runtime.metrics import ChannelMetrics
 from dispatcher.settings.settings import PROGRAM, NatsSettings
 from dispatcher.stores.interface import ConnectionHealth, DurableState
-from natss.contract.kinds import ChannelId
+from natss.contract.channel_id import ChannelId
 from natss.contract.resources import Channel, Problem
 from natss.contract.uris import redact_value
 

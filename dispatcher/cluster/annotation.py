@@ -11,7 +11,7 @@ from itertools import accumulate
 from typing import Any
 
 from dispatcher.durables.ledger import DurableRecord
-from natss.contract.kinds import ChannelId
+from natss.contract.channel_id import ChannelId
 from natss.contract.names import is_uid
 from natss.contract.resources import ResourceName
 

@@ -12,10 +12,10 @@ from typing import Any
 
 from dispatcher.cluster.annotation import DURABLES, is_complete, list_changed_at, parse
 from dispatcher.durables.ledger import DurableRecord
-from natss.contract.apis import api_of, kind_marked
+from natss.contract.channel_id import ChannelId, ChannelKind
+from natss.contract.channel_kinds import api_of, kind_marked
 from natss.contract.channel_status import ChannelStatusForm
 from natss.contract.documents import desired_state
-from natss.contract.kinds import ChannelId, ChannelKind
 from natss.contract.names import DISPATCHER_FINALIZER, EPOCH_ANNOTATION, is_epoch
 from natss.contract.resources import (
     Channel,

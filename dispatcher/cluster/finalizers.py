@@ -18,7 +18,7 @@ from dispatcher.cluster.channel_table import ChannelTable, Entry
 from dispatcher.durables.ledger import DurableRecord, Ledger
 from dispatcher.runtime.tasks import BackgroundTasks
 from natss.backoff import Backoff
-from natss.contract.kinds import ChannelId
+from natss.contract.channel_id import ChannelId
 from natss.contract.labels import channel_labels
 from natss.contract.names import DISPATCHER_FINALIZER, EPOCH_ANNOTATION, epoch_of
 from natss.contract.resources import Channel

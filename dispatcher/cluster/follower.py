@@ -10,7 +10,7 @@ import structlog
 
 from dispatcher.cluster.channel_table import Belief, ChannelTable
 from dispatcher.runtime.turns import Turns
-from natss.contract.kinds import ChannelKind
+from natss.contract.channel_id import ChannelKind
 from natss.knative import channel_id, channel_resource
 from natss.kube import Changed, Failed, KubeClient, KubeError, Listing, follow
 

@@ -17,8 +17,8 @@ from dispatcher.cluster.channel_table import ChannelTable
 from dispatcher.durables.ledger import DurableRecord, Ledger
 from dispatcher.runtime.tasks import BackgroundTasks
 from natss.backoff import Backoff
-from natss.contract.apis import kind_marked, kinds
-from natss.contract.kinds import ChannelId
+from natss.contract.channel_id import ChannelId
+from natss.contract.channel_kinds import kind_marked, kinds
 from natss.contract.labels import channel_labels, subscription_labels
 from natss.contract.names import is_dns_label, is_epoch
 from natss.contract.resources import Defaults, ResourceName

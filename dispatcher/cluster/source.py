@@ -19,7 +19,7 @@ from dispatcher.desired import Apply
 from dispatcher.durables.ledger import Ledger
 from dispatcher.runtime.state_folder import StateFolder
 from dispatcher.runtime.turns import Turns
-from natss.contract.apis import kinds
+from natss.contract.channel_kinds import kinds
 from natss.contract.resources import DesiredState
 from natss.kube import KubeClient
 

@@ -9,9 +9,9 @@ import enum
 import sys
 from collections import deque
 
+from dispatcher.delivery.deduplication import SettledEvents
 from dispatcher.delivery.replies import Taken
 from dispatcher.delivery.rules import redelivery_pause
-from dispatcher.delivery.settled import SettledEvents
 from dispatcher.runtime.byte_budget import BudgetShare, ByteBudget
 from natss.contract.resources import DeliveryPolicy, Order
 

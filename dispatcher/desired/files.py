@@ -15,8 +15,8 @@ from pathlib import Path
 from dispatcher.desired import Apply
 from dispatcher.desired.catalogue import Catalogue
 from dispatcher.desired.watching import next_change
+from natss.contract.channel_id import ChannelId
 from natss.contract.documents import RecordedOf, desired_state, none_recorded
-from natss.contract.kinds import ChannelId
 from natss.contract.resources import Defaults, DesiredState
 
 

@@ -16,8 +16,8 @@ from typing import Any
 import structlog
 
 from dispatcher.runtime.state_folder import StateFolder
-from natss.contract.apis import kind_marked, kinds
-from natss.contract.kinds import ChannelId
+from natss.contract.channel_id import ChannelId
+from natss.contract.channel_kinds import kind_marked, kinds
 from natss.contract.resources import ResourceName
 
 log = structlog.get_logger(__name__)

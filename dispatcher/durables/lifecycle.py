@@ -7,7 +7,7 @@ and when it is unsubscribed.
 import enum
 from dataclasses import dataclass
 
-from natss.contract.kinds import ChannelId
+from natss.contract.channel_id import ChannelId
 from natss.contract.resources import DesiredState, ResourceName
 
 

@@ -11,7 +11,7 @@ from dispatcher.delivery.subscription import SubscriptionDelivery
 from dispatcher.durables.lifecycle import Life
 from dispatcher.egress.target import InvalidTarget, Target
 from dispatcher.stores.evidence import SharedDurable
-from natss.contract.kinds import ChannelId
+from natss.contract.channel_id import ChannelId
 from natss.contract.resources import Channel, Problem, ResourceName, Subscriber
 
 

@@ -20,7 +20,7 @@ from dispatcher.runtime.tasks import BackgroundTasks
 from dispatcher.runtime.turns import Turns
 from dispatcher.stores.evidence import SharedStore
 from dispatcher.stores.interface import DurableName
-from natss.contract.kinds import ChannelId
+from natss.contract.channel_id import ChannelId
 from natss.contract.resources import Channel, DesiredState, Problem
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from dispatcher.runtime.fair_share import FairShares, PublishShare, never_busy
 from dispatcher.runtime.metrics import ChannelMetrics
-from natss.contract.kinds import ChannelId
+from natss.contract.channel_id import ChannelId
 from natss.contract.names import normalise_host
 from natss.contract.resources import Channel, Problem
 

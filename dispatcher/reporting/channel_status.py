@@ -18,8 +18,8 @@ from dispatcher.cluster.channel_table import ChannelTable, Entry
 from dispatcher.runtime.tasks import BackgroundTasks
 from dispatcher.runtime.turns import Turns
 from natss.backoff import Backoff
-from natss.contract.apis import api_of
-from natss.contract.kinds import ChannelId
+from natss.contract.channel_id import ChannelId
+from natss.contract.channel_kinds import api_of
 from natss.contract.labels import channel_labels
 from natss.knative import channel_resource
 from natss.kube import ApiRefusal, Conflict, Invalid, KubeClient, KubeError, NotFound

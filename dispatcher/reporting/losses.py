@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dispatcher.reporting.occurrences import Tell, about, logged, warning
 from dispatcher.reporting.verdicts import CHANNEL_LIMIT
 from dispatcher.runtime.metrics import Metrics
-from natss.contract.kinds import ChannelId
+from natss.contract.channel_id import ChannelId
 from natss.contract.resources import ResourceName, Subscriber
 
 _QUIET = 600.0

@@ -27,7 +27,7 @@ from dispatcher.reporting.sessions import (
 )
 from dispatcher.reporting.verdicts import READY, STUCK, UNKNOWN, SubscriberVerdict, judge
 from dispatcher.runtime.turns import Turns
-from natss.contract.kinds import ChannelId
+from natss.contract.channel_id import ChannelId
 from natss.contract.resources import ResourceName, Subscriber
 
 log = structlog.get_logger(__name__)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from natss.contract.kinds import ChannelId
+from natss.contract.channel_id import ChannelId
 from natss.contract.labels import channel_labels, subscription_labels
 from natss.contract.resources import Subscriber
 

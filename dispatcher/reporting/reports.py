@@ -23,8 +23,8 @@ from dispatcher.reporting.recorded import InFolder, OnChannels, RecordedVerdicts
 from dispatcher.reporting.verdicts import SubscriberVerdict
 from dispatcher.reporting.wanted_status import WantedStatus
 from dispatcher.runtime.state_folder import NO_FOLDER, StateFolder
-from natss.contract.apis import kind_called
-from natss.contract.kinds import ChannelId
+from natss.contract.channel_id import ChannelId
+from natss.contract.channel_kinds import kind_called
 from natss.contract.resources import Channel, Problem
 from natss.kube import KubeClient
 

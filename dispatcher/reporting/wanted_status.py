@@ -8,7 +8,7 @@ from dispatcher.cluster.channel_table import Entry
 from dispatcher.durables.member import MemberKey
 from dispatcher.ingress.routing import Route, Router
 from dispatcher.reporting.verdicts import NOT_SERVED, UNPROVEN, SubscriberVerdict
-from natss.contract.apis import api_of
+from natss.contract.channel_kinds import api_of
 from natss.contract.names import normalise_host
 from natss.contract.places import MOST_TOLD
 from natss.contract.resources import Channel

@@ -18,7 +18,7 @@ from weakref import WeakValueDictionary
 
 import structlog
 
-from natss.contract.kinds import ChannelId
+from natss.contract.channel_id import ChannelId
 from natss.contract.labels import channel_labels
 
 log = structlog.get_logger(__name__)

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from natss.contract.arguments import parse_arguments
+from natss.contract.channel_id import ChannelId
 from natss.contract.fields import Fields, Refused, fields, text_at
-from natss.contract.kinds import ChannelId
 from natss.contract.names import (
     DISPATCHER_FINALIZER,
     EPOCH_ANNOTATION,

@@ -1,6 +1,6 @@
 """Kubernetes documents as the state that they ask for.
 
-Pure. It takes the documents of channels (of the kinds in ``natss.contract.apis``) and of
+Pure. It takes the documents of channels (of the kinds in ``natss.contract.channel_kinds``) and of
 Subscriptions that go to kubectl, alone or in lists, and gives channels with all their subscribers.
 Other resources and channels of other provisioners are passed over. A broken document never harms
 another one. What is there but cannot be read stays as it was before: to remove a subscriber is to
@@ -12,9 +12,9 @@ Where documents come from is the business of ``dispatcher.desired``.
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from natss.contract.apis import api_of, kinds
+from natss.contract.channel_id import ChannelId, ChannelKind
+from natss.contract.channel_kinds import api_of, kinds
 from natss.contract.fields import Fields, Refused, fields
-from natss.contract.kinds import ChannelId, ChannelKind
 from natss.contract.metadata import Unusable, flatten, identify
 from natss.contract.places import RecordedDurable, choose, claim_of
 from natss.contract.reports import Report, did_you_mean, shown

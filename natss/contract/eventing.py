@@ -4,7 +4,7 @@ Pure. The names are those of the Go implementation, whose Services, durables and
 to be found.
 """
 
-from natss.contract.kinds import ChannelKind, ChannelNames
+from natss.contract.channel_id import ChannelKind, ChannelNames
 from natss.contract.names import (
     channel_host,
     channel_of_subject,

@@ -3,8 +3,8 @@
 ``docs/metrics.md`` explains the names. Pure.
 """
 
-from natss.contract.apis import channel_of_subject, kind_called
-from natss.contract.kinds import ChannelId
+from natss.contract.channel_id import ChannelId
+from natss.contract.channel_kinds import channel_of_subject, kind_called
 from natss.contract.resources import ResourceName
 
 

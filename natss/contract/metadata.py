@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from natss.contract.apis import kind_of
+from natss.contract.channel_id import ChannelKind
+from natss.contract.channel_kinds import kind_of
 from natss.contract.eventing import API_VERSION
 from natss.contract.fields import Fields, Refused, fields
-from natss.contract.kinds import ChannelKind
 from natss.contract.names import MAX_LABEL, MAX_NAME, is_dns_label, is_dns_name, is_uid
 from natss.contract.reports import Report, did_you_mean, shown
 from natss.contract.resource_document import ResourceDocument

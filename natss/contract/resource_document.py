@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from natss.contract.channel_id import ChannelId, ChannelKind
 from natss.contract.fields import Fields
-from natss.contract.kinds import ChannelId, ChannelKind
 from natss.contract.reports import Report
 from natss.contract.resources import ResourceName
 

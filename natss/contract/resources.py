@@ -8,7 +8,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from natss.contract.kinds import ChannelId, NamesDurable
+from natss.contract.channel_id import ChannelId, NamesDurable
 from natss.contract.names import DEFAULT_CLUSTER_DOMAIN, durable_name
 
 

@@ -6,7 +6,7 @@ two kinds might, and would get each other's events.
 
 from collections.abc import Mapping
 
-from natss.contract.kinds import ChannelId
+from natss.contract.channel_id import ChannelId
 from natss.contract.resources import Channel, Problem
 
 

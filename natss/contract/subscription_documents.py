@@ -8,11 +8,11 @@ Subscription controller of v0.6 resolved, as far as that is possible without one
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from natss.contract.apis import kind_of
 from natss.contract.channel_documents import OBJECT_REFERENCE, completed
+from natss.contract.channel_id import ChannelId
+from natss.contract.channel_kinds import kind_of
 from natss.contract.eventing import API_VERSION, CHANNEL
 from natss.contract.fields import Fields, Refused
-from natss.contract.kinds import ChannelId
 from natss.contract.names import is_dns_name, is_resource_name, service_host
 from natss.contract.reports import did_you_mean, shown
 from natss.contract.resource_document import ResourceDocument

@@ -2,10 +2,10 @@
 
 from datetime import datetime
 
-from natss.contract.apis import api_of
+from natss.contract.channel_id import ChannelId
+from natss.contract.channel_kinds import api_of
 from natss.contract.eventing import CHANNEL
 from natss.contract.fields import object_at
-from natss.contract.kinds import ChannelId
 from natss.contract.names import DISPATCHER_FINALIZER, PROVISIONER
 from natss.contract.resources import Problem
 from natss.contract.subjects import taken

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 from weakref import WeakValueDictionary
 
+from natss.contract.channel_id import ChannelId, ChannelKind
 from natss.contract.fields import object_at
-from natss.contract.kinds import ChannelId, ChannelKind
 from natss.contract.resources import ResourceName
 from natss.document import Document
 from natss.knative import PROVISIONERS, SUBSCRIPTIONS, channel_resource

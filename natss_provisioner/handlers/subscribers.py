@@ -7,8 +7,8 @@ that a change of somebody else is never undone.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from natss.contract.channel_id import ChannelId
 from natss.contract.fields import Refused
-from natss.contract.kinds import ChannelId
 from natss.document import Document
 from natss.knative import SUBSCRIPTIONS, channel_id, channel_resource, name_of
 from natss.kube import Conflict, EventType, NotFound

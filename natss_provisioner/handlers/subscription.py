@@ -6,8 +6,8 @@ Channel by now stays with the first: to remove a subscriber is to give up its ev
 
 from typing import Any
 
+from natss.contract.channel_id import ChannelId
 from natss.contract.fields import Refused
-from natss.contract.kinds import ChannelId
 from natss.contract.resources import ResourceName
 from natss.contract.uris import redact_value
 from natss.document import Document

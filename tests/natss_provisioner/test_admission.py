@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from natss.contract.kinds import ChannelId
+from natss.contract.channel_id import ChannelId
 from natss.contract.names import channel_service_name
 from natss.document import Document
 from natss_provisioner.admission import (

@@ -6,14 +6,14 @@ from typing import Any, cast
 
 import pytest
 
+from natss.contract.channel_id import ChannelId
 from natss.contract.eventing import CHANNEL
-from natss.contract.kinds import ChannelId
 from natss.contract.names import DISPATCHER_FINALIZER
 from natss.contract.resources import ResourceName
 from natss.document import Document
 from natss.knative import PROVISIONERS, SUBSCRIPTIONS
 from natss.kube import SERVICES, EventRecorder, KubeClient
-from natss_provisioner.apis import HANDLERS
+from natss_provisioner.channel_kinds import HANDLERS
 from natss_provisioner.children import DispatcherPlace
 from natss_provisioner.controller import Controller
 from natss_provisioner.handlers import provisioner, subscribers, subscription

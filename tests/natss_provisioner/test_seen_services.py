@@ -1,6 +1,6 @@
 import pytest
 
-from natss.contract.kinds import ChannelId
+from natss.contract.channel_id import ChannelId
 from natss.contract.names import channel_label_value
 from natss.document import Document
 from natss_provisioner.seen_services import SeenServices

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from natss.contract.channel_id import ChannelId, ChannelKind
 from natss.contract.eventing import CHANNEL
-from natss.contract.kinds import ChannelId, ChannelKind
 from natss.contract.names import DISPATCHER_FINALIZER, EPOCH_ANNOTATION
 from natss.document import Document
 from natss.kube import EventRecorder

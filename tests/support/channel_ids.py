@@ -1,7 +1,7 @@
 """Identities of channels, for tests."""
 
+from natss.contract.channel_id import ChannelId
 from natss.contract.eventing import CHANNEL
-from natss.contract.kinds import ChannelId
 from natss.knative import channel_resource
 
 CHANNELS = channel_resource(CHANNEL)

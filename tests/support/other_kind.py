@@ -5,9 +5,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from natss.contract.apis import APIS, ChannelApi
+from natss.contract.channel_id import ChannelId, ChannelKind, ChannelNames
+from natss.contract.channel_kinds import APIS, ChannelApi
 from natss.contract.eventing import CHANNEL
-from natss.contract.kinds import ChannelId, ChannelKind, ChannelNames
 from natss.contract.names import channel_service_name
 
 _PREFIX = "_other."

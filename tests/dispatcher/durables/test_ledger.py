@@ -11,7 +11,7 @@ from dispatcher.durables.ledger import DurableRecord, Ledger
 from dispatcher.durables.lifecycle import Life
 from dispatcher.durables.member import MemberKey
 from dispatcher.runtime.state_folder import StateFolder
-from natss.contract.kinds import ChannelId
+from natss.contract.channel_id import ChannelId
 from natss.contract.resources import Channel, DeliveryPolicy, DesiredState, ResourceName, Unread
 from tests.conftest import StartServer
 from tests.support.channel_ids import channel_id

@@ -13,7 +13,7 @@ from dispatcher.cluster.channel_table import ChannelTable
 from dispatcher.cluster.finalizers import Finalizers
 from dispatcher.durables.ledger import Ledger
 from dispatcher.runtime.state_folder import StateFolder
-from natss.contract.kinds import ChannelId
+from natss.contract.channel_id import ChannelId
 from natss.contract.resources import Defaults
 from natss.kube import KubeClient
 from tests.support.cluster_dispatcher import ChannelsOf, ClusterDispatcher

@@ -17,7 +17,7 @@ from dispatcher.runtime.fair_share import (
     PublishShare,
     never_busy,
 )
-from natss.contract.kinds import ChannelId
+from natss.contract.channel_id import ChannelId
 from tests.support.channel_ids import channel_id
 from tests.support.fakes import run_callbacks
 from tests.support.waiting import eventually

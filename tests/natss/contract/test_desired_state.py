@@ -3,9 +3,9 @@
 import pytest
 import yaml
 
+from natss.contract.channel_id import ChannelId
 from natss.contract.documents import Defaults, desired_state
 from natss.contract.eventing import API_VERSION
-from natss.contract.kinds import ChannelId
 from natss.contract.resources import (
     Channel,
     DeliveryPolicy,

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from dispatcher.cluster.channel_table import ChannelTable
+from natss.contract.channel_id import ChannelId
 from natss.contract.documents import desired_state
 from natss.contract.eventing import CHANNEL
-from natss.contract.kinds import ChannelId
 from natss.contract.names import DISPATCHER_FINALIZER
 from natss.contract.resources import Defaults, DesiredState, ResourceName
 from tests.support.channel_ids import channel_id

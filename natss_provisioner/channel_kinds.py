@@ -2,8 +2,8 @@
 
 from collections.abc import Awaitable, Callable
 
+from natss.contract.channel_id import ChannelId, ChannelKind
 from natss.contract.eventing import CHANNEL
-from natss.contract.kinds import ChannelId, ChannelKind
 from natss_provisioner.handlers import channel
 from natss_provisioner.handlers.context import Context
 

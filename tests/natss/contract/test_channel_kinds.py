@@ -2,10 +2,17 @@
 
 import pytest
 
-from natss.contract.apis import APIS, channel_of_subject, kind_called, kind_marked, kind_of, kinds
+from natss.contract.channel_id import ChannelId
+from natss.contract.channel_kinds import (
+    APIS,
+    channel_of_subject,
+    kind_called,
+    kind_marked,
+    kind_of,
+    kinds,
+)
 from natss.contract.documents import desired_state
 from natss.contract.eventing import CHANNEL
-from natss.contract.kinds import ChannelId
 from natss.contract.labels import channel_labels, object_labels, subject_labels
 from tests.support.channel_ids import channel_id
 from tests.support.other_kind import OTHER, document, known, other_id

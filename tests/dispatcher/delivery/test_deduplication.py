@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.delivery.settled import SettledEvents
+from dispatcher.delivery.deduplication import SettledEvents
 
 SECOND = 1_000_000_000
 SEQUENCES = st.lists(st.integers(min_value=1, max_value=60))

@@ -1,6 +1,6 @@
 """What identifies a channel: its kind, its namespace and its name. Pure.
 
-Which kinds there are, and how each is read, is in ``natss.contract.apis``.
+Which kinds there are, and how each is read, is in ``natss.contract.channel_kinds``.
 """
 
 from collections.abc import Callable

@@ -1,16 +1,16 @@
 """The kinds of channels that there are, with the form of the documents of each. Pure.
 
 To add a kind, write a module such as ``natss.contract.eventing`` and add a line to ``APIS``. What
-the control plane tells of a kind is in ``natss_provisioner.apis``.
+the control plane tells of a kind is in ``natss_provisioner.channel_kinds``.
 """
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from natss.contract import channel_documents, eventing
+from natss.contract.channel_id import ChannelId, ChannelKind
 from natss.contract.channel_status import ChannelStatusForm, EventingStatus
 from natss.contract.fields import Fields
-from natss.contract.kinds import ChannelId, ChannelKind
 from natss.contract.places import RecordedDurable
 from natss.contract.resource_document import ResourceDocument
 from natss.contract.resources import Channel, Defaults
