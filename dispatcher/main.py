@@ -264,7 +264,7 @@ async def serve(settings: DispatcherSettings) -> None:
 
 
 def main() -> None:
-    """The console command."""
+    """Run the console command."""
     settings = DispatcherSettings.load_or_exit(sys.argv[1:], os.environ)
     logs.configure(settings.log, quiet=_TALKATIVE)
     log.info(
