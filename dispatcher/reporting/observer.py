@@ -171,7 +171,7 @@ class Observer:
         if verdict.is_bad:
             told = warning(channel, verdict.reason, verdict.message, verdict.summary)
             told = about(subscriber, told)
-            self._tell(told if verdict.reason == STUCK else logged(told))  # by who found it out
+            self._tell(told if verdict.reason == STUCK else logged(told))  # logged by its finder
         elif verdict is READY and before is not None and before.is_bad:
             told = news(channel, "SubscriberRecovered", "events get through again")
             self._tell(about(subscriber, told))

@@ -62,7 +62,7 @@ class OnChannels:
         """Keep these verdicts; see ``RecordedVerdicts.changed``."""
 
     async def run(self) -> None:
-        """Do nothing until cancelled; see ``RecordedVerdicts.run``."""
+        """Do nothing: ``channel_status`` writes the verdicts."""
 
 
 class InFolder:
