@@ -171,7 +171,7 @@ class NatsStreamingServer:
         return await asyncio.to_thread(self._get, path)
 
     async def channelsz(self, channel: str) -> dict[str, Any]:
-        """Messages, sequences and ``subscriptions`` of one channel. HTTPError 404 if unknown."""
+        """Return messages, sequences, ``subscriptions`` of a channel. HTTPError 404 if unknown."""
         return await self.monitor(f"/streaming/channelsz?channel={channel}&subs=1")
 
     def start_blocking(self) -> None:
