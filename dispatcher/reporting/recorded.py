@@ -116,6 +116,6 @@ def _read(told: Mapping[str, object]) -> SubscriberVerdict | None:
     if told.get("ready") == "True":
         return READY
     if told.get("ready") != "False" or told.get("reason") == NOT_SERVED.reason:
-        return None  # who has no place is told anew; who has got one begins anew
+        return None  # one without a place is reported anew
     reason, message = str(told.get("reason") or STUCK), str(told.get("message") or "")
     return SubscriberVerdict(False, reason[:_LONGEST], message[:_LONGEST])

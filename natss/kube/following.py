@@ -78,7 +78,7 @@ async def follow(
                     if change is not None:
                         yield change
             if time.monotonic() - began < min(_STEADY, watch_seconds / 2):
-                version = None  # it ended normally, but before anybody had asked for that
+                version = None  # it ended, but before its time
         except Conflict:
             version = None
         except KubeError as error:

@@ -38,7 +38,10 @@ def count() -> None:
 
 
 def _counts() -> str:
-    """Return the counts without what existed before the first channels and is never freed."""
+    """Return the counts.
+
+    What existed before the first channels is kept from the collector, and not counted.
+    """
     objects: Counter[str] = Counter()
     timers = 0
     for each in gc.get_objects():
