@@ -32,14 +32,14 @@ STATUS: Document = {
 
 @pytest.fixture(params=["kyma"])
 def deployed(request: pytest.FixtureRequest) -> Deployed:
-    """Who deployed the Go programs; a test may ask for another."""
+    """Return who deployed the Go programs; a test may ask for another."""
     name: Deployed = request.param
     return name
 
 
 @pytest.fixture
 def cluster(deployed: Deployed, tmp_path: Path) -> Iterator[KubernetesServer]:
-    """A cluster with Knative's core, Go's natss and a channel."""
+    """Yield a cluster with Knative's core, Go's natss and a channel."""
     with running_kubernetes(tmp_path / "kubernetes") as server:
         for name in ("knative-eventing", "kyma-system"):
             server.create("/api/v1/namespaces", {"metadata": {"name": name}})
@@ -60,7 +60,7 @@ def cluster(deployed: Deployed, tmp_path: Path) -> Iterator[KubernetesServer]:
 
 
 def create(server: KubernetesServer, objects: list[Document]) -> None:
-    """As Helm does it, which takes no part in ``kubectl apply``."""
+    """Create objects as Helm does, which does not use ``kubectl apply``."""
     text = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
     server.kubectl("create", "-f", "-", text=text)
 
