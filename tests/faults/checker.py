@@ -28,7 +28,7 @@ FORGOTTEN = 19.0
 """Seconds without a subscription after which its durable is gone; the next one is a new one."""
 
 SERVER_CLOCK = "server clock:"
-"""What faults begin with that step the clock of the server."""
+"""The beginning of the names of faults that step the server's clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +164,7 @@ def _explanation(run: Happenings, before: Received, again: Received) -> Fault | 
 def _step(
     run: Happenings, subscription: Subscription, before: Received, again: Received
 ) -> Fault | None:
-    """A server whose clock was ahead, for a new subscription that was made long after that.
+    """Return a server clock that was ahead, if it excuses a new subscription made long after.
 
     What was stored then seems to be stored after it was made, and so it gets that as well.
     """
@@ -184,9 +184,10 @@ def _step(
 def _is_unknown_to_the_other(
     run: Happenings, subscription: Subscription, overtaken: Received
 ) -> bool:
-    """Whether a dispatcher took over that does not know the other's record of a subscription.
+    """Return whether a dispatcher took over without the other's record of a subscription.
 
-    Two that run from files share none. One that was made anew may then get new events first.
+    Two that run from files share none. A subscription that was created anew may then get new events
+    first.
     """
     is_made_anew = any(period.end <= overtaken.at for period in subscription.renewals())
     may_have_taken_over = any(

@@ -66,7 +66,7 @@ class Subscription:
         return [each for each in self.receipts.get(event, ()) if 200 <= each.status < 300]
 
     def renewals(self) -> Iterator[Period]:
-        """From the end of each time in which it was wanted to the beginning of the next."""
+        """Yield the time from each end of being wanted to the next beginning."""
         every = (period for periods in self.wanted.values() for period in periods)
         for before, after in itertools.pairwise(sorted(every, key=lambda each: each.begin)):
             yield Period(before.end, after.begin)

@@ -88,7 +88,7 @@ class MemoryServer:
 
 @dataclass(slots=True)
 class MemoryArrivals:
-    """What a durable has received since somebody asked."""
+    """The events that a durable has received since ``begin_tally``."""
 
     lowest: int | None = None
 
@@ -366,7 +366,7 @@ class MemoryStore:
         return self._session
 
     def note_known(self, name: DurableName) -> None:
-        """Nobody else opens anything."""
+        """Do nothing: no other process opens anything."""
 
     def release_elsewhere(self, name: DurableName) -> bool:
         return name in self._durables
