@@ -90,7 +90,7 @@ class SharedDurable(Durable, Protocol):
 
 
 class SharedStore(EventStore, Protocol):
-    """A store whose durables belong to whichever process delivers, and which says what they owe."""
+    """A store whose durables belong to the delivering process, and which proves what they owe."""
 
     @property
     def has_taken_over(self) -> bool:
