@@ -93,7 +93,7 @@ class SubscriberHealth:
             if time.monotonic() - self._logged > _QUIET:
                 self._logged = time.monotonic()
                 log.warning(
-                    "subscriber fails; its events are kept and tried again",
+                    "subscriber fails; its events are kept and retried",
                     **self._labels,
                     destination=failure.destination,
                     reason=failure.summary,
@@ -258,7 +258,7 @@ class Attempts:
                 return Outcome.FAILED
         self._metrics.poison += 1
         log.error(
-            "stored message is no event; put aside",
+            "stored message is not an event; put aside",
             **self._metrics.labels,
             sequence=sequence,
             reason=str(error),

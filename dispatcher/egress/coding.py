@@ -43,7 +43,7 @@ def decode(headers: Headers, body: bytes, most: int) -> tuple[Headers, bytes]:
     if len(codings) > _MOST_CODINGS:
         raise Undecodable("it has too many codings")
     if not _DECODERS.keys() >= set(codings):
-        raise Undecodable("it has another coding than gzip and deflate, though none was asked for")
+        raise Undecodable("it has a coding other than gzip and deflate, though none was requested")
     for coding in reversed(codings):
         try:
             body = _DECODERS[coding](body, most)

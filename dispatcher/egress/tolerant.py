@@ -47,7 +47,7 @@ def in_strict_form(data: bytes) -> tuple[bytes, bytes] | None:
     if line is None:
         if _BEGIN.startswith(data[start : start + len(_BEGIN)]) and b"\n" not in data[start:]:
             return None
-        raise UnusableHead("its first line is no status line")
+        raise UnusableHead("its first line is not a status line")
     if line[1] == b"101":
         raise UnusableHead("status 101 without being asked for")
     end = _END.search(data, line.end() - 1)
@@ -81,7 +81,7 @@ def _headers(block: bytes) -> list[Header]:
             name, colon, value = line.partition(b":")
             name = name.rstrip(_WHITE)
             if not colon or _NAME.fullmatch(name) is None:
-                raise UnusableHead("a line of its head is no header")
+                raise UnusableHead("a line of its head is not a header")
         headers.append((name, value.strip(_WHITE)))
     if any(_CONTROL.search(value) for _, value in headers):
         raise UnusableHead("a header has a control character")

@@ -131,7 +131,7 @@ class IngressContext:
             try:
                 connection.check(self.now)
             except Exception:  # a fault of one connection must not stop the timeouts of all others
-                log.exception("connection broke and is closed")
+                log.exception("connection failed and is closed")
                 connection.abort()
 
     def _set_max_body(self) -> None:

@@ -356,7 +356,7 @@ class RequestReader:
         if self.state is _ENDED:
             return  # _Stop, or data after the last request
         if isinstance(error, httptools.HttpParserCallbackError):
-            log.error("reading a request broke", exc_info=error)
+            log.error("reading a request failed", exc_info=error)
             self.end_with(responses.BROKEN)
         elif self._parser.get_method() == b"PRI":  # how HTTP/2 begins
             self.end_with(responses.WRONG_VERSION)

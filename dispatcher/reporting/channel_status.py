@@ -211,14 +211,14 @@ class ChannelStatus:
             self._silent_until = time.monotonic() + wait
         if self.last_error is None:
             log.warning(
-                "the status of channels cannot be written, trying on; delivery goes on",
+                "the status of channels cannot be written, retrying; delivery continues",
                 reason=str(error),
             )
         self.last_error = str(error)
 
     def _broke(self, error: Exception) -> None:
         if repr(error) != self._fault:
-            log.error("a report broke, trying on", exc_info=error)
+            log.error("a report failed, retrying", exc_info=error)
         self._fault = self.last_error = repr(error)
 
     def _succeeded(self) -> None:

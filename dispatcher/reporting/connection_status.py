@@ -118,7 +118,7 @@ class ConnectionStatus:
         except KubeError as error:
             if type(error) is not self._failure:
                 log.warning(
-                    "the connection cannot be told on the provisioner, trying on; delivery goes on",
+                    "the connection cannot be reported, retrying; delivery continues",
                     reason=str(error),
                 )
             self._failure = type(error)

@@ -56,7 +56,7 @@ class Events:
         try:
             self._waiting.put_nowait(occurrence)
         except asyncio.QueueFull:
-            log.debug("event dropped, too many wait", reason=occurrence.reason)
+            log.debug("Event dropped, too many are waiting", reason=occurrence.reason)
 
     async def run(self) -> None:
         """Write until cancelled; never fail for an error of the API."""

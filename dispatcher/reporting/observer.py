@@ -104,7 +104,7 @@ class Observer:
                 await self.look()
             except Exception as error:  # a bug must not end all reports
                 if repr(error) != broken:
-                    log.exception("a look broke, looking on")
+                    log.exception("looking at the data plane failed, retrying")
                 broken = repr(error)
             await asyncio.sleep(_EVERY)
 

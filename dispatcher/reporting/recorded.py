@@ -80,7 +80,7 @@ class InFolder:
         if isinstance(value, dict):
             self._known = {key: of for key, of in value.items() if isinstance(of, dict)}
         elif value is not None:
-            log.warning("reports of a former process are not known", file=_FILE)
+            log.warning("reports of an earlier process are unknown", file=_FILE)
 
     def of(self, member: Member) -> SubscriberVerdict | None:
         """Return the last verdict; see ``RecordedVerdicts.of``."""

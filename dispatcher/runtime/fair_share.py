@@ -178,7 +178,7 @@ class PublishShare(FairShare):
             try:
                 waiter.go_on(self)
             except Exception:  # a fault of one publisher must not take the turn of all others
-                log.exception("a publisher that waited broke", **channel_labels(self.channel))
+                log.exception("a waiting publisher failed", **channel_labels(self.channel))
 
 
 class FairShares:

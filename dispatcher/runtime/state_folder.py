@@ -43,7 +43,7 @@ class StateFolder:
             return None
         except (OSError, orjson.JSONDecodeError) as error:
             log.warning(
-                "state of a former process cannot be read", file=str(file), reason=str(error)
+                "state of an earlier process cannot be read", file=str(file), reason=str(error)
             )
             return None
         return value

@@ -35,10 +35,10 @@ def connection_info() -> kopf.ConnectionInfo:
     except (OSError, kopf.LoginError) as error:
         raise LoginFailed(f"the credentials of Kubernetes cannot be read: {error}") from error
     except (LookupError, TypeError, AttributeError) as error:
-        raise LoginFailed(f"the kubeconfig has not the form of one: {error!r}") from error
+        raise LoginFailed(f"the kubeconfig has an unknown form: {error!r}") from error
     if info is None:
         raise LoginFailed(
-            "no credentials of Kubernetes: neither is this a pod with a service account, nor is"
+            "no Kubernetes credentials: neither is this a pod with a service account, nor is"
             " KUBECONFIG set, nor is there a file ~/.kube/config"
         )
     return info

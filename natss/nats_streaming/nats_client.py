@@ -98,7 +98,7 @@ class NatsClient(Client):
     def _connect_command(self) -> bytes:
         writer = self._writer()
         if self._must_encrypt and (writer is None or writer.get_extra_info("ssl_object") is None):
-            raise TlsNotOffered("TLS is wanted, and the NATS server does not offer it")
+            raise TlsNotOffered("TLS is required, and the NATS server does not offer it")
         return super()._connect_command()
 
     async def _process_msg(

@@ -56,7 +56,7 @@ async def open_session(link: Link, options: ConnectionOptions, conn_id: str) -> 
         raise refusals.connect_error(answer.error)
     if not answer.ping_requests:
         raise ConnectRefused(
-            "it knows no pings: a NATS Streaming server of 0.10 or newer is needed"
+            "it does not support pings: a NATS Streaming server of 0.10 or newer is needed"
         )
     return Session.agreed(options.client_id, conn_id, answer)
 

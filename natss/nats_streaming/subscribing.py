@@ -238,7 +238,7 @@ class Subscriptions:
             self._on_doubt()
 
     def _revive(self, subscription: Subscription) -> None:
-        error = UnknownSubscription("nobody takes its acks")
+        error = UnknownSubscription("no server takes its acks")
         if subscription.options.durable is None:
             self._on_restored(subscription, error)
         else:

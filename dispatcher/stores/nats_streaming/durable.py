@@ -305,7 +305,7 @@ class NatsStreamingDurable:
                 self._tell(str(error), connection)
             except Exception as error:  # a bug must not leave it closed for ever
                 about = subject_labels(self.name.subject)
-                log.exception("durable broke, trying on", **about, durable=self.name.durable)
+                log.exception("durable failed, retrying", **about, durable=self.name.durable)
                 self.last_error = repr(error)
             await self._rest(backoff.next())
 
@@ -313,7 +313,7 @@ class NatsStreamingDurable:
         """Log why the server does not have what is wanted, once for each reason."""
         if connection is self._connection and reason != self.last_error:
             log.warning(
-                "durable refused, trying on",
+                "durable refused, retrying",
                 **subject_labels(self.name.subject),
                 durable=self.name.durable,
                 reason=reason,

@@ -136,7 +136,7 @@ class SessionKeeper:
             except nats_streaming.ConnectError as error:
                 self._tell(str(error), error)
             except Exception as error:  # a bug must not end all delivery
-                log.exception("connecting broke, trying on", role=self.role)
+                log.exception("connecting failed, retrying", role=self.role)
                 self.last_error = repr(error)
             else:
                 log.info(
