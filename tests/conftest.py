@@ -68,7 +68,7 @@ def memory_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsStre
 
 
 def install(server: KubernetesServer, manifests: Path = CONFIG / "default") -> None:
-    """Apply manifests, and what their controller, which is not there yet, would create."""
+    """Apply manifests, and create what their controller, which is not there yet, would."""
     server.kubectl("apply", "--server-side", "-k", manifests)
     server.kubectl("wait", "--for=condition=Established", "--timeout=20s", "crd", "--all")
     server.kubectl("apply", "--server-side", "-k", CONFIG / "provisioners")
@@ -84,7 +84,7 @@ def installed(folder: Path, manifests: Path = CONFIG / "default") -> Iterator[Ku
 
 @pytest.fixture(scope="session")
 def shared_kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubernetesServer]:
-    """One for all tests; ask for ``kubernetes``."""
+    """Yield one API for all tests; ask for ``kubernetes``."""
     with installed(tmp_path_factory.mktemp("kubernetes")) as server:
         yield server
 
@@ -93,7 +93,7 @@ def shared_kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kube
 def kubernetes(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[KubernetesServer]:
-    """A Kubernetes API with the manifests of ``config/default``, for all tests that leave it up.
+    """Yield a Kubernetes API with the manifests of ``config/default``, for tests that leave it up.
 
     What a test creates lies in its own ``namespace``, or has a ``unique_name``. A module that takes
     the API away, or changes what others rely on, has one of its own by ``OWN_KUBERNETES = True``.

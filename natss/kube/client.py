@@ -349,7 +349,7 @@ def _identified(
 
 
 def _typed(document: Document, resource: Resource) -> Document:
-    """The document with ``apiVersion`` and ``kind``, which the API leaves out in lists."""
+    """Add ``apiVersion`` and ``kind``, which the API leaves out in lists."""
     document.setdefault("apiVersion", resource.api_version)
     document.setdefault("kind", resource.kind)
     return document

@@ -347,7 +347,7 @@ def _message(body: bytes) -> str:
 
 @contextlib.contextmanager
 def running_kubernetes(folder: Path) -> Iterator[KubernetesServer]:
-    """A Kubernetes API on which nothing was ever installed, until the block ends."""
+    """Yield a Kubernetes API on which nothing was ever installed."""
     server = KubernetesServer(folder)
     try:
         server.start()

@@ -131,7 +131,7 @@ def test_from_one_server_to_three(cluster: KubernetesServer, tmp_path: Path) -> 
 
 
 def the_credentials_come_before_the_url(server: KubernetesServer) -> None:
-    """Only what comes before it is put into a value, and lists of two writers were merged."""
+    """Check the order: a value takes only variables before it, and two lists were merged."""
     spec = server.get(f"{DEPLOYMENTS}/natss-dispatcher")["spec"]["template"]["spec"]
     names = [each["name"] for each in spec["containers"][0]["env"]]
     assert len(names) == len(set(names))
