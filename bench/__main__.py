@@ -76,14 +76,14 @@ async def measure(*, quick: bool, console: Console) -> tuple[list[Comparison], l
 
 
 async def interruptible(*, quick: bool, console: Console) -> tuple[list[Comparison], list[Result]]:
-    """``measure``, ended by SIGTERM as tidily as by Ctrl-C."""
+    """Run ``measure``; end as tidily on SIGTERM as on Ctrl-C."""
     task = asyncio.create_task(measure(quick=quick, console=console), name="benchmarks")
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     return await task
 
 
 def conditions() -> str:
-    """Machine, versions and date."""
+    """Return machine, versions and date."""
     server = subprocess.run([BINARY, "--version"], capture_output=True, text=True, check=True)
     packages = ("uvloop", "httptools", "nats-py", "protobuf", "orjson")
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)

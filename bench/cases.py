@@ -11,8 +11,8 @@ class Case:
         delay_ms: How long a subscriber takes to answer.
         fan_out: Subscribers of each channel.
         stored_bytes: Length of an event as it is stored.
-        events: How many are posted; enough for some seconds.
-        rate: Events a second that are posted; 0 for as many as are answered.
+        events: How many are posted; enough for several seconds.
+        rate: Events posted each second; 0 for as many as are answered.
     """
 
     name: str
@@ -48,7 +48,7 @@ CASES = (
 
 
 def cases(*, quick: bool) -> tuple[Case, ...]:
-    """All of them, or for a first impression three short ones."""
+    """Return all cases, or three short ones for a first impression."""
     if not quick:
         return CASES
     return tuple(replace(case, events=case.events // 4) for case in (BASE, FILE, FIVE_MS))

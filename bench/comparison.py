@@ -1,4 +1,4 @@
-"""The parts and the whole in one go, several times, so that a noisy moment does not decide."""
+"""Measures the parts and the whole in turn, several times: a noisy moment must not decide."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ class Comparison:
     server: float
     client: float
     stored_form: float
-    """Making and reading it; making it is in ``server`` as well."""
+    """To make and read it; making it is part of ``server`` as well."""
 
     whole: float
     result: Result

@@ -1,4 +1,4 @@
-"""Both ends of a measurement, as processes: who posts events and who gets them (``load/``)."""
+"""Both ends of a measurement, as processes: one posts events, one receives them (``load/``)."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ class MeasurementFailed(Exception):
 
 
 def headers() -> list[tuple[bytes, bytes]]:
-    """Those of an event as the load generator posts it."""
+    """Return the headers of an event as the load generator posts it."""
     return [
         (b"Content-Type", b"application/json"),
         (b"Ce-Specversion", b"1.0"),
@@ -30,7 +30,7 @@ def headers() -> list[tuple[bytes, bytes]]:
 
 
 def body_length(stored_bytes: int, host: str) -> int:
-    """The longest body with which the stored form of an event is not longer than that."""
+    """Return the longest body whose event's stored form does not exceed that size."""
     length = max(0, (stored_bytes - len(event.encode(headers(), b"x", host))) // 4 * 3)
     return length + 1 if length else 2
 
@@ -93,7 +93,7 @@ async def post(
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """What the sink got; times in seconds since the epoch."""
+    """What the sink received; times in seconds since the epoch."""
 
     events: int
     duplicates: int
@@ -102,7 +102,7 @@ class Arrived:
 
 
 class Sink:
-    """A subscriber for everything, or as many as there are paths."""
+    """A subscriber for everything, or one for each path."""
 
     def __init__(
         self, process: asyncio.subprocess.Process, address: str, delay_ms: int = 0
@@ -121,7 +121,7 @@ class Sink:
         return cls(process, address, delay_ms)
 
     async def start_again(self) -> None:
-        """Come back under the same address, and count from 0."""
+        """Start again under the same address, and count from 0."""
         self._process, _ = await _start_sink(self._delay_ms, self.address)
 
     async def reset(self) -> None:
@@ -141,10 +141,10 @@ class Sink:
         return arrived
 
     async def count_up_to(self, events: int, seconds: float) -> Arrived:
-        """What arrived by then, or until so many deliveries did.
+        """Return what arrived until then, or until so many deliveries did.
 
         Raises:
-            MeasurementFailed: something else than an event arrived.
+            MeasurementFailed: something other than an event arrived.
         """
         answer = await self._command(f"wait {events} {int(seconds * 1000)}")
         if answer["unreadable"]:
@@ -167,7 +167,7 @@ class Sink:
 
 
 async def _start_sink(delay_ms: int, listen: str) -> tuple[asyncio.subprocess.Process, str]:
-    """The process, and the address that it listens on."""
+    """Start a sink; return the process, and the address on which it listens."""
     process = await asyncio.create_subprocess_exec(
         PROGRAM,
         "sink",

@@ -1,4 +1,4 @@
-"""CPU time and memory of a process, by its id, as Linux tells it."""
+"""CPU time and memory of a process, by its id, as Linux reports them."""
 
 import os
 from pathlib import Path
@@ -7,14 +7,14 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of a process so far, to 10 ms."""
+    """Return user and system time of a process so far, to 10 ms."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     user, system = int(fields[11]), int(fields[12])  # fields 14 and 15 of proc(5)
     return (user + system) / _TICKS
 
 
 def resident_mib(pid: int) -> float:
-    """Physical memory in use now."""
+    """Return the physical memory in use now."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) / 1024
@@ -22,7 +22,7 @@ def resident_mib(pid: int) -> float:
 
 
 def machine() -> str:
-    """The processor, and how many cores of it."""
+    """Return the processor, and its number of cores."""
     model = "unknown processor"
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):

@@ -35,7 +35,7 @@ _MAX_PAYLOAD = 1 << 20
 
 
 def stored_event(stored_bytes: int) -> bytes:
-    """An event as the dispatcher stores it."""
+    """Return an event as the dispatcher stores it."""
     return event.encode(headers(), b"x" * body_length(stored_bytes, HOST), HOST)
 
 
@@ -52,7 +52,7 @@ class NatsStreamingAlone:
         self._done = asyncio.Event()
 
     async def measure(self, url: str, cluster_id: str, events: int) -> float:
-        """CPU in microseconds for each event."""
+        """Measure; return CPU in microseconds for each event."""
         nats = NatsOptions(servers=(url,))
         options = [
             ConnectionOptions(cluster_id=cluster_id, client_id=f"bench-{role}", nats=nats)
@@ -110,7 +110,7 @@ class _InstantSink:
 
 
 async def serve_alone() -> None:
-    """The HTTP server, where every event counts as stored at once. Runs until stdin ends."""
+    """Serve HTTP and count every event as stored at once, until stdin ends."""
     metrics = Metrics()
     channel = Channel(CHANNEL, (HOST,))
     table = RoutingTable.build([channel], metrics.channel)
@@ -122,7 +122,7 @@ async def serve_alone() -> None:
 
 
 async def post_alone(sink: str, stored_bytes: int, events: int) -> float:
-    """The HTTP client: as many requests at once as a subscription has. CPU in microseconds."""
+    """Send as many requests at once as a subscription does; return CPU in microseconds."""
     target = Target.parse(f"http://{sink}/")
     egress = Egress(EgressLimits())
     sent = time.time_ns()
@@ -149,7 +149,7 @@ async def post_alone(sink: str, stored_bytes: int, events: int) -> float:
 
 
 def stored_form(stored_bytes: int, events: int) -> float:
-    """Making and reading the stored form of an event. CPU in microseconds for both."""
+    """Make and read the stored form of an event; return CPU in microseconds for both."""
     published, body = headers(), b"x" * body_length(stored_bytes, HOST)
     begin = time.process_time()
     for _ in range(events):

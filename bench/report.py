@@ -98,7 +98,7 @@ def latency_figures(results: Sequence[Result]) -> Figures:
 
 
 def goal_figures(comparisons: Sequence[Comparison], results: Sequence[Result]) -> Figures:
-    """The goals of this project beside what was measured, for those that were."""
+    """Return the goals of this project beside the measured figures, where there are any."""
     by_name = {result.case.name: result for result in results}
     speeds = {"base case": 15_000, "FILE store": 10_000, "subscriber takes 5 ms": 8_000}
     rows = [

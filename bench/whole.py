@@ -1,4 +1,4 @@
-"""A case through the real dispatcher: HTTP in, NATS Streaming, HTTP out, each a process."""
+"""Runs a case through the real dispatcher: HTTP in, NATS Streaming, HTTP out, each a process."""
 
 import asyncio
 import contextlib
@@ -27,7 +27,8 @@ class Result:
 
     case: Case
     events_per_second: float
-    """Posted and delivered to every subscriber, from the first request to the last delivery."""
+    """Events posted and delivered to every subscriber, from the first request to the last delivery.
+    """
 
     deliveries_per_second: float
     dispatcher_cpu: float
@@ -95,7 +96,7 @@ async def run(case: Case, folder: Path) -> Result:
 
 
 def documents(case: Case, sink: str) -> Iterator[dict[str, object]]:
-    """Channels and Subscriptions as one would give them to kubectl."""
+    """Yield Channels and Subscriptions as you would give them to kubectl."""
     api = "eventing.knative.dev/v1alpha1"
     for number in range(case.channels):
         channel = f"c{number:04d}"
@@ -137,10 +138,10 @@ async def _send(
 
 
 async def subscribed(server: NatsStreamingServer, subscriptions: int) -> None:
-    """Return when every durable is open: one that starts now would miss what came before.
+    """Wait until every durable is open: a late one would miss what came before.
 
     Raises:
-        MeasurementFailed: they are not after a minute.
+        MeasurementFailed: they are not open after a minute.
     """
     for _ in range(int(_SUBSCRIBE_SECONDS / _POLL_SECONDS)):
         if (await server.monitor("/streaming/serverz"))["subscriptions"] == subscriptions:

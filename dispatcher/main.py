@@ -87,7 +87,7 @@ class Dispatcher:
             settings.nats,
             self._metrics,
             ledger.note_session,
-            publish_timeout=settings.ingress.answer_timeout,  # then its publisher is answered 503
+            publish_timeout=settings.ingress.answer_timeout,  # its publisher gets 503
             max_publish_bytes=settings.ingress.max_unconfirmed_bytes,
         )
         budget = ByteBudget(settings.delivery.max_buffered_bytes)
@@ -109,7 +109,7 @@ class Dispatcher:
         """Serve until ``stop`` is set, then finish what has begun.
 
         Raises:
-            CannotListen: an address cannot be listened on.
+            CannotListen: the process cannot listen on an address.
         """
         settings = self._settings
         try:
@@ -127,7 +127,7 @@ class Dispatcher:
             await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
             await cancel(ready, reporting, stopping)
             if not stop.is_set():
-                working.result()  # the source has broken: end, to be started again
+                working.result()  # the source has failed: end, to be restarted
             await cancel(working)
             await self._drain()
             await cancel(remembering)
@@ -162,9 +162,9 @@ class Dispatcher:
         log.info("delivering: this dispatcher has the client id of the durables")
 
     async def _apply(self, state: DesiredState) -> None:
-        """Make the wanted state the actual one; deliveries first, so that no event is missed.
+        """Make the desired state the actual one; deliveries first, so that no event is missed.
 
-        Events go on to be taken and delivered meanwhile, by the routes of before.
+        Meanwhile, events are accepted and delivered by the previous routes.
         """
         problems = [*state.problems, *await self._reconciler.apply(state)]
         for name in self._channels.keys() - state.channels.keys():
@@ -207,7 +207,7 @@ class Dispatcher:
 
 
 def _fields(problem: Problem) -> dict[str, str]:
-    """For the log; without those that say nothing."""
+    """Return the fields for the log, without empty ones."""
     fields = {
         **object_labels(*problem.resource.split(" ", 1)),
         "reason": problem.reason,
@@ -219,7 +219,7 @@ def _fields(problem: Problem) -> dict[str, str]:
 
 
 def _raise_open_files() -> None:
-    """Each connection is an open file, and the soft limit is often 1024."""
+    """Raise the limit: each connection is an open file, and the soft limit is often 1024."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
@@ -232,13 +232,13 @@ async def serve(settings: DispatcherSettings) -> None:
     """Run the dispatcher until SIGTERM or SIGINT; a second one ends it at once.
 
     Raises:
-        SettingsError, OSError: it cannot start like this.
+        SettingsError, OSError: it cannot start with these settings.
     """
     folder = StateFolder(settings.source.state_dir)
     grace = settings.delivery.removal_grace
     source: Source
     if settings.source.kubernetes:
-        ledger = Ledger(StateFolder(None), grace, are_kept=True)  # on the Channels
+        ledger = Ledger(StateFolder(None), grace, are_kept=True)  # kept on the Channels
         client = KubeClient(connection_info, field_manager=PROGRAM.name)
         table = ChannelTable(settings.defaults, gives_epochs=settings.source.channel_epochs)
         cluster = Cluster(client, table, PROGRAM.name)
@@ -264,7 +264,7 @@ async def serve(settings: DispatcherSettings) -> None:
 
 
 def main() -> None:
-    """The console command."""
+    """Run the console command."""
     settings = DispatcherSettings.load_or_exit(sys.argv[1:], os.environ)
     logs.configure(settings.log, quiet=_TALKATIVE)
     log.info(

@@ -27,7 +27,7 @@ async def main(url: str, cluster_id: str) -> None:
     finished = asyncio.Event()
 
     async def handle(message: Message) -> None:
-        """Acked when it returns; if it raises, the message comes again after ack_wait."""
+        """Handle a message: returning acks it; if this raises, it comes again after ack_wait."""
         print(f"order {message.sequence}: {message.data.decode()}")
         handled.add(message.sequence)
         if len(handled) == 10:
@@ -41,7 +41,7 @@ async def main(url: str, cluster_id: str) -> None:
                     guid = await connection.publish("orders", to_publish[0])
                     print(f"stored as {guid}")
                     to_publish.pop(0)
-                # Reconnects are the connection's business, a lost session is ours.
+                # The connection handles reconnects, this program a lost session.
                 ends: list[asyncio.Future[Any]] = [
                     asyncio.create_task(finished.wait()),
                     connection.lost,

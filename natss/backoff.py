@@ -30,7 +30,7 @@ class Backoff:
         return wait
 
     def raise_to(self, seconds: float) -> None:
-        """Have the next wait be at least so long, as a server asks with ``Retry-After``."""
+        """Make the next wait at least this long, as a server asks with ``Retry-After``."""
         self.upcoming = max(self.upcoming, seconds)
 
     def reset(self) -> None:
@@ -39,5 +39,5 @@ class Backoff:
 
 
 def jittered(seconds: float) -> float:
-    """Spread a wait by a fifth either way, for many may have failed at the same moment."""
+    """Spread a wait by a fifth either way, since many may have failed at the same moment."""
     return seconds * random.uniform(0.8, 1.2)  # noqa: S311  no secret

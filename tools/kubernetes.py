@@ -1,9 +1,9 @@
-"""How programs of Kubernetes are built, for a project that publishes no Go programs to install.
+"""Builds programs of Kubernetes, a project that publishes no Go programs to install.
 
 ``go install k8s.io/kubernetes/cmd/...`` is refused, because that module replaces the ``k8s.io/*``
-modules of its own source tree by folders. A module of our own, which replaces the same ones by
-their releases (v0.X.Y belongs to v1.X.Y), builds them from the released sources; Go checks those
-against the public checksum database.
+modules of its own source tree by folders. A separate module, which replaces the same ones by their
+releases (v0.X.Y belongs to v1.X.Y), builds them from the released sources; Go checks those against
+the public checksum database.
 """
 
 import json
@@ -24,7 +24,7 @@ def build(name: str, version: str, folder: Path) -> None:
     """Build ``k8s.io/kubernetes/cmd/<name>`` of a release as ``folder/<name>``.
 
     Raises:
-        ToolError: there is no suitable Go, a source could not be had, or the build failed.
+        ToolError: there is no suitable Go, a source is not available, or the build failed.
     """
     go = go_toolchain.find_or_install(_OLDEST_GO)
     log = cache_dir() / f"{name}-{version}.log"
@@ -46,7 +46,7 @@ def build(name: str, version: str, folder: Path) -> None:
 
 
 def _go_mod(released: str, version: str) -> str:
-    """Our module, given the ``go.mod`` of the release."""
+    """Return the ``go.mod`` of the separate module, given that of the release."""
     staging = sorted(set(_UNRELEASED.findall(released)))
     if not staging:
         raise ToolError(f"{MODULE} {version} has a go.mod of a form that is not known here")

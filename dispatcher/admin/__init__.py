@@ -1,5 +1,5 @@
-"""What the dispatcher tells of itself, on a port of its own.
+"""What the dispatcher reports about itself, on a port of its own.
 
-``server`` answers probes, Prometheus and people; ``status`` and ``readiness`` collect what it
-says, ``exposition`` writes it for Prometheus, ``page`` for a browser.
+``server`` answers probes, Prometheus and people; ``status`` and ``readiness`` collect what it says,
+``exposition`` writes it for Prometheus, ``page`` for a browser.
 """

@@ -1,8 +1,8 @@
-"""The figures of ``dispatcher.runtime.metrics`` as text that Prometheus reads (format 0.0.4).
+"""The figures of ``dispatcher.runtime.metrics`` as text for Prometheus (format 0.0.4).
 
-The text is made in small parts, so that a scrape of thousands of subscriptions need not hold up
-the events. prometheus-client does not write it: it takes ten times as long, in one piece. Figures
-of the process come from there. ``docs/metrics.md`` explains each metric to operators.
+The text is made in small parts, so that a scrape of thousands of subscriptions does not hold up the
+events. prometheus-client does not write it: that takes ten times as long, in one piece. Figures of
+the process come from prometheus-client. ``docs/metrics.md`` explains each metric to operators.
 """
 
 import platform
@@ -30,7 +30,7 @@ from natss.contract.labels import channel_labels, subscription_labels
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _SERIES_AT_ONCE = 100
-"""Channels or subscriptions in one part; even with histograms it is made within a millisecond."""
+"""Channels or subscriptions in one part; even with histograms it takes less than a millisecond."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,9 +155,10 @@ _COUNTERS = {
 """Counters of a subscription by the attribute of ``SubscriptionMetrics``."""
 
 _AT_REST = frozenset({"settled", "poison", "dead_lettered"})
-"""Those that are shown as 0 while nothing has come of a subscription. Prometheus does not see the
-first increase of a series that begins with it, and for these one is enough to call somebody. The
-others are shown from its first event on, for thousands of subscriptions have none for days."""
+"""Those that are shown as 0 while a subscription has nothing to show. Prometheus does not see the
+first increase of a series that begins with it, and for these a single increase must raise an alert.
+The others are shown from the first event on, since thousands of subscriptions have none for days.
+"""
 
 FAMILIES = (
     _BUILD, _UP, _CONNECT_FAILURES, _LOSSES, _RECONNECTS, _UNKNOWN, _REFUSED, _EVICTED, _EVENTS,
@@ -183,7 +184,7 @@ class Exposition:
         GCCollector(registry=self._process)
 
     def parts(self) -> Iterator[bytes]:
-        """The text in parts, each made when it is asked for.
+        """Yield the text in parts, each made when it is requested.
 
         Figures may change between two parts; the set of channels and subscriptions does not.
         """
@@ -275,13 +276,13 @@ def _line(family: Family, labels: str, number: float) -> str:
 
 
 def _by(family: Family, labels: str, numbers: Mapping[str, int]) -> str:
-    """A line for each value of the last label."""
+    """Return a line for each value of the last label."""
     begin = f'{family.name}{{{labels},{family.labels[-1]}="'
     return "".join([f'{begin}{_escaped(value)}"}} {number}\n' for value, number in numbers.items()])
 
 
 def _of(family: Family, labels: str, histogram: Histogram) -> str:
-    """The lines of a histogram, whose buckets count what is in all lower ones too.
+    """Return the lines of a histogram, whose buckets count what is in all lower ones too.
 
     There are none before anything was observed.
     """

@@ -1,4 +1,4 @@
-"""The page on which a person sees channels and subscriptions at a glance.
+"""The page that shows a person channels and subscriptions at a glance.
 
 Pure: it shows the document of ``/status``, in parts, and needs nothing but a browser.
 """
@@ -16,7 +16,7 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 """Content-Security-Policy: the page has no scripts and loads nothing."""
 
 _REFRESH = 5
-"""Seconds until the browser asks again."""
+"""Seconds until the browser reloads."""
 
 _ROWS_AT_ONCE = 50
 
@@ -36,7 +36,7 @@ _COLUMNS = {
     "lastError": "Last error",
     "lastErrorAt": "at",
 }
-"""What is shown of a subscription, by its name in ``/status``."""
+"""The columns of a subscription, by their names in ``/status``."""
 
 _STYLE = """
 body { font: 15px/1.4 system-ui, sans-serif; margin: 2em; color: #222; background: #fff; }
@@ -53,10 +53,10 @@ _FINE = frozenset({"active", "open", "standby", "serving", "ready", "yes"})
 
 
 def parts(status: Mapping[str, object], readiness: Readiness) -> Iterator[str]:
-    """The page in parts.
+    """Yield the page in parts.
 
     Args:
-        status: The document of ``/status``; what it lacks is left out.
+        status: The document of ``/status``; missing parts are left out.
         readiness: Whether the dispatcher is ready.
     """
     yield (
@@ -82,7 +82,7 @@ def _readiness(readiness: Readiness) -> str:
 
 
 def _others(status: Mapping[str, object]) -> Iterator[str]:
-    """What is said of the whole: connections, problems and whatever else there is."""
+    """Yield what concerns the whole: connections, problems and whatever else there is."""
     for name, value in status.items():
         if name == "channels" or value in ([], {}, None, ""):
             continue

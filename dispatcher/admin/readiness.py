@@ -1,4 +1,4 @@
-"""Whether the dispatcher is ready, why not, and what is wrong although it is."""
+"""Whether the dispatcher is ready, why it is not, and what else is wrong."""
 
 from dataclasses import dataclass, field
 
@@ -14,7 +14,7 @@ class Readiness:
     """Why it is not ready; empty when it is."""
 
     warnings: list[str] = field(default_factory=list)
-    """What a person has to see to; to take the dispatcher out of its Service would not mend it."""
+    """What needs a person's attention; removing the dispatcher from its Service would not help."""
 
     @property
     def is_ready(self) -> bool:
@@ -22,14 +22,14 @@ class Readiness:
 
 
 def readiness(store: EventStore, unread: list[str] | None, reports_error: str | None) -> Readiness:
-    """How it is now.
+    """Return how it is now.
 
-    NATS Streaming has to be reachable once: who is not ready gets no requests, and a passing
-    outage is told to publishers with 503, not hidden by taking all replicas away.
+    NATS Streaming must have been reachable once: a replica that is not ready gets no requests, and
+    a passing outage is answered with 503 to publishers, not hidden by removing all replicas.
 
     Args:
         store: Has the connections.
-        unread: Why channels that are wanted were never read; None if none were loaded yet.
+        unread: Why desired channels were never read; None if none were loaded yet.
         reports_error: Why ``status`` of Channels cannot be written; None if it can.
     """
     reasons = ["the channels have not been loaded yet"] if unread is None else unread[:]

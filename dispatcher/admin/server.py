@@ -1,8 +1,8 @@
 """The admin server: health, readiness, metrics and status over HTTP, on a port of its own.
 
-It is for operators, probes and Prometheus; events come in by ``dispatcher.ingress``. What the
-answers say is decided by whoever makes the ``Admin``. Large ones are made and written in pieces, so
-that a scrape or a curious person does not hold up the events.
+It is for operators, probes and Prometheus; events arrive through ``dispatcher.ingress``. The
+functions that ``Admin`` is given decide what the answers say. Large answers are made and written in
+pieces, so that a scrape or a curious person does not hold up the events.
 """
 
 import asyncio
@@ -21,8 +21,9 @@ from natss.process.listening import bind
 from natss.process.side_ports import SidePort
 
 _PIECE_SECONDS = 0.005
-"""How long one piece may take to be made. A busy loop still gets through in time: a scrape of
-3,000 subscriptions is a dozen pieces."""
+"""How long making one piece may take. Events still get through a busy loop in time: a scrape of
+3,000 subscriptions is a dozen pieces.
+"""
 
 _PIECE_BYTES = 1024 * 1024
 
@@ -32,7 +33,7 @@ class Admin:
 
     Args:
         ready: Whether the dispatcher is ready.
-        status: The document of ``/status``, which JSON can hold. The page on ``/`` shows its
+        status: The document of ``/status``, a value for JSON. The page on ``/`` shows its
             ``channels`` with their ``subscriptions`` as a table.
         metrics: What ``/metrics`` shows.
     """
@@ -56,12 +57,12 @@ class Admin:
         self._runner = SidePort(app)
 
     async def start(self, host: str, port: int) -> int:
-        """Listen; the port is returned, which is another than ``port`` if that is 0.
+        """Listen and return the port, which differs from ``port`` if that is 0.
 
         An empty host means every address, IPv4 and IPv6.
 
         Raises:
-            OSError: The address cannot be listened on.
+            OSError: The server cannot listen on the address.
         """
         await self._runner.setup()
         for sock in await bind(ListenAddress(host, port)):
@@ -69,7 +70,7 @@ class Admin:
         return int(self._runner.addresses[0][1])
 
     async def close(self) -> None:
-        """Stop listening and end what is being answered. It may be called in any state."""
+        """Stop listening and end the answers under way. Allowed in any state."""
         await self._runner.cleanup()
 
     async def _healthz(self, _: web.Request) -> web.Response:
@@ -96,7 +97,7 @@ class Admin:
 
 
 async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:
-    response.headers["Server"] = "natss-dispatcher"  # aiohttp would tell versions
+    response.headers["Server"] = "natss-dispatcher"  # aiohttp would reveal versions
     response.headers["Cache-Control"] = "no-store"
     response.headers["Content-Security-Policy"] = page.POLICY
     response.headers["X-Content-Type-Options"] = "nosniff"
@@ -116,7 +117,7 @@ def _dump(request: web.Request, value: object) -> bytes:
 
 
 def _json_parts(request: web.Request, document: Mapping[str, object]) -> Iterator[bytes]:
-    """An object as JSON; the items of its lists are made one by one."""
+    """Yield an object as JSON; the items of its lists are made one by one."""
     line, after = (b"\n", b": ") if "pretty" in request.query else (b"", b":")
     before = b"{" + line
     for key, value in document.items():
@@ -134,13 +135,13 @@ def _json_parts(request: web.Request, document: Mapping[str, object]) -> Iterato
 
 
 def _indented(text: bytes, by: bytes) -> bytes:
-    """Each line behind so many blanks; a line break within a text of JSON is escaped."""
+    """Return each line indented by so many blanks; a line break within a JSON string is escaped."""
     return by + text.replace(b"\n", b"\n" + by) if by else text
 
 
 def _compress(request: web.Request, response: web.StreamResponse) -> None:
     """Compress for a client that asks for it; a scrape shrinks to a twentieth."""
-    if request.method != "HEAD":  # aiohttp would send the end of the compressed body that is not
+    if request.method != "HEAD":  # aiohttp would send the end of the absent compressed body
         response.enable_compression()
 
 
@@ -159,7 +160,7 @@ async def _stream(
 
 
 def _pieces(parts: Iterable[bytes]) -> Iterator[bytes]:
-    """Parts joined to few pieces, none of which takes long to make."""
+    """Yield parts joined to a few pieces, none of which takes long to make."""
     held: list[bytes] = []
     size = 0
     began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""What the dispatcher says of itself: its connections, and the state of every subscription."""
+"""What the dispatcher says about itself: its connections, and the state of every subscription."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -21,7 +21,7 @@ _READY = {True: "yes", False: "no", None: "unknown"}
 
 
 def about(nats: NatsSettings, reports: Reports) -> dict[str, str]:
-    """Which dispatcher this is, and what it cannot tell elsewhere; without secrets."""
+    """Return which dispatcher this is, and what it cannot report elsewhere; without secrets."""
     described = {
         "version": PROGRAM.version,
         "natsStreaming": nats.shown_servers,
@@ -40,9 +40,9 @@ def describe(
     problems: Iterable[Problem],
     verdict: Callable[[MemberKey], SubscriberVerdict | None],
 ) -> dict[str, object]:
-    """The document of ``/status``. It has no payload, no header value and no secret.
+    """Return the document of ``/status``. It has no payload, no header value and no secret.
 
-    Its channels are those that there are now, each described when it is asked for.
+    It has the channels of this moment, each described when it is requested.
     """
     store = observed.store
     counted = dict(observed.metrics.channels())
@@ -75,7 +75,7 @@ def describe(
 
 
 class Described(Sequence[Mapping[str, object]]):
-    """What is made when it is asked for, since all of it at once would hold up the events."""
+    """A list whose items are made when they are requested: all at once would hold up the events."""
 
     def __init__(self, parts: Sequence[Callable[[], Mapping[str, object]]]) -> None:
         self._parts = parts
@@ -96,7 +96,7 @@ class Described(Sequence[Mapping[str, object]]):
 
 
 def _subject(channel: Channel | None, members: Sequence[Member]) -> str:
-    """That of the durables, if the channel itself is wanted no more."""
+    """Return the subject of the durables, if the channel itself is not wanted any more."""
     return members[0].durable.name.subject if channel is None else channel.subject
 
 
@@ -115,7 +115,7 @@ def _describe_channel(
         "subject": subject,
         "published": {result: count for result, count in metrics.results.items() if count},
     }
-    if metrics.held_back:  # for the sake of others
+    if metrics.held_back:  # held back for the sake of others
         description["heldBackSeconds"] = round(metrics.held_back, 1)
     if channel is not None and channel.unserved.number:
         description["notServed"] = channel.unserved.number
@@ -135,7 +135,7 @@ def _describe_link(link: ConnectionHealth) -> str:
 def _describe_member(
     member: Member, verdict: SubscriberVerdict | None, *, stands_by: bool
 ) -> dict[str, object]:
-    """A durable is closed where another replica has it open, which is as it should be."""
+    """Describe a durable; it is closed where another replica has it open, as it should be."""
     plan = member.subscription.plan
     durable = member.durable
     description: dict[str, object] = {

@@ -1,1 +1,1 @@
-"""The events of one subscription on their way: what is pending, tried, settled and given up."""
+"""The events of one subscription on their way: pending, attempted, settled or given up."""

@@ -1,8 +1,7 @@
-"""One round of a delivery: subscriber, then reply, and the dead letter sink when either fails.
+"""One round of a delivery: subscriber, then reply, and the dead letter sink if either fails.
 
-It answers with an outcome and settles nothing: that is done in one place, last, by
-``dispatcher.delivery.subscription``. What a later round must know is kept with the event
-(``replies``).
+It returns an outcome and settles nothing: ``dispatcher.delivery.subscription`` does that, in one
+place, last. What a later round must know is kept with the event (``replies``).
 """
 
 import asyncio
@@ -38,7 +37,8 @@ _QUIET = 60.0
 
 
 _FOR_GOOD = frozenset({FailureReason.TOO_LARGE, FailureReason.MALFORMED})
-"""What makes an answer useless however often it is asked for; a broken connection does not."""
+"""Reasons that make an answer useless however often it is requested; a broken connection is none.
+"""
 
 _NO_DESTINATION = Failure("", 500, b"the subscription has no usable URI", False, "no usable URI")
 
@@ -47,7 +47,7 @@ _NO_DESTINATION = Failure("", 500, b"the subscription has no usable URI", False,
 class Plan:
     """Where the events of a subscription go and by which rules; replaced as a whole.
 
-    With neither subscriber nor reply events are kept and not delivered.
+    With neither subscriber nor reply, events are kept and not delivered.
     """
 
     subscriber: Target | None
@@ -93,14 +93,14 @@ class SubscriberHealth:
             if time.monotonic() - self._logged > _QUIET:
                 self._logged = time.monotonic()
                 log.warning(
-                    "subscriber fails; its events are kept and tried again",
+                    "subscriber fails; its events are kept and retried",
                     **self._labels,
                     destination=failure.destination,
                     reason=failure.summary,
                 )
 
     def without_reply(self, failure: Failure, kept: str) -> None:
-        """Tell of an answer that could never become a reply; its event was taken."""
+        """Log an answer that can never become a reply; its event was accepted."""
         self.last_failure = failure
         self.last_failure_at = time.time()
         if time.monotonic() - self._reply_logged > _QUIET:
@@ -125,12 +125,12 @@ class SubscriberHealth:
 
 
 class Attempts:
-    """Tries to deliver events of one subscription by its current plan.
+    """Attempts to deliver the events of one subscription by its current plan.
 
     Args:
-        metrics: Of the subscription; its labels tell which one in the log.
+        metrics: Those of the subscription; its labels identify it in the log.
         budget: Memory that all subscriptions share; replies are counted there.
-        chance: Gives the jitter of backoff, from [0, 1).
+        chance: Returns the jitter of backoff, from [0, 1).
     """
 
     def __init__(
@@ -160,7 +160,7 @@ class Attempts:
         self._end_pauses()
 
     def hold(self) -> None:
-        """Let rounds end with the attempt that is under way; what failed is redelivered later."""
+        """End rounds with the attempt under way; what failed is redelivered later."""
         self._is_held = True
         self._end_pauses()
 
@@ -173,7 +173,7 @@ class Attempts:
             _end_pause(pause)
 
     async def deliver(self, pending: EventToReply) -> Outcome:
-        """Make the attempts of one round; ``pending`` is told how far they have come."""
+        """Make the attempts of one round; record in ``pending`` how far they got."""
         data = pending.take_data()
         try:
             event = decode(data)
@@ -201,7 +201,7 @@ class Attempts:
         return await self._dead_letter(event, failure)
 
     async def _send_event(self, event: Event, pending: EventToReply) -> Failure | None:
-        """Until the subscriber has taken it; then ``pending`` is told what is left to do."""
+        """Send until the subscriber accepts the event; record in ``pending`` what is left."""
         if self._plan.subscriber is None:  # only a reply is wanted: the event itself goes there
             answer = await self._send(_reply, event.head, event.body)
             return None if isinstance(answer, Response) else answer or _NO_DESTINATION
@@ -220,7 +220,7 @@ class Attempts:
         return answer
 
     async def _send_reply(self, taken: Taken) -> Failure | None:
-        """Nothing is left to do if no reply is wanted any more."""
+        """Send the reply; nothing is left to do if no reply is wanted any more."""
         if self._plan.reply is None:
             return None
         if isinstance(taken, Failure):
@@ -232,7 +232,7 @@ class Attempts:
         return answer
 
     async def _do_without_reply(self, event: Event, failure: Failure) -> Outcome:
-        """End an event that was taken, but whose answer no repetition would make a reply."""
+        """End an event that was accepted, but whose answer can never become a reply."""
         has_sink = self._plan.policy.dead_letter_uri is not None
         self.health.without_reply(failure, "dead letter sink" if has_sink else "nowhere")
         return await self._dead_letter(event, failure) if has_sink else Outcome.WITHOUT_REPLY
@@ -249,7 +249,7 @@ class Attempts:
         """Send a poison message to the dead letter sink, or leave it in the store by its sequence.
 
         It is settled either way: it would fail for ever, and NATS Streaming keeps acknowledged
-        messages until its limits take them, so nothing stored is lost.
+        messages until its limits remove them, so nothing stored is lost.
         """
         if self._plan.dead_letter is not None:
             raw = Event(b"Content-Type: application/octet-stream\r\n", data)
@@ -258,7 +258,7 @@ class Attempts:
                 return Outcome.FAILED
         self._metrics.poison += 1
         log.error(
-            "stored message is no event; put aside",
+            "stored message is not an event; put aside",
             **self._metrics.labels,
             sequence=sequence,
             reason=str(error),
@@ -269,7 +269,7 @@ class Attempts:
     async def _send(
         self, pick: Callable[[Plan], Target | None], head: bytes, body: bytes
     ) -> Response | Failure | None:
-        """Post with retries; None when the plan has no such destination any more.
+        """Post with retries; return None when the plan has no such destination any more.
 
         The body of the answer is empty unless it is to become a reply.
         """
@@ -288,19 +288,19 @@ class Attempts:
                 return answer
             self.health.failed(answer)
             if plan is not self._plan:
-                retry = 0  # it was the answer of a destination that is one no more
+                retry = 0  # that answer came from a former destination
             elif final or retry >= plan.policy.retry:
                 return answer
             else:
                 retry += 1
                 await self._pause(backoff(plan.policy, retry, self._chance()))
             if self._is_held:
-                return replace(answer, is_taken=False)  # the next round may get all of it
+                return replace(answer, is_taken=False)  # the next round may read all of it
 
     async def _attempt(
         self, target: Target, head: bytes, body: bytes, timeout: float, *, wants_body: bool
     ) -> tuple[Response | Failure, bool]:
-        """Post once; the answer, or the failure and whether it is useless to try again."""
+        """Post once; return the answer, or the failure, and whether a retry is useless."""
         metrics = self._metrics
         started = time.monotonic()
         try:
@@ -339,7 +339,7 @@ class Attempts:
 
 
 def _failure(target: Target, error: EgressError, is_taken: bool) -> tuple[Failure, bool]:
-    """What an error means, and whether it is useless to try again."""
+    """Return what an error means, and whether a retry is useless."""
     reason = error.reason
     code = 500 if error.status is None else error.status
     failure = Failure(str(target), code, str(error).encode(), False, reason.value, is_taken)

@@ -1,7 +1,7 @@
 """Which events of a channel a subscription has settled, in little memory.
 
-NATS Streaming may send a copy of an event that was acknowledged a moment ago. Sequences are
-settled nearly in order, so they are kept as runs, each of which takes four numbers.
+NATS Streaming may send a copy of an event that was acknowledged a moment ago. Sequences are settled
+nearly in order, so they are kept as runs, each of which takes four numbers.
 """
 
 from array import array
@@ -12,15 +12,16 @@ _SHORT_TIME = 1_000_000_000
 _FEW = 64
 _LONG_TIME = 64_000_000_000
 """The timestamps of a run lie within the short time, those of a few events within the long one
-(nanoseconds). So they tell events of this channel from those of one that was made anew under the
-same sequences, also when the server's clock was set back and timestamps fall."""
+(nanoseconds). They distinguish events of this channel from those of a channel that was created anew
+under the same sequences, even if the server's clock was set back and timestamps fall.
+"""
 
 
 class SettledEvents:
     """A set of events, known by sequence and timestamp, stored as runs in ascending order.
 
     It forgets its lowest runs when there are more than ``max_runs``: their copies would be
-    delivered once more, which is better than to grow without bound. A thousand runs take 32 KiB.
+    delivered once more, which is better than growing without bound. A thousand runs take 32 KiB.
     """
 
     __slots__ = ("_earliest", "_first", "_last", "_latest", "max_runs")
@@ -33,13 +34,13 @@ class SettledEvents:
         self.max_runs = max_runs
 
     def has_sequence(self, sequence: int) -> bool:
-        """Whether an event with this sequence was settled."""
+        """Return whether an event with this sequence was settled."""
         return self._run_of(sequence) is not None
 
     def has(self, sequence: int, timestamp: int) -> bool:
-        """Whether it was this event.
+        """Return whether it was this event.
 
-        If only its sequence is known, the channel was made anew.
+        If only its sequence is known, the channel was created anew.
         """
         run = self._run_of(sequence)
         return run is not None and self._earliest[run] <= timestamp <= self._latest[run]
@@ -68,11 +69,11 @@ class SettledEvents:
             self._insert(above, sequence, sequence, (timestamp, timestamp))
 
     def __iter__(self) -> Iterator[tuple[int, int, int, int]]:
-        """Give the first and last sequence of each run, its earliest and its latest time."""
+        """Yield the first and last sequence of each run, its earliest and its latest time."""
         return zip(self._first, self._last, self._earliest, self._latest, strict=True)
 
     def take(self, other: "SettledEvents") -> None:
-        """Move all of another set here; of what both have, the other's is known from now on."""
+        """Move all of another set here; for what both have, the other's data counts from now on."""
         for first, last, earliest, latest in other:
             self._cut_out(first, last)
             self._insert(bisect_right(self._first, first), first, last, (earliest, latest))
@@ -100,7 +101,7 @@ class SettledEvents:
         return None if run < 0 or sequence > self._last[run] else run
 
     def _may_have(self, run: int, timestamp: int) -> bool:
-        """Whether a run may grow by an event next to it."""
+        """Return whether a run may grow by an event next to it."""
         earliest = min(self._earliest[run], timestamp)
         latest = max(self._latest[run], timestamp)
         return _is_short(self._last[run] - self._first[run] + 2, latest - earliest)
@@ -141,5 +142,5 @@ class SettledEvents:
 
 
 def _is_short(events: int, nanoseconds: int) -> bool:
-    """Whether so many events in such a time may be one run."""
+    """Return whether so many events in such a time may be one run."""
     return nanoseconds <= (_LONG_TIME if events <= _FEW else _SHORT_TIME)

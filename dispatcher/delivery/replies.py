@@ -1,7 +1,7 @@
-"""What is left of a delivery once the subscriber has taken the event.
+"""What is left of a delivery once the subscriber has accepted the event.
 
-Calling the subscriber and sending its reply on are two effects, and each is repeated by itself: the
-reply is kept with its event until its address has taken it, through failed rounds and copies.
+Calling the subscriber and sending on its reply are two effects, each retried on its own: the reply
+is kept with its event until its address has accepted it, through failed rounds and copies.
 """
 
 from typing import Protocol
@@ -13,12 +13,12 @@ from dispatcher.runtime.byte_budget import BudgetShare
 class Reply:
     """A reply that is to be sent on.
 
-    It takes its bytes from a share of memory, and gives them back when nobody keeps it any more:
-    its event may be settled, expire, or be dropped with its subscription.
+    It takes its bytes from a share of memory, and gives them back when nothing refers to it any
+    more: its event may be settled, expire, or be dropped with its subscription.
 
     Args:
-        memory: There is no look at what is left of it: the answer was read already, and there was
-            room for it then.
+        memory: The bytes are taken even if none are left: the answer has been read already, and
+            there was room for it then.
     """
 
     __slots__ = ("_memory", "_size", "body", "head")
@@ -35,14 +35,14 @@ class Reply:
 
 
 Taken = Reply | Failure
-"""What is left to do: send on the reply, or tell why there can be none."""
+"""What is left to do: send on the reply, or report why there can be none."""
 
 
 class EventToReply(Protocol):
-    """An event that is not settled, from round to round."""
+    """An event that is not settled, kept from round to round."""
 
     taken: Taken | None
-    """None until the subscriber has taken it; it is not called again afterwards."""
+    """None until the subscriber has accepted it; after that it is not called again."""
 
     @property
     def sequence(self) -> int: ...
@@ -50,4 +50,4 @@ class EventToReply(Protocol):
     def failed_rounds(self) -> int: ...
 
     def take_data(self) -> bytes:
-        """The stored form, which is not kept."""
+        """Return the stored form and stop keeping it."""

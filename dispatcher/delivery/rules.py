@@ -26,10 +26,10 @@ class Outcome(enum.Enum):
 
     DELIVERED = enum.auto()
     DEAD_LETTERED = enum.auto()
-    UNREADABLE = enum.auto()  # a poison message, counted, logged and put aside
-    WITHOUT_REPLY = enum.auto()  # taken, but the answer could never become a reply
+    UNREADABLE = enum.auto()  # a poison message: counted, logged and put aside
+    WITHOUT_REPLY = enum.auto()  # accepted, but the answer can never become a reply
     FAILED = enum.auto()  # NATS Streaming will redeliver it
-    POSTPONED = enum.auto()  # not begun for want of memory; NATS Streaming will redeliver it
+    POSTPONED = enum.auto()  # not begun for lack of memory; NATS Streaming redelivers it
 
     @property
     def settled(self) -> bool:
@@ -38,7 +38,7 @@ class Outcome(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a destination did not get an event; goes into the ``knativeerror*`` attributes."""
+    """Why a destination did not accept an event; goes into the ``knativeerror*`` attributes."""
 
     destination: str
     code: int
@@ -49,26 +49,27 @@ class Failure:
 
     has_answer: bool
     reason: str
-    """Short: the status, or the kind of error as metrics have it."""
+    """Short: the status, or the kind of error as in metrics."""
 
     is_taken: bool = False
-    """Whether the destination has taken the event all the same: it answered 2xx, but of its answer
-    no reply can be made."""
+    """Whether the destination has accepted the event all the same: it answered 2xx, but its answer
+    cannot become a reply.
+    """
 
     @property
     def text(self) -> str:
-        """For the people of the namespace: what went wrong, and what the destination said to it."""
+        """What went wrong, and what the destination answered, for the people of the namespace."""
         said = _shown(self.data) if self.has_answer else ""
         return f"{self.summary}: {said}" if said else self.summary
 
     @property
     def summary(self) -> str:
-        """For the log: the same without the words of the destination, which may quote the event."""
+        """The same for the log, without the words of the destination, which may quote the event."""
         return self.reason if self.has_answer else self.data.decode(errors="replace")
 
 
 def _shown(data: bytes) -> str:
-    """The beginning of an answer in one line of printable characters, without secrets in URLs."""
+    """Return the beginning of an answer as one printable line, without secrets in URLs."""
     text = data.decode(errors="replace")
     text = redact("".join(each if each.isprintable() else " " for each in text))
     text = " ".join(text.split())
@@ -76,14 +77,15 @@ def _shown(data: bytes) -> str:
 
 
 _RETRIED_CLIENT_ERRORS = frozenset({404, 408, 409, 429})
-"""Knative eventing retries these besides every 5xx: the channel or service may not be there yet,
-or has asked for patience."""
+"""Knative eventing retries these besides every 5xx: the channel or service may not exist yet, or
+has asked for patience.
+"""
 
 MAX_BACKOFF = 3600.0
-"""Seconds. An exponential backoff doubles past every sensible wait otherwise."""
+"""In seconds. Otherwise an exponential backoff doubles past every sensible wait."""
 
 _JITTER = 0.2
-"""Share of a wait that is left to chance, so that what failed together is not retried together."""
+"""The random part of a wait, so that what failed together is not retried together."""
 
 
 def verdict(status: int) -> AnswerVerdict:
@@ -96,7 +98,7 @@ def verdict(status: int) -> AnswerVerdict:
 
 
 def backoff(policy: DeliveryPolicy, retry: int, chance: float) -> float:
-    """Seconds to wait before a retry.
+    """Return the seconds to wait before a retry.
 
     Args:
         policy: ``backoff_delay`` and ``backoff_policy`` are used.
@@ -109,14 +111,14 @@ def backoff(policy: DeliveryPolicy, retry: int, chance: float) -> float:
 
 
 def goes_to_dead_letter(policy: DeliveryPolicy, failed_rounds: int) -> bool:
-    """Whether an event is redelivered no more after so many failed rounds (>= 1)."""
+    """Return whether, after so many failed rounds (>= 1), an event is not redelivered any more."""
     return policy.dead_letter_uri is not None and failed_rounds > policy.max_redeliveries
 
 
 def redelivery_pause(policy: DeliveryPolicy) -> float:
-    """Seconds that a failed event rests at least.
+    """Return the seconds that a failed event rests at least.
 
-    NATS Streaming may send copies far more often than once an ack wait: after a long absence the
+    NATS Streaming may send copies far more often than once per ack wait: after a long absence the
     deadlines lie in the past, and reopening a durable sends everything pending at once.
     """
     return policy.ack_wait / 2

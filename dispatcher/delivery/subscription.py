@@ -1,9 +1,8 @@
 """The events of one subscription on their way from NATS Streaming to its subscriber.
 
-Messages come in by ``receive``, workers deliver them, and ``_settle`` is the one place where an
-event is acknowledged. Where its durable lives and how it is restored is the business of
-``dispatcher.stores.nats_streaming.store``; which subscriptions there are, of
-``dispatcher.durables.reconciler``.
+Messages arrive in ``receive``, workers deliver them, and ``_settle`` is the one place where an
+event is acknowledged. ``dispatcher.stores.nats_streaming.store`` keeps the durable;
+``dispatcher.durables.reconciler`` decides which subscriptions there are.
 """
 
 import asyncio
@@ -24,35 +23,37 @@ from dispatcher.stores.interface import MessageSource, StoredMessage
 log = structlog.get_logger(__name__)
 
 WORKER_COST = 8 * 1024
-"""Bytes of memory that a delivery takes while it is under way, whatever the size of its event; with
-its connection, and with an answer of 4 KiB at most."""
+"""Bytes of memory that a delivery takes while it is under way, whatever the size of its event,
+including its connection and an answer of at most 4 KiB.
+"""
 
 
 _ROOM_SECONDS = 0.5
-"""Between two looks whether there is room for what there was none for."""
+"""Seconds between two checks whether there is room for what found none."""
 
 
 class DeliveryState(enum.Enum):
-    """Life of a subscription. ``CLOSED`` is final."""
+    """The life of a subscription. ``CLOSED`` is final."""
 
     ACTIVE = "active"
-    PAUSED = "paused"  # removed; its durable is kept for a grace
-    DRAINING = "draining"  # ends what was begun
+    PAUSED = "paused"  # removed; its durable is retained for a grace period
+    DRAINING = "draining"  # finishes what was begun
     CLOSED = "closed"
 
 
 class SubscriptionDelivery:
-    """Delivers what it receives, so many events at once as its policy and the budget allow.
+    """Delivers what it receives, as many events at once as its policy and the budget allow.
 
-    Its deliveries under way take no more of the budget than half of what is left for others, who so
-    get their share, and have room for what waits; but each subscription may always have one.
+    Its deliveries under way take no more of the budget than half of what is left for others, so
+    that those get their fair share, and have room for what waits; but each subscription may always
+    have one.
 
     Args:
-        name: Of its tasks.
+        name: The name of its tasks.
         attempts: Makes the attempts, by the plan that it holds.
-        metrics: Of this subscription.
+        metrics: Those of this subscription.
         budget: Memory that all subscriptions share.
-        lane: Limits how many deliveries are under way at once while others are held up.
+        lane: The fair share: limits the deliveries under way while others are held up.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class SubscriptionDelivery:
         self.name = name
         self.state = DeliveryState.ACTIVE
         self.durables: tuple[MessageSource, ...] = ()
-        """Where settled events are acknowledged; two while one hands over to another."""
+        """Where settled events are acknowledged; two while one is handed over to another."""
         self._attempts = attempts
         self._metrics = metrics
         self._budget = budget
@@ -100,7 +101,7 @@ class SubscriptionDelivery:
         return self._window
 
     def receive(self, message: StoredMessage) -> None:
-        """Take a message of the durable; it is acknowledged when its outcome is settled."""
+        """Take a message of the durable; acknowledge it when its outcome is settled."""
         if message.redelivered:
             self._metrics.redelivered += 1
         if self.state is not DeliveryState.ACTIVE:
@@ -129,7 +130,7 @@ class SubscriptionDelivery:
         )
 
     def _start_workers(self) -> None:
-        """Begin as much of what waits as is allowed."""
+        """Start as much of what waits as is allowed."""
         for _ in range(self._window.waiting):
             if not self._may_start_worker():
                 break
@@ -154,10 +155,10 @@ class SubscriptionDelivery:
                 self._make_up()
 
     def _make_up(self) -> None:
-        """Have sent again what found no room as soon as there is some, not after the ack wait."""
+        """Have events resent that found no room once there is some, before their ack wait ends."""
         self._room_timer = None
         if self._workers or self.state is not DeliveryState.ACTIVE:
-            return  # the last worker will see to it, or nobody
+            return  # the last worker does it, or it is not needed
         if self._budget.free < self._budget.limit // 4:
             loop = asyncio.get_running_loop()
             self._room_timer = loop.call_later(_ROOM_SECONDS, self._make_up)
@@ -167,7 +168,7 @@ class SubscriptionDelivery:
             durable.reopen()
 
     def _expect_copies(self) -> None:
-        """See to it that what is released comes again, whatever the server's clock says."""
+        """Make sure that what is released comes again, whatever the server's clock says."""
         if self._copy_timer is None:
             seconds = COPY_OVERDUE * self.plan.policy.ack_wait
             loop = asyncio.get_running_loop()
@@ -176,7 +177,7 @@ class SubscriptionDelivery:
     def _look_for_copies(self) -> None:
         self._copy_timer = None
         if self.state is not DeliveryState.ACTIVE:
-            return  # everything is sent again when it goes on
+            return  # everything is sent again on resume
         if self._window.lacks_copies(time.monotonic()):
             for durable in self.durables:
                 durable.reopen()
@@ -184,7 +185,7 @@ class SubscriptionDelivery:
             self._expect_copies()
 
     async def _work(self) -> None:
-        """Deliver what waits until nothing does, or there are more workers than allowed."""
+        """Deliver until nothing waits, or there are more workers than allowed."""
         window = self._window
         try:
             while self._may_go_on() and (record := window.next()) is not None:
@@ -201,7 +202,7 @@ class SubscriptionDelivery:
         except asyncio.CancelledError:
             self._window.release(record)
             raise
-        except Exception:  # a fault of ours must not end the delivery of other events
+        except Exception:  # a bug must not end the delivery of other events
             log.exception("delivery broke", **self._metrics.labels, sequence=record.sequence)
             return Outcome.FAILED
 
@@ -216,7 +217,7 @@ class SubscriptionDelivery:
         elif outcome is Outcome.FAILED and self.state is DeliveryState.ACTIVE:
             self._window.fail(record, time.monotonic())
             self._expect_copies()
-        else:  # its round was cut short by us, or not begun
+        else:  # the round was cut short here, or not begun
             self._window.release(record)
 
     def _acknowledge(self, sequence: int) -> None:
@@ -233,7 +234,7 @@ class SubscriptionDelivery:
             self._awaited_below = 0
 
     def note_progress(self) -> None:
-        """Let who waits for ``progress`` look again."""
+        """Wake those that wait for ``progress``."""
         self._progress.set()
 
     def retarget(self, plan: Plan) -> None:
@@ -244,20 +245,20 @@ class SubscriptionDelivery:
         self._start_workers()
 
     def pause(self) -> None:
-        """Begin nothing more. Attempts under way end, since what was sent cannot be unsent."""
+        """Start nothing more. Attempts under way end, since what was sent cannot be unsent."""
         if self.state is DeliveryState.ACTIVE:
             self.state = DeliveryState.PAUSED
             self._hold()
 
     def resume(self, plan: Plan) -> None:
-        """Go on after a pause; what came meanwhile has to be sent again (reopen the durable)."""
+        """Continue after a pause; what arrived meanwhile must be resent (reopen the durable)."""
         if self.state is DeliveryState.PAUSED:
             self.state = DeliveryState.ACTIVE
             self._attempts.go_on()
         self.retarget(plan)
 
     async def drain(self) -> None:
-        """Begin nothing more and wait until the attempts under way have ended."""
+        """Start nothing more and wait until the attempts under way have ended."""
         if self.state is DeliveryState.ACTIVE:
             self.state = DeliveryState.DRAINING
             self._hold()
@@ -278,7 +279,7 @@ class SubscriptionDelivery:
         self._attempts.hold()
 
     def status(self) -> dict[str, object]:
-        """For ``/status``: what a person wants to know about this subscription."""
+        """Return for ``/status`` what a person wants to know about this subscription."""
         health = self._attempts.health
         window = self._window
         state = "failing" if health.failing_since is not None else self.state.value
@@ -301,5 +302,5 @@ class SubscriptionDelivery:
 
 
 def rfc3339(seconds: float) -> str:
-    """A time in seconds since the epoch, for people."""
+    """Return a time in seconds since the epoch, in the form for people."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

@@ -1,8 +1,8 @@
-"""What NATS Streaming has sent to one subscription and is not settled, and what was settled.
+"""What NATS Streaming has sent to one subscription: what is not settled, and what was.
 
-NATS Streaming sends an event again after each ack wait, or sooner, also while its first copy is
+NATS Streaming sends an event again after each ack wait, or sooner, even while its first copy is
 still being delivered. The window tells new events from copies, so that a delivery may take longer
-than the ack wait without duplicates. Pure: the caller gives the time and does what it says.
+than the ack wait without duplicates. Pure: the caller passes the time and acts on the results.
 """
 
 import enum
@@ -16,16 +16,18 @@ from dispatcher.runtime.byte_budget import BudgetShare, ByteBudget
 from natss.contract.resources import DeliveryPolicy, Order
 
 COPY_OVERDUE = 2
-"""A released event of which no copy came for so many ack waits is not sent again by the server, or
-not for long: it goes by its wall clock, which may have been set back by hours."""
+"""After so many ack waits without a copy, the server does not send a released event again, or not
+for a long time: it goes by its wall clock, which may have been set back by hours.
+"""
 
 COPIES_UNTIL_GONE = 3
-"""A released event of which no copy came for so many ack waits has expired in the store."""
+"""After so many ack waits without a copy, a released event has expired in the store."""
 
 
 _WAITING_PER_INFLIGHT = 16
-"""Reopening a durable sends everything pending at once, also what a larger MaxInflight let
-through before (Go's was 1024). More than this is left to NATS Streaming."""
+"""Reopening a durable sends everything pending at once, including what a larger MaxInflight let
+through before (Go's was 1024). More than this is left to NATS Streaming.
+"""
 
 
 _RUNS_BESIDES = 1024
@@ -39,8 +41,8 @@ class Receipt(enum.Enum):
 
     ACCEPTED = enum.auto()  # it waits for delivery
     COPY = enum.auto()  # drop it: the event is being delivered, or rests after a failure
-    ACKNOWLEDGE = enum.auto()  # its ack was lost: send it once more
-    DEFERRED = enum.auto()  # no room: NATS Streaming will send it again
+    ACKNOWLEDGE = enum.auto()  # its ack was lost: send that once more
+    DEFERRED = enum.auto()  # no room: NATS Streaming sends it again
 
 
 class PendingEventState(enum.Enum):
@@ -48,8 +50,8 @@ class PendingEventState(enum.Enum):
 
     WAITING = enum.auto()
     ACTIVE = enum.auto()  # being delivered
-    RELEASED = enum.auto()  # not held in memory; NATS Streaming will send it again
-    GONE = enum.auto()  # final: settled, or of a channel that was made anew
+    RELEASED = enum.auto()  # not held in memory; NATS Streaming sends it again
+    GONE = enum.auto()  # final: settled, or of a channel that was created anew
 
 
 class PendingEvent:
@@ -74,7 +76,7 @@ class PendingEvent:
         self.generation = generation
         self.timestamp = timestamp
         self.data = b""
-        self.cost = 0  # taken from the budget
+        self.cost = 0  # bytes taken from the budget
         self.state = PendingEventState.WAITING
         self.failed_rounds = 0
         self.taken: Taken | None = None
@@ -83,7 +85,7 @@ class PendingEvent:
         self.last_copy = now
 
     def take_data(self) -> bytes:
-        """The stored form, for who makes something else of it and needs no second copy."""
+        """Return the stored form, for a caller that transforms it and needs no second copy."""
         data, self.data = self.data, b""
         return data
 
@@ -91,12 +93,13 @@ class PendingEvent:
 class Window:
     """The unsettled events of a subscription by sequence.
 
-    An event is known by its sequence and timestamp. A known sequence that comes with another
-    timestamp belongs to a channel that was made anew: everything remembered of the old one is
-    forgotten then. The order of timestamps says nothing: the server's clock may be set back.
+    An event is known by its sequence and timestamp. A known sequence with another timestamp belongs
+    to a channel that was created anew: everything remembered of the old one is forgotten then. The
+    order of timestamps says nothing: the server's clock may be set back.
 
-    Sequences that begin again lower may be those of a channel that was made anew, long before one
-    of them is known. So what is remembered from before is kept apart, and can be forgotten alone.
+    Sequences that start again lower may be those of a channel that was created anew, long before
+    one of them is a known one. So what is remembered from before is kept apart, and can be
+    forgotten separately.
 
     Args:
         policy: ``order``, ``ack_wait`` and ``max_inflight`` are used.
@@ -127,7 +130,7 @@ class Window:
         self._waiting: deque[PendingEvent] = deque()
         self._settled = SettledEvents(_runs(policy))
         self._former: SettledEvents | None = None
-        """Those that were settled before sequences began again lower."""
+        """Those that were settled before sequences started again lower."""
         self._generation = 0
         self._settled_below = 0
         self._highest = 0
@@ -135,7 +138,7 @@ class Window:
         self._purge_above = 2 * policy.max_inflight
         self.active = 0
         self.was_short = False
-        """Whether an event was deferred for want of memory since the caller took this back."""
+        """Whether an event was deferred for lack of memory since the caller last reset this."""
 
     @property
     def highest(self) -> int:
@@ -155,24 +158,24 @@ class Window:
         return min((each for each in self._unsettled if each in among), default=None)
 
     def knows_all(self, among: range) -> bool:
-        """Whether each of these events is known, settled or not.
+        """Return whether each of these events is known, settled or not.
 
-        Then none that was settled is taken for a new one when they are all sent again.
+        If so, none that was settled is taken for a new one when they are all sent again.
         """
         unsettled = sum(each in among for each in self._unsettled)
         return unsettled + self._settled.count(among) == len(among)
 
     def take_as_settled(self, end: int) -> None:
-        """Acknowledge what comes with a sequence below ``end``, unless it is known as unsettled.
+        """Acknowledge what arrives with a sequence below ``end``, unless it is known as unsettled.
 
-        To be called when it is known that everything else below was settled.
+        Call it only when everything else below was settled.
         """
         self._settled_below = end
 
     def forget_released(self, before: float, among: range) -> None:
         """Forget those released events of which no copy has come since ``before``.
 
-        When it is known that everything pending was sent since, the server has no such event.
+        Call it when everything pending was sent since then: the server has no such event.
         """
         for record in list(self._unsettled.values()):
             is_released = record.state is PendingEventState.RELEASED and record.last_copy < before
@@ -189,9 +192,9 @@ class Window:
         )
 
     def lacks_copies(self, now: float) -> bool:
-        """Whether a released event should have been sent again before now.
+        """Return whether a released event should have been sent again before now.
 
-        What has expired in the store, as it seems, is forgotten.
+        Events that seem to have expired in the store are forgotten.
         """
         self._purge(now)
         overdue = now - COPY_OVERDUE * self._policy.ack_wait
@@ -201,14 +204,14 @@ class Window:
         )
 
     def oldest(self, now: float, *, failed: bool = False) -> float | None:
-        """When the oldest unsettled event came that may still be delivered; None without one.
+        """Return when the oldest deliverable unsettled event arrived; None without one.
 
         Args:
             now: In seconds of the clock of ``receive``.
             failed: Count only events of which a round has failed.
         """
         expired = self._expired(now)
-        for record in self._unsettled.values():  # in the order in which they came
+        for record in self._unsettled.values():  # in the order of arrival
             if failed and not record.failed_rounds:
                 continue
             if record.state is not PendingEventState.RELEASED or record.last_copy >= expired:
@@ -216,7 +219,7 @@ class Window:
         return None
 
     def change(self, policy: DeliveryPolicy) -> None:
-        """Go by another policy from now on, and let everything that rests be tried at once."""
+        """Use another policy from now on, and let everything that rests be tried at once."""
         self._policy = policy
         self._settled.max_runs = _runs(policy)
         for record in self._unsettled.values():
@@ -232,9 +235,9 @@ class Window:
         return self._accept(self._new_record(sequence, timestamp, now), data, now)
 
     def note(self, sequence: int, timestamp: int, now: float) -> None:
-        """Remember that an event is unsettled that is not to be delivered now: it will come again.
+        """Remember an unsettled event that is not to be delivered now: it will come again.
 
-        What is not noted would count as settled when a successor's start position is looked for.
+        What is not noted would count as settled when a successor's start position is determined.
         """
         if sequence <= self._known_up_to and self._is_known(sequence, timestamp):
             record = self._unsettled.get(sequence)
@@ -244,7 +247,10 @@ class Window:
         self._new_record(sequence, timestamp, now).state = PendingEventState.RELEASED
 
     def _is_known(self, sequence: int, timestamp: int) -> bool:
-        """Whether it was this event; if only its sequence is known, forget the former channel."""
+        """Return whether it was this event.
+
+        If only its sequence is known, forget the former channel.
+        """
         record, former = self._unsettled.get(sequence), self._former
         if record is not None:
             is_same, is_former = record.timestamp == timestamp, record.generation < self._generation
@@ -295,7 +301,7 @@ class Window:
         return Receipt.ACCEPTED
 
     def _has_room(self, record: PendingEvent, data: bytes, now: float) -> bool:
-        """Whether the event may wait here; if so its cost is taken from the budget."""
+        """Return whether the event may wait here; if so, take its cost from the budget."""
         policy = self._policy
         if len(self._waiting) > _WAITING_PER_INFLIGHT * policy.max_inflight:
             return False
@@ -312,7 +318,7 @@ class Window:
         return True
 
     def _is_overtaking(self, record: PendingEvent, now: float) -> bool:
-        """Whether an earlier event is still to come (and has not expired in the store)."""
+        """Return whether an earlier event is still to come (and has not expired in the store)."""
         self._purge(now)
         return any(
             other.sequence < record.sequence and other.state is PendingEventState.RELEASED
@@ -320,7 +326,7 @@ class Window:
         )
 
     def next(self) -> PendingEvent | None:
-        """The next event to deliver, now active; the caller ends it by ``settle`` or ``fail``."""
+        """Return the next event, now active; the caller ends it by ``settle`` or ``fail``."""
         while self._waiting:
             record = self._waiting.popleft()
             if record.state is PendingEventState.WAITING:
@@ -330,7 +336,10 @@ class Window:
         return None
 
     def settle(self, record: PendingEvent) -> bool:
-        """End an active event; whether to acknowledge it (not if its channel was made anew)."""
+        """End an active event; return whether to acknowledge it.
+
+        It is not, if its channel was created anew.
+        """
         if not self._end(record):
             return False
         record.state = PendingEventState.GONE
@@ -349,12 +358,12 @@ class Window:
             self.release_waiting()
 
     def release(self, record: PendingEvent) -> None:
-        """End an active event whose delivery was broken off by us; it may come back at once."""
+        """End an active event whose delivery was broken off here; it may come back at once."""
         if self._end(record):
             record.state = PendingEventState.RELEASED
 
     def release_waiting(self) -> None:
-        """Let NATS Streaming keep what waits: it will be sent again."""
+        """Leave what waits to NATS Streaming, which sends it again."""
         for record in self._waiting:
             if record.state is PendingEventState.WAITING:
                 self._drop_data(record)
@@ -362,7 +371,7 @@ class Window:
         self._waiting.clear()
 
     def forget_replies(self) -> None:
-        """Keep no reply any more: no event will be delivered again."""
+        """Drop all replies: no event will be delivered again."""
         for record in self._unsettled.values():
             record.taken = None
 
@@ -392,18 +401,18 @@ class Window:
             self._highest = self._known_up_to = 0
 
     def _expired(self, now: float) -> float:
-        """A released event of which no copy came since then has expired in the store."""
+        """Return the time since when a released event without a copy has expired in the store."""
         return now - COPIES_UNTIL_GONE * self._policy.ack_wait
 
     def _purge(self, now: float) -> None:
-        """Forget released events that expired in the store, as it seems.
+        """Forget released events that seem to have expired in the store.
 
-        If one comes again after all it is a new event.
+        If one comes again after all, it is a new event.
         """
         self.forget_released(self._expired(now), range(sys.maxsize))
         self._purge_above = 2 * max(self._policy.max_inflight, len(self._unsettled))
 
 
 def _runs(policy: DeliveryPolicy) -> int:
-    """Each event in flight may lie between two runs; beyond them, enough for what is slow."""
+    """Return the number of runs: one for each event in flight, and enough beyond for slow ones."""
     return _RUNS_BESIDES + policy.max_inflight

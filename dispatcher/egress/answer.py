@@ -1,6 +1,6 @@
 """Reads the bytes of an answer: its head, where its body ends, and what of it is kept.
 
-No I/O. ``connection`` feeds it, and decides by what it says.
+No I/O. ``connection`` feeds it, and acts on its attributes.
 """
 
 import httptools
@@ -21,21 +21,21 @@ _HEADER_COST = 128
 """Bytes of memory that a header takes besides its name and value."""
 
 _BEGINNING = 1024
-"""Bytes that are kept of a body that nobody wants: they tell why an attempt failed."""
+"""Bytes that are kept of a body that nobody wants: they show why an attempt failed."""
 
 
 class UnreadableAnswer(Exception):
-    """It is no answer in HTTP/1.1, or none whose end is clear. The text quotes nothing of it."""
+    """It is not an answer in HTTP/1.1, or its end is unclear. The text quotes nothing of it."""
 
 
 class AnswerReader:
     """Reads one answer after the other, each after ``begin``.
 
     Attributes:
-        status: Of the answer, once its head is read.
+        status: The status, once the head is read.
         headers: Without trailers.
-        body_size: Bytes of its body that have come.
-        is_complete: Whether all of it has come.
+        body_size: Bytes of the body that have arrived.
+        is_complete: Whether all of it has arrived.
         is_reading_head: Whether its head, or an interim one (1xx), is not complete.
         is_trusted: Whether another request may follow on the same connection.
     """
@@ -77,18 +77,18 @@ class AnswerReader:
 
     @property
     def cost(self) -> int:
-        """Bytes of memory that what was read takes."""
+        """Bytes of memory that the answer takes so far."""
         return self._head_cost + self._kept
 
     @property
     def known_status(self) -> int | None:
-        """The status by the first line, also if its head is not complete or not readable."""
+        """The status of the first line, even if the head is incomplete or unreadable."""
         return tolerant.status_of(self._raw) if self.is_reading_head else self.status
 
     def begin(self, *, wants_body: bool) -> None:
-        """Expect the next answer; of a body that is not wanted, only the beginning is kept.
+        """Expect the next answer; of a body that is not wanted, keep only the beginning.
 
-        The one before must be forgotten.
+        Call ``forget`` for the previous answer first.
         """
         self._most = self._limits.max_response_bytes if wants_body else _BEGINNING
         self._head_room = self._limits.max_response_header_bytes
@@ -98,25 +98,25 @@ class AnswerReader:
         self.is_reading_head = True
 
     def forget(self) -> None:
-        """Keep nothing of the answer; a connection may be idle for long."""
+        """Keep nothing of the answer; a connection may be idle for a long time."""
         self.headers = []
         self._body = []
         self._raw = b""
         self._kept = self.body_size = 0
 
     def close(self) -> None:
-        """Read no more; the parser refers to this object."""
+        """Read no more; break the reference from the parser to this object."""
         del self._parser
 
     def body(self) -> bytes:
-        """What is kept of it."""
+        """Return what is kept of the body."""
         return b"".join(self._body)
 
     def feed(self, data: bytes) -> None:
-        """Read what has come.
+        """Read what has arrived.
 
         Raises:
-            Unreadable: before the answer was complete.
+            UnreadableAnswer: before the answer was complete.
         """
         try:
             if not self.is_reading_head:
@@ -131,17 +131,17 @@ class AnswerReader:
                 raise UnreadableAnswer(f"the answer is not HTTP/1.1: {_text(error)}") from error
 
     def end(self) -> bool:
-        """Whether the answer is complete now that the peer has closed the connection."""
+        """Return whether the answer is complete now that the peer has closed the connection."""
         return not self.is_reading_head and ends_with_connection(self.headers)
 
-    # What the parser calls.
+    # Called by the parser.
 
     def on_message_begin(self) -> None:
         if self.is_complete:
             raise UnusableHead("a second answer")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self.is_reading_head:  # else it is a trailer, which may not replace a header
+        if self.is_reading_head:  # otherwise a trailer, which may not replace a header
             self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
@@ -157,7 +157,7 @@ class AnswerReader:
             self.is_reading_head = False
 
     def on_body(self, data: bytes) -> None:
-        if self.is_reading_head:  # RFC 9110, 15.2; the parser knows it of some of them only
+        if self.is_reading_head:  # RFC 9110, 15.2; the parser knows only some of them
             raise UnusableHead(f"status {self.status} with a body")
         self.body_size += len(data)
         room = self._most - self._kept
@@ -167,7 +167,7 @@ class AnswerReader:
             self._kept += len(kept)
 
     def on_message_complete(self) -> None:
-        if self.is_reading_head:  # 1xx: the answer proper comes later
+        if self.is_reading_head:  # 1xx: the final answer comes later
             self.headers = []
             return
         self.is_complete = True
@@ -232,5 +232,5 @@ class AnswerReader:
 
 
 def _text(error: Exception) -> str:
-    """What is wrong, in the words of the parser or of the callback that stopped it."""
+    """Return what is wrong, in the words of the parser or of the callback that stopped it."""
     return str(error.__context__ if isinstance(error.__context__, UnusableHead) else error)

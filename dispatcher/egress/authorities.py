@@ -1,4 +1,4 @@
-"""Whom to trust when a subscriber's URL is https."""
+"""The authorities that are trusted when a subscriber's URL is https."""
 
 import ssl
 from pathlib import Path
@@ -7,7 +7,7 @@ from natss.process.credential_files import load_authorities
 
 
 def subscriber_tls(ca_file: Path | None) -> ssl.SSLContext:
-    """Trust the system's authorities, and those in a file.
+    """Return a context that trusts the system's authorities, and those in a file.
 
     Raises:
         SettingsError: The file cannot be used.

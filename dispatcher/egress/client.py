@@ -1,8 +1,7 @@
-"""HTTP out: one POST to one subscriber, answered or failed within its time.
+"""HTTP out: one POST to one subscriber, answered or failed in time.
 
-It tries once. What an answer means and whether to try again is decided by ``delivery`` and
-``attempts``. A redirect that keeps method and body (307, 308) is followed, any other is an answer
-like all the rest.
+It tries once. ``dispatcher.delivery`` decides what an answer means and whether to retry. A redirect
+that keeps method and body (307, 308) is followed; any other is treated like all other answers.
 """
 
 import asyncio
@@ -36,11 +35,12 @@ _MOST_REDIRECTS = 3
 _OF_EVERY_REQUEST = (
     b"User-Agent: natss-dispatcher/%b\r\nAccept-Encoding: identity\r\n" % VERSION.encode()
 )
-"""Some firewalls refuse who does not say what it is. An answer becomes an event, whose content no
-coding may hide."""
+"""Some firewalls refuse clients without a User-Agent. An answer becomes an event, so no coding may
+hide its content.
+"""
 
 _ONE_WRITE = 64 * 1024
-"""Bytes of a body up to which it is copied behind its head, so that one write sends both."""
+"""A body up to this size is copied behind its head, so that one write sends both."""
 
 
 class Egress:
@@ -48,12 +48,12 @@ class Egress:
 
     Args:
         limits: What subscribers may take.
-        tls: For ``https``; by default certificates are verified against those of the system. It is
-            changed: a Common Name does not count in place of a subjectAltName.
-        resolve: Names to addresses; by default the system's resolver.
-        budget: Of long bodies of answers; by default there is room for the longest of all
+        tls: For ``https``; by default certificates are verified against the system's authorities.
+            It is changed: a Common Name does not count in place of a subjectAltName.
+        resolve: Resolves names; by default the system's resolver.
+        budget: For long bodies of answers; by default there is room for the longest of all
             connections.
-        proxies: By which subscribers are called.
+        proxies: The proxies through which subscribers are called.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Egress:
         self._limits = limits
         self._loop = asyncio.get_running_loop()
         self._tls = tls or ssl.create_default_context()
-        self._tls.hostname_checks_common_name = False  # RFC 9525, 2: as Go's client and browsers
+        self._tls.hostname_checks_common_name = False  # RFC 9525, 2: as in Go's client and browsers
         self._resolver = Resolver()
         self._resolve = resolve or self._resolver
         if budget is None:
@@ -94,20 +94,20 @@ class Egress:
         """Send one request and wait for its answer, whatever its status.
 
         Args:
-            target: Where to.
+            target: Where to send it.
             head: Header lines, each with its CRLF. Host, User-Agent, Accept-Encoding,
                 Content-Length and what stands for the target's userinfo are added.
             body: The content.
             timeout: Seconds for everything: waiting for a connection, opening it, sending, and the
                 answer to its last byte.
-            wants_body: Whether the body of a successful answer is of use; else only its beginning
+            wants_body: Whether the body of a successful answer is needed; else only its beginning
                 is kept.
-            memory: Where a long answer is taken from while it is read; it waits for room if there
-                is none. By default all of an origin share it.
+            memory: The share that a long answer takes its memory from while it is read; it waits
+                for room if there is none. By default all targets of an origin share one.
 
         Raises:
-            EgressError: there is no complete answer, or a redirect that is not followed. It was
-                tried once, and once more only where a kept-alive connection was closed.
+            EgressError: there is no complete answer, or a redirect that is not followed. The
+                request was sent once, and once more only if a kept-alive connection was closed.
         """
         deadline = self._loop.time() + timeout
         request = _Request(head, body, deadline, wants_body=wants_body, memory=memory)
@@ -125,10 +125,10 @@ class Egress:
             self._sweep.cancel()
         self._pools.close(_closed_error())
         self._resolver.close()
-        await asyncio.sleep(0)  # transports close in the next round of the loop
+        await asyncio.sleep(0)  # transports close in the next turn of the loop
 
     async def _post(self, target: Target, request: "_Request") -> Response:
-        """Once, on an idle connection if there is one; then again if that one was closed."""
+        """Send once, on an idle connection if there is one; again if that one was closed."""
         if self._proxies is not None:
             target = self._proxies.route(target)
         connection = self._pools.take_idle(target.origin, self._loop.time())
@@ -145,9 +145,9 @@ class Egress:
             raise EgressError(FailureReason.CLOSED, str(error)) from error
 
     async def _follow(self, target: Target, request: "_Request", response: Response) -> Response:
-        """Post the same where an answer says; each address is held to ``denied_networks`` again.
+        """Follow a redirect; each address is checked against ``denied_networks`` again.
 
-        Without a Location it is an answer like any other.
+        A redirect without a Location is treated like any other answer.
         """
         for _ in range(_MOST_REDIRECTS):
             status = response.status
@@ -181,7 +181,7 @@ class Egress:
             raise EgressError(FailureReason.MALFORMED, text, status) from None
 
     async def _connection(self, target: Target, deadline: float) -> EgressConnection:
-        """A connection that was opened for this request, or that another one has just done with."""
+        """Return a connection that was opened for this request, or that another is done with."""
         if self._closed:
             raise _closed_error()
         if self._sweep is None:
@@ -232,7 +232,7 @@ class Egress:
 
 
 class _Request:
-    """What goes to a target, and to where that one redirects it."""
+    """The request to a target, and to where that one redirects it."""
 
     __slots__ = ("body", "deadline", "head", "memory", "wants_body")
 
@@ -253,7 +253,7 @@ class _Request:
 
 
 async def _exchange(connection: EgressConnection, target: Target, request: _Request) -> Response:
-    """Send it. Nobody keeps the bytes but the connection, until they are sent."""
+    """Send the request. Only the connection keeps the bytes, until they are sent."""
     body = request.body
     parts = (target.request_prefix, _OF_EVERY_REQUEST, request.head, len(body))
     if len(body) <= _ONE_WRITE:

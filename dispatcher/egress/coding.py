@@ -1,6 +1,6 @@
-"""Content codings of answers: taken off within a bound, for an event has none. Pure.
+"""Content codings of answers, decoded within a bound, since an event has none. Pure.
 
-``identity`` is asked for; servers and proxies that compress all the same are common.
+Requests ask for ``identity``; servers and proxies that compress regardless are common.
 """
 
 import zlib
@@ -14,27 +14,27 @@ _MOST_MEMBERS = 64
 """A gzip file may have any number of members, each of which costs time."""
 
 _GZIP, _ZLIB, _RAW = 31, 15, -15
-"""Formats, as ``zlib`` calls them by its ``wbits``."""
+"""Formats, in the ``wbits`` of ``zlib``."""
 
 
 class Undecodable(ValueError):
-    """It is not in the coding that its headers say."""
+    """It is not in the coding that its headers name."""
 
 
 class TooLong(ValueError):
-    """It is longer than the bound once it is decoded."""
+    """It exceeds the bound once decoded."""
 
 
 def is_coded(headers: Headers) -> bool:
-    """Whether a coding is named, be it ``identity``."""
+    """Return whether a coding is named, even ``identity``."""
     return any(len(name) == len(_NAME) and name.lower() == _NAME for name, _ in headers)
 
 
 def decode(headers: Headers, body: bytes, most: int) -> tuple[Headers, bytes]:
-    """Headers and body without the codings gzip and deflate.
+    """Return headers and body without the codings gzip and deflate.
 
     Raises:
-        Undecodable, TooLong: it cannot be had, or there is another coding. None is handed on: a
+        Undecodable, TooLong: it cannot be decoded, or there is another coding. None is passed on: a
             channel refuses events that have one.
     """
     named = [value for name, value in headers if name.lower() == _NAME]
@@ -43,7 +43,7 @@ def decode(headers: Headers, body: bytes, most: int) -> tuple[Headers, bytes]:
     if len(codings) > _MOST_CODINGS:
         raise Undecodable("it has too many codings")
     if not _DECODERS.keys() >= set(codings):
-        raise Undecodable("it has another coding than gzip and deflate, though none was asked for")
+        raise Undecodable("it has a coding other than gzip and deflate, though none was requested")
     for coding in reversed(codings):
         try:
             body = _DECODERS[coding](body, most)
@@ -53,7 +53,7 @@ def decode(headers: Headers, body: bytes, most: int) -> tuple[Headers, bytes]:
 
 
 def beginning(headers: Headers, body: bytes, most: int) -> bytes:
-    """What a body that may be cut begins with; nothing if that cannot be told."""
+    """Return the decoded beginning of a body that may be cut; nothing if it cannot be decoded."""
     values = [value.strip(b" \t").lower() for name, value in headers if name.lower() == _NAME]
     if all(value in (b"", b"identity") for value in values):
         return body[:most]
@@ -71,13 +71,13 @@ def _gunzip(data: bytes, most: int) -> bytes:
         part, data = _inflate(data, _GZIP, most)
         parts.append(part)
         most -= len(part)
-        if not data.strip(b"\0"):  # some pad the last block
+        if not data.strip(b"\0"):  # some servers pad the last block
             return b"".join(parts)
     raise zlib.error("too many members")
 
 
 def _undeflate(data: bytes, most: int) -> bytes:
-    """RFC 9110, 8.4.1.2: the zlib format; some send the bare stream."""
+    """Decode deflate (RFC 9110, 8.4.1.2: the zlib format); some servers send the bare stream."""
     try:
         return _inflate(data, _ZLIB, most)[0]
     except zlib.error:
@@ -85,7 +85,7 @@ def _undeflate(data: bytes, most: int) -> bytes:
 
 
 def _inflate(data: bytes, wbits: int, most: int) -> tuple[bytes, bytes]:
-    """One stream and what follows it."""
+    """Return one decoded stream and what follows it."""
     inflater = zlib.decompressobj(wbits)
     inflated = inflater.decompress(data, most + 1)
     if len(inflated) > most:

@@ -1,6 +1,6 @@
-"""Opening a connection to a subscriber: name resolution, TCP, TLS.
+"""Opens a connection to a subscriber: name resolution, TCP, TLS.
 
-It knows no limits and no timeouts; whoever cancels it leaves nothing open.
+It knows no limits and no timeouts; cancelling it leaves nothing open.
 """
 
 import asyncio
@@ -21,7 +21,8 @@ _OTHER_NAME = (62, 64)
 
 
 _JUDGED_WITHIN = 1.0
-"""Seconds for the lookup of a name that a proxy is to look up. It may well know more names."""
+"""Seconds for the lookup of a name that a proxy will look up. The proxy may well know more names.
+"""
 
 
 async def connect(
@@ -31,14 +32,15 @@ async def connect(
     resolve: Resolve,
     denied: DeniedNetworks,
 ) -> None:
-    """Open a NEW connection to the target, or by its proxy, which is ACTIVE then.
+    """Open a NEW connection to the target, or through its proxy; it is ACTIVE then.
 
-    Of several addresses one is used that answers soon, IPv6 or IPv4 (RFC 8305), and never one that
-    is denied. By a proxy, a name is refused if one of the addresses that it has here is denied. The
-    proxy's own address is nobody's choice but the operator's, and is not judged.
+    Of several addresses, one that answers soon is used, IPv6 or IPv4 (RFC 8305), and never a denied
+    one. Through a proxy, a name is refused if one of the addresses that it has here is denied. Only
+    the operator chooses the proxy's own address, so it is not checked.
 
     Raises:
-        EgressError: with CONNECT, TLS or DENIED. The text names the target without its userinfo.
+        EgressError: with reason CONNECT, TLS or DENIED. The text names the target without its
+            userinfo.
     """
     way = target.origin if target.proxy is None else f"{target.origin} by proxy {target.proxy}"
     try:
@@ -117,7 +119,7 @@ async def _open_by_proxy(
 async def _start(
     target: Target, connection: EgressConnection, tls: ssl.SSLContext, **where: Any
 ) -> None:
-    """Speak to the target, by TLS if it wants that."""
+    """Start the connection to the target, with TLS if its scheme asks for it."""
     server_hostname = target.host.removesuffix(".") if target.tls else None
     await asyncio.get_running_loop().create_connection(
         lambda: connection,

@@ -1,7 +1,7 @@
 """One HTTP/1.1 connection to a subscriber: a request out, its answer in, then the next.
 
-Bytes and time only. Which connection a request goes to, and what becomes of one that is free, is
-decided by its owner (``pool``); how it is opened, by ``connect``.
+Bytes and time only. Its owner (``pool``) decides which connection a request uses, and what becomes
+of a free one; ``connect`` opens it.
 """
 
 import asyncio
@@ -18,10 +18,10 @@ _SLICE = 128 * 1024
 encrypted copy of the whole."""
 
 SHORT_ANSWER = 4 * 1024
-"""Bytes of an answer that are not counted: whoever waits for it has room for so much."""
+"""Bytes of an answer that are not counted: each waiting request has that much room."""
 
 _ROOM_SECONDS = 0.05
-"""Between two looks whether there is memory for what has come of an answer."""
+"""Seconds between two checks whether there is memory for what has arrived of an answer."""
 
 _UNCONNECTED = asyncio.Transport()
 
@@ -44,8 +44,8 @@ class EgressError(Exception):
 
     Attributes:
         reason: What went wrong.
-        status: What the first line of the answer says, for nothing else of it can be used; None if
-            there is none, and whether the subscriber has seen the request is not known.
+        status: That of the first line of the answer, of which nothing else can be used; None if
+            there is no such line, and it is unknown whether the subscriber has seen the request.
     """
 
     def __init__(self, reason: FailureReason, message: str, status: int | None = None) -> None:
@@ -58,12 +58,12 @@ class StaleConnection(Exception):
     """The peer closed a kept-alive connection before it answered with a single byte.
 
     Servers close idle connections when they please, so a request can cross with that. It says
-    nothing about the health of the subscriber; the request belongs on a fresh connection.
+    nothing about the health of the subscriber; the request is to be repeated on a fresh connection.
     """
 
 
 class Response:
-    """A complete answer. Its body may be cut if it is not wanted, or if it is no success."""
+    """A complete answer. Its body may be cut if it is not wanted, or no success."""
 
     __slots__ = ("body", "headers", "status")
 
@@ -77,7 +77,7 @@ class Response:
 
 
 class EgressConnectionState(enum.Enum):
-    """The life of a connection, in this order but for ACTIVE and IDLE, which take turns."""
+    """The life of a connection, in this order, except that ACTIVE and IDLE alternate."""
 
     NEW = enum.auto()
     """Being opened."""
@@ -89,29 +89,29 @@ class EgressConnectionState(enum.Enum):
     """Waits for the next request."""
 
     CLOSED = enum.auto()
-    """Final; the owner has been told."""
+    """Final; the owner has been notified."""
 
 
 class EgressConnectionOwner(Protocol):
-    """Who keeps connections when no request has them."""
+    """Keeps connections while no request uses them."""
 
     @property
     def memory(self) -> BudgetShare:
-        """Where long answers are taken from while they are read."""
+        """The share that long answers take their memory from while they are read."""
 
     def released(self, connection: "EgressConnection") -> None:
-        """The answer is complete and the connection is good for another request."""
+        """Take back a connection whose answer is complete and that can serve another request."""
 
     def lost(self, connection: "EgressConnection") -> None:
-        """The connection is closed; called once."""
+        """Forget a connection that has closed; called once."""
 
 
 class EgressConnection(asyncio.Protocol):
     """The client's end of one connection; ``exchange`` may be called while it is ACTIVE.
 
     Args:
-        owner: Is told when the connection is free and when it is closed.
-        limits: Sizes of an answer.
+        owner: Notified when the connection is free and when it is closed.
+        limits: The bounds of an answer.
         loop: Runs its timers.
         expires: Time of ``loop`` from which it should not be used for another request.
     """
@@ -179,7 +179,7 @@ class EgressConnection(asyncio.Protocol):
         return self._state
 
     def _become(self, state: EgressConnectionState) -> None:
-        """The only place where the state changes; CLOSED stays CLOSED."""
+        """Change the state, which nothing else does; CLOSED stays CLOSED."""
         if self._state is EgressConnectionState.CLOSED:
             return
         self._state = state
@@ -190,10 +190,10 @@ class EgressConnection(asyncio.Protocol):
                 self._timer.cancel()
             self._owner.lost(self)
 
-    # What the owner and the sender of a request call, in the order of time.
+    # Called by the owner and by the sender of a request, in the order of time.
 
     def take(self) -> None:
-        """Mark an idle connection as given to a request."""
+        """Mark an idle connection as used by a request."""
         self._become(EgressConnectionState.ACTIVE)
 
     def exchange(
@@ -205,18 +205,20 @@ class EgressConnection(asyncio.Protocol):
         wants_body: bool = True,
         memory: BudgetShare | None = None,
     ) -> asyncio.Future[Response]:
-        """Send a request and give the future of its answer.
+        """Send a request and return the future of its answer.
 
         Args:
-            request: The head, and the body too if it is small: it is sent by one write.
-            body: What is left of the body, sent as fast as the peer reads.
+            request: The head, and the body too if it is small: one write sends it.
+            body: The rest of the body, sent as fast as the peer reads (backpressure).
             deadline: Time of the loop at which the answer must be complete.
-            wants_body: Whether all of the answer's body is of use if it is a success; of what else
-                is answered, a part may be kept.
-            memory: Where a long answer is taken from while it is read; by default from the owner's.
+            wants_body: Whether all of the answer's body is needed if it is a success; of other
+                answers a part may be kept.
+            memory: The share that a long answer takes its memory from while it is read; by default
+                the owner's.
 
         The future fails with EgressError, or with StaleConnection if the connection had served
-        another request before and was found closed. Whoever stops awaiting it calls ``forsake``.
+        another request before and was found closed. A caller that stops awaiting it must call
+        ``forsake``.
         """
         self._answer = answer = self._loop.create_future()
         self._silent = True
@@ -251,17 +253,17 @@ class EgressConnection(asyncio.Protocol):
             self._transport.abort()
         self._fail(FailureReason.CLOSED, "the connection was closed on our side")
 
-    # What the transport calls.
+    # Called by the transport.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        if self._state is EgressConnectionState.CLOSED:  # given up while it was being opened
+        if self._state is EgressConnectionState.CLOSED:  # abandoned while it was being opened
             self._transport.abort()
         self._become(EgressConnectionState.ACTIVE)
 
     def data_received(self, data: bytes) -> None:
         if self._answer is None:
-            self.abort()  # nothing may come unless it was asked for
+            self.abort()  # unsolicited data
             return
         self._silent = False
         try:
@@ -278,7 +280,7 @@ class EgressConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._become(EgressConnectionState.CLOSED)
-        if self._answer is not None and self._reader.is_complete:  # it waits for room only
+        if self._answer is not None and self._reader.is_complete:  # only waiting for room
             self._finish(reusable=False)
         if exc is None or isinstance(exc, ConnectionError):
             what = "closed" if exc is None else "reset"
@@ -294,10 +296,10 @@ class EgressConnection(asyncio.Protocol):
         self._write_paused = False
         self._send_more()
 
-    # The rest.
+    # Internal.
 
     def _go_on(self) -> None:
-        """Decide by what was read."""
+        """Decide what to do with what was read."""
         reader = self._reader
         if reader.body_size > self._limits.max_response_bytes:
             self._finish_oversized()
@@ -309,7 +311,7 @@ class EgressConnection(asyncio.Protocol):
             self._finish(reader.is_trusted)
 
     def _has_room(self) -> bool:
-        """Whether there is room for what was read; if so it is taken."""
+        """Take memory for what was read; return whether there was room."""
         more = self._reader.cost - SHORT_ANSWER - self._charged
         if more <= 0:
             return True
@@ -319,9 +321,9 @@ class EgressConnection(asyncio.Protocol):
         return True
 
     def _wait_for_room(self) -> None:
-        """Read no more until there is memory for what has come, or the time is up.
+        """Read no more until there is memory for what has arrived, or the time is up.
 
-        What is no success, or is not wanted, is cut here instead: its status is all that counts.
+        An answer that is not a success, or not wanted, is cut here instead: only its status counts.
         """
         reader = self._reader
         if not reader.is_reading_head and (reader.status >= 300 or not self._wants_body):
@@ -342,7 +344,7 @@ class EgressConnection(asyncio.Protocol):
         self._go_on()
 
     def _forget_answer(self) -> None:
-        """Who got it has it; a connection may be idle for long."""
+        """Forget an answer that was handed over; a connection may be idle for a long time."""
         self._reader.forget()
         if self._charged:
             self._memory.give_back(self._charged)
@@ -357,7 +359,7 @@ class EgressConnection(asyncio.Protocol):
             answer.set_result(Response(reader.status, reader.headers, reader.body()))
         self._forget_answer()
         self._used = True
-        if reusable and not self._write_paused:  # else some of the request is still unsent
+        if reusable and not self._write_paused:  # otherwise some of the request is still unsent
             self._become(EgressConnectionState.IDLE)
         else:
             self.abort()
@@ -402,9 +404,9 @@ class EgressConnection(asyncio.Protocol):
             self._transport.write(part)
 
     def _set_timer(self, at: float) -> None:
-        """One timer serves many requests: it is moved only when it would be late.
+        """Set the timer, one for many requests: it is moved only when it would be late.
 
-        A timer for each request costs more than all else here but the write.
+        A timer for each request costs more than all else here except the write.
         """
         if self._timer is not None:
             self._timer.cancel()

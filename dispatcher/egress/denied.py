@@ -1,9 +1,9 @@
-"""Addresses that are not called, whatever a subscriber's URI says.
+"""Addresses that are never called, whatever a subscriber's URI says.
 
-Who may write a Subscription chooses where the dispatcher posts to, and gets the answer as a reply
-event: without this also from what only the dispatcher can reach, as the metadata service of a cloud
-or what listens in its own pod. Looked at is the address that a name has in the end, when a
-connection is opened: a name that changes its mind is no way around it.
+Threat: whoever may write a Subscription chooses where the dispatcher posts to, and gets the answer
+as a reply event. Without this mitigation, that includes answers of what only the dispatcher can
+reach, such as the metadata service of a cloud or a server in its own pod. The address is checked
+after name resolution, when a connection is opened, so DNS rebinding does not get around it.
 """
 
 import ipaddress
@@ -17,8 +17,9 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _ENDING_IN_IPV4 = tuple(
     map(ipaddress.IPv6Network, ("::ffff:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48", "::/96"))
 )
-"""IPv6 addresses that lead to the IPv4 address in their last four bytes: mapped and, long gone,
-compatible (RFC 4291, 2.5.5), and those of NAT64 (RFC 6052, 2.1; RFC 8215)."""
+"""IPv6 addresses that lead to the IPv4 address in their last four bytes: mapped and the deprecated
+compatible ones (RFC 4291, 2.5.5), and those of NAT64 (RFC 6052, 2.1; RFC 8215).
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class DeniedNetworks:
 
     @classmethod
     def parse(cls, text: str) -> "DeniedNetworks":
-        """Networks and addresses with commas between, as ``10.0.0.0/8,::1``, or ``none``.
+        """Parse networks and addresses with commas between, as ``10.0.0.0/8,::1``, or ``none``.
 
         Raises:
             ValueError: with a text that begins with "must".
@@ -52,7 +53,7 @@ class DeniedNetworks:
         return DeniedNetworks(self.networks + other.networks)
 
     def covers(self, address: str) -> bool:
-        """Whether an IP address, without brackets and perhaps with a scope, is in one of them.
+        """Return whether an IP address, without brackets, maybe with a scope, is in one of them.
 
         An IPv6 address that only stands for an IPv4 address is denied with that one.
         """
@@ -79,8 +80,9 @@ def _meanings(
 METADATA = DeniedNetworks.parse(
     "169.254.0.0/16,fe80::/10,fd00:ec2::254,100.100.100.200,192.0.0.192"
 )
-"""Link-local addresses, where clouds have their metadata services, and those of AWS (IPv6), Alibaba
-and Oracle that are elsewhere."""
+"""Link-local addresses, where clouds have their metadata services, and the addresses elsewhere of
+AWS (IPv6), Alibaba and Oracle.
+"""
 
 LOOPBACK = DeniedNetworks.parse("127.0.0.0/8,::1,0.0.0.0,::")
-"""This host itself; the last two are it for who connects to them on Linux."""
+"""This host itself; on Linux, connecting to one of the last two reaches it as well."""

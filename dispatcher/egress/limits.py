@@ -21,31 +21,35 @@ class EgressLimits:
 
     max_connections: int = 4096
     """Connections to all origins at once; idle ones are closed first to make room. One origin gets
-    no more than are left for others. Each takes a file descriptor and some KiB."""
+    no more than are left for others. Each takes a file descriptor and a few KiB.
+    """
 
     max_idle_per_origin: int = 64
-    """Idle connections kept for one origin, the latest used first. It is the default number of
-    events in flight to one subscriber."""
+    """Idle connections kept for one origin, the most recently used first. It is the default number
+    of events in flight to one subscriber.
+    """
 
     idle_timeout: float = 20.0
-    """Seconds that a connection may idle before we close it. Many servers close after 30 to 75 s, a
-    few after less; closing first avoids requests that meet a closing connection."""
+    """Seconds that a connection may idle before it is closed. Many servers close after 30 to 75 s,
+    a few after less; closing first avoids requests that meet a closing connection.
+    """
 
     max_age: float = 60.0
     """Seconds after which a connection is not used again, so that changed DNS records and new pods
     behind a Service are found."""
 
     connect_timeout: float = 5.0
-    """Seconds for name resolution, TCP and TLS together; the timeout of the delivery holds
-    besides."""
+    """Seconds for name resolution, TCP and TLS together; the timeout of the delivery applies too.
+    """
 
     max_response_bytes: int = 1 * _MIB
     """The largest response body in bytes; more fails the attempt. It becomes the reply event, and
     1 MiB is what a NATS server takes by default."""
 
     denied_networks: DeniedNetworks = METADATA
-    """Addresses that are never called, whoever asks for it; in a cluster loopback too, for there
-    it is this pod, and nobody's subscriber."""
+    """Addresses that are never called, whoever asks; in a cluster loopback too, since there it is
+    this pod, and no subscriber.
+    """
 
     max_response_header_bytes: int = 64 * _KIB
     """Status line and headers of one response together, in bytes; more fails the attempt."""

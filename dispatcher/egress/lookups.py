@@ -1,7 +1,8 @@
 """Threads in which names are looked up, shared fairly by namespace.
 
-A lookup cannot be interrupted and takes half a minute if the servers of a name do not answer. Which
-names there are, whoever may write a Subscription decides.
+A lookup cannot be interrupted and takes half a minute if the servers of a name do not answer.
+Whoever may write a Subscription chooses which names are looked up, so one namespace must not become
+a noisy neighbour of the others.
 """
 
 import asyncio
@@ -19,11 +20,12 @@ LookUp = Callable[[str], Sequence[Address]]
 """Blocks, and raises OSError."""
 
 _AT_ONCE = 64
-"""Threads that namespaces share. Each lookup has one of its own, for 100 us: who is next is decided
-here, in the loop, and not in a queue that threads read."""
+"""Threads that namespaces share. Each lookup has its own, for 100 us: the next one is chosen here,
+in the loop, and not by a queue that threads read.
+"""
 
 _BEYOND = 4
-"""Times as many there may be if so many namespaces have one each."""
+"""Times as many there may be if that many namespaces have one each."""
 
 _WAITING = 1024
 """Lookups of one namespace that may wait; further ones fail."""
@@ -31,11 +33,11 @@ _WAITING = 1024
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of a lookup."""
+    """The outcome of a lookup."""
 
     found: Sequence[Address] | OSError
     seconds: float
-    """That it took, without waiting."""
+    """How long it took, without waiting."""
 
 
 _CLOSED = Answer(OSError("the resolver is closed"), 0.0)
@@ -44,8 +46,9 @@ _CLOSED = Answer(OSError("the resolver is closed"), 0.0)
 @dataclass(order=True, slots=True)
 class _Waiting:
     seconds: float
-    """That it took last; the quickest go first, for those whose servers never answer are tried
-    again and again."""
+    """How long it took last time; the fastest go first, since names whose servers never answer are
+    retried again and again.
+    """
 
     number: int
     host: str = field(compare=False)
@@ -53,11 +56,11 @@ class _Waiting:
 
 
 class Lookups:
-    """Looks names up, so many at once.
+    """Looks up names, a limited number at once.
 
-    - A namespace has no more threads than are left for others.
-    - Its first thread it gets even beyond that, so that none waits for another to finish.
-    - One that becomes free goes to the namespace that has the fewest.
+    - A namespace has no more threads than are left for others (fair share).
+    - It gets its first thread even beyond that, so that none waits for another to finish.
+    - A free thread goes to the namespace that has the fewest.
 
     Args:
         look_up: Called in a thread.
@@ -71,7 +74,7 @@ class Lookups:
         self._waiting: dict[str, list[_Waiting]] = {}
         self._numbers = itertools.count()
         self._answers: set[asyncio.Future[Answer]] = set()
-        """Of all that wait or are under way."""
+        """Those of all lookups that wait or are under way."""
 
         self._is_closed = False
 
@@ -80,12 +83,12 @@ class Lookups:
         return f"<Lookups: {self._running.total()} under way, {waiting} waiting>"
 
     def start(self, host: str, namespace: str, seconds: float = 0.0) -> asyncio.Future[Answer]:
-        """Look a name up as soon as it is its turn.
+        """Look up a name as soon as it is its turn.
 
         Args:
             host: The name.
-            namespace: Whose turn is taken for it.
-            seconds: That it took last.
+            namespace: The namespace whose share it uses.
+            seconds: How long it took last time.
 
         Returns:
             A future that has no exception.
@@ -122,7 +125,7 @@ class Lookups:
             self._start(lookup, namespace)
 
     def _next(self) -> str | None:
-        """Of the namespaces that may have one more thread, the one that has the fewest."""
+        """Return the namespace with the fewest threads among those that may have one more."""
         waiting = ((self._running[n], queue[0].number, n) for n, queue in self._waiting.items())
         mine, _, namespace = min(waiting, default=(0, 0, None))
         total = self._running.total()
@@ -155,5 +158,5 @@ def _outcome(thread: asyncio.Future[Sequence[Address]]) -> Sequence[Address] | O
         return thread.result()
     except OSError as error:
         return error
-    except Exception as error:  # as UnicodeError, of a name that cannot be one
+    except Exception as error:  # such as UnicodeError, for a name that is invalid
         return OSError(str(error))

@@ -1,6 +1,6 @@
 """Connections by origin: which one a request gets, who waits, and which are closed to make room.
 
-No I/O: whoever is told to open a connection does so itself. A slow origin may fill its own share
+No I/O: a caller that may open a connection opens it itself. A slow origin may fill its own share
 and wait; the rules in ``Pools`` keep it from starving another.
 """
 
@@ -12,14 +12,14 @@ from dispatcher.egress.limits import EgressLimits
 from dispatcher.runtime.byte_budget import BudgetShare, ByteBudget
 
 _SWEEPS = 4
-"""Times per idle timeout that idle connections are looked at."""
+"""How often per idle timeout idle connections are checked."""
 
 _AGE_SPREAD = 0.25
 _GOLDEN_RATIO = 0.618034
 
 
 class OriginPool:
-    """The connections to one origin. It lives while there is one, or somebody waits for one."""
+    """The connections to one origin. It lives while there is one, or while a request waits."""
 
     __slots__ = ("_pools", "connections", "idle", "memory", "origin", "waiters")
 
@@ -41,7 +41,7 @@ class OriginPool:
 
     @property
     def has_waiters(self) -> bool:
-        """Whether a request waits; those that were given up are dropped first."""
+        """Whether a request waits; abandoned ones are dropped first."""
         while self.waiters and self.waiters[0].done():
             self.waiters.popleft()
         return bool(self.waiters)
@@ -57,14 +57,14 @@ class Pools:
     """All origins and the limits that they share.
 
     - One origin has at most ``max_connections_per_origin``, all have ``max_connections``.
-    - An origin has no more connections than are left for others. So many that hang at once share
-      what there is, and leave as much again for the next.
-    - Its first connection an origin gets even beyond that, so that none waits for others to finish.
-    - Idle connections are used for a time, not a moment longer: their server may close them then.
-      They are closed by ``close_idle``, which looks at them now and then only.
+    - An origin has no more connections than are left for others (fair share). If several hang at
+      once, they share what there is, and leave as much again for the next.
+    - An origin gets its first connection even beyond that, so that none waits for others to finish.
+    - Idle connections are used up to a time and not a moment longer: their server may close them
+      then. ``close_idle`` closes them, which checks them at intervals only.
     - Where room is short, idle connections are closed, the longest unused first.
-    - A connection that becomes free goes to the next request for its origin, in the order of their
-      coming, unless an origin with clearly fewer connections waits for room: then that one gets it.
+    - A free connection goes to the next request for its origin, in the order of arrival, unless an
+      origin with clearly fewer connections waits for room: then that one gets it.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Pools:
         return self._total > 0
 
     def take_idle(self, origin: str, now: float) -> EgressConnection | None:
-        """The idle connection to use, ACTIVE from now on."""
+        """Return the idle connection to use, ACTIVE from now on."""
         pool = self._origins.get(origin)
         if pool is None:
             return None
@@ -111,7 +111,7 @@ class Pools:
         return None
 
     def open(self, origin: str) -> EgressConnection | None:
-        """A NEW connection to be opened by the caller, or None if the caller has to wait."""
+        """Return a NEW connection that the caller opens, or None if the caller has to wait."""
         pool = self._pool(origin)
         if not self._has_room(pool):
             return None
@@ -140,7 +140,7 @@ class Pools:
             self._forget_if_unused(pool)
 
     def close_idle(self) -> None:
-        """Close what nobody needs any more; to be called every ``sweep_interval``.
+        """Close what is no longer needed; call it every ``sweep_interval``.
 
         That is what has been idle for ``idle_timeout``, and, of an origin that has more idle ones
         than ``max_idle_per_origin``, what has been idle for one interval. Not sooner: answers come
@@ -160,7 +160,7 @@ class Pools:
                 pool.idle[0].abort()
 
     def close(self, error: Exception) -> None:
-        """Close every connection, and fail those who wait for one."""
+        """Close every connection, and fail the requests that wait for one."""
         waiters = [waiter for pool in self._waiting for waiter in pool.waiters]
         self._waiting.clear()
         for waiter in waiters:
@@ -170,14 +170,14 @@ class Pools:
             for connection in list(pool.connections):
                 connection.abort()
 
-    # What the connections tell, by their pool.
+    # Called for connections, by their pool.
 
     def released(self, pool: OriginPool, connection: EgressConnection) -> None:
         now = self._loop.time()
         if self._waiting and self._goes_to_another(pool):
             connection.abort()
         elif now >= connection.expires:
-            connection.abort()  # its place goes to whoever waits
+            connection.abort()  # its place goes to a waiting request
         elif pool.has_waiters:
             connection.take()
             self._hand_over(pool, connection)
@@ -201,9 +201,9 @@ class Pools:
     # The rules.
 
     def _has_room(self, pool: OriginPool) -> bool:
-        """Whether the origin may have one more; closes an idle connection if that is what it takes.
+        """Return whether the origin may have one more; close an idle connection if that is needed.
 
-        What is freed goes to the neediest at once, so it is asked again.
+        What is freed goes to the neediest at once, so it is checked again.
         """
         if len(pool.connections) >= self._limits.max_connections_per_origin and pool.idle:
             pool.idle[0].abort()
@@ -214,19 +214,19 @@ class Pools:
         return self._total < self._limits.max_connections or not pool.connections
 
     def _may_grow(self, pool: OriginPool, given_up: int = 0) -> bool:
-        """Whether its share allows one more, if so many connections of others are given up."""
+        """Return whether its share allows one more, if others give up that many connections."""
         mine = len(pool.connections)
         left = self._limits.max_connections - self._total + len(self._idle) + given_up
         return not mine or mine < min(left, self._limits.max_connections_per_origin)
 
     def _neediest(self) -> OriginPool | None:
-        """Of the origins that wait for more connections, the one that has the fewest."""
+        """Return the origin with the fewest connections among those that wait for more."""
         most = self._limits.max_connections_per_origin
         needy = (p for p in self._waiting if len(p.connections) < most and p.has_waiters)
         return min(needy, key=lambda pool: len(pool.connections), default=None)
 
     def _goes_to_another(self, pool: OriginPool) -> bool:
-        """Whether the place of a free connection is of more use to another origin."""
+        """Return whether another origin needs the place of a free connection more."""
         neediest = self._neediest()
         if neediest is None or neediest is pool:
             return False
@@ -235,18 +235,18 @@ class Pools:
         return self._may_grow(neediest, given_up=1)
 
     def _new_connection(self, pool: OriginPool) -> EgressConnection:
-        """Ages differ, so that not all connections of a burst are replaced at one moment."""
+        """Make a connection. Ages differ, so that those of a burst are not all replaced at once."""
         self._opened += 1
         share = 1 - _AGE_SPREAD * (self._opened * _GOLDEN_RATIO % 1)
         expires = self._loop.time() + self._limits.max_age * share
         connection = EgressConnection(pool, self._limits, self._loop, expires)
         pool.connections.add(connection)
-        self._origins[pool.origin] = pool  # room may have been made by closing its last one
+        self._origins[pool.origin] = pool  # closing its last one to make room may have removed it
         self._total += 1
         return connection
 
     def _hand_over(self, pool: OriginPool, connection: EgressConnection) -> None:
-        """To the first in line, who must exist (``has_waiters``)."""
+        """Hand it to the first in line, who must exist (``has_waiters``)."""
         pool.waiters.popleft().set_result(connection)
 
     def _pool(self, origin: str) -> OriginPool:

@@ -1,6 +1,6 @@
 """Which subscribers are called by a proxy, as ``HTTP_PROXY``, ``HTTPS_PROXY`` and ``NO_PROXY`` say.
 
-Pure. The rules are those of Go's ``golang.org/x/net/http/httpproxy``, by which the Go program went.
+Pure. The rules are those of Go's ``golang.org/x/net/http/httpproxy``, which the Go program used.
 """
 
 import ipaddress
@@ -19,11 +19,11 @@ _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
 _ROUTES = 4096
-"""Targets of which the route is kept."""
+"""Number of targets whose route is cached."""
 
 
 class InvalidProxy(ValueError):
-    """A variable that names no proxy that can be used. The text has no password."""
+    """A variable does not name a usable proxy. The text has no password."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class _Exception:
     port: int | None = None
     network: _Network | None = None
     suffix: str = ""
-    """With the dot before it."""
+    """With the leading dot."""
 
     takes_domain: bool = False
     """Whether the name itself is meant too, not only those below it."""
@@ -49,7 +49,7 @@ class _Exception:
 
 @dataclass(frozen=True, slots=True)
 class Proxies:
-    """By scheme of the target; exceptions, ``localhost`` and loopback addresses go without."""
+    """Proxies by scheme of the target; exceptions, ``localhost`` and loopback go without."""
 
     http: Proxy | None = None
     https: Proxy | None = None
@@ -61,10 +61,10 @@ class Proxies:
 
     @classmethod
     def of_environment(cls, environ: Mapping[str, str]) -> Self:
-        """What the variables say, in upper case or else in lower case.
+        """Return what the variables say, in upper case or else in lower case.
 
         Raises:
-            InvalidProxy: one of them names no proxy that can be used.
+            InvalidProxy: one of them does not name a usable proxy.
         """
         http, https = (_proxy(environ, f"{scheme}_PROXY") for scheme in ("HTTP", "HTTPS"))
         no_proxy = environ.get("NO_PROXY") or environ.get("no_proxy") or ""
@@ -77,7 +77,7 @@ class Proxies:
         return self.http is not None or self.https is not None
 
     def route(self, target: Target) -> Target:
-        """The target as it is called: by a proxy, or as it is."""
+        """Return the target as it is called: through a proxy, or unchanged."""
         return _route(self, target)
 
     def proxy_of(self, target: Target) -> Proxy | None:
@@ -121,7 +121,7 @@ def _proxy(environ: Mapping[str, str], name: str) -> Proxy | None:
 
 
 def _exception(entry: str) -> _Exception | None:
-    """None for what excepts nothing, as in Go."""
+    """Return the exception; None for an entry that excepts nothing, as in Go."""
     try:
         if "/" in entry:
             return _Exception(network=ipaddress.ip_network(entry, strict=False))

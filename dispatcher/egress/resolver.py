@@ -1,8 +1,8 @@
-"""Names to addresses, by the system's resolver, and what is remembered of them.
+"""Resolves names to addresses with the system's resolver, and caches them.
 
-``lookups`` shares the threads. That it is the system's resolver, in threads, has reasons: one of
-our own would have to agree with everybody else's in the pod about search domains of which one is
-broken, about servers that take seconds, and about what else ``nsswitch.conf`` names.
+``lookups`` shares the threads. It is the system's resolver, in threads, for a reason: an own one
+would have to agree with every other resolver in the pod about search domains of which one is
+broken, about servers that take seconds, and about whatever else ``nsswitch.conf`` names.
 """
 
 import asyncio
@@ -15,37 +15,39 @@ from dispatcher.egress.lookups import Answer, LookUp, Lookups
 from natss.process.event_loops import Address
 
 Resolve = Callable[[str, int, str], Awaitable[Sequence[Address]]]
-"""Gives the addresses of a host, with a port, as asked by a namespace. Raises OSError."""
+"""Returns the addresses of a host, with a port, for a namespace. Raises OSError."""
 
 _LATE = 0.25
-"""Seconds after which a lookup is late; the addresses from before are used then."""
+"""Seconds after which a lookup is late; then the previous addresses are used."""
 
 _PROMPT = 1.0
-"""Seconds in which a name is looked up if its servers answer."""
+"""Seconds within which a lookup ends if the servers of the name answer."""
 
 _KEPT = 3600.0
-"""Seconds that addresses are used without a new answer. Longer, and somebody else may have them."""
+"""Seconds that addresses are used without a new answer. Later, somebody else may have them."""
 
 _NAMES = 16_384
-"""Names that are remembered."""
+"""Names that are cached."""
 
 _UNKNOWN = (socket.EAI_NONAME, socket.EAI_NODATA)
 """Errors that are answers: no such name, or none of its addresses."""
 
 _Name = tuple[str, str]
-"""Namespace and host. Each namespace has its own, so that what one asks is not in another's way."""
+"""Namespace and host. Each namespace has its own, so that one namespace's lookups do not delay
+another's.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
     addresses: Sequence[Address]
-    """Of the last good answer; empty if there was none."""
+    """Those of the last good answer; empty if there was none."""
 
     answered: float
     """When that was."""
 
     seconds: float
-    """That the last lookup took, good or not."""
+    """How long the last lookup took, successful or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +57,15 @@ class _UnderWay:
 
 
 class Resolver:
-    """Looks a name up for each connection; made and used inside one running loop.
+    """Looks up a name for each connection; made and used inside one running loop.
 
     A namespace has one lookup of a name under way at a time. While it is late or fails, the last
-    addresses go on being used, for an hour at most: unless the answer is that the name is unknown.
-    Names that were answered promptly have threads apart from those that were not, or not yet.
+    addresses stay in use, for an hour at most, unless the answer is that the name is unknown. Names
+    that were answered promptly use other threads than those that were not, or not yet.
 
     Args:
         look_up: Called in threads.
-        clock: Gives seconds.
+        clock: Returns seconds.
     """
 
     def __init__(
@@ -77,15 +79,15 @@ class Resolver:
         self._memory = _Memory()
 
     async def __call__(self, host: str, port: int, namespace: str = "") -> Sequence[Address]:
-        """The addresses in the order of preference.
+        """Return the addresses in the order of preference.
 
         Args:
             host: The name.
-            port: For the addresses.
-            namespace: Of who asks; "" is one of its own.
+            port: The port that the addresses get.
+            namespace: That of the caller; "" is a namespace of its own.
 
         Raises:
-            OSError: the name is unknown, or no server of names answers.
+            OSError: the name is unknown, or no name server answers.
         """
         name = namespace, host
         now = self._clock()
@@ -99,7 +101,7 @@ class Resolver:
             if isinstance(found, OSError):
                 found = self._last(name, now) or found
         if isinstance(found, OSError):
-            raise type(found)(*found.args)  # one for each: a shared one collects their tracebacks
+            raise type(found)(*found.args)  # one each: a shared one collects their tracebacks
         return [(*address[:4], (address[4][0], port, *address[4][2:])) for address in found]
 
     def close(self) -> None:
@@ -139,7 +141,7 @@ class Resolver:
 
 
 class _Memory:
-    """So many names; what is too much is taken from the namespace that has the most."""
+    """A bounded cache of names; what is too much is taken from the namespace that has the most."""
 
     def __init__(self) -> None:
         self._known: dict[str, dict[str, _Known]] = {}
@@ -150,7 +152,7 @@ class _Memory:
         return self._known.get(namespace, {}).get(host)
 
     def put(self, name: _Name, known: _Known) -> None:
-        self.forget(name)  # it is the youngest now
+        self.forget(name)  # it is the most recent now
         namespace, host = name
         self._known.setdefault(namespace, {})[host] = known
         self._count += 1
@@ -169,10 +171,10 @@ class _Memory:
 
 
 def is_unknown(error: OSError) -> bool:
-    """Whether it is an answer, not the lack of one."""
+    """Return whether the error is an answer, not the lack of one."""
     return isinstance(error, socket.gaierror) and error.errno in _UNKNOWN
 
 
 def system_lookup(host: str) -> Sequence[Address]:
-    """Blocks; each address has the port 0."""
+    """Look up a name and block; each address has the port 0."""
     return socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)

@@ -1,7 +1,7 @@
 """A subscriber's URL as a value: what to connect to and how a request to it begins.
 
 Pure. URLs are complete here: ``natss.contract.uris`` has added a scheme and the cluster's domain
-where a Subscription may leave them out.
+where a Subscription may omit them.
 """
 
 import base64
@@ -26,16 +26,16 @@ class InvalidTarget(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """An HTTP proxy; ``str()`` and ``repr()`` leave out user and password."""
+    """An HTTP proxy; ``str()`` and ``repr()`` omit user and password."""
 
     host: str
     port: int
     authorization: bytes = field(default=b"", repr=False)
-    """The line ``Proxy-Authorization`` with its end, if the URL has userinfo."""
+    """The line ``Proxy-Authorization`` with its line end, if the URL has userinfo."""
 
     @classmethod
     def of(cls, target: "Target") -> Self:
-        """The proxy at an ``http`` URL, whose path means nothing."""
+        """Return the proxy at an ``http`` URL, whose path is ignored."""
         found = re.search(rb"\r\n(Authorization: [^\r]*\r\n)", target.request_prefix)
         return cls(target.host, target.port, b"Proxy-" + found[1] if found else b"")
 
@@ -48,8 +48,8 @@ class Proxy:
 class Target:
     """Where to POST events to; made by ``Target.parse``.
 
-    ``str()`` and ``repr()`` leave out user and password. The query is in them: logs hide it by
-    themselves (``natss.process.log_writer``), who shows it elsewhere has to.
+    ``str()`` and ``repr()`` omit user and password. They include the query: logs hide it
+    (``natss.process.log_writer``), and code that shows a target elsewhere must hide it itself.
     """
 
     origin: str
@@ -61,7 +61,7 @@ class Target:
     port: int
     tls: bool
     request_prefix: bytes = field(repr=False)
-    """Request line, Host and, if the URL has userinfo, Authorization, each line with its end."""
+    """Request line, Host and, if the URL has userinfo, Authorization, each with its line end."""
 
     _authorization: bytes = field(repr=False, compare=False)
     """The last of these lines, or nothing."""
@@ -69,21 +69,21 @@ class Target:
     _shown: str = field(repr=False, compare=False)
 
     namespace: str = ""
-    """Whose target it is: names are looked up at its expense."""
+    """The owner of the target: name lookups count towards its share."""
 
     proxy: Proxy | None = None
-    """By which it is called."""
+    """The proxy through which it is called."""
 
     @classmethod
     def parse(cls, url: str, namespace: str = "") -> Self:
         """Read an absolute ``http`` or ``https`` URL.
 
-        Path and query go into the request as they are written, and so does host and port into the
-        Host header. A fragment is not sent (RFC 9110, 7.1). Userinfo becomes
-        ``Authorization: Basic`` (RFC 7617).
+        Path and query go into the request as they are written, and so do host and port into the
+        Host header. A fragment is not sent (RFC 9110, 7.1). Userinfo becomes ``Authorization:
+        Basic`` (RFC 7617).
 
         Raises:
-            InvalidTarget: it is no such URL, or has characters that must be percent-encoded.
+            InvalidTarget: it is not such a URL, or has characters that must be percent-encoded.
         """
         scheme, authority, path = _split(url)
         userinfo, at, hostport = authority.rpartition("@")
@@ -104,10 +104,10 @@ class Target:
         )
 
     def through(self, proxy: Proxy) -> Self:
-        """The same as it is called by a proxy.
+        """Return the same target as it is called through a proxy.
 
         A request by plain HTTP names its host in the first line (RFC 9112, 3.2.2); one by TLS goes
-        through a tunnel, and is what it was.
+        through a tunnel, and stays the same.
         """
         if self.tls:
             return replace(self, proxy=proxy)
@@ -116,13 +116,13 @@ class Target:
         return replace(self, proxy=proxy, request_prefix=line + proxy.authorization)
 
     def redirected(self, location: bytes) -> Self:
-        """Where the value of a Location header leads from here.
+        """Return the target that the value of a Location header leads to from here.
 
-        User and password go along within the same origin only, and those of ``location`` nowhere.
-        What is no character of a URL is percent-encoded, as browsers do.
+        User and password are kept within the same origin only, and those of ``location`` are never
+        used. Characters that a URL cannot have are percent-encoded, as browsers do.
 
         Raises:
-            InvalidTarget: it is no URL, or leads from ``https`` to ``http``.
+            InvalidTarget: it is not a URL, or leads from ``https`` to ``http``.
         """
         base = self._shown.replace("://***@", "://", 1)
         url = quote(location.strip(b" \t"), safe=_VISIBLE)
@@ -148,7 +148,7 @@ class Target:
 
 
 def _split(url: str) -> tuple[str, str, str]:
-    """Scheme in lower case, authority, and path with query, which is never empty."""
+    """Return the scheme in lower case, the authority, and path with query, which is never empty."""
     unsafe = _UNSAFE.search(url)
     if unsafe is not None:
         raise _invalid(

@@ -1,9 +1,10 @@
-"""Answers whose head is sloppy, but says beyond doubt what it means, in the form of the RFC. Pure.
+"""Answers whose head is sloppy but unambiguous, rewritten in the form of the RFC. Pure.
 
 The parser is strict, and reads every answer first. What it refuses is read here as Go's
-``net/http`` reads it: lines that end with LF alone, a length that is said twice, ``chunked`` with a
-length besides, a blank before the colon, a header over several lines. All else stays refused. After
-such an answer its connection is not used again: where the next one begins is not to be trusted.
+``net/http`` reads it: lines that end with LF alone, a length that is given twice, ``chunked`` with
+a length besides, a blank before the colon, a header over several lines. Everything else stays
+refused. After such an answer its connection is not used again: where the next one begins cannot be
+trusted.
 """
 
 import re
@@ -22,7 +23,7 @@ Header = tuple[bytes, bytes]
 
 
 def status_of(data: bytes) -> int | None:
-    """The status of an answer by its first line, whatever follows; None if that is not there.
+    """Return the status in the first line, whatever follows; None if there is no such line.
 
     Interim answers (1xx) are passed over.
     """
@@ -31,12 +32,12 @@ def status_of(data: bytes) -> int | None:
 
 
 def in_strict_form(data: bytes) -> tuple[bytes, bytes] | None:
-    """The head of an answer as the parser takes it, and what follows it; None if it goes on.
+    """Return the head in strict form, and what follows it; None if it is incomplete.
 
     Interim answers are left out.
 
     Raises:
-        UnusableHead: it is in none of the forms above.
+        UnusableHead: it has none of the forms above.
     """
     start = _after_interim(data)
     for interim in _END.split(data[:start].lstrip(b"\r\n"))[:-1]:
@@ -46,7 +47,7 @@ def in_strict_form(data: bytes) -> tuple[bytes, bytes] | None:
     if line is None:
         if _BEGIN.startswith(data[start : start + len(_BEGIN)]) and b"\n" not in data[start:]:
             return None
-        raise UnusableHead("its first line is no status line")
+        raise UnusableHead("its first line is not a status line")
     if line[1] == b"101":
         raise UnusableHead("status 101 without being asked for")
     end = _END.search(data, line.end() - 1)
@@ -58,7 +59,7 @@ def in_strict_form(data: bytes) -> tuple[bytes, bytes] | None:
 
 
 def _after_interim(data: bytes) -> int:
-    """Where what is no interim answer begins, or one that is not complete."""
+    """Return the index after interim answers: of the final answer, or of an incomplete one."""
     at = len(data) - len(data.lstrip(b"\r\n"))
     while (line := _STATUS_LINE.match(data, at)) is not None and line[1].startswith(b"1"):
         end = _END.search(data, line.end() - 1)
@@ -80,7 +81,7 @@ def _headers(block: bytes) -> list[Header]:
             name, colon, value = line.partition(b":")
             name = name.rstrip(_WHITE)
             if not colon or _NAME.fullmatch(name) is None:
-                raise UnusableHead("a line of its head is no header")
+                raise UnusableHead("a line of its head is not a header")
         headers.append((name, value.strip(_WHITE)))
     if any(_CONTROL.search(value) for _, value in headers):
         raise UnusableHead("a header has a control character")
@@ -88,7 +89,7 @@ def _headers(block: bytes) -> list[Header]:
 
 
 def _framed(headers: list[Header]) -> list[Header]:
-    """With one header that says where the body ends; ``chunked`` has it before a length."""
+    """Return the headers with one that says where the body ends; ``chunked`` beats a length."""
     lengths = [value for name, value in headers if name.lower() == _LENGTH]
     codings = [value for name, value in headers if name.lower() == _CODING]
     if any(length != lengths[0] for length in lengths):

@@ -1,4 +1,4 @@
-"""A way through an HTTP proxy to a host and port (CONNECT: RFC 9110, 9.3.6)."""
+"""A tunnel through an HTTP proxy to a host and port (CONNECT: RFC 9110, 9.3.6)."""
 
 import asyncio
 import re
@@ -12,14 +12,14 @@ _END = re.compile(rb"\r?\n\r?\n")
 
 
 class TunnelRefused(OSError):
-    """The proxy does not open it. The text says what it answered."""
+    """The proxy does not open the tunnel. The text says what it answered."""
 
 
 async def open_tunnel(sock: socket.socket, proxy: Proxy, authority: str) -> None:
-    """Have the proxy that a socket leads to connect to ``host:port``; then that one is spoken to.
+    """Have the proxy at the other end of a socket open a tunnel to ``host:port``.
 
     Raises:
-        TunnelRefused: the proxy refuses, or answers what is no answer.
+        TunnelRefused: the proxy refuses, or its answer is unreadable.
         OSError: the connection to it broke.
     """
     loop = asyncio.get_running_loop()

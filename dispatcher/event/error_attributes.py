@@ -1,7 +1,7 @@
 """The attributes that tell a dead letter sink why it gets an event.
 
-Pure. Names, meaning and the limit on the data are those of Knative eventing
-(``knativeerrordest``, ``knativeerrorcode``, ``knativeerrordata``).
+Pure. Names, meaning and the limit on the data are those of Knative eventing (``knativeerrordest``,
+``knativeerrorcode``, ``knativeerrordata``).
 """
 
 import binascii
@@ -18,7 +18,7 @@ _NAMES = frozenset({_DESTINATION, _CODE, _DATA})
 _HEADERS = frozenset(f"ce-{name}".encode() for name in _NAMES)
 
 MAX_DATA = 1024
-"""Characters of ``knativeerrordata``; of an answer no more bytes are of any use."""
+"""Characters of ``knativeerrordata``; more bytes of an answer are of no use."""
 
 _USERINFO = re.compile(r"^([^:/?#]+://)[^/?#]*@")
 
@@ -29,12 +29,14 @@ Attributes = dict[str, str | int]
 
 
 def error_attributes(destination: str, code: int, data: bytes) -> Attributes:
-    """What went wrong, as CloudEvents attributes. An empty one is left out: it would be invalid.
+    """Return what went wrong, as CloudEvents attributes.
+
+    An empty attribute is left out, since it would be invalid.
 
     Args:
-        destination: URL that did not take the event; user and password are left out.
+        destination: URL that did not accept the event; user and password are left out.
         code: Status of the answer.
-        data: Comes as standard base64, of which 1024 characters are kept.
+        data: Encoded as standard base64, of which 1024 characters are kept.
     """
     attributes: Attributes = {}
     if destination:
@@ -47,7 +49,7 @@ def error_attributes(destination: str, code: int, data: bytes) -> Attributes:
 
 
 def add_to_headers(attributes: Attributes, head: bytes) -> bytes:
-    """Header lines with the attributes as ``Ce-Knativeerror*`` in place of any that were there."""
+    """Return header lines with the attributes as ``Ce-Knativeerror*``; replace existing ones."""
     kept = [
         line
         for line in head.splitlines(keepends=True)
@@ -61,12 +63,12 @@ def add_to_headers(attributes: Attributes, head: bytes) -> bytes:
 
 
 def add_to_structured(attributes: Attributes, body: bytes) -> bytes | None:
-    """A structured CloudEvent in JSON with the attributes in place of any that were there.
+    """Return a structured CloudEvent in JSON with the attributes; existing ones are replaced.
 
-    Every other byte stays, numbers and the order of members too.
+    Every other byte stays, including numbers and the order of members.
 
     Returns:
-        None if the body is no JSON object.
+        None if the body is not a JSON object.
     """
     try:
         document = orjson.loads(body)
@@ -89,7 +91,7 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 
 
 def _without_members(text: str, names: frozenset[str]) -> str:
-    """A valid JSON object without the members of these names; the text of all others is kept."""
+    """Return a valid JSON object without these members; the text of all others is kept."""
     kept = []
     position = _after_space(text, text.index("{") + 1)
     while text[position] != "}":

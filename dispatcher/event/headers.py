@@ -16,7 +16,7 @@ HISTORY_SEPARATOR = b"; "
 LIST_SEPARATOR = b","
 CORRELATION = b"Knative-Correlation-Id"
 WHITE = b" \t"
-"""What may surround a value and is no part of it (RFC 9110, 5.5)."""
+"""What may surround a value and is not part of it (RFC 9110, 5.5)."""
 
 _SET = re.compile(
     rb"content-type|x-request-id|traceparent|tracestate|baggage|b3|(?:ce-|knative-|x-b3-|x-ot-).*",
@@ -31,7 +31,7 @@ _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 def travels(name: bytes) -> bool:
-    """Whether a header of this name, in any case, is stored and forwarded.
+    """Return whether a header of this name, in any case, is stored and forwarded.
 
     Host, framing and hop-by-hop headers are not in the set.
     """
@@ -39,15 +39,15 @@ def travels(name: bytes) -> bool:
 
 
 def is_list(name: bytes) -> bool:
-    """Whether several lines of this canonical name are one list, of which nothing may be lost."""
+    """Return whether several lines of this canonical name are one list, which is kept whole."""
     return name in _LISTS
 
 
 def inherited_trace(own: Iterable[bytes], event: Mapping[str, str]) -> dict[bytes, bytes]:
-    """The trace context that a reply has from the event that was answered.
+    """Return the trace context that a reply inherits from the event that was answered.
 
-    What a subscriber has in its answer goes first. Its spans are not mixed with those of the event:
-    one standard would tell of another parent than the other.
+    What the subscriber's answer has takes precedence. Its spans are not mixed with those of the
+    event: two standards would name two different parents.
 
     Args:
         own: Canonical names of the headers of the reply.
@@ -64,22 +64,23 @@ def inherited_trace(own: Iterable[bytes], event: Mapping[str, str]) -> dict[byte
 
 
 def canonical(name: bytes) -> bytes:
-    """A name as Go writes it (``textproto.CanonicalMIMEHeaderKey``): ``ce-ID`` becomes ``Ce-Id``.
+    """Return a name as Go writes it (``textproto.CanonicalMIMEHeaderKey``).
+
+    ``ce-ID`` becomes ``Ce-Id``.
 
     Args:
-        name: One that travels; Go leaves names that are no token as they are.
+        name: One that travels; Go leaves names that are not tokens as they are.
     """
     return b"-".join([part.capitalize() for part in name.split(b"-")])
 
 
 def forwarded(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
-    """Canonical names and values of the headers that travel, the first value of each.
+    """Return canonical names and values of the headers that travel, the first value of each.
 
-    Those of ``_LISTS`` keep all their values.
-    A value with a control character (CR, LF and NUL among them) could be read as more than a
-    value: it is left out. Go's client refuses to send it too.
-    A history that is there under two spellings, as the Go dispatcher stores it when an event passes
-    a second channel, becomes one.
+    Those of ``_LISTS`` keep all their values. A value with a control character (CR, LF and NUL
+    among them) could be read as more than a value, so it is left out. Go's client refuses to send
+    it too. A history with two spellings, as the Go dispatcher stores it when an event passes a
+    second channel, becomes one.
     """
     kept: dict[bytes, bytes] = {}
     for name, value in headers:
@@ -96,5 +97,5 @@ def forwarded(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
 
 
 def lines(headers: dict[bytes, bytes]) -> bytes:
-    """Headers as they go over the wire, each line with its end."""
+    """Return headers as they go over the wire, each with its line end."""
     return b"".join([b"%b: %b\r\n" % item for item in headers.items()])

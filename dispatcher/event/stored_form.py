@@ -1,8 +1,8 @@
-"""An event in its three forms: as it was published, as it is stored, and as it goes out.
+"""An event in its three forms: as it was published, as it is stored, and as it is delivered.
 
 Pure: bytes in, values out. The stored form is byte for byte that of the Go dispatcher v0.6.0, so
-that either program delivers what the other has stored. Which headers travel is decided by
-``dispatcher.event.headers``; when to send what, by ``dispatcher.delivery.attempts``.
+that either program delivers what the other has stored. ``dispatcher.event.headers`` decides which
+headers travel; ``dispatcher.delivery.attempts`` when to send what.
 """
 
 import binascii
@@ -19,17 +19,17 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 
 class UnreadableEvent(ValueError):
-    """A stored message that is no event: it is poison, and trying again will not help.
+    """A stored message that is not an event: it is poison, and retrying will not help.
 
     The text says what is wrong with it and never quotes it.
     """
 
 
 class Event:
-    """An event on its way out.
+    """An event that is to be delivered.
 
     Attributes:
-        head: Header lines, each with its end; without Host and without the length of the body.
+        head: Header lines, each with its line end; without Host and without the length of the body.
         body: As it was published.
     """
 
@@ -52,7 +52,7 @@ class Event:
         return self._headers
 
     def get(self, name: str) -> str | None:
-        """The value of a header, or None. ``name`` is in lower case."""
+        """Return the value of a header, or None. ``name`` is in lower case."""
         return self.headers.get(name)
 
 
@@ -69,12 +69,12 @@ _ESCAPES |= {
     ord('"'): '\\"',
     ord("\\"): "\\\\",
 }
-_ESCAPES |= dict.fromkeys(range(0xDC80, 0xDD00), "\\ufffd")  # no UTF-8, read by "surrogateescape"
+_ESCAPES |= dict.fromkeys(range(0xDC80, 0xDD00), "\\ufffd")  # not UTF-8, read by "surrogateescape"
 """As ``encoding/json`` when v0.6.0 was built: \\b and \\f have short forms since Go 1.22 only."""
 
 
 def _escape(value: bytes) -> bytes:
-    """What Go's ``encoding/json`` puts between the quotes of a string."""
+    """Return what Go's ``encoding/json`` puts between the quotes of a string."""
     return value.decode("utf-8", "surrogateescape").translate(_ESCAPES).encode("utf-8")
 
 
@@ -108,7 +108,7 @@ class _StoredShape:
 
 _SHAPES_KEPT = 1024
 _NAMES_KEPT = 4096
-"""Bounds of what is kept of names that others have chosen: lists, and bytes of the names in one."""
+"""Bounds of the cache of names that others have chosen: lists, and bytes of the names in one."""
 
 _stored_shapes: dict[tuple[bytes, ...], _StoredShape] = {}
 
@@ -123,14 +123,14 @@ def _stored_shape(names: tuple[bytes, ...]) -> _StoredShape:
 
 
 def encode(headers: Headers, body: bytes | bytearray | memoryview, host: str) -> bytes:
-    """The stored form of an event that was published.
+    """Return the stored form of an event that was published.
 
-    Headers that do not travel are left out; of a header given twice the first value is stored, of
-    a list all of it.
+    Headers that do not travel are left out; of a header given twice the first value is stored, of a
+    list all of it.
 
     Args:
-        headers: As they came in, in their order.
-        body: As it came in.
+        headers: As they arrived, in their order.
+        body: As it arrived.
         host: The Host under which the channel was addressed, not empty; it is added to the history.
     """
     names = tuple([name for name, _ in headers])
@@ -154,9 +154,9 @@ def encode(headers: Headers, body: bytes | bytearray | memoryview, host: str) ->
 
 
 def smallest_stored_size(body_size: int) -> int:
-    """The least bytes that the stored form of a body takes, whatever the headers.
+    """Return the fewest bytes that the stored form of a body takes, whatever the headers.
 
-    More than the server takes means that reading the body is of no use.
+    If that is more than the server takes, reading the body is pointless.
     """
     return len(b'{"headers":{},"payload":""}') + (body_size + 2) // 3 * 4
 
@@ -204,7 +204,7 @@ def _body(payload: Any) -> bytes:
         return binascii.a2b_base64(payload, strict_mode=True)
     except ValueError:
         pass
-    try:  # Go's reader skips line ends, which some encoders put in
+    try:  # Go's reader skips line ends, which some encoders insert
         unfolded = payload.replace("\r", "").replace("\n", "")
         return binascii.a2b_base64(unfolded, strict_mode=True)
     except ValueError:
@@ -215,7 +215,7 @@ _head_templates: dict[tuple[str, ...], str] = {}
 
 
 def _head_template(names: tuple[str, ...]) -> str | None:
-    """Header lines with a place for each stored value; None where one has to look at the values."""
+    """Return header lines with a place for each stored value; None if values must be checked."""
     raw = [name.encode("utf-8") for name in names]
     travelling = [http.canonical(name) for name in raw if http.travels(name)]
     if len(travelling) != len(set(travelling)):
@@ -223,7 +223,7 @@ def _head_template(names: tuple[str, ...]) -> str | None:
     template = "".join(
         http.canonical(name).decode("ascii").replace("%", "%%") + ": %s\r\n"
         if http.travels(name)
-        else "%.0s"  # takes the value and writes nothing
+        else "%.0s"  # consumes the value and writes nothing
         for name in raw
     )
     if sum(map(len, names)) <= _NAMES_KEPT:
@@ -255,7 +255,7 @@ def _head(stored: Any) -> bytes:
 
 
 def reply_head(response_headers: Headers, event: Event) -> bytes:
-    """The head of a reply: what travels of the subscriber's answer, as its own event.
+    """Return the head of a reply: what travels of the subscriber's answer, as its own event.
 
     ``Knative-Correlation-Id`` is that of the event which was answered, if it has one (Go v0.6.0).
     So is the trace context where the answer has none: few subscribers repeat it.
@@ -269,14 +269,14 @@ def reply_head(response_headers: Headers, event: Event) -> bytes:
 
 
 def dead_letter(event: Event, destination: str, code: int, data: bytes) -> tuple[bytes, bytes]:
-    """Head and body of an event for the dead letter sink, with Knative's error attributes.
+    """Return head and body of an event for the dead letter sink, with Knative's error attributes.
 
     In a structured CloudEvent (JSON) they go into the body, where its readers look for attributes;
-    every other byte of it stays. Elsewhere, or if the body is no JSON object, they are headers.
+    every other byte of it stays. Otherwise, or if the body is not a JSON object, they are headers.
 
     Args:
-        event: As it was to be delivered.
-        destination: URL of what did not take it, or empty; userinfo is left out.
+        event: The event as it was to be delivered.
+        destination: URL that did not accept it, or empty; userinfo is left out.
         code: Status of the last answer, 500 if there was none.
         data: Body of the last answer, or the text of the error; long ones are cut.
     """

@@ -1,6 +1,6 @@
 """HTTP in: a publisher's bytes become a stored event and a status.
 
-``server`` listens; ``connection`` is one publisher; ``request_reader`` makes requests of bytes, by
-the rules of ``request``; ``answers`` publishes them and turns what became of them into
-``responses``. What all connections share is ``context``.
+``server`` listens; ``connection`` serves one publisher; ``request_reader`` parses bytes into
+requests, by the rules of ``request``; ``answers`` publishes them and turns each outcome into one of
+``responses``. ``context`` holds what all connections share.
 """

@@ -1,7 +1,7 @@
-"""The requests of one connection that wait for their answers, in the order of their coming.
+"""The requests of one connection that wait for their answers, in the order of arrival.
 
-It publishes events and turns outcomes into bytes; it never touches a socket. Whoever owns it asks
-for what can be written.
+It publishes events and turns outcomes into bytes; it never touches a socket. Its owner asks it for
+the bytes that can be written.
 """
 
 from asyncio import Future
@@ -24,7 +24,7 @@ _NO_HEADERS: Headers = []
 log = structlog.get_logger(__name__)
 
 _REQUEST_OVERHEAD = 1024
-"""Bytes of memory that a waiting request takes besides its event, roughly."""
+"""Bytes of memory that a waiting request takes besides its event, approximately."""
 
 
 _GIVEN_UP = NotStored("unavailable", "the connection to NATS Streaming ended", retriable=True)
@@ -34,13 +34,13 @@ class PublisherAnswers:
     """A queue of requests. Events are published in its order, answers leave in its order.
 
     Args:
-        context: Of the server.
-        on_ready: Called when an answer has become known by itself.
+        context: That of the server.
+        on_ready: Called when an answer becomes known without a call from the owner.
 
     Attributes:
-        requests: Those whose answers were not taken.
-        has_news: ``take`` may have something.
-        waiting_bytes: Of events that wait to be published.
+        requests: Those whose answers were not taken yet.
+        has_news: Whether ``take`` may return something.
+        waiting_bytes: Bytes of the events that wait to be published.
     """
 
     __slots__ = (
@@ -65,7 +65,7 @@ class PublisherAnswers:
         self.waiting_bytes = 0
 
     def add(self, request: Request, body: bytes | bytearray) -> None:
-        """A complete request to a channel: publish it now or when it is its turn."""
+        """Take a complete request to a channel: publish it now or when its turn comes."""
         context = self._context
         request.complete_at = context.clock()
         request.event = encode(request.headers, body, request.host.decode("ascii"))
@@ -85,7 +85,7 @@ class PublisherAnswers:
                 lane.wait(self)
 
     def add_refused(self, request: Request, refusal: Refusal) -> None:
-        """A request that is answered without being published."""
+        """Take a request that is answered without being published."""
         self._count_refused(refusal)
         request.refusal = refusal
         request.headers = _NO_HEADERS
@@ -97,12 +97,12 @@ class PublisherAnswers:
             self.waiting_bytes += _REQUEST_OVERHEAD
 
     def end(self) -> None:
-        """Let the last answer be the last of the connection."""
+        """Make the last answer the last of the connection."""
         if self.requests:
             self.requests[-1].keeps_alive = False
 
     def take(self) -> bytes:
-        """What can be answered now, or nothing. It makes room for what waits to be published."""
+        """Return what can be answered now, or nothing; make room for what waits to be published."""
         self.has_news = False
         parts: list[bytes] = []
         self._take_answered(parts)
@@ -138,7 +138,7 @@ class PublisherAnswers:
                 parts.append(known.accepted)
 
     def go_on(self, lane: PublishShare) -> None:
-        """See ``dispatcher.lanes.Waiter``."""
+        """Publish what waits, as ``dispatcher.runtime.fair_share.Waiter`` says."""
         waiting = self._unpublished
         self._drop_refused()
         if (
@@ -159,7 +159,7 @@ class PublisherAnswers:
                 self._fail(request, "timeout", responses.NOT_CONFIRMED)
 
     def drop_waiting(self) -> None:
-        """Forget the requests that wait to be published, and those beyond the allowed ones.
+        """Forget the requests that wait to be published, and those beyond the limit.
 
         There is no room for them, and the connection has to end before their answers.
         """
@@ -171,7 +171,7 @@ class PublisherAnswers:
         self.abandon()
 
     def abandon(self) -> None:
-        """Nobody waits for the answers any more: what is not published will not be."""
+        """Stop: nobody waits for the answers any more, and what is not published will not be."""
         for request in self._unpublished:
             self._forget(request)
         self._unpublished.clear()
@@ -187,7 +187,7 @@ class PublisherAnswers:
             future = self._context.publish(request.route.subject, event)
         except NotStored as error:
             self._not_stored(request, error)
-        except Exception:  # whatever is wrong here, the publisher gets an answer
+        except Exception:  # whatever fails here, the publisher gets an answer
             log.exception("publishing broke", **channel_labels(request.route.channel.name))
             self._fail(request, "error", responses.BROKEN)
         else:
@@ -200,7 +200,7 @@ class PublisherAnswers:
                 future.add_done_callback(self._on_done)
 
     def _publish_waiting(self) -> bool:
-        """Publish as many as are allowed; whether there were any."""
+        """Publish as many as are allowed; return whether there were any."""
         most = self._context.limits.max_pipelined
         waiting = self._unpublished
         before = len(waiting)
@@ -216,13 +216,13 @@ class PublisherAnswers:
         return len(waiting) < before
 
     def _drop_refused(self) -> None:
-        """Those that have waited too long for their turn; they are the oldest."""
+        """Drop those that have waited too long for their turn; they are the oldest."""
         while self._unpublished and self._unpublished[0].refusal is not None:
             self._forget(self._unpublished.popleft())
 
     def _done(self, future: "Future[str]") -> None:
         if not future.cancelled():
-            future.exception()  # looked at, even if its request has been answered long since
+            future.exception()  # marks it as retrieved, even if its request was answered long ago
         self._on_ready()
 
     def _failure(self, request: Request, future: "Future[str]") -> Refusal | None:
@@ -251,7 +251,7 @@ class PublisherAnswers:
         metrics = self._context.metrics
         if refusal.status == 404 and refusal is not responses.WRONG_PATH:
             metrics.unknown_hosts += 1
-        elif refusal.status >= 400 and refusal.status != 413:  # which a channel counts
+        elif refusal.status >= 400 and refusal.status != 413:  # a channel counts these
             metrics.refused[refusal.status] += 1
 
     def _refused(self, request: Request, refusal: Refusal) -> bytes:

@@ -1,4 +1,4 @@
-"""A connection of a publisher: hands bytes to ``request_reader``, writes answers back.
+"""A connection of a publisher: passes bytes to ``request_reader``, writes answers back.
 
 It knows the transport: when to stop reading from a peer, how long to wait for it, and how to end so
 that the last answer arrives.
@@ -17,18 +17,22 @@ from dispatcher.ingress.responses import Refusal
 from dispatcher.runtime.byte_budget import Hold, ReadFlow
 
 _LINGER = 2.0
-"""Seconds that a refused peer gets to read why. Closing at once while it still sends would reset
-the connection, and the answer could be lost with it."""
+"""Seconds that a refused peer gets to read the reason. Closing at once while it still sends would
+reset the connection, and the answer could be lost with it.
+"""
 
 _LINGER_BYTES = 4 * 1024 * 1024
-"""Read and thrown away meanwhile at most."""
+"""The most bytes that are read and discarded meanwhile."""
 
 _TURNED_AWAY = 128
-"""Connections beyond the limit that get the time to read so; further ones are told and closed."""
+"""How many connections beyond the limit get that time; further ones are answered and closed at
+once.
+"""
 
 _AT_REST = 1.0
-"""Seconds without a byte, after which a connection gives way to a new one. One that has just come,
-or just had an answer, is about to send: closing it then would leave its publisher in doubt."""
+"""Seconds without a byte after which a connection gives way to a new one. One that was just opened,
+or just got an answer, is about to send: closing it then would leave its publisher in doubt.
+"""
 
 
 # A global is found faster than a member of an enum, and these are looked up for each request.
@@ -39,7 +43,7 @@ class IngressConnectionState(enum.Enum):
     """Life of a connection. ``CLOSED`` is final."""
 
     OPEN = "open"
-    LINGERING = "lingering"  # all is said; the peer has to go
+    LINGERING = "lingering"  # everything is sent; the peer has to close
     CLOSED = "closed"
 
 
@@ -47,7 +51,7 @@ class IngressConnection(asyncio.Protocol):
     """Speaks HTTP/1.1 with one peer.
 
     Args:
-        context: Of the server.
+        context: That of the server.
     """
 
     __slots__ = (
@@ -76,7 +80,7 @@ class IngressConnection(asyncio.Protocol):
         self._blocked_since = float("inf")  # the peer does not read
         self._lingering_since = float("inf")
         self._discarded = 0  # bytes read after the last request
-        self._rests_since = context.now  # the tick in which places was told so last
+        self._rests_since = context.now  # the tick at which ``places`` was last told
 
     def __repr__(self) -> str:
         return (
@@ -84,7 +88,7 @@ class IngressConnection(asyncio.Protocol):
             f"{len(self._answers.requests)} unanswered, {self._reader.held} bytes held>"
         )
 
-    # --- the transport's calls, in the order of time ----------------------------------------------
+    # --- called by the transport, in the order of time --------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # of a TCP server
@@ -124,7 +128,7 @@ class IngressConnection(asyncio.Protocol):
         self._flow.release(Hold.WRITES)
 
     def eof_received(self) -> bool:
-        """A peer that has sent all may still wait for its answers."""
+        """Keep the connection: a peer that has sent everything may still wait for answers."""
         if not self._answers.requests:
             return False  # closes the transport
         self._reader.stop()
@@ -140,7 +144,7 @@ class IngressConnection(asyncio.Protocol):
     # --- time -------------------------------------------------------------------------------------
 
     def check(self, now: float) -> None:
-        """See ``dispatcher.ingress.context.Connection``."""
+        """Act on timeouts, as ``dispatcher.ingress.context.PublisherConnection`` says."""
         limits = self._context.limits
         reader = self._reader
         answers = self._answers
@@ -171,7 +175,7 @@ class IngressConnection(asyncio.Protocol):
     # --- the place among all connections ----------------------------------------------------------
 
     def give_way(self) -> Way:
-        """See ``dispatcher.ingress.connection_places.Holder``."""
+        """Close if at rest, as ``dispatcher.ingress.connection_places.Holder`` says."""
         reader = self._reader
         if self._state is not IngressConnectionState.OPEN:
             self._transport.close()  # it has had its answer
@@ -188,7 +192,7 @@ class IngressConnection(asyncio.Protocol):
         return Way.GIVES
 
     def _rest(self) -> None:
-        """Tell that from now on it is the peer that is waited for; once a tick is enough."""
+        """Report that the connection waits for the peer from now on; once per tick is enough."""
         self._rests_since = self._context.now
         self._context.places.rest(self)
 
@@ -199,7 +203,7 @@ class IngressConnection(asyncio.Protocol):
         if len(context.connections) - context.places.taken > _TURNED_AWAY:
             self._transport.close()
 
-    # --- what is said, and the end ----------------------------------------------------------------
+    # --- answers, and the end ---------------------------------------------------------------------
 
     def _flush(self) -> None:
         """Write what can be answered now."""
@@ -235,7 +239,7 @@ class IngressConnection(asyncio.Protocol):
                 self._transport.write(responses.CONTINUE)
 
     def _discard(self, size: int) -> None:
-        """What comes after the last request."""
+        """Discard what arrives after the last request."""
         if self._state is IngressConnectionState.OPEN:
             self._flow.hold(Hold.ANSWERS)
         self._discarded += size
@@ -243,7 +247,7 @@ class IngressConnection(asyncio.Protocol):
             self._transport.close()
 
     def _finish(self) -> None:
-        """All is said: the connection ends, at once or when the peer has read it."""
+        """End the connection, at once or when the peer has read everything."""
         self._state = IngressConnectionState.LINGERING
         self._lingering_since = self._context.clock()
         self._rest()

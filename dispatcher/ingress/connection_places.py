@@ -1,7 +1,7 @@
-"""Which connections of publishers have a place, and which one gives its place up for a new one.
+"""Which publishers' connections have a place, and which one gives way to a new one.
 
-It counts and keeps the order of their coming to rest; it never touches a socket. What has a place
-is a ``dispatcher.ingress.connection``.
+It counts, and keeps the order in which they came to rest; it never touches a socket. A place
+belongs to a ``dispatcher.ingress.connection``.
 """
 
 import enum
@@ -14,18 +14,18 @@ from dispatcher.runtime.metrics import Metrics
 
 
 class Way(enum.Enum):
-    """What a connection does when it is asked to give its place up."""
+    """What a connection does when it is asked to give way."""
 
     GIVES = "gives"  # it closes
-    STAYS = "stays"  # it rests since a moment only
-    BUSY = "busy"  # it is not at rest: it will say when it is again
+    STAYS = "stays"  # it has been at rest for a moment only
+    BUSY = "busy"  # it is not at rest, and will report when it is again
 
 
 class Holder(Protocol):
     """A connection that has a place, or had one."""
 
     def give_way(self) -> Way:
-        """End, if nothing is under way but what the publisher keeps waiting."""
+        """End, unless something other than the publisher is waited for."""
 
 
 _Order = OrderedDict[Holder, None]
@@ -35,8 +35,8 @@ class _Address:
     """The connections of one address.
 
     Attributes:
-        taken: How many have a place.
-        resting: Those at rest, the one that rests longest first.
+        taken: How many of them have a place.
+        resting: Those at rest, the one that has rested longest first.
     """
 
     __slots__ = ("name", "resting", "taken")
@@ -48,15 +48,15 @@ class _Address:
 
 
 class ConnectionPlaces:
-    """As many connections as there may be.
+    """The places for connections, which are limited.
 
     Args:
-        most: Of all addresses together.
-        most_per_address: Of one address.
-        metrics: Count those that have given their place up.
+        most: Limit for all addresses together.
+        most_per_address: Limit for one address.
+        metrics: Count the connections that gave way.
 
     Attributes:
-        taken: How many have a place.
+        taken: How many connections have a place.
     """
 
     def __init__(self, most: int, most_per_address: int, metrics: Metrics) -> None:
@@ -69,7 +69,7 @@ class ConnectionPlaces:
         self._holders: dict[Holder, _Address] = {}
 
     def enter(self, holder: Holder, address: str) -> Refusal | None:
-        """Give a place to a new connection, which is at rest, or say why there is none."""
+        """Give a place to a new connection, which is at rest, or return why there is none."""
         known = self._addresses.get(address)
         if known is not None and known.taken >= self._most_per_address:
             if not self._make_room(known.resting):
@@ -85,9 +85,9 @@ class ConnectionPlaces:
         return None
 
     def rest(self, holder: Holder) -> None:
-        """Have waited for the publisher since now: put a connection behind all others at rest.
+        """Put a connection that waits for its publisher from now on behind all others at rest.
 
-        One without a place is no error.
+        A connection without a place is no error.
         """
         address = self._holders.get(holder)
         if address is not None:
@@ -96,7 +96,7 @@ class ConnectionPlaces:
                 order.move_to_end(holder)
 
     def leave(self, holder: Holder) -> None:
-        """Take a connection's place back. One without is no error."""
+        """Take a connection's place back. A connection without a place is no error."""
         address = self._holders.pop(holder, None)
         if address is None:
             return
@@ -108,10 +108,10 @@ class ConnectionPlaces:
             del self._addresses[address.name]
 
     def _make_room(self, order: _Order) -> bool:
-        """Have the one that rests longest give its place up; whether one has.
+        """Make the connection that has rested longest give way; return whether one did.
 
-        Those that are busy are taken out of the order when they are met, not when they begin, for
-        that would be work for each event. They come back by ``rest``.
+        Busy connections are taken out of the order when they are met, not when they become busy,
+        which would be work for each event. ``rest`` puts them back.
         """
         while order:
             holder = next(iter(order))
@@ -121,7 +121,7 @@ class ConnectionPlaces:
                 self._metrics.evicted_connections += 1
                 return True
             if way is Way.STAYS:
-                return False  # and so would all others, which rest since less
+                return False  # and so would all others, which have rested for less
             self._resting.pop(holder, None)
             self._holders[holder].resting.pop(holder, None)
         return False

@@ -1,7 +1,7 @@
 """What all connections of the HTTP server share.
 
-It does no I/O. Connections are in ``dispatcher.ingress.connection``, and who listens, ticks and
-stops is ``dispatcher.ingress.server``.
+It does no I/O. ``dispatcher.ingress.connection`` has the connections, and
+``dispatcher.ingress.server`` listens, ticks and stops.
 """
 
 import asyncio
@@ -25,15 +25,16 @@ log = structlog.get_logger(__name__)
 
 _DRAIN_QUIET = 1.0
 """Seconds that idle connections stay open while the server stops. What a publisher sends over one
-is taken, and the answer tells it to use the connection no more: a rolling update refuses nobody.
-One whose connection is closed under its request would have to guess what became of it."""
+is taken, and the answer tells it not to use the connection again: a rolling update refuses nobody.
+If the connection were closed under its request, a publisher would have to guess the outcome.
+"""
 
 
 class PublisherConnection(Protocol):
     """A connection as the clock sees it."""
 
     def check(self, now: float) -> None:
-        """Act on what should have happened before ``now``."""
+        """Apply the timeouts that have passed by ``now``."""
 
     def abort(self) -> None:
         """Close at once, whatever is under way."""
@@ -47,23 +48,23 @@ class Services:
     store: EventSink
     metrics: Metrics
     clock: Callable[[], float] = time.monotonic
-    """Seconds; it never goes back."""
+    """In seconds; it never goes back."""
 
 
 class IngressContext:
-    """State that all connections share.
+    """The state that all connections share.
 
     Attributes:
-        now: The time of the last tick, on the clock of the services. What happens between two
-            ticks counts from the second, so that no timeout ends early; requests need no clock and
-            no timer of their own.
+        now: The time of the last tick, on the clock of the services. What happens between two ticks
+            counts from the second, so that no timeout ends early; requests need no clock and no
+            timer of their own.
         step: Seconds between the last two ticks.
-        places: Connections that are within the limits.
+        places: The places for connections within the limits.
         max_body_bytes: Longer bodies are refused without being read.
-        max_payload: Of the NATS server, while ``max_body_bytes`` follows from it; else None.
-        closes_idle: A connection without a request is to be closed, and a new one refused.
-        is_draining: Each connection ends with the next answer.
-        drained: Set when ``is_draining`` and the last connection is gone.
+        max_payload: That of the NATS server, while ``max_body_bytes`` follows from it; else None.
+        closes_idle: Whether a connection without a request is to be closed, and a new one refused.
+        is_draining: Whether each connection ends with the next answer.
+        drained: Set when the last connection has gone while ``is_draining``.
     """
 
     __slots__ = (
@@ -120,7 +121,7 @@ class IngressContext:
         self._close_idle_at = float("inf")
 
     def tick(self) -> None:
-        """To be called every ``tick_interval`` seconds: date, limits and timeouts."""
+        """Update date and limits and apply timeouts; call it every ``tick_interval`` seconds."""
         before, self.now = self.now, self.clock()
         self.step = self.now - before
         self.closes_idle = self.now >= self._close_idle_at
@@ -129,8 +130,8 @@ class IngressContext:
         for connection in tuple(self.connections):
             try:
                 connection.check(self.now)
-            except Exception:  # one connection must not take the timeouts of all others with it
-                log.exception("connection broke and is closed")
+            except Exception:  # a fault of one connection must not stop the timeouts of all others
+                log.exception("connection failed and is closed")
                 connection.abort()
 
     def _set_max_body(self) -> None:
@@ -141,7 +142,7 @@ class IngressContext:
         self.max_body_bytes = most if stored is None else min(most, largest_body(stored))
 
     def start_draining(self, timeout: float) -> None:
-        """Let each connection end with its next answer, or when it was idle for a moment.
+        """Let each connection end with its next answer, or once it was idle for a moment.
 
         Args:
             timeout: Seconds after which the caller will close what is left.
@@ -152,7 +153,7 @@ class IngressContext:
             self.drained.set()
 
     def gone(self, connection: PublisherConnection) -> None:
-        """A connection is closed for good."""
+        """Forget a connection that has closed for good."""
         self.connections.discard(connection)
         if self.is_draining and not self.connections:
             self.drained.set()

@@ -14,12 +14,15 @@ class IngressLimits:
     """What publishers may take."""
 
     max_connections: int = 10_000
-    """Connections open at once; for a further one the one that has been idle longest is closed. A
-    connection that says nothing costs a few KiB, so this many are tens of MiB."""
+    """Connections open at once; for a further one, the one that has been idle longest is closed. An
+    idle connection costs a few KiB, so this many are tens of MiB.
+    """
 
     max_connections_per_address: int = 9_000
-    """Those of one address. Where everything comes from one proxy, that is all there is, so it gets
-    nearly all of ``max_connections``; the rest keeps one address from locking out all others."""
+    """Connections of one address. Where everything comes from one proxy, that is the only address,
+    so it gets nearly all of ``max_connections``; the rest keeps one address from locking out all
+    others.
+    """
 
     max_header_bytes: int = 64 * _KIB
     """Request line and headers of one request together, in bytes; more is answered 431. Go's
@@ -33,8 +36,9 @@ class IngressLimits:
 
     body_timeout: float = 30.0
     """Seconds without a byte of a body that is not complete; then 408. It counts progress, so that
-    a large event over a slow line is not cut off. A body that takes longer in all has to come with
-    500 bytes a second."""
+    a large event over a slow line is not cut off. A body that takes longer in total has to arrive
+    with 500 bytes a second.
+    """
 
     keepalive_timeout: float = 75.0
     """Seconds that a connection may idle between two requests before it is closed. Longer than the
@@ -44,21 +48,24 @@ class IngressLimits:
     max_body_bytes: int = 8 * _MIB
     """The largest body in bytes that is read at all; more is answered 413. The exact limit is the
     NATS server's ``max_payload`` (1 MiB by default), which is known only while connected. 8 MiB is
-    the most that NATS recommends for ``max_payload``."""
+    the most that NATS recommends for ``max_payload``.
+    """
 
     max_buffered_bytes: int = 256 * _MIB
-    """Bytes of all events in memory at once. A quarter is for those that NATS Streaming was sent
-    and has not confirmed: a server that is slow must not take the room for reading. The rest is
-    for those that are being read or wait for their turn. A request that finds no room is answered
-    503, so that memory stays flat."""
+    """Bytes of all events in memory at once. A quarter is for events that were sent to NATS
+    Streaming and are not confirmed: a slow server must not take the room for reading. The rest is
+    for events that are being read or wait for their turn. A request that finds no room is answered
+    503, so that memory stays flat.
+    """
 
     max_pipelined: int = 16
     """Requests of one connection that may wait for their answers; reading pauses at the limit.
     Answers keep the order of the requests, so more would only queue."""
 
     answer_timeout: float = 10.0
-    """Seconds from a complete request to its answer at the latest: 503 when the event is not stored
-    by then. Publishers such as Kyma expect 5xx within 10 s."""
+    """Seconds from a complete request to its answer at most: 503 if the event is not stored by
+    then. Publishers such as Kyma expect 5xx within 10 s.
+    """
 
     drain_timeout: float = 25.0
     """Seconds that stopping waits for requests and deliveries that have begun. Kubernetes kills a

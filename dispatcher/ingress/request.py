@@ -1,8 +1,8 @@
-"""One HTTP request of a publisher: what its headers say, and what becomes of it.
+"""One HTTP request of a publisher: what its headers mean, and its state until it is answered.
 
-The parser (llhttp, strict) has refused what breaks the grammar; here are the rules that it leaves
-to its user. They wait for nothing and ask no clock; but a ``Request`` also keeps the future of its
-publish. ``request_reader`` makes requests of bytes, ``answers`` publishes and answers them.
+The parser (llhttp, strict) has refused what breaks the grammar; this module has the rules that it
+leaves to its user. They wait for nothing and ask no clock; but a ``Request`` also keeps the future
+of its publish. ``request_reader`` makes requests of bytes, ``answers`` publishes and answers them.
 """
 
 import asyncio
@@ -16,8 +16,9 @@ from dispatcher.ingress.responses import Refusal
 from dispatcher.ingress.routing import Route
 
 MAX_HEADERS: Final = 256
-"""Header lines of one request. Real ones have some twenty; each costs far more memory than bytes
-on the wire."""
+"""Header lines of one request. Real ones have about twenty; each costs far more memory than bytes
+on the wire.
+"""
 
 _OTHER, _HOST, _LENGTH, _ENCODING, _EXPECT, _CONNECTION, _CODING = range(7)
 _ROLES = {
@@ -31,7 +32,7 @@ _ROLES = {
 
 
 class _Roles(dict[bytes, int]):
-    """What a header is to the server, by its name as it is spelt: publishers repeat themselves."""
+    """What a header means to the server, cached by its spelling: publishers repeat themselves."""
 
     _MOST = 1024
     _LONGEST = 64
@@ -58,11 +59,11 @@ class Request:
 
     Attributes:
         host: The Host header, or the host of an absolute request target.
-        length: Of the body in bytes as announced; -1 if chunked.
-        refusal: Why it is not taken, once that is known.
-        route: Where it goes; not there if it was refused before that was known.
+        length: Announced length of the body, in bytes; -1 if chunked.
+        refusal: Why it is refused, once that is known.
+        route: Where it goes; missing if it was refused before that was known.
         event: Its stored form while it waits to be published.
-        future: Of its publish.
+        future: That of its publish.
         complete_at: When its last byte was read, on the monotonic clock.
     """
 
@@ -104,14 +105,14 @@ def read_head(
     keeps_alive: bool,
     version: Callable[[], str],
 ) -> Request:
-    """The request that these headers open; ``refusal`` is set if they are wrong by themselves.
+    """Read the request that these headers open; ``refusal`` is set if they are invalid.
 
     Args:
-        method: As sent.
-        target: Of the request line.
-        headers: All of them, in the order of the wire.
-        keeps_alive: What the parser makes of version and Connection header.
-        version: Asked only where it matters.
+        method: As it was sent.
+        target: As in the request line.
+        headers: All of them, in the order on the wire.
+        keeps_alive: What the parser derives from version and Connection header.
+        version: Called only where it matters.
     """
     request = Request(headers, keeps_alive)
     hosts = lengths = 0
@@ -128,7 +129,7 @@ def read_head(
             lengths += 1
             request.length = _length(value)
         elif role == _ENCODING:
-            # Two lines are a list (RFC 9110, 5.3), and no list is understood here.
+            # Two lines are a list (RFC 9110, 5.3), and no list is supported here.
             encoding = value if encoding is None else b"?"
         else:
             is_plain = False
@@ -146,7 +147,7 @@ def read_head(
 
 
 def _length(value: bytes) -> int:
-    """Content-Length, or -1 if it is no number of sane size."""
+    """Return the Content-Length, or -1 if it is not a number of sane size."""
     digits = value.strip(b" \t")
     return int(digits) if digits.isdigit() and len(digits) < 19 else -1
 
@@ -158,7 +159,7 @@ def _framing(
     encoding: bytes | None,
     version: Callable[[], str],
 ) -> Refusal | None:
-    """Where a request ends must be beyond doubt, or a proxy may see other requests than we do."""
+    """Refuse a request whose end is in doubt: a proxy might see other requests than this server."""
     number = version()
     if number not in {"1.0", "1.1"}:
         return responses.WRONG_VERSION
@@ -183,16 +184,16 @@ def _framing(
 
 
 def _check_target(request: Request, method: bytes, target: bytes) -> None:
-    """Path, then method; the order of the Go receiver."""
+    """Check path, then method; the order of the Go receiver."""
     request.is_head = method == b"HEAD"
     absolute = _ABSOLUTE.fullmatch(target)
     if absolute is not None:
-        # What a proxy is sent; its host counts, not the header (RFC 9112, 3.2.2).
+        # The form for a proxy; its host counts, not the header (RFC 9112, 3.2.2).
         request.host = absolute[1]
     elif method == b"OPTIONS" and target == b"*":
         request.refusal = responses.OPTIONS
         return
-    elif method == b"CONNECT":  # its target is no path
+    elif method == b"CONNECT":  # its target is not a path
         request.refusal = responses.WRONG_METHOD
         return
     elif _ROOT.fullmatch(target) is None:
@@ -216,11 +217,11 @@ def _expectation(request: Request) -> Refusal | None:
 
 
 def _body_refusal(request: Request, lengths: int) -> Refusal | None:
-    """What speaks against the body of an event, which has not come yet.
+    """Return what is wrong with the announced body of an event, which has not arrived yet.
 
-    Without a length there is none (RFC 9112, 6.3). But who closes the connection behind it may mean
-    that it goes on until then, as answers do, and in HTTP/1.0 an event has to have a length
-    (RFC 1945, 7.2.2): an empty event stored in its place would be a lost one.
+    Without a length there is no body (RFC 9112, 6.3). But a client that closes the connection after
+    it may mean that the body goes on until then, as in answers, and in HTTP/1.0 an event must have
+    a length (RFC 1945, 7.2.2): storing an empty event in its place would lose it.
     """
     if not lengths and request.length >= 0 and (request.is_http10 or not request.keeps_alive):
         return responses.NO_LENGTH
@@ -237,7 +238,7 @@ _NO_CODING = frozenset({b"", b"identity"})
 
 
 def largest_body(max_event_bytes: int) -> int:
-    """A longer body has a stored form of more than ``max_event_bytes``, whatever its headers.
+    """Return the size above which a body's stored form exceeds ``max_event_bytes`` in any case.
 
     The body is stored in base64, four bytes for three.
     """

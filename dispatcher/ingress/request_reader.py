@@ -1,8 +1,8 @@
 """Reads the requests of one connection: bytes in, requests out to ``dispatcher.ingress.answers``.
 
-Everything that a peer can do wrong while it sends ends here, with a refusal and as the last request
-of its connection if it is not clear where the next one begins. What headers mean is in
-``request``; who hands in bytes and writes answers is ``connection``.
+Whatever a peer does wrong while it sends ends here, with a refusal; if it is not clear where the
+next request begins, the refused one is the last of its connection. ``request`` knows what headers
+mean; ``connection`` passes in bytes and writes answers.
 """
 
 import enum
@@ -32,11 +32,15 @@ _UPGRADE_HEADERS = frozenset({b"connection", b"upgrade", b"http2-settings"})
 _NO_REQUEST = Request([], keeps_alive=True)
 
 _MIN_BODY_RATE = 500
-"""Bytes a second on average of a body that takes longer than its timeout. With a byte now and then
-one could keep a connection for years. It is the default of Apache's mod_reqtimeout."""
+"""Average bytes a second of a body that takes longer than its timeout. Otherwise a client that
+sends a byte now and then could keep a connection for years. It is the default of Apache's
+mod_reqtimeout.
+"""
 
 SINCE_NEXT_TICK: Final = float("inf")
-"""What has happened since the last tick. It counts from the next one: no time is up too early."""
+"""Marks what has happened since the last tick. It counts from the next one, so no timeout ends
+early.
+"""
 
 
 class ReadingState(enum.Enum):
@@ -58,23 +62,23 @@ _IDLE, _HEAD, _BODY, _ENDED = (
 
 
 class _Stop(Exception):
-    """Ends the parsing of what was read; the request has been refused."""
+    """Ends parsing; the request has been refused."""
 
 
 class RequestReader:
-    """Parses what ``feed`` gets; the parser calls the ``on_`` methods.
+    """Parses what ``feed`` is given; the parser calls the ``on_`` methods.
 
     Args:
-        context: Of the server.
-        answers: Get each request as it is complete or refused.
+        context: That of the server.
+        answers: Receive each request once it is complete or refused.
 
     Attributes:
         state: What is being read.
         since: The first tick after the state began, or after the last progress in it.
-        is_used: A request has begun once.
-        owes_continue: The peer waits for ``100 Continue`` before it sends the body.
-        was_cut: The peer may still be sending what nobody reads.
-        held: Bytes taken from the budget for what is not complete or waits for its turn.
+        is_used: Whether a request has begun once.
+        owes_continue: Whether the peer waits for ``100 Continue`` before it sends the body.
+        was_cut: Whether the peer may still be sending what nobody reads.
+        held: Bytes taken from the budget for what is incomplete or waits for its turn.
     """
 
     __slots__ = (
@@ -120,9 +124,9 @@ class RequestReader:
         self._request = _NO_REQUEST
         self._head_size = 0  # while the body is incomplete
         self._body: bytes | bytearray = b""
-        self._size = 0  # of the body so far
-        self._body_since = SINCE_NEXT_TICK  # later by the time in which it was not read
-        self._spent = 0  # bytes read for it without a byte of its body coming out
+        self._size = 0  # bytes of the body so far
+        self._body_since = SINCE_NEXT_TICK  # moved on by the time in which it was not read
+        self._spent = 0  # bytes read for it that yielded no byte of its body
         self.owes_continue = False
         self._replayed_head = b""  # to be parsed again, without its Upgrade header
 
@@ -135,7 +139,7 @@ class RequestReader:
         return self._size > 0
 
     def feed(self, data: bytes) -> None:
-        """Parse what came in. Not to be called any more when ``state`` is ENDED."""
+        """Parse what arrived. Do not call it once ``state`` is ENDED."""
         self._received = len(data)
         self._began = False
         before = self.state
@@ -150,7 +154,7 @@ class RequestReader:
             self._account(before, size)
 
     def check(self, now: float) -> None:
-        """Refuse a request that does not get on. For each tick in which the peer could send."""
+        """Refuse a request without progress. Call it at each tick in which the peer could send."""
         if self.since == SINCE_NEXT_TICK:
             self.since = now
             if self._body_since == SINCE_NEXT_TICK:
@@ -165,12 +169,12 @@ class RequestReader:
                 self.end_with(responses.BODY_TIMEOUT, self._request)
 
     def pause(self) -> None:
-        """Let no time count since the last tick: it was not the peer that made nothing go on."""
+        """Do not count the time since the last tick: it was not the peer that held things up."""
         self.since = SINCE_NEXT_TICK
         self._body_since += self._context.step
 
     def balance(self) -> None:
-        """Take from the budget what is held in memory, or give back what is not any more."""
+        """Take from the budget what is held in memory, or give back what no longer is."""
         wanted = self._head_size + self._size + self._spent + self._answers.waiting_bytes
         if wanted < self.held:
             self._context.budget.give_back(self.held - wanted)
@@ -183,7 +187,7 @@ class RequestReader:
                 self.end_with(responses.OVERLOADED)
 
     def end_with(self, refusal: Refusal, request: Request | None = None) -> None:
-        """Refuse a request, complete or not, and take no other."""
+        """Refuse a request, complete or not, and take no more."""
         if self.state is _ENDED:
             return
         request = request or Request([], keeps_alive=False)
@@ -193,7 +197,7 @@ class RequestReader:
         self._answers.add_refused(request, refusal)
 
     def stop(self) -> None:
-        """Take no further request, and forget the one that is not complete."""
+        """Take no further request, and forget the incomplete one."""
         self.state = _ENDED
         self._headers = []
         self._target = b""
@@ -205,12 +209,12 @@ class RequestReader:
         self.owes_continue = False
 
     def close(self) -> None:
-        """Give everything back. The parser refers to this object; nothing else ends that circle."""
+        """Give everything back, and break the reference cycle with the parser."""
         self.stop()
         self.balance()
         del self._feed, self._parser
 
-    # --- the parser's calls, in the order of a request --------------------------------------------
+    # --- called by the parser, in the order of a request ------------------------------------------
 
     def on_message_begin(self) -> None:
         self._headers = []
@@ -279,7 +283,7 @@ class RequestReader:
         else:
             self._answers.add_refused(request, request.refusal)
 
-    # --- what becomes of it -----------------------------------------------------------------------
+    # --- what becomes of a request ----------------------------------------------------------------
 
     def _too_large_head(self, headers: Headers) -> Refusal | None:
         size = len(self._target) + sum(len(name) + len(value) + 4 for name, value in headers)
@@ -288,7 +292,7 @@ class RequestReader:
         return None
 
     def _admit(self, request: Request) -> Refusal | None:
-        """What speaks against a request that is right by itself."""
+        """Return why a valid request cannot be taken, or None."""
         context = self._context
         if context.closes_idle:
             return responses.STOPPING
@@ -312,7 +316,7 @@ class RequestReader:
         return responses.body_too_large(self._context.max_body_bytes, self._context.max_payload)
 
     def _account(self, before: ReadingState, size_before: int) -> None:
-        """Look after what was read for a request that is not complete."""
+        """Account for what was read for an incomplete request."""
         most = self._most_header_bytes
         if self._began or self.state is not before or self._size != size_before:
             self._spent = 0
@@ -352,7 +356,7 @@ class RequestReader:
         if self.state is _ENDED:
             return  # _Stop, or data after the last request
         if isinstance(error, httptools.HttpParserCallbackError):
-            log.error("reading a request broke", exc_info=error)
+            log.error("reading a request failed", exc_info=error)
             self.end_with(responses.BROKEN)
         elif self._parser.get_method() == b"PRI":  # how HTTP/2 begins
             self.end_with(responses.WRONG_VERSION)
@@ -371,7 +375,7 @@ def _memory_of(headers: Headers) -> int:
 
 
 def _without_upgrade(parser: httptools.HttpRequestParser, target: bytes, headers: Headers) -> bytes:
-    """A head that asks for nothing but HTTP/1."""
+    """Return a head that asks for nothing but HTTP/1."""
     kept = [b"%b: %b\r\n" % h for h in headers if h[0].lower() not in _UPGRADE_HEADERS]
     return b"%b %b HTTP/%b\r\nConnection: %b\r\n%b\r\n" % (
         parser.get_method(),

@@ -1,7 +1,7 @@
-"""What the HTTP server says: refusals as values, and the bytes of every answer.
+"""The answers of the HTTP server: refusals as values, and the bytes of every answer.
 
-Pure. Each refusal tells in one line what was wrong and what to do. ``request_reader`` and
-``answers`` decide when to say what.
+Pure. Each refusal says in one line what was wrong and what to do. ``request_reader`` and
+``answers`` decide which one to send.
 """
 
 from dataclasses import dataclass
@@ -27,14 +27,15 @@ class Refusal:
 
     status: int
     text: str
-    """One line without its end."""
+    """One line without its line end."""
 
     closes: bool = False
-    """Whether the connection is of no further use: what follows cannot be told apart from the rest
-    of this request, or would not be read."""
+    """Whether the connection cannot be used any more: what follows cannot be told apart from the
+    rest of this request, or would not be read.
+    """
 
     headers: bytes = b""
-    """Further header lines, each with its end."""
+    """Further header lines, each with its line end."""
 
 
 OPTIONS = Refusal(
@@ -111,7 +112,7 @@ BROKEN = Refusal(500, "the server failed at this request; its log says why")
 
 
 def malformed(reason: str) -> Refusal:
-    """The request cannot be trusted to end where it seems to end."""
+    """Refuse a request that cannot be trusted to end where it seems to end."""
     return Refusal(400, f"malformed request: {reason}", closes=True)
 
 
@@ -131,11 +132,11 @@ def host_conflict(reason: str) -> Refusal:
 
 
 def body_too_large(limit: int, max_payload: int | None) -> Refusal:
-    """The rest of the body is not read.
+    """Refuse a body; the rest of it is not read.
 
     Args:
-        limit: Bytes of a body that would be taken.
-        max_payload: What a NATS server takes, if the limit follows from it; else it is our own.
+        limit: The largest accepted body, in bytes.
+        max_payload: What the NATS server takes, if the limit follows from it; else None.
     """
     text = f"the body is too large: send at most {limit} bytes"
     if max_payload is None:
@@ -149,7 +150,7 @@ def body_too_large(limit: int, max_payload: int | None) -> Refusal:
 
 
 def event_too_large(reason: str) -> Refusal:
-    """The body was read, but its stored form is larger than the server takes."""
+    """Refuse an event whose body was read, but whose stored form exceeds the server's limit."""
     return Refusal(413, reason)
 
 
@@ -169,7 +170,7 @@ class Responses:
         self.set_date(epoch)
 
     def set_date(self, epoch: float) -> None:
-        """Answers carry this date, in seconds since the epoch, until the next call."""
+        """Set the date of all answers until the next call, in seconds since the epoch."""
         if int(epoch) == self._second:
             return
         self._second = int(epoch)
@@ -177,10 +178,10 @@ class Responses:
         head = _STATUS_LINES[202] + self._date + b"Content-Length: 0\r\n"
         self.accepted = head + b"\r\n"
         self.accepted_closing = head + CLOSE + b"\r\n"
-        self.accepted_keep_alive = head + KEEP_ALIVE + b"\r\n"  # HTTP/1.0 must be told
+        self.accepted_keep_alive = head + KEEP_ALIVE + b"\r\n"  # HTTP/1.0 needs the header
 
     def refuse(self, refusal: Refusal, connection: bytes, *, with_body: bool = True) -> bytes:
-        """The answer with a Connection header line or none; to HEAD it has no body."""
+        """Return the answer with a Connection header line or none; to HEAD it has no body."""
         text = refusal.text.encode("utf-8", "replace").replace(b"\r", b" ").replace(b"\n", b" ")
         return b"".join(
             (

@@ -1,7 +1,7 @@
 """Which channel a Host header means: the routing table, replaced as a whole.
 
-Building a table is pure. What the answer to an unknown or ambiguous host is, decides
-``dispatcher.ingress.request_reader``.
+Building a table is pure. ``dispatcher.ingress.request_reader`` decides the answer to an unknown or
+ambiguous host.
 """
 
 import re
@@ -55,12 +55,12 @@ class UnknownHost:
 
 @dataclass(frozen=True, slots=True)
 class NotLoaded:
-    """No table was there yet: whether a channel has the host is not known."""
+    """There is no table yet: whether a channel has the host is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class InvalidHost:
-    """A Host header that cannot name anything (RFC 9110, 7.2)."""
+    """A Host header that is not a host name (RFC 9110, 7.2)."""
 
     reason: str
 
@@ -75,7 +75,7 @@ ChannelMetricsOf = Callable[[ChannelId], ChannelMetrics]
 
 @dataclass(frozen=True, slots=True)
 class RoutingTable:
-    """What every known host means, and what is wrong with some of them."""
+    """The meaning of every known host, and the problems of some of them."""
 
     hosts: Mapping[str, Route | HostConflict]
     """By normalised host."""
@@ -90,12 +90,12 @@ class RoutingTable:
         metrics_of: ChannelMetricsOf,
         lanes: FairShares | None = None,
     ) -> "RoutingTable":
-        """A host that two channels claim is refused for both; every other host is served.
+        """Build a table; a host that two channels claim is refused for both, all others are served.
 
         Args:
-            channels: Those that are wanted.
-            metrics_of: Gives the metrics of a channel.
-            lanes: Those of the process; by default nothing is ever limited.
+            channels: The desired channels.
+            metrics_of: Returns the metrics of a channel.
+            lanes: The fair shares of the process; by default nothing is limited.
         """
         lanes = lanes or FairShares(never_busy)
         claims: dict[str, dict[ChannelId, Channel]] = {}
@@ -129,7 +129,7 @@ def _problem(conflict: HostConflict, name: ChannelId) -> Problem:
 
 
 class Router:
-    """The current routing table, asked for each request; None as long as there was none."""
+    """The current routing table, asked for each request; None until the first is there."""
 
     __slots__ = ("_is_loaded", "_spellings", "_table")
 
@@ -149,10 +149,10 @@ class Router:
         self._spellings = {}
 
     def lookup(self, host: bytes) -> Destination:
-        """What a Host header means, in any case, with or without port.
+        """Return what a Host header means, in any case, with or without port.
 
-        Spellings that were found are remembered, so that a host is normalised once and not for
-        each request. Unknown ones are not: anybody can invent them.
+        Known spellings are cached, so that a host is normalised once and not for each request.
+        Unknown ones are not: anybody can invent them.
         """
         known = self._spellings.get(host)
         return known if known is not None else self._look_up_new(host)

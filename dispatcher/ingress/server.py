@@ -1,6 +1,7 @@
-"""The HTTP server that takes events in: listens, keeps time, and stops without losing a request.
+"""The HTTP server that receives events: listens, keeps time, and stops without losing a request.
 
-A connection is ``dispatcher.ingress.connection``; what all share, ``dispatcher.ingress.context``.
+``dispatcher.ingress.connection`` serves a connection; ``dispatcher.ingress.context`` has what all
+share.
 """
 
 import asyncio
@@ -19,19 +20,20 @@ from natss.process.listening import bind
 log = structlog.get_logger(__name__)
 
 _BACKLOG = 4096
-"""Connections that the kernel accepts ahead of us; it takes less if ``somaxconn`` is less."""
+"""Connections that the kernel accepts ahead of this process; fewer if ``somaxconn`` is lower."""
 
 _ACCEPTS = 16
 """Connections that are accepted in one turn of the loop. uvloop accepts one for each time that it
-watches a listener, so with one a busy loop would let a hundred publishers wait for a hundred turns.
-The price: a lone connection costs the others a system call each."""
+watches a listener, so with a single watch a busy loop would let a hundred publishers wait for a
+hundred turns. The price: a lone connection costs the others a system call each.
+"""
 
 
 class Ingress:
-    """Takes events over HTTP/1.1 and answers 202 when they are stored.
+    """Receives events over HTTP/1.1 and answers 202 once they are stored.
 
     Args:
-        services: What it works with.
+        services: What the server works with.
         limits: What publishers may take.
     """
 
@@ -42,17 +44,17 @@ class Ingress:
 
     @property
     def connections(self) -> int:
-        """How many are open now."""
+        """Number of connections that are open now."""
         return len(self._context.connections)
 
     async def start(self, host: str, port: int) -> int:
         """Listen on an address; an empty host means all of them, IPv4 and IPv6.
 
         Returns:
-            The port, which is another than 0.
+            The port, never 0.
 
         Raises:
-            OSError: the address cannot be had.
+            OSError: the server cannot listen on the address.
         """
         loop = asyncio.get_running_loop()
 
@@ -77,7 +79,7 @@ class Ingress:
         return bound
 
     async def drain(self, timeout: float) -> None:
-        """Take no more events, answer those that have begun, then let everybody go.
+        """Take no more events, answer the requests that have begun, then let all connections end.
 
         Args:
             timeout: Seconds after which connections that are still open are left to ``close``.
@@ -92,7 +94,7 @@ class Ingress:
             log.warning("stopping with open connections", connections=self.connections)
 
     async def close(self) -> None:
-        """Close everything at once; what has no answer gets none."""
+        """Close everything at once; unanswered requests get no answer."""
         for server in self._servers:
             server.close()
         for connection in tuple(self._context.connections):

@@ -1,4 +1,4 @@
-"""Tells operators, where they look, what the dispatcher does for channels and subscribers.
+"""Reports to operators, where they look, what the dispatcher does for channels and subscribers.
 
-A courtesy: what cannot be told harms no delivery.
+Best effort: a failed report harms no delivery.
 """

@@ -1,7 +1,7 @@
-"""Keeps ``status`` of the Channels telling what this dispatcher does for them.
+"""Reports in ``status`` of the Channels what this dispatcher does for them.
 
-It is level-triggered: what is wanted is compared with what the API told, and only a difference is
-written, as a merge patch of our own fields. Server-side apply would take away what another replica
+Level-triggered: it compares the desired status with what the API returned, and writes only a
+difference, as a merge patch of its own fields. Server-side apply would remove what another replica
 had applied under the same name, and clusters before 1.16 do not have it.
 """
 
@@ -29,30 +29,34 @@ log = structlog.get_logger(__name__)
 _REQUESTS_AT_ONCE = 8
 _LOOK_AGAIN = 1.0
 _LOOK_ANYWAY = 30.0
-"""Seconds between two looks at all Channels, besides those that ``look`` asks for: while something
-is to be written, and while nothing is, in case somebody changed what we wrote."""
+"""Seconds between two looks at all Channels, besides those that ``look`` requests: while something
+is to be written, and while nothing is, in case somebody changed what was written.
+"""
 
 _PACE = 10.0
-"""Seconds between two writes of the same thing to one Channel: whoever undoes them, or a fault of
-ours, must not make us flood the API."""
+"""Seconds between two writes of the same thing to one Channel: neither a client that undoes them
+nor a bug here may flood the API.
+"""
 
 _PACE_OF_CHANGES = 2.0
-"""Seconds between two writes to one Channel, whatever they say, unless it is about its host: for
-that publishers wait."""
+"""Seconds between two writes to one Channel, whatever they say, unless about its host: publishers
+wait for that.
+"""
 
 _PACE_AFTER_REFUSAL = 60.0
 """The same after a refusal that concerns this Channel alone."""
 
 _DEFERENCE = 1.0
-"""Seconds that a replica that stands by leaves to the one that delivers, which serves the same."""
+"""Seconds that a standby replica leaves to the delivering one, which serves the same."""
 
 _FIRST_WAIT = 0.5
 _LONGEST_WAIT = 30.0
-"""Seconds that nothing is written after a failure that concerns all Channels: doubled from the
-first to the longest."""
+"""Seconds without writes after a failure that concerns all Channels: doubled from the first to the
+longest.
+"""
 
 Wanted = Callable[[Entry], Mapping[str, Any] | None]
-"""The parts of ``status`` that differ from what they should be; None if none does."""
+"""Returns the parts of ``status`` that differ from the desired ones; None if none does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,18 +69,19 @@ class _Write:
     """When the same may be written again."""
 
     version: str | None = None
-    """Of the Channel as it was known, if it is another one by now: to write before that one is
-    known would be in vain again."""
+    """The version of the Channel as it was known, if it has changed since: writing before the new
+    one is known would fail again.
+    """
 
 
 class ChannelStatus:
-    """Writes what differs.
+    """Writes the status of Channels where it differs.
 
     Args:
         client: May patch ``channels/status``.
-        table: The Channels as the API told them; gets its answers.
-        wanted: What is to be written on a Channel.
-        is_first: Whether to write at once, and not only what no other replica writes.
+        table: The Channels as the API returned them; receives its answers.
+        wanted: Returns what is to be written on a Channel.
+        is_first: Whether to write at once, rather than only what no other replica writes.
     """
 
     def __init__(
@@ -97,17 +102,17 @@ class ChannelStatus:
         self._differ_since: dict[str, float] = {}  # by uid
         self._backoff = Backoff(_FIRST_WAIT, _LONGEST_WAIT)
         self._silent_until = 0.0
-        self._fault = ""  # of ours, that was logged last
+        self._fault = ""  # the last internal error that was logged
         self._tasks = BackgroundTasks()
         self.last_error: str | None = None
-        """Why nothing can be written; None while all is well."""
+        """Why nothing can be written; None while writes succeed."""
 
     def look(self) -> None:
-        """Look at the Channels now and not with the next turn."""
+        """Look at the Channels now instead of at the next turn."""
         self._changed.set()
 
     async def run(self) -> None:
-        """Write until cancelled; never fails for an error of the API."""
+        """Write until cancelled; never fail for an error of the API."""
         try:
             for number in range(_REQUESTS_AT_ONCE):
                 self._tasks.start(self._work(), f"channel status {number}")
@@ -120,7 +125,7 @@ class ChannelStatus:
             await self._tasks.close()
 
     async def _look(self) -> float:
-        """Have written what is to be; the seconds until the next look."""
+        """Write what is due; return the seconds until the next look."""
         differ: dict[str, float] = {}
         broken = False
         turns = Turns()
@@ -128,7 +133,7 @@ class ChannelStatus:
             wanted = None
             try:
                 wanted = None if entry.is_deleted else self._wanted(entry)
-            except Exception as error:  # a fault of ours with one must not end all reports
+            except Exception as error:  # a bug with one must not end all reports
                 self._broke(error)
                 broken = True
             if wanted is not None:
@@ -150,7 +155,7 @@ class ChannelStatus:
         return self._may_write(entry, wanted)
 
     def _may_write(self, entry: Entry, wanted: Mapping[str, Any]) -> bool:
-        """Whether the last write to the Channel was long enough ago for this one."""
+        """Return whether the last write to the Channel was long enough ago for this one."""
         before = self._written.get(entry.uid)
         if before is None or before.version not in {None, entry.version}:
             return True
@@ -206,14 +211,14 @@ class ChannelStatus:
             self._silent_until = time.monotonic() + wait
         if self.last_error is None:
             log.warning(
-                "the status of channels cannot be written, trying on; delivery goes on",
+                "the status of channels cannot be written, retrying; delivery continues",
                 reason=str(error),
             )
         self.last_error = str(error)
 
     def _broke(self, error: Exception) -> None:
         if repr(error) != self._fault:
-            log.error("a report broke, trying on", exc_info=error)
+            log.error("a report failed, retrying", exc_info=error)
         self._fault = self.last_error = repr(error)
 
     def _succeeded(self) -> None:

@@ -1,8 +1,8 @@
-"""Tells on the ClusterChannelProvisioner, in ``status.dispatchers``, how a replica is connected.
+"""Reports in ``status.dispatchers`` of the ClusterChannelProvisioner how a replica is connected.
 
 Each replica writes the entry of its own name and no other. The provisioner makes the condition
-``Connected`` of them all. An entry that is not renewed is not believed for ever: a replica that is
-killed takes nothing back.
+``Connected`` of them all. An entry that is not renewed expires: a replica that is killed takes
+nothing back.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 _EVERY = 1.0
 _SETTLE = 2.0
-"""Seconds that it is so before it is told: what passes sooner is left to the metrics."""
+"""Seconds that a state must last before it is reported: shorter ones are left to the metrics."""
 
 _PACE = 10.0
 """Seconds between two writes, whatever happens."""
@@ -37,14 +37,14 @@ _PACE = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """What a replica tells of its sessions."""
+    """What a replica reports of its sessions."""
 
     ok: bool
     reason: str = ""
     message: str = ""
 
     def fields(self) -> dict[str, str | None]:
-        """As they are written; what is None is taken away."""
+        """Return the fields as they are written; None removes a field."""
         return {
             "connected": "True" if self.ok else "False",
             "reason": self.reason or None,
@@ -54,9 +54,9 @@ class Connected:
 
 
 def connected(store: EventStore) -> Connected | None:
-    """How the sessions are now; None as long as nothing was tried.
+    """Return how the sessions are now; None if nothing was tried yet.
 
-    To stand by is to be connected: another replica has the session.
+    Standing by counts as connected: another replica has the session.
     """
     links = ((store.publishing, PUBLISH_EFFECT), (store.delivering, DELIVER_EFFECT))
     states = [(link, effect, state_of(link)) for link, effect in links]
@@ -90,14 +90,14 @@ class ConnectionStatus:
         self._failure: type[KubeError] | None = None
 
     async def run(self) -> None:
-        """Write until cancelled; never fails for an error of the API."""
+        """Write until cancelled; never fail for an error of the API."""
         while True:
             if self._is_due(time.monotonic()) and self._seen is not None:
                 await self._write(self._seen)
             await asyncio.sleep(_EVERY)
 
     def _is_due(self, now: float) -> bool:
-        """Whether to write what was seen. Only a change of the reason is one."""
+        """Return whether to write the current state; only a new reason makes it a change."""
         seen = connected(self._store)
         if _kind(seen) != _kind(self._seen):
             self._since = now
@@ -113,12 +113,12 @@ class ConnectionStatus:
         body = {"status": {DISPATCHERS: {self._instance: told.fields()}}}
         try:
             await self._client.patch_status(PROVISIONERS, PROVISIONER, body)
-        except NotFound:  # at the first installation it may come last
+        except NotFound:  # at the first installation it may be created last
             return
         except KubeError as error:
             if type(error) is not self._failure:
                 log.warning(
-                    "the connection cannot be told on the provisioner, trying on; delivery goes on",
+                    "the connection cannot be reported, retrying; delivery continues",
                     reason=str(error),
                 )
             self._failure = type(error)
@@ -127,5 +127,5 @@ class ConnectionStatus:
 
 
 def _kind(of: Connected | None) -> tuple[bool, str] | None:
-    """What is the same as long as nothing has changed: a message may have a number in it."""
+    """Return what stays the same until something changes; a message may have a number in it."""
     return None if of is None else (of.ok, of.reason)

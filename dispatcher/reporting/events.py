@@ -1,12 +1,11 @@
-"""Kubernetes Events of what happened: on the Channel that it happened to, else on the provisioner.
+"""Kubernetes Events of what happened: on the Channel concerned, else on the provisioner.
 
-What happened to one subscriber is told on its Subscription as well, where its owner looks. That
-needs no right to read Subscriptions: what an Event has to say of one stands in the Channel.
+What happened to one subscriber is recorded on its Subscription as well, where its owner looks. That
+needs no right to read Subscriptions: the Channel has all that an Event needs of one.
 
-What concerns the dispatcher as a whole, as a lost connection, is told on the
+What concerns the dispatcher as a whole, such as a lost connection, is recorded on the
 ClusterChannelProvisioner ``natss``: there is one, it stays while pods come and go, and it is where
-a person looks who finds that no channel works. On every Channel it would be a thousand Events for
-one fault.
+you look if no channel works. On every Channel it would be a thousand Events for one fault.
 """
 
 import asyncio
@@ -29,11 +28,11 @@ _WAITING = 1000
 
 
 class Events:
-    """Writes occurrences as Events, one after another, not faster than the API takes them.
+    """Writes occurrences as Events, one after another, no faster than the API accepts them.
 
     Args:
         client: May create, get and patch events, and get the provisioner.
-        table: The Channels that there are.
+        table: The existing Channels.
         component: The program.
     """
 
@@ -52,15 +51,15 @@ class Events:
         self._failure: type[KubeError] | None = None
 
     def tell(self, occurrence: Occurrence) -> None:
-        """Log it and have it written; of too many the latest are only logged."""
+        """Log an occurrence and queue it; if too many wait, the latest are only logged."""
         write_log(occurrence)
         try:
             self._waiting.put_nowait(occurrence)
         except asyncio.QueueFull:
-            log.debug("event dropped, too many wait", reason=occurrence.reason)
+            log.debug("Event dropped, too many are waiting", reason=occurrence.reason)
 
     async def run(self) -> None:
-        """Write until cancelled; never fails for an error of the API."""
+        """Write until cancelled; never fail for an error of the API."""
         while True:
             occurrence = await self._waiting.get()
             try:
@@ -71,13 +70,13 @@ class Events:
                     message = "Kubernetes Events cannot be written (delivery goes on)"
                     log.warning(message, reason=str(error))
                 self._failure = type(error)
-            except Exception:  # a fault of ours must not end all Events
+            except Exception:  # a bug must not end all Events
                 log.exception("an event broke", reason=occurrence.reason)
 
     async def _write(self, occurrence: Occurrence) -> None:
         try:
             about = await self._about(occurrence)
-        except NotFound:  # at the first installation the provisioner may come last
+        except NotFound:  # at the first installation the provisioner may be created last
             return
         if about is None:
             return
@@ -91,11 +90,11 @@ class Events:
             await self._recorder.record(subscription, kind, occurrence.reason, occurrence.message)
 
     async def _about(self, occurrence: Occurrence) -> Document | None:
-        """The object that it is told of; None if it is a Channel that has gone.
+        """Return the object of the Event; None if it is a Channel that was deleted.
 
         Raises:
             NotFound: there is no provisioner.
-            KubeError: that cannot be found out.
+            KubeError: the API could not answer.
         """
         if occurrence.channel is None:
             return await self._client.get(PROVISIONERS, PROVISIONER)
@@ -104,10 +103,10 @@ class Events:
 
 
 def _subscription(occurrence: Occurrence) -> Document | None:
-    """The Subscription that it is about, as far as an Event needs it; None if there is none.
+    """Return the Subscription concerned, as far as an Event needs it; None if there is none.
 
-    Whoever may write a Channel chooses what its entries refer to. None has a say in the namespaces
-    of others, where no Subscription to this Channel can be.
+    Whoever may write a Channel chooses what its entries refer to. Threat: an Event in the namespace
+    of others. So only a Subscription in the Channel's own namespace counts.
     """
     channel, subscriber = occurrence.channel, occurrence.subscriber
     if channel is None or subscriber is None or subscriber.uid is None:

@@ -1,4 +1,4 @@
-"""Reads off the parts of a subscription what ``verdicts.judge`` has to know."""
+"""Collects from the parts of a subscription what ``verdicts.judge`` has to know."""
 
 import time
 from collections.abc import Mapping
@@ -11,11 +11,11 @@ from dispatcher.reporting.verdicts import Facts
 from dispatcher.stores.interface import Durable, DurableName, DurableState, StoreError
 
 _PENDING_COMES_WITHIN = 2.0
-"""Seconds after opening a durable. Before that, nothing waiting does not mean that all is well."""
+"""Seconds after opening a durable. Before that, an empty queue does not mean that all is well."""
 
 
 def refusal_of(member: Member, not_restored: Mapping[DurableName, str]) -> StoreError | str | None:
-    """Why NATS Streaming does not deliver to a durable; None if it does, or says nothing."""
+    """Return why NATS Streaming does not deliver to a durable; None if it does, or says nothing."""
     durable = member.durable
     if durable.state is DurableState.OPEN:
         return not_restored.get(durable.name)
@@ -23,7 +23,7 @@ def refusal_of(member: Member, not_restored: Mapping[DurableName, str]) -> Store
 
 
 def is_fine(member: Member, not_restored: Mapping[DurableName, str]) -> bool:
-    """Whether there is nothing to judge: quick to see, and so of nearly every subscription.
+    """Return whether there is nothing to judge; fast, and true for nearly every subscription.
 
     What has failed fails again soon, or else has expired in the store.
     """
@@ -39,11 +39,11 @@ def is_fine(member: Member, not_restored: Mapping[DurableName, str]) -> bool:
 
 
 def facts_of(member: Member, now: float) -> Facts:
-    """All but the refusal; ``now`` is in seconds of a clock that does not jump."""
+    """Return all but the refusal; ``now`` is in seconds of a clock that does not jump."""
     subscription = member.subscription
     plan, window, health = subscription.plan, subscription.window, subscription.health
     failing_for = failed_event_for = None
-    if health.last_failure is not None:  # else there is no need to search the window
+    if health.last_failure is not None:  # otherwise the window need not be searched
         oldest, failed = window.oldest(now), window.oldest(now, failed=True)
         if health.failing_since is not None and oldest is not None:
             failing_for = min(time.time() - health.failing_since, now - oldest)
@@ -62,13 +62,13 @@ def facts_of(member: Member, now: float) -> Facts:
 
 
 def _is_open(durable: Durable, now: float) -> bool:
-    """Whether what was pending on a durable has come by now, too."""
+    """Return whether a durable is open and what was pending on it has arrived too."""
     is_open, opened_at = durable.state is DurableState.OPEN, durable.opened_at
     return is_open and opened_at is not None and now - opened_at >= _PENDING_COMES_WITHIN
 
 
 def _last_failure(health: SubscriberHealth, plan: Plan, form: Literal["text", "summary"]) -> str:
-    """Without the URL, which may have a token in its query."""
+    """Return the last failure without the URL, which may have a token in its query."""
     failure = health.last_failure
     if failure is None:
         return ""

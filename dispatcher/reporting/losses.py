@@ -1,7 +1,7 @@
-"""Tells of events that were refused or put aside, by what was counted since the last look.
+"""Reports events that were refused or put aside, from the counts since the last look.
 
-Each kind is told once in a while for a channel or subscription; how often it happens is for the
-metrics to say.
+Each kind is reported at intervals for a channel or subscription; the metrics say how often it
+happens.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ from natss.contract.channel_id import ChannelId
 from natss.contract.resources import ResourceName, Subscriber
 
 _QUIET = 600.0
-"""Seconds until the same is told again."""
+"""Seconds until the same is reported again."""
 
 _MESSAGES = {
     "ChannelLimitReached": f"Publishers are answered 503: {CHANNEL_LIMIT}",
@@ -23,10 +23,10 @@ _MESSAGES = {
 }
 
 _LOGGED = frozenset({"Unreadable"})
-"""Each of those messages has a line of its own."""
+"""Each of these messages has a line of its own."""
 
 Of = Callable[[ChannelId, ResourceName], Subscriber]
-"""By Channel and Subscription."""
+"""Returns the subscriber by Channel and Subscription."""
 
 _Kind = tuple[ChannelId, ResourceName | None, str]
 """Channel, Subscription and reason."""
@@ -36,9 +36,9 @@ class Losses:
     """Compares counts.
 
     Args:
-        metrics: What is counted, from 0 when the process starts.
-        tell: Gets what has happened.
-        subscriber: The one that a Subscription stands for now.
+        metrics: The counts, from 0 when the process starts.
+        tell: Receives what has happened.
+        subscriber: Returns the subscriber that a Subscription stands for now.
     """
 
     def __init__(self, metrics: Metrics, tell: Tell, subscriber: Of) -> None:
@@ -49,7 +49,7 @@ class Losses:
         self._told_at: dict[_Kind, float] = {}
 
     def look(self, now: float) -> None:
-        """Tell what was counted since the last look; ``now`` in seconds of a steady clock."""
+        """Report what was counted since the last look; ``now`` in seconds of a steady clock."""
         self._told_at = {kind: at for kind, at in self._told_at.items() if now - at < _QUIET}
         counts = dict(self._counted())
         for kind, count in counts.items():

@@ -1,4 +1,4 @@
-"""The parts of the data plane that are looked at to tell how it is."""
+"""The parts of the data plane that are observed to report their state."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from dispatcher.stores.interface import EventStore
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """They are read here, and nothing is asked of them."""
+    """Parts that are only read here; nothing is asked of them."""
 
     store: EventStore
     reconciler: Reconciler

@@ -1,7 +1,7 @@
-"""Looks at the data plane every second, and tells what has changed for people.
+"""Looks at the data plane every second, and reports what has changed for people.
 
-Looking costs the way of an event nothing. What is found out is kept for ``/status``, for metrics
-and for ``status`` of the Channels; what has changed is told as an occurrence.
+Looking costs nothing on the way of an event. The results are kept for ``/status``, for metrics and
+for ``status`` of the Channels; changes are reported as occurrences.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ log = structlog.get_logger(__name__)
 
 _EVERY = 1.0
 _UNDECIDED = 5.0
-"""Seconds after which it is said that nothing can be said."""
+"""Seconds after which the state is reported as unknown."""
 
 
 @dataclass(slots=True)
@@ -43,22 +43,23 @@ class _Seen:
 
     verdict: SubscriberVerdict | None = None
     is_current: bool = False
-    """Whether the verdict is of the session that is open. One of a session before only tells
-    whether a subscriber has recovered: others may have delivered since."""
+    """Whether the verdict is of the session that is open. One of an earlier session only shows
+    whether a subscriber has recovered: others may have delivered since.
+    """
 
     undecided_since: float | None = None
     refused_since: float | None = None
 
 
 class Observer:
-    """Finds out how things are.
+    """Determines the state of subscriptions and sessions.
 
     Args:
-        observed: What is looked at.
+        observed: The parts to look at.
         patience: Seconds of failure after which a subscriber is stuck.
-        tell: Gets what has happened.
+        tell: Receives what has happened.
         changed: Called when a verdict has changed.
-        recorded: What was told before this process delivered; gets what is told now.
+        recorded: The verdicts from before this process delivered; receives the new ones.
     """
 
     def __init__(
@@ -85,9 +86,9 @@ class Observer:
         self._has_news = False
 
     def verdict(self, key: MemberKey) -> SubscriberVerdict | None:
-        """Of a subscription that this process delivers to; None if it has nothing to say.
+        """Return the verdict of a subscription that this process delivers to; None if it has none.
 
-        Without a session it has not: another replica may deliver by now, and know better.
+        Without a session it has none: another replica may deliver by now, and know better.
         """
         member = self._observed.reconciler.members.get(key)
         if member is None or not self._observed.store.delivering.is_open:
@@ -101,9 +102,9 @@ class Observer:
         while True:
             try:
                 await self.look()
-            except Exception as error:  # a fault of ours must not end all reports
+            except Exception as error:  # a bug must not end all reports
                 if repr(error) != broken:
-                    log.exception("a look broke, looking on")
+                    log.exception("looking at the data plane failed, retrying")
                 broken = repr(error)
             await asyncio.sleep(_EVERY)
 
@@ -170,7 +171,7 @@ class Observer:
         if verdict.is_bad:
             told = warning(channel, verdict.reason, verdict.message, verdict.summary)
             told = about(subscriber, told)
-            self._tell(told if verdict.reason == STUCK else logged(told))  # by who found it out
+            self._tell(told if verdict.reason == STUCK else logged(told))  # logged by its finder
         elif verdict is READY and before is not None and before.is_bad:
             told = news(channel, "SubscriberRecovered", "events get through again")
             self._tell(about(subscriber, told))

@@ -1,4 +1,4 @@
-"""What happened that a person should be told of, as values, and how the log tells it."""
+"""What happened that a person should learn of, as values, and how the log reports it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ _EVENTS = {
     "DeadLettered": "events went to the dead letter sink",
     "ChannelLimitReached": "publishers are refused: NATS Streaming has no room for the channel",
 }
-"""How the log begins to tell of a reason."""
+"""How the log line of a reason begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,21 +29,21 @@ class Occurrence:
 
     is_warning: bool
     reason: str
-    """One word in CamelCase, the same whatever it happened to."""
+    """One word in CamelCase, the same for whatever it happened to."""
 
     message: str
     summary: str = ""
     """For the log: the message without the words of a subscriber; empty if it has none of them."""
 
     subscriber: Subscriber | None = None
-    """The one that it is about; None if it is about all of the channel."""
+    """The subscriber concerned; None if it is about the whole channel."""
 
     is_logged: bool = False
-    """Whether whoever found it out has logged it already, with more than is known here."""
+    """Whether it was logged already where it was noticed, with more than is known here."""
 
     @property
     def full_message(self) -> str:
-        """The message where it does not stand beside the Subscription that it is about."""
+        """The message for places that are not beside the Subscription concerned."""
         if self.subscriber is None:
             return self.message
         return f"Subscription {self.subscriber.ref}: {self.message}"
@@ -62,17 +62,17 @@ def news(channel: ChannelId | None, reason: str, message: str) -> Occurrence:
 
 
 def about(subscriber: Subscriber, occurrence: Occurrence) -> Occurrence:
-    """The same of one subscriber."""
+    """Return the same occurrence for one subscriber."""
     return replace(occurrence, subscriber=subscriber)
 
 
 def logged(occurrence: Occurrence) -> Occurrence:
-    """The same, of which the log has told already."""
+    """Return the same occurrence, marked as logged."""
     return replace(occurrence, is_logged=True)
 
 
 def write_log(occurrence: Occurrence) -> None:
-    """Tell it in the log, unless that was done."""
+    """Log it, unless that was done."""
     if occurrence.is_logged:
         return
     labels: dict[str, str] = {}

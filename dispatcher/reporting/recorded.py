@@ -1,8 +1,8 @@
-"""What was told of a subscription before this process delivered to it.
+"""What was reported of a subscription before this process delivered to it.
 
-A restart changes nothing for a subscriber that takes no events: it is as stuck as it was, and since
-as long. In a cluster that stands in ``status`` of its Channel; elsewhere in the state folder, if
-there is one.
+A restart changes nothing for a stuck subscriber: it is still stuck, since the same time. In a
+cluster that is recorded in ``status`` of its Channel; elsewhere in the state folder, if there is
+one.
 """
 
 import asyncio
@@ -27,30 +27,31 @@ _KEEP_EVERY = 1.0
 
 
 class RecordedVerdicts(Protocol):
-    """Where former verdicts are found, and new ones kept."""
+    """Finds earlier verdicts, and keeps new ones."""
 
     def of(self, member: Member) -> SubscriberVerdict | None:
-        """What was told last; None if that is not known, or was not known then."""
+        """Return what was reported last; None if that is not known, or was not known then."""
 
     def changed(self, verdicts: Iterable[tuple[Member, SubscriberVerdict]]) -> None:
-        """These hold from now on, and no others."""
+        """Keep these verdicts from now on, and no others."""
 
     async def run(self) -> None:
         """Keep them until cancelled."""
 
 
 class OnChannels:
-    """As any dispatcher has told it in ``status`` of the Channels; who writes that is elsewhere."""
+    """Verdicts as any dispatcher has reported them in ``status`` of the Channels."""
 
     def __init__(self, table: ChannelTable) -> None:
         self._table = table
         self._entry: Entry | None = None
         self._told: dict[str, Mapping[str, object]] = {}
-        """What stands in the status of ``_entry``, by durable: it is asked for one after another,
-        and whoever may write the status chooses how long it is."""
+        """The content of the status of ``_entry``, by durable: entries are requested one after
+        another, and whoever may write the status chooses how long it is.
+        """
 
     def of(self, member: Member) -> SubscriberVerdict | None:
-        """``RecordedVerdicts.of``."""
+        """Return the last verdict; see ``RecordedVerdicts.of``."""
         entry = self._table.get(member.key.channel)
         if entry is not self._entry:
             told = entry.reported_subscribers if entry is not None else []
@@ -58,17 +59,17 @@ class OnChannels:
         return _read(self._told.get(member.subscriber.durable, {}))
 
     def changed(self, verdicts: Iterable[tuple[Member, SubscriberVerdict]]) -> None:
-        """``RecordedVerdicts.changed``."""
+        """Keep these verdicts; see ``RecordedVerdicts.changed``."""
 
     async def run(self) -> None:
-        """``RecordedVerdicts.run``."""
+        """Do nothing: ``channel_status`` writes the verdicts."""
 
 
 class InFolder:
-    """In the state folder, for the next process.
+    """Verdicts in the state folder, for the next process.
 
     Args:
-        folder: Keeps nothing if it is none.
+        folder: Where they are kept; without a path, nowhere.
     """
 
     def __init__(self, folder: StateFolder) -> None:
@@ -79,21 +80,21 @@ class InFolder:
         if isinstance(value, dict):
             self._known = {key: of for key, of in value.items() if isinstance(of, dict)}
         elif value is not None:
-            log.warning("reports of a former process are not known", file=_FILE)
+            log.warning("reports of an earlier process are unknown", file=_FILE)
 
     def of(self, member: Member) -> SubscriberVerdict | None:
-        """``RecordedVerdicts.of``."""
+        """Return the last verdict; see ``RecordedVerdicts.of``."""
         return _read(self._known.get(_key(member), {}))
 
     def changed(self, verdicts: Iterable[tuple[Member, SubscriberVerdict]]) -> None:
-        """``RecordedVerdicts.changed``."""
+        """Keep these verdicts; see ``RecordedVerdicts.changed``."""
         known = {_key(member): _written(verdict) for member, verdict in verdicts}
         if known != self._known:
             self._known = dict(known)
             self._unkept.set()
 
     async def run(self) -> None:
-        """``RecordedVerdicts.run``."""
+        """Write them until cancelled; see ``RecordedVerdicts.run``."""
         while self._folder.keeps:
             await self._unkept.wait()
             self._unkept.clear()
@@ -111,10 +112,10 @@ def _written(verdict: SubscriberVerdict) -> Mapping[str, object]:
 
 
 def _read(told: Mapping[str, object]) -> SubscriberVerdict | None:
-    """As it was told; of an older dispatcher without a reason."""
+    """Return a verdict as it was reported; one of an older dispatcher has no reason."""
     if told.get("ready") == "True":
         return READY
     if told.get("ready") != "False" or told.get("reason") == NOT_SERVED.reason:
-        return None  # who has no place is told anew; who has got one begins anew
+        return None  # one without a place is reported anew
     reason, message = str(told.get("reason") or STUCK), str(told.get("message") or "")
     return SubscriberVerdict(False, reason[:_LONGEST], message[:_LONGEST])

@@ -1,6 +1,6 @@
-"""Puts the reports together: who looks, and who is told.
+"""Puts the reports together: which parts observe, and which are notified.
 
-Without Kubernetes there is the log; in a cluster, Events and the ``status`` of Channels besides.
+Without Kubernetes there is the log; in a cluster, also Events and the ``status`` of Channels.
 """
 
 import asyncio
@@ -33,22 +33,22 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """The Kubernetes API as this program may use it, and the Channels that it told."""
+    """The Kubernetes API as this program may use it, and the Channels that it returned."""
 
     client: KubeClient
     channels: ChannelTable
     program: str
-    """In whose name Events are written."""
+    """The name under which Events are written."""
 
 
 class Reports:
-    """Tells people what becomes of their channels.
+    """Reports to people what becomes of their channels.
 
     Args:
-        observed: What is looked at.
+        observed: The parts to look at.
         patience: Seconds of failure after which a subscriber is stuck.
-        cluster: Where people are told; None without Kubernetes.
-        folder: Where a process without Kubernetes keeps what it has told, for the next one.
+        cluster: Where to report; None without Kubernetes.
+        folder: Where a process without Kubernetes keeps what it has reported, for the next process.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Reports:
         )
 
     def verdict(self, key: MemberKey) -> SubscriberVerdict | None:
-        """Whether the events of a subscription get through; None if that is not known here."""
+        """Return whether a subscription's events get through; None if that is unknown here."""
         return self._observer.verdict(key)
 
     @property
@@ -98,7 +98,7 @@ class Reports:
         return None if self._status is None else self._status.last_error
 
     def applied(self, channels: Mapping[ChannelId, Channel], new: Sequence[Problem]) -> None:
-        """Other channels are served now; ``new`` problems with them were found.
+        """Note that other channels are served now, and report the ``new`` problems with them.
 
         Never fails: the caller serves events.
         """
@@ -121,7 +121,8 @@ class Reports:
         """Report until cancelled.
 
         Args:
-            serving: Events are taken. Before that no request is led here, and no host is served.
+            serving: Set once events are accepted. Before that no request is routed here, and no
+                host is served.
         """
         async with asyncio.TaskGroup() as group:
             group.create_task(self._observer.run(), name="observer")
@@ -140,7 +141,7 @@ class Reports:
 
     def _tell(self, occurrence: Occurrence) -> None:
         if self._events is not None:
-            self._events.tell(occurrence)  # which logs it, too
+            self._events.tell(occurrence)  # also logs it
         else:
             write_log(occurrence)
 
@@ -148,7 +149,7 @@ class Reports:
 def _concerned(
     problems: Iterable[Problem], channels: Mapping[ChannelId, Channel]
 ) -> Iterator[tuple[Problem, ChannelId]]:
-    """Each problem with each Channel that it is about; it may be served only later."""
+    """Yield each problem with each Channel that it is about; it may be served only later."""
     subscribed: defaultdict[str, set[ChannelId]] = defaultdict(set)
     for name, channel in channels.items():
         for subscriber in channel.subscribers:
@@ -156,7 +157,7 @@ def _concerned(
     for problem in problems:
         kind, _, text = problem.resource.partition(" ")
         channel_kind = kind_called(kind)
-        if channel_kind is not None and "/" in text:  # else not even its name could be read
+        if channel_kind is not None and "/" in text:  # otherwise not even its name could be read
             yield problem, ChannelId(channel_kind, *text.split("/", 1))
         elif kind == "Subscription":
             for name in subscribed.get(text, ()):

@@ -1,6 +1,6 @@
-"""Tells when a session with NATS Streaming is lost, refused, back or taken over.
+"""Reports when a session with NATS Streaming is lost, refused, restored or taken over.
 
-It looks at a link now and then: what passes sooner than it settles is left to the metrics.
+It looks at a connection at intervals: what passes before it settles is left to the metrics.
 """
 
 import enum
@@ -13,11 +13,11 @@ DELIVER_EFFECT = "no event is delivered"
 """What the loss of a session means for users."""
 
 _SETTLE = 2.0
-"""Seconds that a session is as it is before that is told."""
+"""Seconds that a state of a session must last before it is reported."""
 
 
 class SessionState(enum.Enum):
-    """What can be said of a session."""
+    """The state of a session, as reported."""
 
     NOT_TRIED = enum.auto()
     OPEN = enum.auto()
@@ -27,7 +27,7 @@ class SessionState(enum.Enum):
 
 
 def state_of(link: ConnectionHealth) -> SessionState:
-    """What a link is in now."""
+    """Return the present state of a connection."""
     failure = link.failure
     if link.is_open:
         return SessionState.OPEN
@@ -41,17 +41,17 @@ def state_of(link: ConnectionHealth) -> SessionState:
 
 
 def reason_of(link: ConnectionHealth) -> str:
-    """One word for programs that says why a link is away or refused."""
+    """Return one word for programs that says why a connection is down or refused."""
     if state_of(link) is not SessionState.REFUSED:
         return "ConnectionLost"
     return "AuthenticationFailed" if isinstance(link.failure, LoginRefused) else "Refused"
 
 
 class SessionWatch:
-    """Follows one link.
+    """Follows one connection.
 
     Args:
-        link: Publishes or delivers.
+        link: The connection that publishes or delivers.
         effect: What its loss means for users.
     """
 
@@ -63,7 +63,7 @@ class SessionWatch:
         self._since = 0.0
 
     def look(self, now: float) -> Occurrence | None:
-        """What is to be told now; ``now`` is in seconds of a clock that does not jump."""
+        """Return what is to be reported; ``now`` is in seconds of a clock that does not jump."""
         state = state_of(self._link)
         if state is not self._seen:
             self._seen, self._since = state, now
@@ -71,7 +71,7 @@ class SessionWatch:
             return None
         before, self._told = self._told, state
         told = self._occurrence(before, state)
-        return None if told is None else logged(told)  # by the link, at once
+        return None if told is None else logged(told)  # the connection logged it at once
 
     def _occurrence(self, before: SessionState, state: SessionState) -> Occurrence | None:
         link = self._link

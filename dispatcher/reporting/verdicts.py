@@ -1,7 +1,7 @@
-"""Whether the events of a subscription get through, as a person wants to know it.
+"""Whether the events of a subscription get through, in terms that help a person.
 
 Pure. A single failure says nothing: it is retried, and subscribers restart. Only what lasts is
-told, and between "fails now" and "fails for long" the verdict before stays.
+reported, and between "fails now" and "fails for long" the previous verdict stays.
 """
 
 from dataclasses import dataclass
@@ -10,11 +10,12 @@ from dispatcher.delivery.subscription import rfc3339
 from dispatcher.stores.interface import StoreError, TooManyChannels
 
 SETTLE = 5.0
-"""Seconds that a refusal must last, of NATS Streaming or of a subscriber that took nothing yet:
-one that starts refuses at first."""
+"""Seconds that a refusal must last, be it of NATS Streaming or of a subscriber that has accepted
+nothing yet: a starting subscriber refuses at first.
+"""
 
 STUCK = "SubscriberStuck"
-"""The reason of who does not take events."""
+"""The reason of a subscriber that does not accept events."""
 
 CHANNEL_LIMIT = (
     "NATS Streaming has reached its limit of channels: raise max_channels there (0 is unlimited);"
@@ -27,7 +28,7 @@ class SubscriberVerdict:
     """Whether events get through."""
 
     ready: bool | None
-    """None if that cannot be told yet."""
+    """None if that is not known yet."""
 
     reason: str = ""
     """One word in CamelCase, for programs; empty if they do."""
@@ -55,7 +56,7 @@ NOT_SERVED = SubscriberVerdict(
 _NOTHING = "nothing has been delivered to it since this dispatcher process started"
 UNKNOWN = SubscriberVerdict(None, "NotKnownYet", _NOTHING)
 UNPROVEN = SubscriberVerdict(None, "NotKnownYet", f"attempts fail, and {_NOTHING}")
-"""Of one that was called ready while nothing had to be delivered."""
+"""For a subscription that was called ready while nothing had to be delivered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,10 +82,11 @@ class Facts:
 
     failing_for: float | None = None
     """How long every attempt has failed while an event was waiting; None if the last one did not
-    fail, or nothing waits."""
+    fail, or nothing waits.
+    """
 
     failed_event_for: float | None = None
-    """How long the oldest event is here of those that could not be delivered in a whole round."""
+    """Age of the oldest event that could not be delivered in a whole round."""
 
     last_failure: str = ""
     last_summary: str = ""
@@ -92,7 +94,7 @@ class Facts:
 
 
 def judge(facts: Facts, patience: float, now: float) -> SubscriberVerdict | None:
-    """The verdict that the facts allow; None if the one before holds.
+    """Return the verdict that the facts allow; None if the previous one stays.
 
     Args:
         facts: As they are now.

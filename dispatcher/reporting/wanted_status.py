@@ -1,4 +1,4 @@
-"""What ``status`` of a Channel should say of this dispatcher. Pure."""
+"""What ``status`` of a Channel should say about this dispatcher. Pure."""
 
 from collections.abc import Callable, Mapping
 from itertools import islice
@@ -17,11 +17,11 @@ _READY = {True: "True", False: "False", None: "Unknown"}
 
 
 class WantedStatus:
-    """What is to be written on a Channel.
+    """Determines what is to be written on a Channel.
 
     Args:
-        routes: Say which hosts are served, and for which channels.
-        verdict: Of a subscription that this process delivers to; None of every other.
+        routes: Which hosts are served, and for which channels.
+        verdict: Returns that of a subscription that this process delivers to; None for every other.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class WantedStatus:
         self._verdict = verdict
 
     def __call__(self, entry: Entry) -> dict[str, Any] | None:
-        """The parts of ``status`` that differ from what they should be; None if none does."""
+        """Return the parts of ``status`` that differ from the desired ones; None if none does."""
         form, wanted = api_of(entry.name.kind).status, dict[str, Any]()
         host = entry.address
         if host is not None and host != entry.reported_host and self._serves(entry):
@@ -44,10 +44,10 @@ class WantedStatus:
         return wanted or None
 
     def _serves(self, entry: Entry) -> bool:
-        """Whether events for the address go to this channel and no other.
+        """Return whether events for the address go to this channel and no other.
 
-        That a host is served is told by any replica, once, and never taken back: publishers take a
-        channel that is not ready for gone, and an outage passes.
+        Any replica reports once that a host is served, and never takes it back: to publishers a
+        channel that is not ready is gone, and an outage passes.
         """
         route = self._routes.table.hosts.get(normalise_host(entry.address or ""))
         return isinstance(route, Route) and route.channel.name == entry.name
@@ -55,9 +55,9 @@ class WantedStatus:
     def _subscribers(
         self, channel: Channel, reported: list[Mapping[str, Any]]
     ) -> list[Mapping[str, Any]] | None:
-        """The list as it should be; None as long as this process has nothing to say.
+        """Return the list as it should be; None if this process has nothing to say.
 
-        What was told before, of this process or another, stays where nothing better is known.
+        What was reported before, by this process or another, stays where nothing better is known.
         """
         told = {str(each.get("uid")): each for each in reported}
         wanted: list[Mapping[str, Any]] = []
@@ -75,7 +75,7 @@ class WantedStatus:
 
 
 def _is_better(verdict: SubscriberVerdict, before: Mapping[str, Any] | None) -> bool:
-    """Whether it says more than what was told before."""
+    """Return whether it says more than what was reported before."""
     if verdict is UNPROVEN and before is not None:
         return before.get("ready") == "True"
     return verdict.ready is not None or before is None

@@ -1,1 +1,1 @@
-"""What the parts share: memory, turns and fair shares of the event loop, tasks, metrics."""
+"""What all parts share: memory, turns and fair shares of the event loop, tasks, metrics."""

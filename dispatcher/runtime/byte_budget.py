@@ -1,7 +1,7 @@
-"""Flow control of connections: when to stop reading, and how much memory all may take together.
+"""Flow control of connections (backpressure): when to stop reading, and how much memory all share.
 
-It decides nothing: who holds, and who is refused when a budget is used up, is the business of the
-connections of publishers, and of the windows of subscriptions.
+It decides nothing: the connections of publishers and the windows of subscriptions decide who holds,
+and who is refused when a budget is used up.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ _NOTHING = Hold(0)
 
 
 class ReadFlow:
-    """Reads from a transport while nobody holds it."""
+    """Reads from a transport as long as there is no reason to hold."""
 
     __slots__ = ("_holds", "_transport")
 
@@ -35,13 +35,13 @@ class ReadFlow:
         return self._holds is not _NOTHING
 
     def hold(self, reason: Hold) -> None:
-        """Stop reading until every reason is released. Holding twice is holding once."""
+        """Stop reading until every reason is released. Idempotent."""
         if self._holds is _NOTHING and not self._transport.is_closing():
             self._transport.pause_reading()
         self._holds |= reason
 
     def release(self, reason: Hold) -> None:
-        """Take back one reason. Nothing happens if it was not held."""
+        """Take back one reason. Does nothing if it was not held."""
         if self._holds is _NOTHING:
             return
         self._holds &= ~reason
@@ -50,7 +50,7 @@ class ReadFlow:
 
 
 class ByteBudget:
-    """Bytes that many may keep in memory together."""
+    """Bytes that many holders may keep in memory together."""
 
     __slots__ = ("_limit", "_used")
 
@@ -72,7 +72,7 @@ class ByteBudget:
         return self._limit - self._used
 
     def take(self, size: int) -> bool:
-        """Whether there was room for ``size`` bytes; if so they are taken."""
+        """Take ``size`` bytes if there is room; return whether there was."""
         if self._used + size > self._limit:
             return False
         self._used += size
@@ -83,10 +83,10 @@ class ByteBudget:
         self._used += size
 
     def give_back(self, size: int) -> None:
-        """Return bytes that were taken.
+        """Give back bytes that were taken.
 
         Raises:
-            ValueError: more is returned than is taken; the account would never be right again.
+            ValueError: more is given back than was taken; the account would never be right again.
         """
         if size > self._used:
             raise ValueError(f"{size} bytes returned, but only {self._used} are taken")
@@ -94,9 +94,9 @@ class ByteBudget:
 
 
 class BudgetShare:
-    """What one of many has of a budget: no more than is left for all others.
+    """The fair share that one holder has of a budget: no more than is left for all others.
 
-    So one alone gets half of it, and however many hold what they have, there is some for the next.
+    So a single holder gets half of it, and however many hold some, there is some for the next.
     """
 
     __slots__ = ("_budget", "_held", "_turn")
@@ -116,17 +116,17 @@ class BudgetShare:
         return 0 < self._held >= self._budget.free
 
     def take(self, size: int) -> bool:
-        """Whether there was room for ``size`` bytes; if so they are taken."""
+        """Take ``size`` bytes if there is room; return whether there was."""
         if self._held + size > self._budget.free:
             return False
         self.take_beyond(size)
         return True
 
     def take_in_turn(self, who: object, size: int) -> bool:
-        """Take bytes, and of what is left for others as well if nobody else here does so.
+        """Take bytes, even of what is left for others if nobody else here does so.
 
-        Of many that have a part and lack the rest, each would wait for the others for ever. Who
-        was let beyond the share calls ``end_turn``.
+        Otherwise many that have a part and lack the rest would wait for each other for ever. A
+        holder that was let beyond the share calls ``end_turn``.
         """
         if self.take(size):
             return True
@@ -137,7 +137,7 @@ class BudgetShare:
         return True
 
     def end_turn(self, who: object) -> None:
-        """Let another one go beyond the share. Nothing happens if it was not ``who``."""
+        """Let another holder go beyond the share. Does nothing if it was not ``who``."""
         if self._turn is who:
             self._turn = None
 
@@ -147,6 +147,6 @@ class BudgetShare:
         self._held += size
 
     def give_back(self, size: int) -> None:
-        """Return bytes that were taken."""
+        """Give back bytes that were taken."""
         self._budget.give_back(size)
         self._held -= size

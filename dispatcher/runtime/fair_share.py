@@ -1,13 +1,13 @@
-"""How much a busy channel may have under way at once while others want something too.
+"""Limits what a busy channel (a noisy neighbour) has under way while others have work too.
 
-All channels share one event loop. Whatever is under way for one of them has its turn before the
-next event of another, so while there is more to do than time, everybody waits for who has the most.
-A ``FairShare`` counts what it does and has a ``limit``; ``FairShares`` lowers the limit of those
-that do the most until the loop has a moment to spare, and raises it as far as there is one. As long
-as the loop is not busy, or no other channel does much less than the busiest, nothing is limited.
+All channels share one event loop. Whatever is under way for one of them is served before the next
+event of another, so under overload everything waits for the channel with the most work. A
+``FairShare`` counts what it does and has a ``limit``; ``FairShares`` lowers the limit of those that
+do the most until the loop has idle time again, and raises it as far as it has. As long as the loop
+is not busy, or no other channel does much less than the busiest, nothing is limited.
 
-Publishing to a channel is one lane, the deliveries of each subscription are another: who does
-little, because its subscriber is slow, keeps all that it may have.
+Publishing to a channel has one share, the deliveries of each subscription have another: one that
+does little, because its subscriber is slow, may keep all that it has under way.
 """
 
 import asyncio
@@ -26,44 +26,46 @@ log = structlog.get_logger(__name__)
 UNLIMITED: Final = sys.maxsize
 
 FEWEST: Final = 4
-"""As many are always allowed, also where the loop is never calm because it gets no CPU."""
+"""So many are always allowed, even where the loop is never calm because it gets no CPU."""
 
 FIRST: Final = 8
-"""What the loudest are limited to at first."""
+"""The first limit of the busiest."""
 
 MOST: Final = 256
-"""A limit that has grown so far is none."""
+"""A limit that has grown to this is none."""
 
 BUSY: Final = 0.9
 CALM: Final = 0.85
-"""Shares of the time: limits are lowered above the first, raised below the second. With all of the
-time in use one gets a fifth more through, and an event of others takes ten times as long."""
+"""Shares of the time: limits are lowered above the first and raised below the second. With all of
+the time in use, the busiest gets a fifth more through, and an event of others takes ten times as
+long.
+"""
 
 LOOK_SECONDS: Final = 0.05
-"""Between two looks, while anybody does anything."""
+"""Seconds between two looks at the load, while there is any work."""
 
 _MUCH_LESS: Final = 8
-"""Who does so many times less than the busiest is to be let through."""
+"""A share that does so many times less than the busiest must be protected."""
 
 _NEARLY: Final = 4
-"""Who does so many times less than the busiest is not limited."""
+"""A share that does so many times less than the busiest is not limited."""
 
 _FADES: Final = 0.9
 _FORGOTTEN: Final = 0.05
-"""A lane without work is forgotten after one to five seconds, by how much it did."""
+"""A share without work is forgotten after one to five seconds, depending on how much it did."""
 
 
 def never_busy() -> float:
-    """The load for which nothing is ever limited."""
+    """Return the load at which nothing is ever limited."""
     return 0.0
 
 
 def _nothing_to_do() -> None:
-    """For who does not care."""
+    """Do nothing; the default callback."""
 
 
 def _tell_nobody(_channel: ChannelId, _seconds: float) -> None:
-    """For who does not count."""
+    """Do nothing; the default callback."""
 
 
 class FairShare:
@@ -71,8 +73,8 @@ class FairShare:
 
     Attributes:
         channel: Its name.
-        limit: How many pieces of it may be under way at once, now; see ``set_limit``.
-        recent: How much was done, what is long ago counting less.
+        limit: How many pieces of it may be under way at once now; see ``set_limit``.
+        recent: How much was done; older work counts less.
         on_room: Called when more may be under way than before.
     """
 
@@ -105,23 +107,23 @@ class FairShare:
         self._work = 0
 
     def forget(self) -> None:
-        """Begin to count anew."""
+        """Start counting anew."""
         self.recent = 0.0
         self._work = 0
 
 
 class Waiter(Protocol):
-    """Who has something to publish for which there was no room."""
+    """A publisher with something to publish for which there was no room."""
 
     def go_on(self, lane: "PublishShare") -> None:
-        """Publish one to this lane. If there is more, wait again, behind all others."""
+        """Publish one to this share. If there is more, wait again, behind all others."""
 
 
 class PublishShare(FairShare):
     """What publishers have under way to one channel.
 
     Attributes:
-        under_way: Published, and not yet answered.
+        under_way: How many are published and not yet answered.
     """
 
     __slots__ = ("_is_waking", "_waiting", "under_way")
@@ -138,26 +140,26 @@ class PublishShare(FairShare):
         return self.under_way < self.limit and not self._waiting
 
     def wait(self, waiter: Waiter) -> None:
-        """Have ``go_on`` called when it is its turn. Waiting twice is waiting once."""
+        """Have ``go_on`` called when it is the waiter's turn. Idempotent."""
         self._waiting[waiter] = None
 
     def leave(self, waiter: Waiter) -> None:
-        """Wait no more. One that does not is no error."""
+        """Stop waiting. A waiter that does not wait is no error."""
         self._waiting.pop(waiter, None)
 
     def began(self) -> None:
-        """One more is under way."""
+        """Count one more as under way."""
         self.under_way += 1
         self.count()
 
     def ended(self) -> None:
-        """One is not under way any more; who waits has its turn when the caller is done."""
+        """Count one less as under way; the next waiter has its turn when the caller is done."""
         self.under_way -= 1
         if self._waiting:
             self._wake_soon()
 
     def set_limit(self, limit: int) -> None:
-        """Allow so many at once from now on; who waits has its turn when the caller is done."""
+        """Allow so many at once from now on; waiters have their turn when the caller is done."""
         super().set_limit(limit)
         if self._waiting:
             self._wake_soon()
@@ -175,16 +177,17 @@ class PublishShare(FairShare):
             del waiting[waiter]
             try:
                 waiter.go_on(self)
-            except Exception:  # one publisher must not take the turn of all others with it
-                log.exception("a publisher that waited broke", **channel_labels(self.channel))
+            except Exception:  # a fault of one publisher must not take the turn of all others
+                log.exception("a waiting publisher failed", **channel_labels(self.channel))
 
 
 class FairShares:
-    """All lanes of a process; whoever holds one keeps it alive.
+    """All shares of a process; a share lives as long as somebody holds it.
 
     Args:
-        load: Gives the share of time that the loop was busy since it was asked last.
-        on_held_back: Is told after each look which channel was limited, and for how many seconds.
+        load: Returns the part of the time that the loop was busy since the last call.
+        on_held_back: Called after each look with each limited channel, and for how many seconds it
+            was limited.
     """
 
     def __init__(
@@ -204,19 +207,19 @@ class FairShares:
         self._is_closed = False
 
     def publishing(self, channel: ChannelId) -> PublishShare:
-        """That of a channel, the same one as long as somebody has it."""
+        """Return the share of a channel, the same one as long as somebody holds it."""
         lane = self._publishing.get(channel)
         if lane is None:
             lane = self._publishing[channel] = PublishShare(channel, self._begins)
         return lane
 
     def delivering(self, channel: ChannelId) -> FairShare:
-        """One for a new subscription of a channel."""
+        """Return a share for a new subscription of a channel."""
         return FairShare(channel, self._begins)
 
     @property
     def is_watching(self) -> bool:
-        """Whether there is or was work, so that it looks at the load now and then."""
+        """Whether there is or was work, so that it looks at the load at intervals."""
         return self._timer is not None
 
     def close(self) -> None:
@@ -225,7 +228,7 @@ class FairShares:
         self._rest()
 
     def _rest(self) -> None:
-        """Nothing is limited until there is work again."""
+        """Limit nothing until there is work again."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -233,12 +236,12 @@ class FairShares:
         self._limit_only([])
 
     def _begins(self, lane: FairShare) -> None:
-        """A lane has its first work since the last look."""
+        """Note the first work of a share since the last look."""
         if self._is_closed:
             return
         self._news.append(lane)
         if self._timer is None:
-            self._load()  # from now on
+            self._load()  # measure from now on
             self._looked_at = asyncio.get_running_loop().time()
             self._set_timer()
 
@@ -260,7 +263,7 @@ class FairShares:
         """Set the limits for the time until the next look.
 
         Args:
-            busy: The share of the time since the last one that the loop was.
+            busy: The part of the time since the last look that the loop was busy.
         """
         self._active |= dict.fromkeys(self._news)
         self._news.clear()
@@ -284,7 +287,7 @@ class FairShares:
             self._limit = min(MOST, limit * 5 // 4 + 1)
 
     def _find_loud(self) -> list[FairShare]:
-        """Those that do the most; nobody, if no other channel does much less."""
+        """Return those that do the most; none if no other channel does much less."""
         for lane in self._active:
             lane.look()
         self._active = dict.fromkeys(lane for lane in self._active if lane.recent > _FORGOTTEN)

@@ -11,8 +11,8 @@ _SCHEDSTAT = Path("/proc/thread-self/schedstat")
 class LoopLoad:
     """Measures the thread in which it was made, and holds a file open until ``close``.
 
-    Waiting for a CPU counts as being busy: who is served by the loop has to wait as well. Where
-    the kernel does not tell, only the time on a CPU counts.
+    Waiting for a CPU counts as busy: everything that the loop serves has to wait as well. Where the
+    kernel does not report that, only the time on a CPU counts.
     """
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class LoopLoad:
         self._spent = self._read()
 
     def since_last(self) -> float:
-        """The share of the time since the last call in which it was busy, from 0 to 1."""
+        """Return the part of the time since the last call in which it was busy, from 0 to 1."""
         at, spent = time.monotonic(), self._read()
         busy = (spent - self._spent) / max(at - self._at, 1e-6)
         self._at, self._spent = at, spent
@@ -35,12 +35,12 @@ class LoopLoad:
             self._file = None
 
     def _read(self) -> float:
-        """Seconds since the thread began."""
+        """Return the busy seconds since the thread began."""
         if self._file is not None:
             with contextlib.suppress(OSError, ValueError):
                 self._file.seek(0)
                 on_cpu, waiting, slices = map(int, self._file.read(100).split())  # see proc(5)
-                if slices:  # else the kernel does not count
+                if slices:  # otherwise the kernel does not count
                     return (on_cpu + waiting) / 1e9
             self.close()
         return time.thread_time()

@@ -1,7 +1,7 @@
 """What the dispatcher counts.
 
-Counting is adding to plain numbers, so that it costs next to nothing on the way of an event. How
-Prometheus gets to read them is the business of ``dispatcher.admin.exposition``.
+Counting is adding to plain numbers, so that it costs next to nothing on the way of an event.
+``dispatcher.admin.exposition`` shows them to Prometheus.
 """
 
 from bisect import bisect_left
@@ -14,18 +14,20 @@ from natss.contract.labels import subscription_labels
 from natss.contract.resources import ResourceName, Subscriber
 
 BUCKETS = (0.001, 0.005, 0.025, 0.1, 0.25, 1.0, 5.0, 30.0)
-"""Upper bounds in seconds, from what answers at once to the default timeout of an attempt. Each one
-more is a series more for every channel and every subscription."""
+"""Upper bounds in seconds, from subscribers that answer at once to the default timeout of an
+attempt. Each further bound is one more series for every channel and every subscription.
+"""
 
 _RESULTS = (
     "stored", "timeout", "unavailable", "overload", "channel_limit", "too_large", "refused",
     "error",
 )  # fmt: skip
-"""Shown as 0 from the first event on, so that the first of a kind is seen as an increase."""
+"""Shown as 0 from the first event on, so that the first of a kind counts as an increase."""
 
 RESULTS_AT_REST = ("stored", "channel_limit")
-"""Shown as 0 before that: there may be no second request after one for which NATS Streaming has no
-channel left, and somebody is to be called for the first."""
+"""Shown as 0 even before that: after a request for which NATS Streaming has no channel left there
+may be no second one, and the first must raise an alert.
+"""
 
 
 class Histogram:
@@ -51,11 +53,11 @@ class Histogram:
 
 
 class ChannelMetrics:
-    """What became of the events that were posted to one channel.
+    """Outcomes of the events that were posted to one channel.
 
     Attributes:
         results: Answered requests by ``stored``, or by the reason why not.
-        seconds: From the complete request to its answer.
+        seconds: Time from the complete request to its answer.
         held_back: Seconds in which it was limited for the sake of others
         (``dispatcher.runtime.fair_share``).
     """
@@ -78,22 +80,22 @@ def _none() -> int:
 
 
 class SubscriptionMetrics:
-    """What became of the events of one subscription.
+    """Outcomes of the events of one subscription.
 
     Attributes:
         attempts: POSTs to subscriber, reply and dead letter sink, by status or kind of error.
-        seconds: From the beginning of an attempt to the end of its answer.
-        settled: Events done with: delivered, dead lettered or put aside as poison.
+        seconds: Time from the beginning of an attempt to the end of its answer.
+        settled: Finished events: delivered, dead lettered or put aside as poison.
         redelivered: Messages that NATS Streaming sent again.
-        copies_dropped: Those of them that were on the way already, or settled.
-        deferred: Messages left to be sent again because there was no room for them.
-        poison: Stored messages that are no event.
-        dead_lettered: Events taken by the dead letter sink.
+        copies_dropped: Those of them that were under way already, or settled.
+        deferred: Messages that are left to be sent again because there was no room for them.
+        poison: Stored messages that are not events.
+        dead_lettered: Events that the dead letter sink accepted.
         stuck: Whether its events do not get through (``dispatcher.reporting.verdicts``).
-        replies: Replies taken by the reply address.
-        unusable_replies: Answers that could never become a reply, of events that were taken.
-        pending: Gives the number of events received and not settled.
-        labels: Which subscription, by the names that metrics and logs have in common.
+        replies: Replies that the reply address accepted.
+        unusable_replies: Answers to accepted events that can never become a reply.
+        pending: Returns the number of events received and not settled.
+        labels: The subscription, by the names that metrics and logs share.
     """
 
     __slots__ = (
@@ -129,7 +131,7 @@ class SubscriptionMetrics:
 
     @property
     def is_used(self) -> bool:
-        """Whether anything has come of it."""
+        """Whether there is anything to show."""
         return bool(self.attempts or self.settled or self.redelivered or self.deferred)
 
     def attempt(self, code: str, seconds: float) -> None:
@@ -140,7 +142,7 @@ class SubscriptionMetrics:
 
 
 class _Shared:
-    """Metrics of a subscription and how many have asked for them and not forgotten them."""
+    """Metrics of a subscription, and how many users have asked for them and not forgotten them."""
 
     __slots__ = ("holders", "metrics")
 
@@ -155,7 +157,7 @@ class Metrics:
     Attributes:
         session_losses: NATS Streaming sessions that were lost.
         reconnects: NATS connections that were lost and came back with their session.
-        unknown_hosts: Requests whose Host no channel has.
+        unknown_hosts: Requests whose Host belongs to no channel.
         refused: Other requests that were refused before a channel was found, by status.
         evicted_connections: Connections of publishers closed to make room for new ones.
         connect_failures: Failed attempts to open a session, by role and reason. While a session
@@ -174,27 +176,27 @@ class Metrics:
         self._subscriptions: dict[tuple[ChannelId, ResourceName], _Shared] = {}
 
     def channel(self, name: ChannelId) -> ChannelMetrics:
-        """The metrics of a channel, the same ones each time until they are forgotten."""
+        """Return the metrics of a channel, the same ones each time until they are forgotten."""
         found = self._channels.get(name)
         if found is None:
             found = self._channels[name] = ChannelMetrics()
         return found
 
     def count_held_back(self, name: ChannelId, seconds: float) -> None:
-        """Count time in which a channel was limited. One that is not known is no error."""
+        """Count time in which a channel was limited. An unknown channel is no error."""
         found = self._channels.get(name)
         if found is not None:
             found.held_back += seconds
 
     def forget_channel(self, name: ChannelId) -> None:
-        """Show a channel no longer. One that is not known is no error."""
+        """Show a channel no longer. An unknown channel is no error."""
         self._channels.pop(name, None)
 
     def subscription(self, channel: ChannelId, subscriber: Subscriber) -> SubscriptionMetrics:
-        """The metrics of a subscription, whatever its uid, so that its figures go on under another.
+        """Return the metrics of a subscription, whatever its uid, so that a new uid continues them.
 
-        They are shown until each call has been followed by one of ``forget_subscription``: what is
-        removed late does not take the figures of its successor away.
+        They are shown until each call has been followed by one of ``forget_subscription``: a late
+        removal does not take away the figures of the successor.
         """
         key = (channel, subscriber.ref)
         shared = self._subscriptions.get(key)
@@ -205,7 +207,7 @@ class Metrics:
         return shared.metrics
 
     def forget_subscription(self, channel: ChannelId, subscriber: Subscriber) -> None:
-        """Take back one call of ``subscription``. One that is not known is no error."""
+        """Take back one call of ``subscription``. An unknown subscription is no error."""
         key = (channel, subscriber.ref)
         shared = self._subscriptions.get(key)
         if shared is not None:
@@ -214,18 +216,18 @@ class Metrics:
                 del self._subscriptions[key]
 
     def set_connection(self, role: str, *, up: bool) -> None:
-        """Tell whether the connection for ``publish`` or ``deliver`` is usable."""
+        """Record whether the connection for ``publish`` or ``deliver`` is usable."""
         self._connections[role] = up
 
     def connections(self) -> dict[str, bool]:
         return dict(self._connections)
 
     def channels(self) -> list[tuple[ChannelId, ChannelMetrics]]:
-        """As they are now: later changes of the set do not show."""
+        """Return the channels as they are now; later changes do not show."""
         return list(self._channels.items())
 
     def subscriptions(self) -> list[tuple[ChannelId, ResourceName, SubscriptionMetrics]]:
-        """Channel, subscription and metrics; as they are now."""
+        """Return channel, subscription and metrics, as they are now."""
         return [
             (channel, ref, shared.metrics) for (channel, ref), shared in self._subscriptions.items()
         ]

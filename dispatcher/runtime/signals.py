@@ -1,12 +1,12 @@
-"""An event to wait for that thousands can have."""
+"""An event to wait for, light enough to have thousands."""
 
 import asyncio
 
 
 class Signal:
-    """An ``asyncio.Event`` that keeps nothing for those who wait until somebody does.
+    """An ``asyncio.Event`` that keeps nothing for waiters until there are some.
 
-    One of those takes 0.7 KiB, and each subscription has four.
+    An ``asyncio.Event`` takes 0.7 KiB, and each subscription has four.
     """
 
     __slots__ = ("_event", "_is_set")
@@ -16,18 +16,18 @@ class Signal:
         self._event: asyncio.Event | None = None
 
     def set(self) -> None:
-        """Let everybody go on who waits, and nobody wait until ``clear``."""
+        """Wake all waiters, and let nobody wait until ``clear``."""
         self._is_set = True
         if self._event is not None:
             self._event.set()
             self._event = None
 
     def clear(self) -> None:
-        """Have those wait who come from now on."""
+        """Make those wait that come from now on."""
         self._is_set = False
 
     async def wait(self) -> None:
-        """Wait until it is set, which it may be."""
+        """Wait until it is set, unless it is already."""
         if not self._is_set:
             if self._event is None:
                 self._event = asyncio.Event()

@@ -19,21 +19,21 @@ class StateFolder:
     """Reads and writes JSON values by name.
 
     Args:
-        path: It is made if it is not there; None to keep nothing.
+        path: Created if it does not exist; None to keep nothing.
     """
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
-        # One thread: a write whose caller was cancelled goes on in it, and ends before the next.
+        # One thread: a write whose caller was cancelled continues in it, and ends before the next.
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="state")
 
     @property
     def keeps(self) -> bool:
-        """Whether what is written is there after a restart."""
+        """Whether written values survive a restart."""
         return self._path is not None
 
     def read(self, name: str) -> object:
-        """A value that was written; None if there is none, or it cannot be read."""
+        """Return a value that was written; None if there is none, or it cannot be read."""
         if self._path is None:
             return None
         file = self._path / name
@@ -43,15 +43,15 @@ class StateFolder:
             return None
         except (OSError, orjson.JSONDecodeError) as error:
             log.warning(
-                "state of a former process cannot be read", file=str(file), reason=str(error)
+                "state of an earlier process cannot be read", file=str(file), reason=str(error)
             )
             return None
         return value
 
     async def write(self, name: str, value: object) -> bool:
-        """Write a value so that it survives even a crash of the machine; whether it was done.
+        """Write a value so that it survives even a crash of the machine; return whether it did.
 
-        A failure is logged and nothing else: to go on without is better than to stop.
+        A failure is only logged: continuing without state is better than stopping.
         """
         if self._path is None:
             return False
@@ -72,8 +72,8 @@ NO_FOLDER = StateFolder(None)
 def _replace(file: Path, data: bytes) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     staged = file.with_name(f".{file.name}.staged")
-    # Subscribers' URIs may have passwords in them, and the folder may be open to others. What was
-    # left there may be of another user, or lead to another file.
+    # Subscribers' URIs may contain passwords, and the folder may be open to others. A leftover file
+    # may belong to another user, or be a link to another file.
     staged.unlink(missing_ok=True)
     descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as output:

@@ -9,7 +9,7 @@ log = structlog.get_logger(__name__)
 
 
 class BackgroundTasks:
-    """The tasks of one owner. One that breaks is logged: work that dies in silence is lost."""
+    """The tasks of one owner. One that breaks is logged: work that dies silently is lost."""
 
     __slots__ = ("_tasks",)
 

@@ -5,14 +5,14 @@ from time import perf_counter
 
 _MOST_PIECES = 50
 _MOST_SECONDS = 0.005
-"""Of one turn: a subscriber that is added takes 0.1 ms, and a machine may be ten times as slow."""
+"""For one turn: adding a subscriber takes 0.1 ms, and a machine may be ten times as slow."""
 
 
 class Turns:
-    """The turns of one piece of work; it begins with being made.
+    """The turns of one piece of work, which begins when this is made.
 
     Args:
-        pieces: After so many others get their turn, if it was not for the time before.
+        pieces: After so many pieces others get their turn, or earlier if the time is up.
     """
 
     __slots__ = ("_began", "_done", "_pieces")
@@ -23,7 +23,10 @@ class Turns:
         self._began = perf_counter()
 
     async def piece_done(self) -> None:
-        """Call it after each piece: what was true before may have changed when it returns."""
+        """End a turn if it is time to.
+
+        Call it after each piece; what was true before may have changed when it returns.
+        """
         self._done += 1
         if self._done >= self._pieces or perf_counter() - self._began >= _MOST_SECONDS:
             await self.over()

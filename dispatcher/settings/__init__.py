@@ -1,1 +1,1 @@
-"""What the program can be told by flags and variables of its environment."""
+"""The settings that flags and environment variables give the program."""

@@ -8,7 +8,7 @@ from natss.process.kinds import ValueKind, whole
 
 
 def argument(key: str, metavar: str) -> ValueKind:
-    """As in ``spec.arguments`` of a Channel."""
+    """Return a kind for values as in ``spec.arguments`` of a Channel."""
 
     def parse(value: str) -> object:
         number = re.fullmatch(r"-?[0-9]{1,18}", value, re.ASCII)
@@ -18,7 +18,7 @@ def argument(key: str, metavar: str) -> ValueKind:
 
 
 def _dead_letter_uri(value: str) -> str:
-    """Checked here, completed when the namespace is known."""
+    """Check a URI; it is completed when the namespace is known."""
     ARGUMENTS["deadLetterURI"].read(value, ChannelPlace("namespace", "cluster.local"))
     return value
 

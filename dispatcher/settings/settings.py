@@ -1,6 +1,6 @@
 """Settings of the dispatcher: read once from flags and environment, frozen, passed as objects.
 
-Flags and variables are declared in ``settings_table.py``; ``docs/settings.md`` is the page for
+``dispatcher.settings.table`` declares flags and variables; ``docs/settings.md`` is the page for
 users.
 """
 
@@ -58,15 +58,17 @@ class SourceSettings:
     """Files and folders; they need not exist yet."""
 
     kubernetes: bool = False
-    """The Kubernetes API says what Channels there are, and who subscribes to them."""
+    """Whether the Kubernetes API says which Channels there are, and who subscribes to them."""
 
     state_dir: Path | None = None
-    """What is in it has to outlive the process, not the pod: without it a restart in a cluster
-    waits for the Kubernetes API, and one with files forgets which durables there are."""
+    """Its content must outlive the process, not the pod: without it, a restart in a cluster waits
+    for the Kubernetes API, and one with files forgets which durables exist.
+    """
 
     channel_epochs: bool = False
-    """Whether new Channels of the cluster get a subject that no other one of their name has; Go's
-    program knows none of that."""
+    """Whether new Channels of the cluster get a subject that no other Channel of their name has
+    had; the program in Go does not know such subjects.
+    """
 
     cluster_domain: str = DEFAULT_CLUSTER_DOMAIN
     """The end of every DNS name in the cluster."""
@@ -77,30 +79,34 @@ class SourceSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliverySettings:
-    """What holds for all subscriptions, or for those whose Channel says nothing else."""
+    """What applies to all subscriptions, or to those whose Channel says nothing else."""
 
     policy: DeliveryPolicy = field(default_factory=DeliveryPolicy)
 
     removal_grace: float = 60.0
-    """Seconds that the durable of a removed subscriber is kept, so that a Subscription that is
-    deleted and made again (Kyma does so for a change of endpoint) goes on where it was."""
+    """Seconds that the durable of a removed subscriber is retained, so that a Subscription that is
+    deleted and created again (Kyma does so to change an endpoint) continues where it was.
+    """
 
     stuck_after: float = 60.0
-    """Seconds of failure after which a subscriber is told to be stuck. Less than that passes: pods
-    restart, and an event of the first round may fail for half a minute by the default policy."""
+    """Seconds of failure after which a subscriber is reported as stuck. Shorter failures pass: pods
+    restart, and an event of the first round may fail for half a minute by the default policy.
+    """
 
     max_subscribers: int = 1000
-    """How many subscribers of one channel are served. A channel is applied as a whole, so its size
-    is what others have to wait for. NATS Streaming has the same limit unless told otherwise, and
-    counts the durables of subscribers that are away or were just removed."""
+    """How many subscribers of one channel are served. A channel is applied as a whole, so others
+    have to wait for its size. NATS Streaming has the same limit by default, and counts the durables
+    of subscribers that are away or were just removed.
+    """
 
     max_buffered_bytes: int = 256 * 1024 * 1024
     """Bytes of memory for events held for delivery, of all subscriptions together: for what waits,
     for deliveries under way (half of it at most, so that events may wait), and for answers longer
-    than 4 KiB. Beyond it events are left to be sent again by NATS Streaming."""
+    than 4 KiB. Beyond it, events are left to be sent again by NATS Streaming.
+    """
 
     tls_ca_file: Path | None = None
-    """Who is trusted besides the system's authorities when subscribers use https."""
+    """Authorities that are trusted besides the system's when subscribers use https."""
 
 
 _EVENTS = ListenAddress("", 8080)
@@ -119,17 +125,18 @@ class DispatcherSettings:
     egress: EgressLimits = field(default_factory=EgressLimits)
     delivery: DeliverySettings = field(default_factory=DeliverySettings)
     proxies: Proxies = field(default_factory=Proxies)
-    """By which subscribers are called: of ``HTTP_PROXY``, ``HTTPS_PROXY`` and ``NO_PROXY``, which
-    are no settings of this program alone and have no flags."""
+    """The proxies through which subscribers are called, from ``HTTP_PROXY``, ``HTTPS_PROXY`` and
+    ``NO_PROXY``, which are not settings of this program alone and have no flags.
+    """
 
     log: LogSettings = field(default_factory=LogSettings)
 
     @classmethod
     def load(cls, argv: Sequence[str], environ: Mapping[str, str]) -> "DispatcherSettings":
-        """The settings that flags and environment ask for.
+        """Load the settings from flags and environment.
 
         Args:
-            argv: Without the name of the program.
+            argv: The arguments, without the name of the program.
             environ: Such as ``os.environ``.
 
         Raises:
@@ -151,7 +158,7 @@ class DispatcherSettings:
 
     @classmethod
     def load_or_exit(cls, argv: Sequence[str], environ: Mapping[str, str]) -> "DispatcherSettings":
-        """``load``; a mistake is printed on stderr in one line, and the exit status is 2."""
+        """Load the settings; print a mistake on stderr in one line and exit with status 2."""
         try:
             return cls.load(argv, environ)
         except SettingsError as error:
@@ -159,7 +166,7 @@ class DispatcherSettings:
 
     @property
     def defaults(self) -> Defaults:
-        """What documents leave open."""
+        """The defaults for what documents leave open."""
         return Defaults(
             cluster_domain=self.source.cluster_domain,
             policy=self.delivery.policy,
@@ -168,12 +175,12 @@ class DispatcherSettings:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Of the command line, with ``--help``."""
+    """Return the parser of the command line, with ``--help``."""
     return make_parser(PROGRAM, SECTIONS, DispatcherSettings())
 
 
 def reference() -> str:
-    """The tables of ``docs/settings.md``."""
+    """Return the tables of ``docs/settings.md``."""
     return markdown(SECTIONS, DispatcherSettings())
 
 

@@ -1,8 +1,8 @@
 """Every setting of the dispatcher, declared once: flag, environment variable, kind and meaning.
 
 Defaults and reasons stand at the fields that these name (``settings.py``, ``limits.py``,
-``natss.contract.resources``). Names of variables are those of the Go program where it had the
-setting, else ours in the same style.
+``natss.contract.resources``). Variables have the names of the Go program's where it had the
+setting, otherwise names in the same style.
 """
 
 from dispatcher.settings.kinds import DEAD_LETTER_URI, MINUTES, NETWORKS, argument

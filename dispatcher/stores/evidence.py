@@ -1,7 +1,7 @@
-"""What a store proves of its durables: the part of the seam that handovers need.
+"""What a store proves about its durables: the part of the interface that handovers need.
 
-Nothing is unsubscribed that may hold events which nobody else has. What is pending, and whether all
-of it has come, only the store can tell; silence and timers prove nothing.
+Nothing is unsubscribed that may hold events which no other durable has. Only the store can tell
+what is pending, and whether all of it has come; silence and timers prove nothing.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from dispatcher.stores.interface import (
 
 
 class StoreSession(Protocol):
-    """One session in which this process delivers. In another one the store may be another."""
+    """One session in which this process delivers. Another session may have another store."""
 
     @property
     def lost(self) -> "asyncio.Future[Any]":
@@ -28,7 +28,7 @@ class StoreSession(Protocol):
 
 
 class Arrivals(Protocol):
-    """Which events a durable has received since somebody asked."""
+    """The events that a durable has received since ``begin_tally``."""
 
     @property
     def lowest(self) -> int | None:
@@ -37,10 +37,12 @@ class Arrivals(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PendingEvents:
-    """What is known of the durables of one channel."""
+    """What is pending for the durables of one channel."""
 
     session: StoreSession
-    """In which it was found out. It holds for this session: another may have another store."""
+    """The session in which it was determined. It holds for this session: another may have another
+    store.
+    """
 
     owed: range
     """Sequences in which everything pending lies. It ends where nothing was sent yet to any of the
@@ -75,20 +77,20 @@ class SharedDurable(Durable, Protocol):
         """The session in which it was first open since it is wanted."""
 
     def forgo_beginning(self, *, is_latest: bool = False) -> None:
-        """Begin with nothing where it was removed already: another durable succeeds it.
+        """Prepare for a successor: if the store does not know the durable, open nothing.
 
         Args:
-            is_latest: Whether no other one is on record as a successor that was open.
+            is_latest: Whether the ledger has no other successor that was open.
         """
 
     def begin_tally(self) -> Arrivals:
-        """Note what is received from now on, until ``end_tally``."""
+        """Record what is received from now on, until ``end_tally``."""
 
     def end_tally(self) -> None: ...
 
 
 class SharedStore(EventStore, Protocol):
-    """A store whose durables belong to whichever process delivers, and which says what they owe."""
+    """A store whose durables belong to the delivering process, and which proves what they owe."""
 
     @property
     def has_taken_over(self) -> bool:
@@ -110,10 +112,10 @@ class SharedStore(EventStore, Protocol):
     ) -> SharedDurable: ...
 
     def note_known(self, name: DurableName) -> None:
-        """Know that another process has opened this durable."""
+        """Note that another process has opened this durable."""
 
     def release_elsewhere(self, name: DurableName) -> bool:
-        """Know that another process has unsubscribed this durable.
+        """Note that another process has unsubscribed this durable.
 
         Return whether it is still to be removed here: a process that delivers decides alone.
         """
@@ -121,17 +123,17 @@ class SharedStore(EventStore, Protocol):
     async def find_pending(self, durables: Sequence[SharedDurable]) -> PendingEvents | None:
         """Have everything pending sent again, and return when it has come.
 
-        It takes as long as the store is away. None if no durable is left, since another process
+        While the store is away, it waits. Returns None if no durable is left, since another process
         has unsubscribed them.
 
         Args:
-            durables: Of one channel; they are reopened.
+            durables: Durables of one channel; they are reopened.
         """
 
     async def has_sent_all(self, session: StoreSession, subject: str) -> bool:
         """Return True when all has come that was to be sent for durables opened before.
 
-        False if the channel seems to have no event, so that nothing can be known.
+        Return False if the channel seems to have no event, so that nothing can be known.
 
         Raises:
             StoreError: The session is lost, or the store refuses.
@@ -140,7 +142,7 @@ class SharedStore(EventStore, Protocol):
     async def owed_since(
         self, session: StoreSession, subject: str, wanted_since: float
     ) -> Owed | None:
-        """Find the first event since a moment (monotonic seconds); None if there seems to be none.
+        """Find the first event since a moment (monotonic seconds); return None if none is found.
 
         Raises:
             StoreError: The store could not be asked in time.

@@ -1,4 +1,4 @@
-"""Makes the store of this process, of what is set."""
+"""Makes the store of this process from its settings."""
 
 import secrets
 from dataclasses import replace
@@ -21,10 +21,11 @@ def make_store(
 
     Args:
         settings: How to reach it.
-        metrics: Gets the states of the connections.
-        on_session: Called with ``is_open`` whenever this process may deliver, or may not any more.
+        metrics: Receives the states of the connections.
+        on_session: Called with ``is_open`` whenever this process gains or loses the right to
+            deliver.
         publish_timeout: Seconds after which a publish is given up.
-        max_publish_bytes: Of events that are published and not confirmed.
+        max_publish_bytes: Bound for events that are published and not confirmed.
 
     Raises:
         SettingsError: A file that the settings name cannot be used.

@@ -1,8 +1,8 @@
-"""The seam between the dispatcher and a store of events, whichever it is.
+"""The interface between the dispatcher and a store of events, whichever it is.
 
 A store keeps the events of channels and hands them to durable subscriptions, *durables*, each with
 a position of its own. ``EventStore`` is what the dispatcher asks of it; an adapter, in a folder of
-its own beside this file, translates that into the words and the errors of one product.
+its own beside this file, translates that into the terms and the errors of one product.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from natss.contract.resources import DeliveryPolicy, Start
 
 
 class NotStored(Exception):
-    """An event was not stored, as far as anyone knows.
+    """An event was not stored, as far as the store knows.
 
     Attributes:
         reason: A short label for metrics.
@@ -45,7 +45,7 @@ class EventTooLarge(NotStored):
 
 
 class EventSink(Protocol):
-    """Takes events to be stored: as much of a store as publishers need."""
+    """Takes events to be stored: the part of a store that publishers need."""
 
     def publish(self, subject: str, data: bytes) -> "asyncio.Future[str]":
         """Store an event under a subject.
@@ -63,25 +63,25 @@ class EventSink(Protocol):
 
     @property
     def max_event_bytes(self) -> int | None:
-        """The largest event that the server takes, None while that is not known."""
+        """The largest event that the server takes, None while that is unknown."""
 
 
-# --- what has failed ------------------------------------------------------------------------------
+# --- errors ---------------------------------------------------------------------------------------
 
 
 class StoreError(Exception):
-    """The store does not do what it should; a class for each decision that somebody takes."""
+    """The store does not do what it should; one class for each decision of a caller."""
 
     retriable: ClassVar[bool] = True
     """Whether it may pass without a person changing something."""
 
 
 class StoreUnavailable(StoreError):
-    """The store cannot be reached, or does not do now what was asked."""
+    """The store cannot be reached, or cannot do now what was asked."""
 
 
 class StoreRefused(StoreError):
-    """The store says no, and will again until a person changes something."""
+    """The store refuses, and will do so again until a person changes something."""
 
     retriable = False
 
@@ -91,15 +91,15 @@ class LoginRefused(StoreRefused):
 
 
 class DeliveredElsewhere(StoreError):
-    """Another client delivers, perhaps another dispatcher; stand by to take over when it ends."""
+    """Another client delivers, perhaps another dispatcher; stand by for failover when it ends."""
 
 
 class TooManyChannels(StoreError):
-    """The store has as many channels as it may have. It helps to raise that limit."""
+    """The store has reached its limit of channels. Raising that limit helps."""
 
 
 class TooManySubscriptions(StoreError):
-    """The channel has as many subscriptions as it may have, offline durables included."""
+    """The channel has reached its limit of subscriptions, offline durables included."""
 
 
 # --- durables -------------------------------------------------------------------------------------
@@ -107,7 +107,7 @@ class TooManySubscriptions(StoreError):
 
 @dataclass(frozen=True, slots=True)
 class DurableName:
-    """Which durable: a store has one of that name on a subject."""
+    """Identifies a durable: a store has one of that name on a subject."""
 
     subject: str
     durable: str
@@ -118,13 +118,13 @@ class DurableName:
 
 @dataclass(frozen=True, slots=True)
 class DurableOptions:
-    """What the store has to know of a durable; both may change while it is open."""
+    """Options of a durable that the store has to know; both may change while it is open."""
 
     max_inflight: int
     """How many events may be sent and not acknowledged."""
 
     ack_wait: int
-    """Seconds after which an event is sent again that is not acknowledged."""
+    """Ack wait: seconds after which an event that is not acknowledged is sent again."""
 
     @classmethod
     def of(cls, policy: DeliveryPolicy) -> "DurableOptions":
@@ -132,7 +132,7 @@ class DurableOptions:
 
 
 class DurableState(enum.Enum):
-    """Where a durable is; it changes with the connection and with what is wanted."""
+    """The state of a durable; it changes with the connection and with what is wanted."""
 
     CLOSED = "closed"  # not subscribed on the present connection
     OPEN = "open"
@@ -140,31 +140,32 @@ class DurableState(enum.Enum):
 
 
 def _nobody_cares() -> None:
-    """What to do when a durable is open, unless somebody wants to know."""
+    """Do nothing; the default of ``on_open``."""
 
 
 @dataclass(frozen=True, slots=True)
 class StartPosition:
-    """How a durable begins that the store does not know yet."""
+    """Start position of a durable that the store does not know yet."""
 
     start: Start | None
-    """None to begin with what comes next."""
+    """None to start with what comes next."""
 
     wanted_since: float
     """When it was first wanted (monotonic seconds), perhaps before this process began."""
 
     was_open: bool = False
-    """Whether the store has known it, by another process."""
+    """Whether the store has known it, opened by another process."""
 
     on_open: Callable[[], None] = _nobody_cares
     """Called when it is open for the first time since it is wanted."""
 
     is_doubtful: bool = False
-    """Whether another process may have asked for it, and the store has opened it since, too late:
-    how long ago the start is, counts from when the store handles the request."""
+    """Whether another process may have asked for it, and the store opened it later, too late: how
+    long ago the start is counts from when the store handles the request.
+    """
 
     is_told: bool = False
-    """Whether other processes tell this one of what they have opened, as soon as they have."""
+    """Whether other processes report what they have opened to this one at once."""
 
 
 class StoredMessage(Protocol):
@@ -172,7 +173,7 @@ class StoredMessage(Protocol):
 
     @property
     def sequence(self) -> int:
-        """Its place in the channel, from 1 on."""
+        """Its place in the channel, from 1."""
 
     @property
     def timestamp(self) -> int:
@@ -205,7 +206,7 @@ class Durable(MessageSource, Protocol):
     """One durable subscription: kept open as long as it is wanted, or removed for good.
 
     Say what is wanted (``change``, ``reopen``, ``remove``); the adapter works until it is so, and
-    tries again what fails.
+    retries what fails.
     """
 
     @property
@@ -219,7 +220,7 @@ class Durable(MessageSource, Protocol):
 
     @property
     def failure(self) -> StoreError | None:
-        """The same for who decides by its class."""
+        """The same, for code that decides by its class."""
 
     @property
     def opened_at(self) -> float | None:
@@ -230,7 +231,7 @@ class Durable(MessageSource, Protocol):
         """Whether it is removed, or is to be."""
 
     def change(self, options: DurableOptions) -> None:
-        """Go by other options from now on."""
+        """Use other options from now on."""
 
     def remove(self) -> None:
         """Unsubscribe for good, as soon as that is possible."""
@@ -247,7 +248,7 @@ class Durable(MessageSource, Protocol):
 
 
 class ConnectionHealth(Protocol):
-    """How one of the two connections to the store is now: that to publish, or that to deliver."""
+    """The health of one of the two connections to the store: to publish, or to deliver."""
 
     @property
     def role(self) -> str:
@@ -259,7 +260,7 @@ class ConnectionHealth(Protocol):
 
     @property
     def was_open(self) -> asyncio.Event:
-        """Set when it has worked for the first time."""
+        """Set once it has worked for the first time."""
 
     @property
     def last_error(self) -> str | None:
@@ -267,7 +268,7 @@ class ConnectionHealth(Protocol):
 
     @property
     def failure(self) -> StoreError | None:
-        """The same for who decides by its class; None also as long as nothing was tried since."""
+        """The same, for code that decides by its class; None also if nothing was tried since."""
 
 
 class EventStore(EventSink, Protocol):
@@ -280,13 +281,13 @@ class EventStore(EventSink, Protocol):
 
     @property
     def not_restored(self) -> Mapping[DurableName, str]:
-        """Durables that count as open, but get nothing since an outage, and why."""
+        """Durables that count as open, but have received nothing since an outage, and why."""
 
     def start(self) -> None:
-        """Take events from now on. Durables are opened by ``start_delivering``."""
+        """Take events from now on. ``start_delivering`` opens durables."""
 
     def start_delivering(self) -> None:
-        """Open durables from now on; to be called when the first ones are known."""
+        """Open durables from now on; call it when the first ones are known."""
 
     async def close(self) -> None:
         """Stop working; every durable keeps its position."""
@@ -307,13 +308,13 @@ class EventStore(EventSink, Protocol):
         """
 
     def is_taken(self, name: DurableName) -> bool:
-        """Whether somebody has this durable, and does not give it up."""
+        """Return whether this durable has a holder that does not give it up."""
 
     async def wait_free(self, name: DurableName) -> None:
-        """Wait until nobody has this durable, or who has it gives it up."""
+        """Wait until this durable has no holder, or its holder gives it up."""
 
     def has(self, name: DurableName) -> bool:
-        """Whether it is known here: wanted, or to be removed."""
+        """Return whether it is known here: wanted, or to be removed."""
 
     async def removed(self, durable: Durable) -> bool:
-        """Wait until a durable that is to be removed is; False if it is wanted again meanwhile."""
+        """Wait until a durable that is to be removed is; return False if it is wanted again."""

@@ -40,7 +40,7 @@ and the state of each subscription at http://127.0.0.1:8081/. An event for the c
 
 
 async def demonstrate(events: int, console: Console) -> bool:
-    """Run the demo with so many events for each channel; whether nothing was lost."""
+    """Run the demo with so many events for each channel; return whether nothing was lost."""
     with tempfile.TemporaryDirectory(prefix="natss-demo-") as folder:
         async with running(Path(folder)) as demo:
             console.print(f"nats-streaming-server at {demo.server.url}, FILE store")
@@ -86,7 +86,7 @@ async def publish_through_crashes(demo: Demo, events: int, console: Console) -> 
 
 
 async def interruptible(events: int, console: Console) -> bool:
-    """``demonstrate``, ended by SIGTERM as tidily as by Ctrl-C."""
+    """Run ``demonstrate``; end as tidily on SIGTERM as on Ctrl-C."""
     task = asyncio.create_task(demonstrate(events, console), name="demo")
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     return await task

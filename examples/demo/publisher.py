@@ -12,8 +12,8 @@ class Publisher:
     """Posts events to the channels in turn, each until it is accepted.
 
     Args:
-        url: Of the dispatcher.
-        hosts: Of the channels, by channel: the Host header says which channel is meant.
+        url: That of the dispatcher.
+        hosts: The hosts by channel: the Host header says which channel is meant.
         on_accepted: Called for every event that was answered 202.
     """
 
@@ -66,4 +66,4 @@ class Publisher:
             async with session.post(self._url, data=body, headers=headers) as response:
                 return response.status == 202
         except (aiohttp.ClientError, TimeoutError):
-            return False  # nobody knows whether it was stored: so it is posted again
+            return False  # it may or may not be stored, so it is posted again

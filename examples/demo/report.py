@@ -1,4 +1,4 @@
-"""What the demo shows: bars while events are on their way, and a table of what became of them."""
+"""Output of the demo: bars while events are on their way, and a table of the outcome."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ from examples.demo.subscribers import Subscriber
 
 
 def lost(publisher: Publisher, subscriber: Subscriber) -> set[str]:
-    """What was answered 202 and has not arrived."""
+    """Return what was answered 202 and has not arrived."""
     return publisher.accepted[subscriber.channel] - subscriber.delivered.keys()
 
 
@@ -21,7 +21,7 @@ def lost(publisher: Publisher, subscriber: Subscriber) -> set[str]:
 def progress_of(
     publisher: Publisher, subscribers: list[Subscriber], events: int, console: Console
 ) -> Iterator[Progress]:
-    """A bar for each channel and subscriber, of so many events each, until the block ends."""
+    """Show a bar for each channel and subscriber, of so many events each, until the block ends."""
     columns = TextColumn("{task.description:27}"), BarColumn(), MofNCompleteColumn()
     with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
         bars = [
@@ -50,7 +50,7 @@ def progress_of(
 
 
 def table_of(publisher: Publisher, subscribers: list[Subscriber], events: int) -> Table:
-    """A row for each subscriber. Only "lost" must be 0; copies are allowed and must be few."""
+    """Return a row for each subscriber. Only "lost" must be 0; a few copies are allowed."""
     table = Table(title="What became of the events")
     for name in ("channel", "subscriber"):
         table.add_column(name, no_wrap=True)

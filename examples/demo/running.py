@@ -52,7 +52,7 @@ async def running(folder: Path) -> AsyncIterator[Demo]:
 
 
 def with_ports(text: str, subscribers: list[Subscriber]) -> str:
-    """The documents, with the subscribers where they really are."""
+    """Return the documents with the real addresses of the subscribers."""
     for subscriber in subscribers:
         text = text.replace(f":{PORT_IN_FILE[subscriber.name]}/", f":{subscriber.port}/")
     return text

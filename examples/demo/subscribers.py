@@ -1,4 +1,4 @@
-"""The demo's subscribers: small HTTP servers that note which events reached them."""
+"""The demo's subscribers: small HTTP servers that record which events reached them."""
 
 import asyncio
 import itertools
@@ -8,11 +8,11 @@ from aiohttp import web
 
 
 class Subscriber:
-    """Gets events on a port of its own.
+    """Receives events on a port of its own.
 
     Args:
-        name: Of its Subscription.
-        channel: That it is subscribed to.
+        name: That of its Subscription.
+        channel: The channel that it subscribes to.
         delivered_one: Set at every delivery.
         delay: Seconds until it answers.
         fails_every: Each request of this number fails; 0 for none.

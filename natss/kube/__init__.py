@@ -1,12 +1,12 @@
 """What the programs need of the Kubernetes API.
 
-Thin: requests over aiohttp, which kopf brings along, with the credentials that kopf finds; objects
-are the documents that the API speaks, as dicts. Nothing here knows of channels.
+A thin layer: requests over aiohttp, which kopf depends on, with the credentials that kopf finds;
+objects are the documents of the API, as dicts. Nothing here knows of channels.
 
-Objects are followed by ``follow`` and not by kopf's operator, which hands out changes one object at
-a time: it does not tell when a list is complete, nor which objects have gone while the API was
-away. It also ends for good when a token is refused before a newer one is there, and at any error
-in a watch but 410.
+``follow`` follows objects, not kopf's operator, which hands out changes one object at a time: it
+does not tell when a list is complete, nor which objects were deleted while the API was away. It
+also ends for good when a token is refused before a newer one is available, and at any error in a
+watch but 410.
 """
 
 from natss.kube.client import KubeClient, Listing

@@ -1,7 +1,7 @@
-"""Requests to the Kubernetes API, one method a verb.
+"""Requests to the Kubernetes API, one method for each verb.
 
-What to repeat, and when, is left to the caller, who knows the errors by class. Only a token that
-has expired is no matter of the caller's: the client logs in anew and repeats the request once.
+Callers decide what to repeat, and when; they know the errors by class. Only an expired token is
+handled here: the client logs in again and repeats the request once.
 """
 
 import dataclasses
@@ -21,10 +21,10 @@ from natss.kube.resources import Resource, label_selector
 MERGE_PATCH = "application/merge-patch+json"
 _PAGE = 500
 _MAX_LINE = 32 * 1024 * 1024
-"""Bytes of one event of a watch; etcd stores objects of some 1.5 MiB at most."""
+"""Bytes of one event of a watch; etcd stores objects of about 1.5 MiB at most."""
 
 _WATCH_MARGIN = 10.0
-"""Seconds that the end of a watch may be late; then the connection is taken for dead."""
+"""Seconds that the end of a watch may be late; after that the connection counts as dead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +33,16 @@ class Listing:
 
     documents: list[Document]
     version: str
-    """The ``resourceVersion`` of the list, from which a watch goes on."""
+    """The ``resourceVersion`` of the list, from which a watch continues."""
 
 
 class KubeClient:
     """A client with one identity; close it at the end.
 
     Args:
-        login: Gives the credentials, anew each time; ``natss.kube.connection_info``.
-        field_manager: Under which name the API notes what this program wrote.
-        timeout: Of one request from connecting to the end of the answer, in seconds.
+        login: Returns the credentials, read again each time; ``natss.kube.connection_info``.
+        field_manager: The name under which the API records what this program wrote.
+        timeout: For one request, from connecting to the end of the answer, in seconds.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class KubeClient:
         self._session: aiohttp.ClientSession | None = None
 
     async def get(self, resource: Resource, name: str, namespace: str | None = None) -> Document:
-        """One object. Raises KubeError."""
+        """Return one object. Raises KubeError."""
         answer = await self._request("GET", resource.path(namespace, name))
         return _identified(answer, resource, namespace, name)
 
@@ -69,7 +69,7 @@ class KubeClient:
         namespace: str | None = None,
         labels: Mapping[str, str] | None = None,
     ) -> list[Document]:
-        """The documents of ``list_all``; of a namespace, or of all of them. Raises KubeError."""
+        """Return the documents of ``list_all``. Raises KubeError."""
         return (await self.list_all(resource, namespace, labels)).documents
 
     async def list_all(
@@ -78,19 +78,19 @@ class KubeClient:
         namespace: str | None = None,
         labels: Mapping[str, str] | None = None,
     ) -> Listing:
-        """All objects of a namespace, or of all of them, that have the labels.
+        """List all objects of a namespace, or of all namespaces, that have the labels.
 
         Each has ``apiVersion`` and ``kind``, which the API leaves out in lists.
 
         Raises:
-            KubeError: also if the list changed so much meanwhile that its end is no longer to be
-                had (``Conflict``).
+            KubeError: also if the list changed so much meanwhile that its end is no longer
+                available (``Conflict``).
         """
         query = {"limit": str(_PAGE), **_selector(labels)}
         objects: list[Document] = []
         while True:
             page = _checked(await self._request("GET", resource.path(namespace), query))
-            items = page.get("items") or []  # null may stand for none
+            items = page.get("items") or []  # null may stand for an empty list
             if not isinstance(items, list):
                 raise _foreign()
             objects += (_identified(each, resource, namespace) for each in items)
@@ -106,18 +106,18 @@ class KubeClient:
         seconds: int,
         labels: Mapping[str, str] | None = None,
     ) -> AsyncGenerator[Document]:
-        """What happens to the objects from a version on: ``{"type": ..., "object": ...}``.
+        """Yield what happens to the objects from a version on: ``{"type": ..., "object": ...}``.
 
-        It ends by itself. A connection that is dead without a word is noticed 10 s later.
+        It ends by itself. A connection that died without notice is detected 10 s later.
 
         Args:
-            resource: Of all namespaces.
-            version: Of a ``Listing``, or of the object that was told last.
-            seconds: After which the API server ends it.
-            labels: Only of objects that have them; one that loses them counts as deleted.
+            resource: Its kind, in all namespaces.
+            version: That of a ``Listing``, or of the last object that was yielded.
+            seconds: The time after which the API server ends the watch.
+            labels: Only objects that have these; one that loses them counts as deleted.
 
         Raises:
-            KubeError: it is broken; ``Conflict`` if that version is too old, so that the objects
+            KubeError: the watch broke; ``Conflict`` if that version is too old, so that the objects
                 have to be listed again.
         """
         query = {
@@ -136,7 +136,7 @@ class KubeClient:
         except Unauthorized:
             if await self._log_in_again(info) is None:
                 raise
-            # Ended, as far as the caller is concerned: the next one has the new credentials.
+            # To the caller the watch has ended: the next one uses the new credentials.
 
     async def _stream(
         self,
@@ -157,7 +157,7 @@ class KubeClient:
                     yield event
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise _unreachable(error) from error
-        except RuntimeError as error:  # aiohttp: the session was closed by a login meanwhile
+        except RuntimeError as error:  # aiohttp: a login closed the session meanwhile
             raise Unreachable(str(error)) from error
 
     async def create(
@@ -173,10 +173,10 @@ class KubeClient:
     ) -> Document:
         """Merge a part into an object: lists are replaced as a whole, nulls remove a field.
 
-        With ``metadata.resourceVersion`` in it, only if the object is still that one.
+        With ``metadata.resourceVersion`` in it, the API refuses if the object has changed since.
 
         Raises:
-            Conflict: it is another one by now.
+            Conflict: the object has changed since.
             KubeError: other failures.
         """
         answer = await self._write("PATCH", resource.path(namespace, name), body, MERGE_PATCH)
@@ -185,7 +185,7 @@ class KubeClient:
     async def patch_status(
         self, resource: Resource, name: str, body: Document, namespace: str | None = None
     ) -> Document:
-        """As ``patch``, of the subresource ``status``; nothing else of the body has an effect."""
+        """Patch the subresource ``status`` as ``patch`` does; nothing else changes."""
         path = resource.path(namespace, name, "status")
         answer = await self._write("PATCH", path, body, MERGE_PATCH)
         return _identified(answer, resource, namespace, name)
@@ -193,11 +193,11 @@ class KubeClient:
     async def delete(
         self, resource: Resource, name: str, namespace: str | None = None, *, uid: str
     ) -> None:
-        """Delete the object that has this uid, and no other of the name.
+        """Delete the object that has this uid, and no other of that name.
 
         Raises:
-            NotFound: it is not there (any more).
-            Conflict: there is another of that name.
+            NotFound: it does not exist (any more).
+            Conflict: another object has that name.
         """
         body = {"preconditions": {"uid": uid}, "propagationPolicy": "Background"}
         await self._request("DELETE", resource.path(namespace, name), body=body)
@@ -251,7 +251,7 @@ class KubeClient:
                 raw = await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise _unreachable(error) from error
-        except RuntimeError as error:  # aiohttp: the session was closed by a login meanwhile
+        except RuntimeError as error:  # aiohttp: a login closed the session meanwhile
             raise Unreachable(str(error)) from error
         answer = _decoded(raw)
         if response.status >= 400 or not isinstance(answer, dict):
@@ -266,13 +266,13 @@ class KubeClient:
     async def _log_in_again(
         self, refused: kopf.ConnectionInfo
     ) -> tuple[aiohttp.ClientSession, kopf.ConnectionInfo] | None:
-        """New credentials; None if there are only the refused ones."""
+        """Log in again and return new credentials; None if there are only the refused ones."""
         if self._info == refused:
             info = self._login()
             if info == refused:
                 return None
             if dataclasses.replace(info, token=refused.token) == refused:
-                self._info = info  # the same way, another token: connections stay good
+                self._info = info  # same settings, another token: connections stay usable
             else:
                 await self._open(info)
         return self._opened()
@@ -300,7 +300,7 @@ def _selector(labels: Mapping[str, str] | None) -> dict[str, str]:
 
 
 async def _events(content: aiohttp.StreamReader) -> AsyncIterator[Document]:
-    """The events of a watch, one a line; an error among them is raised."""
+    """Yield the events of a watch, one for each line; raise an error among them."""
     rest = b""
     async for chunk in content.iter_any():
         *lines, rest = (rest + chunk).split(b"\n")
@@ -322,7 +322,7 @@ async def _events(content: aiohttp.StreamReader) -> AsyncIterator[Document]:
 
 
 def _checked(value: object) -> Document:
-    """An object of the API, or a list of them. Raises ServerFailed if it is none."""
+    """Return an object of the API, or a list of them. Raises ServerFailed for anything else."""
     if isinstance(value, dict) and isinstance(value.get("metadata"), dict):
         return value
     raise _foreign()
@@ -331,13 +331,13 @@ def _checked(value: object) -> Document:
 def _identified(
     value: object, resource: Resource, namespace: str | None, name: str | None = None
 ) -> Document:
-    """The object that was asked for. Raises ServerFailed if it is none, or another one.
+    """Return the object that was asked for. Raises ServerFailed for anything else.
 
     Args:
-        value: What was answered.
+        value: The answer.
         resource: Its kind.
-        namespace: Left out if it may be in any.
-        name: Left out if it may be any.
+        namespace: Omit it if any will do.
+        name: Omit it if any will do.
     """
     document = _checked(value)
     asked = {"namespace": namespace if resource.namespaced else None, "name": name}
@@ -349,19 +349,19 @@ def _identified(
 
 
 def _typed(document: Document, resource: Resource) -> Document:
-    """The document with ``apiVersion`` and ``kind``, which the API leaves out in lists."""
+    """Add ``apiVersion`` and ``kind``, which the API leaves out in lists."""
     document.setdefault("apiVersion", resource.api_version)
     document.setdefault("kind", resource.kind)
     return document
 
 
 def _foreign(message: str = "an answer that is none of the API's") -> ApiRefusal:
-    """For what comes from a proxy on the way, or from an API server that is none of Kubernetes'."""
+    """Return the error for an answer of a proxy on the way, or of a server of another kind."""
     return refusal(502, {"kind": "Status", "message": message}, None)
 
 
 def _decoded(raw: bytes) -> object:
-    """None for what is no JSON."""
+    """Return the decoded JSON; None for what is not JSON."""
     try:
         return nesting.loads(raw)
     except orjson.JSONDecodeError:

@@ -1,4 +1,4 @@
-"""Why a request to the Kubernetes API failed: a class for each decision of a caller.
+"""Why a request to the Kubernetes API failed: one class for each decision of a caller.
 
 ``retriable`` says whether the same request may succeed later without anybody changing anything.
 """
@@ -14,20 +14,20 @@ class KubeError(Exception):
 
 
 class LoginFailed(KubeError):
-    """There are no usable credentials; the text says where they were looked for."""
+    """There are no usable credentials; the text says where they were searched for."""
 
     retriable = True
 
 
 class InvalidName(KubeError):
-    """A name that no object of Kubernetes can have; no request was made.
+    """A name that no Kubernetes object can have; no request was made.
 
-    In the path of a request such a text could lead to another object, or to another request.
+    In the path of a request such a text could address another object, or make another request.
     """
 
 
 class Unreachable(KubeError):
-    """No answer: refused, broken or too slow. Whether a write was done is not known."""
+    """No answer: refused, broken or too slow. Whether a write took effect is unknown."""
 
     retriable = True
 
@@ -36,9 +36,9 @@ class ApiRefusal(KubeError):
     """The API server answered with an error.
 
     Attributes:
-        status: Of HTTP.
-        reason: One word of the API, as ``AlreadyExists``; may be empty.
-        retry_after: How many seconds the server asks to wait; None if it asks for nothing.
+        status: The HTTP status.
+        reason: One word of the API, such as ``AlreadyExists``; may be empty.
+        retry_after: How many seconds the server asks the client to wait; None if it does not.
     """
 
     def __init__(
@@ -66,11 +66,11 @@ class NotFound(ApiRefusal):
 
 
 class AlreadyExists(ApiRefusal):
-    """To be created, but there is one of that name."""
+    """An object of that name exists already."""
 
 
 class Conflict(ApiRefusal):
-    """The object is no longer what the request was made for: look again."""
+    """The object has changed since the request was prepared: read it again."""
 
     retriable = True
 
@@ -86,7 +86,7 @@ class TooManyRequests(ApiRefusal):
 
 
 class ServerFailed(ApiRefusal):
-    """5xx, or an answer that is none of the API's."""
+    """5xx, or an answer that is not the API's."""
 
     retriable = True
 
@@ -104,12 +104,12 @@ _BY_STATUS: Mapping[int, type[ApiRefusal]] = {
 
 
 def refusal(status: int, body: object, retry_after: str | None) -> ApiRefusal:
-    """The error for an answer of 400 or more.
+    """Return the error for an answer of 400 or more.
 
     Args:
-        status: Of HTTP.
-        body: What came with it, decoded; a ``Status`` object if all is well.
-        retry_after: The header, in seconds as the API server writes it.
+        status: The HTTP status.
+        body: The decoded body; normally a ``Status`` object.
+        retry_after: The header, in seconds, as the API server writes it.
     """
     details: Mapping[str, Any] = {}
     if isinstance(body, Mapping) and body.get("kind") == "Status":

@@ -1,7 +1,7 @@
 """Follows all objects of a kind: lists them, watches them, and lists again when a watch breaks.
 
-Nothing ends it but its owner: failures are told and tried again. What they mean for what was seen
-before is left to the owner, who keeps it.
+Only its owner ends it: it reports failures and tries again. The owner keeps the objects, and
+decides what a failure means for them.
 """
 
 import asyncio
@@ -17,17 +17,18 @@ from natss.kube.errors import ApiRefusal, Conflict, KubeError
 from natss.kube.resources import Resource
 
 _WATCH_SECONDS = 15
-"""A watch is renewed so often, so in little more it is noticed that it tells nothing any more: for
-its connection is dead or, as was seen once on a busy machine, for a reason that is not known. What
-was tried: the HTTP client keeps nothing back, however it is cut (``test_kube_watch_pieces``), nor
-does a busy API server in ten minutes of changes by the second."""
+"""A watch is renewed this often, so a watch that has gone silent is noticed in little more: because
+its connection is dead or, as was seen once on a busy machine, for an unknown reason. What was ruled
+out: the HTTP client keeps nothing back, however the answer is cut (``test_kube_watch_pieces``), nor
+does a busy API server in ten minutes of changes every second.
+"""
 
 _FIRST_WAIT = 0.2
 _LONGEST_WAIT = 3.0
 """Seconds between two tries: doubled from the first to the longest."""
 
 _STEADY = 5.0
-"""A watch that lived so many seconds was a good one: the next waits are short again."""
+"""A watch that lived this many seconds was good: the next waits are short again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class Changed:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The API is away or refuses; it is asked again."""
+    """The API is away or refuses; the request is repeated."""
 
     error: KubeError
 
@@ -52,13 +53,13 @@ async def follow(
     labels: Mapping[str, str] | None = None,
     watch_seconds: int = _WATCH_SECONDS,
 ) -> AsyncGenerator[Listing | Changed | Failed]:
-    """Tell all objects, then each change, and all objects again whenever some may be missed.
+    """Yield all objects, then each change, and all objects again whenever some may be missed.
 
-    With labels only of those that have them; one that loses them is told as deleted.
+    With labels, only objects that have them; one that loses them is yielded as deleted.
 
-    A list is asked for anew after every failure, not only after 410 Gone: a watch from a version
-    that a restored etcd has not reached yet would be silent without an end. So it is after a watch
-    that ends long before its time, as through a proxy that lets none live.
+    The objects are listed again after every failure, not only after 410 Gone: a watch from a
+    version that a restored etcd has not reached yet would stay silent for ever. The same applies to
+    a watch that ends long before its time, as behind a proxy that cuts every watch.
     """
     version: str | None = None
     backoff = Backoff(_FIRST_WAIT, _LONGEST_WAIT)
@@ -77,7 +78,7 @@ async def follow(
                     if change is not None:
                         yield change
             if time.monotonic() - began < min(_STEADY, watch_seconds / 2):
-                version = None  # it ended by itself, but nobody had asked for that
+                version = None  # it ended, but before its time
         except Conflict:
             version = None
         except KubeError as error:
@@ -93,7 +94,7 @@ async def follow(
 
 
 def _read(event: Document) -> tuple[str, Changed | None]:
-    """The version that was reached, and what changed; a bookmark has no change."""
+    """Return the version that was reached, and what changed; a bookmark has no change."""
     document = event["object"]
     version = str(document["metadata"]["resourceVersion"])
     if event["type"] == "BOOKMARK":

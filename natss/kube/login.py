@@ -1,4 +1,4 @@
-"""How to reach the Kubernetes API and as whom.
+"""How to reach the Kubernetes API, and with which credentials.
 
 kopf logs in with the same, so that a program has one identity.
 """
@@ -16,14 +16,14 @@ _ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
 def connection_info() -> kopf.ConnectionInfo:
-    """Read the credentials anew: ``KUBECONFIG``, else the pod's account, else ``~/.kube/config``.
+    """Read the credentials again: ``KUBECONFIG``, else the pod's account, else ``~/.kube/config``.
 
-    A token in a file is read each time, for Kubernetes replaces it before it expires. Of a
-    kubeconfig, tokens, token files, passwords and client certificates are understood; plugins
+    A token in a file is read each time, because Kubernetes replaces it before it expires. In a
+    kubeconfig, tokens, token files, passwords and client certificates are supported; plugins
     (``exec``) are not.
 
     Raises:
-        LoginFailed: nothing was found, or it cannot be read.
+        LoginFailed: there are no credentials, or they cannot be read.
     """
     try:
         if os.environ.get("KUBECONFIG") or not (_ACCOUNT / "token").exists():
@@ -35,10 +35,10 @@ def connection_info() -> kopf.ConnectionInfo:
     except (OSError, kopf.LoginError) as error:
         raise LoginFailed(f"the credentials of Kubernetes cannot be read: {error}") from error
     except (LookupError, TypeError, AttributeError) as error:
-        raise LoginFailed(f"the kubeconfig has not the form of one: {error!r}") from error
+        raise LoginFailed(f"the kubeconfig has an unknown form: {error!r}") from error
     if info is None:
         raise LoginFailed(
-            "no credentials of Kubernetes: neither is this a pod with a service account, nor is"
+            "no Kubernetes credentials: neither is this a pod with a service account, nor is"
             " KUBECONFIG set, nor is there a file ~/.kube/config"
         )
     return info
@@ -56,13 +56,13 @@ def _of_kubeconfig() -> kopf.ConnectionInfo | None:
 
 
 def _place(error: yaml.YAMLError) -> str:
-    """Where the mistake is; the error's own text quotes the lines around it, tokens too."""
+    """Return where the mistake is; the error's own text quotes the lines around it, tokens too."""
     mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
     return f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
 
 
 def _token_file() -> Path | None:
-    """``users[].user.tokenFile`` of the current context, which kopf does not read."""
+    """Return ``users[].user.tokenFile`` of the current context, which kopf does not read."""
     paths = os.environ.get("KUBECONFIG") or "~/.kube/config"
     path = Path(paths.split(os.pathsep)[0]).expanduser()
     config = yaml.safe_load(path.read_text())

@@ -1,9 +1,9 @@
 """JSON of the API as values that are not nested too deeply. Pure.
 
-The API server takes objects with thousands of levels where a definition leaves fields open. What
-parses, compares, copies and writes JSON here stops at a few hundred, with an error for all that
-came with it: one such object would keep everybody's from being seen. Nobody has a use for what is
-so deep, so it becomes null.
+The API server accepts objects with thousands of levels where a definition leaves fields open. The
+libraries that parse, compare, copy and write JSON here stop at a few hundred, with an error for the
+whole document: one such object would hide all the others. Nobody needs such depth, so it becomes
+null.
 """
 
 import re
@@ -13,7 +13,9 @@ from typing import Any
 import orjson
 
 MAX_LEVELS = 100
-"""Of lists and objects around a value, once something has been cut. Real ones have some 20."""
+"""Levels of lists and objects around a value, once something has been cut. Real objects have about
+20.
+"""
 
 _ROOM = 10
 """Levels that may be put around a value when it is written, besides its own."""
@@ -22,10 +24,10 @@ _TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[][{}]', re.DOTALL)
 
 
 def loads(raw: bytes) -> object:
-    """The value of a JSON text, cut if it could not be written again (at some 240 levels).
+    """Return the value of a JSON text, cut if it could not be written again (at about 240 levels).
 
     Raises:
-        orjson.JSONDecodeError: it is no JSON.
+        orjson.JSONDecodeError: it is not JSON.
     """
     try:
         value: object = orjson.loads(raw)
@@ -37,7 +39,7 @@ def loads(raw: bytes) -> object:
 
 
 def _write(value: object) -> None:
-    """To write it is ten times as quick as to count its levels. Raises orjson.JSONEncodeError."""
+    """Write the value, ten times as fast as counting its levels. Raises orjson.JSONEncodeError."""
     for _ in range(_ROOM):
         value = [value]
     orjson.dumps(value)
@@ -58,7 +60,7 @@ def cut(value: object) -> None:
 
 
 def _inner(values: Iterable[object]) -> list[Any]:
-    """Those that have parts."""
+    """Return those that contain others."""
     return [each for each in values if isinstance(each, dict | list)]
 
 
@@ -67,7 +69,7 @@ def _parts(outer: Any) -> Iterable[object]:
 
 
 def _without_depths(raw: bytes) -> bytes:
-    """The same text with null for what is nested too deeply."""
+    """Return the same text with null for what is nested too deeply."""
     kept: list[bytes] = []
     begin = levels = 0
     for token in _TOKEN.finditer(raw):

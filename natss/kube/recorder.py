@@ -1,8 +1,8 @@
 """Kubernetes Events: what ``kubectl describe`` tells a person about an object.
 
-An Event is a courtesy. What fails to be written is dropped, with a line in the log for the first in
-a row, and what would flood the API is held back; conditions in ``status`` are what a program should
-look at.
+Events are best effort. One that cannot be written is dropped, with a line in the log for the first
+in a row, and what would flood the API is held back; programs should look at the conditions in
+``status``.
 """
 
 import enum
@@ -27,14 +27,14 @@ _BURST = 10
 _REFILL_SECONDS = 60.0
 _REMEMBERED = 4096
 _MESSAGES_REMEMBERED = 32
-"""Of one object and reason. What is forgotten is found in the API, if it is told again."""
+"""For one object and reason. A forgotten message is found in the API if it is recorded again."""
 
 _MAX_MESSAGE = 1024
-"""Longer ones are refused by the API."""
+"""The API refuses longer ones."""
 
 
 class EventType(enum.Enum):
-    """How kubectl shows it."""
+    """The type of an Event, as kubectl shows it."""
 
     NORMAL = "Normal"
     WARNING = "Warning"
@@ -45,7 +45,7 @@ _LEVELS = {EventType.NORMAL: logging.INFO, EventType.WARNING: logging.WARNING}
 
 @dataclass(slots=True)
 class _Subject:
-    """What was told of one object lately, with one reason."""
+    """What was recorded about one object lately, with one reason."""
 
     allowance: float = float(_BURST)
     refilled: float = 0.0
@@ -53,7 +53,7 @@ class _Subject:
     """How often each Event was written, by its name."""
 
     def note(self, event: str, count: int) -> None:
-        """Keep it as the latest; messages may differ each time, as those with a number in them."""
+        """Keep it as the latest; messages may differ each time, for example in a number."""
         self.counts.pop(event, None)
         self.counts[event] = count
         if len(self.counts) > _MESSAGES_REMEMBERED:
@@ -71,18 +71,18 @@ def _name(about: Document) -> str:
 
 
 class EventRecorder:
-    """Writes Events in the name of one program, and what they say to the log as well.
+    """Writes Events in the name of one program, and their text to the log as well.
 
-    Of one object ten in a row are written for one reason, then one a minute. The same one again
-    raises the count of the first.
+    For one object and reason, ten in a row are written, then one a minute. A repeated Event raises
+    the count of the first.
 
     Args:
         client: Needs to create and patch events.
         component: The program.
-        instance: Which of its replicas, as the name of the pod.
+        instance: Which of its replicas, such as the name of the pod.
         clock: In seconds; monotonic.
-        logs: Whether to log what is told; else the caller does.
-        labels: How the log names an object, of its kind and ``namespace/name``.
+        logs: Whether to log each Event; otherwise the caller does.
+        labels: How the log names an object, given its kind and ``namespace/name``.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class EventRecorder:
         self._failure: type[KubeError] | None = None
 
     async def record(self, about: Document, kind: EventType, reason: str, message: str) -> None:
-        """Tell something about an object; never raises an error of the API.
+        """Record an Event about an object; never raise an error of the API.
 
         Args:
             about: The object, with kind, apiVersion and metadata.
@@ -131,11 +131,11 @@ class EventRecorder:
             self._failure = type(error)
 
     async def _write(self, event: Document, written: int) -> int:
-        """Write it for the first time or count it; returns how often it was written by now."""
+        """Write it for the first time or count it; return how often it has been written."""
         if not written:
             try:
                 await self._client.create(EVENTS, event, event["metadata"]["namespace"])
-            except AlreadyExists:  # by an earlier run of this program
+            except AlreadyExists:  # written by an earlier run of this program
                 written = 1
             else:
                 return 1
@@ -202,7 +202,7 @@ class EventRecorder:
 
 
 def _event_name(about: Document, kind: EventType, reason: str, message: str) -> str:
-    """The same for the same Event, of this run or an earlier one of the program."""
+    """Return the same name for the same Event, of this run or an earlier one of the program."""
     text = "\0".join([about["metadata"]["uid"], kind.value, reason, message])
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
     return f"{about['metadata']['name'][:200].rstrip('.-')}.{digest}"

@@ -1,8 +1,8 @@
 """Kinds of objects and where the API serves them. Pure.
 
-All paths and label selectors of requests are made here. Their parts may come from what anybody
-wrote into an object; one that is no name is refused. What is left consists of letters, digits, and
-``-``, ``.`` and ``_``: nothing that is to be quoted.
+All paths and label selectors of requests are built here. Their parts may come from what anybody
+wrote into an object; a part that is not a name is refused. What remains consists of letters,
+digits, and ``-``, ``.`` and ``_``: nothing that needs quoting.
 """
 
 import re
@@ -22,7 +22,7 @@ _SHOWN = 60
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """A kind of object in one version of its API group; the core group is the empty text."""
+    """A kind of object in one version of its API group; the core group is the empty string."""
 
     group: str
     version: str
@@ -37,15 +37,15 @@ class Resource:
     def path(
         self, namespace: str | None = None, name: str | None = None, subresource: str | None = None
     ) -> str:
-        """The path of one object, or of all objects.
+        """Return the path of one object, or of all objects.
 
         Args:
-            namespace: Left out for all namespaces, and for what belongs to none.
-            name: Left out for the collection.
-            subresource: As ``status``.
+            namespace: Omit it for all namespaces, and for cluster-scoped objects.
+            name: Omit it for the collection.
+            subresource: Such as ``status``.
 
         Raises:
-            InvalidName: a part of it is no name.
+            InvalidName: a part of it is not a name.
         """
         parts = ["apis", _dns_name("API group", self.group)] if self.group else ["api"]
         parts.append(_dns_label("API version", self.version))
@@ -60,16 +60,16 @@ class Resource:
 
 
 def label_selector(labels: Mapping[str, str]) -> str:
-    """The text that selects the objects that have all of these labels.
+    """Return the selector of the objects that have all of these labels.
 
     Raises:
-        InvalidName: one of them is no label.
+        InvalidName: one of them is not a label.
     """
     return ",".join(f"{_label_key(key)}={_label_value(value)}" for key, value in labels.items())
 
 
 def _dns_name(what: str, text: str) -> str:
-    """RFC 1123, as the API checks names of objects: labels may have any length."""
+    """Check a name as the API does (RFC 1123): labels may have any length."""
     if len(text) > _MAX_NAME or not _DNS_NAME.fullmatch(text):
         raise _invalid(what, text)
     return text

@@ -1,4 +1,4 @@
-"""A client of NATS Streaming (STAN) for asyncio, on nats-py. README.md tells how to use it."""
+"""A client of NATS Streaming (STAN) for asyncio, built on nats-py. README.md explains its use."""
 
 from natss.nats_streaming.client import connect
 from natss.nats_streaming.connection import Connection

@@ -1,4 +1,4 @@
-"""``connect``: the way to a new session."""
+"""``connect`` opens a new session."""
 
 import asyncio
 
@@ -12,11 +12,11 @@ from natss.nats_streaming.session import new_conn_id
 
 
 async def connect(options: ConnectionOptions, *, on_event: OnEvent | None = None) -> Connection:
-    """Connects to NATS and opens a session of NATS Streaming; tries each NATS server once.
+    """Connect to NATS and open a session of NATS Streaming; try each NATS server once.
 
     Args:
-        options: whom to reach, as whom.
-        on_event: is called with each change of the connection's state, and with what else its
+        options: the servers, and the credentials and client id to use.
+        on_event: called with each change of the connection's state, and with whatever else its
             owner should know; it must not block.
 
     Raises:
@@ -34,7 +34,8 @@ async def connect(options: ConnectionOptions, *, on_event: OnEvent | None = None
         connection = Connection(options, session, tell)
         await connection.start(link)
     except BaseException as error:
-        # With its heartbeat inbox; answered, it would keep the client id in use.
+        # Dispose of the link with its heartbeat inbox: while that is answered, the client id stays
+        # in use.
         await link.dispose()
         if isinstance(error, NotConnected):
             raise NatsUnreachable((f"{link.server}: {error}",)) from error
@@ -46,10 +47,10 @@ async def connect(options: ConnectionOptions, *, on_event: OnEvent | None = None
 
 
 def _is_cancelled() -> bool:
-    """Whether this task was cancelled and a library has swallowed it.
+    """Return whether this task was cancelled and a library swallowed the cancellation.
 
     On Python 3.11 ``wait_for``, as nats-py uses it, drops a cancellation that comes together with
-    the result; whoever cancelled would wait for the end of this task for ever.
+    the result; the task that cancelled would wait for the end of this one for ever.
     """
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

@@ -1,11 +1,11 @@
 """The life of a session: opened once, kept over reconnects of NATS, lost or closed for good.
 
-Each link (a NATS connection) is made by the same function, the first and every later one. After a
-later one the session is asked after, and if it lives, durables are opened again: on the server one
-can be dead while pings and publishes succeed.
+The same function makes every link (a NATS connection), the first and each later one. After a
+reconnect, the connection pings the session; if the session lives, it opens the durables again: on
+the server a durable can be dead while pings and publishes succeed.
 
 It leaves publishing to ``publisher.py``, subscriptions to ``subscribing.py``, pings to
-``liveness.py``; a lost session is replaced by the owner, with a new connection.
+``liveness.py``. The owner replaces a lost session with a new connection.
 """
 
 import asyncio
@@ -47,17 +47,18 @@ logger = logging.getLogger(__name__)
 OnEvent = Callable[[ConnectionEvent], None]
 
 UNANSWERED_BEFORE_RESTORE = 2
-"""So many pings without an answer, and the server may have been restarted: its durables are opened
-again when it answers. One may be late for other reasons."""
+"""After so many pings without an answer the server may have been restarted: when it answers again,
+durables are opened again. A single answer may be late for other reasons.
+"""
 
 
 class Connection:
     """A session with NATS Streaming; ``connect`` makes it.
 
     Attributes:
-        session: a value; what it holds may be used by others as well.
-        lost: resolved, once, with the reason, when the session is gone for good. It is left
-            pending when the owner closes the connection.
+        session: a value; others may use what it holds as well.
+        lost: resolved once, with the reason, when the session is gone for good. It stays pending
+            when the owner closes the connection.
     """
 
     def __init__(self, options: ConnectionOptions, session: Session, on_event: OnEvent) -> None:
@@ -103,41 +104,41 @@ class Connection:
 
     @property
     def publishes_waiting(self) -> int:
-        """How many messages wait for the server's answer."""
+        """Number of messages that wait for the server's answer."""
         return self._publisher.waiting
 
     def publish_nowait(self, subject: str, data: bytes) -> asyncio.Future[str]:
-        """Sends a message to a channel; the result of the future is its guid, when it is stored.
+        """Send a message to a channel; the future's result is the guid, once the message is stored.
 
         The future fails with PublishError: NotConnected, PublishTimeout, NoResponders and
         SessionLost leave open whether it was stored.
 
         Raises:
             NotConnected, SessionLost: nothing can be sent now, or ever.
-            TooManyPublishes: the bounds of the options are reached.
+            TooManyPublishes: the bounds in the options are reached.
             MessageTooLarge: for NATS.
             InvalidChannelName: by the rules of the server.
         """
         return self._publisher.publish_nowait(subject, data)
 
     async def publish(self, subject: str, data: bytes) -> str:
-        """The same, but waits for room and for the outcome; returns the guid."""
+        """Publish as ``publish_nowait`` does; wait for room and the outcome, return the guid."""
         return await self._publisher.publish(subject, data)
 
     async def subscribe(
         self, subject: str, handler: Handler, options: SubscriptionOptions | None = None
     ) -> Subscription:
-        """Delivers a channel's messages to a handler, also after reconnects, until it is closed.
+        """Deliver a channel's messages to a handler until closed, also after reconnects.
 
         Args:
             subject: the channel.
-            handler: is called for each message, at once, so it must not block; if it returns an
+            handler: called at once for each message, so it must not block; if it returns an
                 awaitable, that is awaited before the next message is handled.
             options: defaults to new messages, not durable.
 
         Raises:
-            NotConnected, ServerUnavailable: try again; what the server may have made of this
-                attempt is cleared up then.
+            NotConnected, ServerUnavailable: try again; the next attempt clears up what the server
+                may have made of this one.
             SubscribeError: as the server said.
         """
         return await self._subscriptions.subscribe(
@@ -145,10 +146,10 @@ class Connection:
         )
 
     async def close(self) -> None:
-        """Ends the session: waits for handlers and PubAcks, flushes acks, frees the client id.
+        """End the session: wait for handlers and PubAcks, flush acks, free the client id.
 
         Takes a few seconds at most, whatever state NATS is in. What still waits for a PubAck then
-        fails with ConnectionClosed. If the session is lost, the server is not told.
+        fails with ConnectionClosed. If the session is lost, nothing is sent to the server.
         """
         async with self._ending:
             timeout = self.options.request_timeout
@@ -167,7 +168,7 @@ class Connection:
             await self._end("closed by its owner", timeout)
 
     async def abandon(self) -> None:
-        """Drops the connection and says nothing to the server, as who lost its session must.
+        """Drop the connection and send nothing to the server, as you must after a lost session.
 
         Handlers that await are cancelled.
         """
@@ -183,7 +184,7 @@ class Connection:
         await self.close()
 
     async def start(self, link: Link) -> None:
-        """Takes the link over which the session was opened. Raises NotConnected."""
+        """Take the link over which the session was opened. Raises NotConnected."""
         await self._keeper.take(link)
         self._unanswered = 0
         self._set_state(ConnectionState.OPEN, "session opened")
@@ -229,7 +230,7 @@ class Connection:
             task.cancel()
 
     async def listen(self, link: Link) -> None:
-        """Part of LinkOwner: receives PubAcks and deliveries."""
+        """Receive PubAcks and deliveries. Part of LinkOwner."""
         inboxes = self.session.inboxes
         await link.receive(inboxes.puback, self._publisher.receive)
         await link.receive(f"{inboxes.deliveries}.*", self._subscriptions.receive)
@@ -237,7 +238,7 @@ class Connection:
         await link.flush()
 
     def link_up(self, link: Link) -> None:
-        """Part of LinkOwner: publishing works, the rest waits until the session is found alive."""
+        """Resume publishing; hold the rest until the session is found alive. Part of LinkOwner."""
         self._link = link
         self._max_payload = link.max_payload
         self._publisher.attach(link)
@@ -247,14 +248,14 @@ class Connection:
         self._liveness.ask_now()
 
     def link_down(self, reason: str) -> None:
-        """Part of LinkOwner."""
+        """Stop using the link. Part of LinkOwner."""
         if not self._state.is_final:
             self._detach(partial(NotConnected, reason))
             if self._state is not ConnectionState.CLOSING:
                 self._set_state(ConnectionState.DISCONNECTED, reason)
 
     def tell_problem(self, text: str, error: ConnectError | None = None) -> None:
-        """Part of LinkOwner."""
+        """Tell the owner of a problem. Part of LinkOwner."""
         self._tell(ConnectionProblem(text, error))
 
     async def _ping(self) -> None:
@@ -302,7 +303,7 @@ class Connection:
             return
         self._set_state(ConnectionState.LOST, error.reason)
         if self._link is not None:
-            # At once, since its heartbeat inbox would be answered for the old session.
+            # At once: the heartbeat inbox would still be answered for the old session.
             self._link.abort(error.reason)
         self._keeper.stop()
         self._detach(partial(SessionLost, error.reason))
@@ -316,7 +317,7 @@ class Connection:
         self._subscriptions.detach(make_error)
 
     async def _end(self, reason: str, timeout: float) -> None:
-        """Frees everything; what was sent before still goes out."""
+        """Free everything; what was sent before still goes out."""
         if not self._state.is_final:
             self._set_state(ConnectionState.CLOSED, reason)
             self._detach(_closed)

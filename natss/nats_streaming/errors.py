@@ -1,8 +1,8 @@
-"""What can go wrong, as types: a class for each decision that a caller takes.
+"""Errors as types: one class for each decision that a caller takes.
 
 Every error says in ``retriable`` whether the same call may succeed later without a change by a
-person, be it on this connection or, after ``SessionLost``, on a new one. Which text of the server
-means which error is in ``refusals.py``.
+person, be it on this connection or, after ``SessionLost``, on a new one. ``refusals.py`` maps the
+texts of the server to these errors.
 """
 
 from typing import ClassVar
@@ -25,7 +25,7 @@ class ConnectError(NatsStreamingError):
 
 
 class PublishError(NatsStreamingError):
-    """A message was not stored, as far as anyone knows."""
+    """A message was not stored, as far as the client knows."""
 
     retriable = True
 
@@ -63,7 +63,7 @@ class InvalidClientId(ConnectError):
 
 
 class ClientIdInUse(ConnectError):
-    """Another session answers under this client id, or the server is just checking for one.
+    """Another session answers under this client id, or the server is still checking for one.
 
     Retry with a backoff: it ends when the other client closes or dies.
     """
@@ -85,7 +85,7 @@ class NotConnected(PublishError, SubscribeError):
 
 
 class ConnectionClosed(NotConnected):
-    """The connection was closed by its owner."""
+    """The owner closed the connection."""
 
     retriable = False
 
@@ -93,7 +93,7 @@ class ConnectionClosed(NotConnected):
 class SessionLost(PublishError, SubscribeError):
     """The server no longer knows this session; ``reason`` says how that was learnt.
 
-    The connection is of no more use: make a new one, and subscribe everything again.
+    The connection cannot be used any more: make a new one, and subscribe everything again.
     """
 
     def __init__(self, reason: str) -> None:
@@ -109,7 +109,7 @@ class ServerUnavailable(ConnectError, PublishError, SubscribeError):
 
 
 class NoResponders(ServerUnavailable):
-    """NATS says that nobody listens: the request was not seen by any server."""
+    """NATS reports that nobody listens: no server saw the request."""
 
 
 class InvalidChannelName(PublishError, SubscribeError, ValueError):
@@ -169,7 +169,7 @@ class InvalidSubscription(SubscribeRefused):
 
 
 class ChannelLimitReached(PublishRefused, SubscribeRefused):
-    """The server has ``max_channels`` channels. It helps to raise that, and nothing else does."""
+    """The server has ``max_channels`` channels. Only raising that limit helps."""
 
 
 class ChannelNameConflict(PublishRefused, SubscribeRefused):
@@ -179,7 +179,7 @@ class ChannelNameConflict(PublishRefused, SubscribeRefused):
 
 
 class ChannelBeingDeleted(PublishRefused, SubscribeRefused):
-    """The server removes the channel for inactivity; a second later it can be made again."""
+    """The server is removing the channel for inactivity; a second later it can be created again."""
 
 
 class SubscriptionLimitReached(SubscribeRefused):
@@ -190,10 +190,10 @@ class DuplicateDurable(SubscribeRefused):
     """The durable is active under this client id already.
 
     If the connection has no such subscription, a former owner of the client id has it; or an
-    earlier answer was lost, and the server is older than 0.21. Only a new session helps then: after
+    earlier answer was lost, and the server is older than 0.21. Then only a new session helps: after
     the third refusal in a row the connection is lost.
     """
 
 
 class UnknownSubscription(SubscribeRefused):
-    """The server has no such subscription; for who wanted to end it, it is ended."""
+    """The server has no such subscription; to a caller that wanted to end it, it has ended."""

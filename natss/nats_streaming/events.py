@@ -1,4 +1,4 @@
-"""What a connection tells its owner, as it happens."""
+"""Events that a connection reports to its owner, as they happen."""
 
 import enum
 from dataclasses import dataclass
@@ -10,15 +10,18 @@ from natss.nats_streaming.subscription import Subscription
 class ConnectionState(enum.Enum):
     OPEN = "open"
     DISCONNECTED = "disconnected"
-    """NATS is away. The session is kept, publishes fail, acks are held; it reconnects for ever."""
+    """NATS is away. The session is kept, publishes fail, acks are held; the client reconnects for
+    ever.
+    """
     RESTORING = "restoring"
-    """NATS is back, or the server was: the session is asked after, durables are opened again.
-    Publishing works, if the server does."""
+    """NATS is back, or the server was restarted: the session is pinged, durables are opened again.
+    Publishing works if the server does.
+    """
     CLOSING = "closing"
     LOST = "lost"
     """The server does not know the session any more. Final."""
     CLOSED = "closed"
-    """By its owner. Final."""
+    """The owner closed the connection. Final."""
 
     @property
     def is_final(self) -> bool:
@@ -34,7 +37,7 @@ class StateChanged:
 
 @dataclass(frozen=True, slots=True)
 class NotRestored:
-    """A durable could not be opened again; it is tried until it can, or is closed."""
+    """A durable could not be opened again; the client retries until it can or it is closed."""
 
     subscription: Subscription
     error: NatsStreamingError
@@ -42,7 +45,7 @@ class NotRestored:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """A durable of which NotRestored told is open again."""
+    """A durable that NotRestored reported is open again."""
 
     subscription: Subscription
 
@@ -53,7 +56,7 @@ class ConnectionProblem:
 
     text: str
     error: ConnectError | None = None
-    """Of an attempt to reach NATS again that failed: its class tells what to do."""
+    """The error of a failed attempt to reach NATS again: its class tells what to do."""
 
 
 ConnectionEvent = StateChanged | NotRestored | Restored | ConnectionProblem

@@ -1,7 +1,8 @@
 """Calls a subscription's handler: at once if it is a plain function, one at a time if it awaits.
 
-Acks what was handled without an exception, if it is to. While a message waits or is in work its
-copies are dropped, so what waits is never more than the server may have in flight.
+Acks each message that was handled without an exception, unless the handler acks itself. While a
+message waits or is in work, its copies are dropped, so no more messages wait than the server may
+have in flight.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from natss.nats_streaming.message import Message
 logger = logging.getLogger(__name__)
 
 CANCEL_SECONDS = 1.0
-"""How long a handler may take to end when it is cancelled; then it is left to itself."""
+"""How long a cancelled handler may take to end; after that nobody waits for it."""
 
 Handler = Callable[[Message], Awaitable[None] | None]
 
@@ -22,12 +23,12 @@ Identity = tuple[int, int]
 
 
 class Handling:
-    """Between a subscription and its handler.
+    """The part between a subscription and its handler.
 
     Args:
-        handler: of the user.
-        ack: is called with the sequence of what was handled; None if the handler acks.
-        name: of the task that awaits the handler.
+        handler: the user's function.
+        ack: called with the sequence of each handled message; None if the handler acks.
+        name: name of the task that awaits the handler.
     """
 
     def __init__(self, handler: Handler, ack: Callable[[int], None] | None, name: str) -> None:
@@ -39,7 +40,7 @@ class Handling:
         self._waiting: dict[Identity, Message] = {}
 
     def handle(self, message: Message) -> None:
-        """Handles it now, or when those before it are done."""
+        """Handle the message now, or when those before it are done."""
         if self._task is not None:
             identity = (message.sequence, message.timestamp)
             if identity != self._in_work:
@@ -53,11 +54,11 @@ class Handling:
             )
 
     def drop_waiting(self) -> None:
-        """Forgets what waits; the server sends it again if it is still subscribed."""
+        """Forget the messages that wait; a server that has the subscription sends them again."""
         self._waiting.clear()
 
     async def finish(self, timeout: float, caller: asyncio.Task[Any] | None) -> None:
-        """Waits for what is in work, unless it is the caller; cancels it after ``timeout`` (s)."""
+        """Wait for what is in work, unless that is the caller; cancel it after ``timeout`` (s)."""
         self.drop_waiting()
         task = self._task
         if task is None or task is caller:
@@ -69,7 +70,7 @@ class Handling:
             logger.error("the %s does not end when it is cancelled", self._name)
 
     def _call(self, message: Message) -> Awaitable[None] | None:
-        """What is to be awaited; None if it is handled."""
+        """Call the handler; return what is to be awaited, None if the message is handled."""
         try:
             awaitable = self._handler(message)
         except Exception:

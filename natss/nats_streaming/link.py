@@ -1,11 +1,11 @@
 """One NATS connection from its beginning to its end: it never reconnects, a new one is made.
 
-What goes out in one turn of the event loop is one write; what comes in goes to the receiver of its
-subject. Requests find their answers here. That it is down is told once, by ``down``, and fails
-what still waits for an answer.
+What is sent in one turn of the event loop is one write; what arrives goes to the receiver of its
+subject, answers go to their requests. ``down`` reports once that the link is down, and whatever
+still waits for an answer fails.
 
-It leaves to nats-py the protocol, credentials, TLS and NATS pings, to ``connection.py`` when to
-open which link, and knows nothing of the session.
+It leaves the protocol, credentials, TLS and NATS pings to nats-py, leaves to ``connection.py`` when
+to open which link, and knows nothing of the session.
 """
 
 import asyncio
@@ -39,7 +39,8 @@ OTHER_NAME = (62, 64)
 
 LATE_READ_SECONDS = 0.02
 """After a stall of the event loop its timers run before it reads what arrived meanwhile. A request
-that seems to have timed out looks once more after this time."""
+that seems to have timed out checks once more after this time.
+"""
 
 
 class Link:
@@ -67,22 +68,22 @@ class Link:
         return not self.down.done()
 
     def check(self) -> None:
-        """Notices an end that nats-py did not report: with unsent data its close can hang."""
+        """Notice an end that nats-py did not report: with unsent data its close can hang."""
         if self._nats.is_closed:
             self._went_down("closed by the NATS client: " + _text(self._nats.last_error))
 
     async def receive(self, subject: str, receiver: Receiver) -> None:
-        """Calls ``receiver`` with what comes to the subject. Raises NotConnected."""
+        """Call ``receiver`` with what arrives on the subject. Raises NotConnected."""
         with self._translating():
             await self._nats.receive(subject, receiver)
 
     async def receive_replies(self, prefix: str) -> None:
-        """Takes answers to requests at ``<prefix>.<token>``."""
+        """Take answers to requests on ``<prefix>.<token>``."""
         self._reply_prefix = prefix.encode() + b"."
         await self.receive(f"{prefix}.*", self._on_reply)
 
     async def flush(self) -> None:
-        """Until NATS answers; the subscriptions went out before all that is sent from then on.
+        """Wait until NATS answers; subscriptions then precede all that is sent from now on.
 
         Raises: NotConnected.
         """
@@ -91,20 +92,20 @@ class Link:
             await self._nats.flush(timeout=CLOSE_SECONDS)  # type: ignore[arg-type] # wait_for takes a float
 
     def send(self, subject: bytes, reply: bytes, payload: bytes) -> None:
-        """Sends in this turn of the event loop. Both names and the size must be valid."""
+        """Send in this turn of the event loop. Both names and the size must be valid."""
         out = self._out
         if not out:
             self._loop.call_soon(self.write_out)
         out.append(b"PUB %b %b %d\r\n%b\r\n" % (subject, reply, len(payload), payload))
 
     def write_out(self) -> None:
-        """Hands what was sent to the socket now."""
+        """Hand what was sent to the socket now."""
         if self._out and self.is_up:
             self._nats.write(b"".join(self._out))
         self._out.clear()
 
     async def request(self, subject: str, payload: bytes, timeout: float) -> bytes:
-        """The answer to a request, which goes out after all that was sent before.
+        """Return the answer to a request, which goes out after all that was sent before.
 
         Raises:
             NoResponders: nobody listens on the subject.
@@ -127,15 +128,15 @@ class Link:
         finally:
             self._replies.pop(token, None)
             if not answer.cancel() and not answer.cancelled():
-                answer.exception()  # looked at, also when the caller was cancelled meanwhile
+                answer.exception()  # marks it as retrieved, also after the caller was cancelled
 
     def abort(self, reason: str) -> None:
-        """Drops the connection at once, with what is not sent yet."""
+        """Drop the connection at once, with what is not sent yet."""
         self._went_down(reason)
         self._nats.abort()
 
     async def close(self) -> None:
-        """Sends what is left and closes; takes no more than about two seconds."""
+        """Send what is left and close; take no more than about two seconds."""
         if self.is_up:
             self.write_out()
             with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
@@ -143,12 +144,12 @@ class Link:
         await self.dispose()
 
     async def dispose(self) -> None:
-        """Frees what a link holds that is down or not wanted any more."""
+        """Free what is held by a link that is down or no longer wanted."""
         self._went_down("closed by this side")
         await self._nats.end()
 
     async def connect(self, name: str) -> None:
-        """The one attempt of this link; see ``open_link``."""
+        """Make the one attempt of this link; see ``open_link``."""
         url, options = self._url, self._options
         user, password, token = options.user, _now(options.password), _now(options.token)
         if url.username and url.password is not None:
@@ -190,7 +191,7 @@ class Link:
 
     async def _on_error(self, error: Exception) -> None:
         if self._connecting:
-            raise error  # ends nats-py's attempts, of which there would be no last one
+            raise error  # ends nats-py's attempts, which would otherwise go on for ever
         if isinstance(error, nats.errors.UnexpectedEOF):
             self._went_down("the NATS server closed the connection")
         else:
@@ -221,16 +222,16 @@ class Link:
 async def open_link(
     server: str, options: NatsOptions, name: str, on_problem: Callable[[str], None]
 ) -> Link:
-    """Connects to one NATS server, once.
+    """Connect to one NATS server, once.
 
     Args:
         server: a URL out of ``options.servers``.
         options: credentials, TLS and timeouts.
         name: shown in the monitoring of NATS.
-        on_problem: is told what NATS complains about later, such as missing permissions.
+        on_problem: called with what NATS complains about later, such as missing permissions.
 
     Raises:
-        AuthenticationFailed, TlsNotOffered: see there.
+        AuthenticationFailed, TlsNotOffered: as their docstrings say.
         NatsUnreachable: for any other reason, which is in its text.
     """
     link = Link(parse_server(server), options, on_problem)

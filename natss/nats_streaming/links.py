@@ -1,6 +1,6 @@
-"""A link as long as there can be one: to whichever NATS server can be reached, again and again.
+"""Keeps a link: connects to whichever NATS server can be reached, again and again.
 
-The first link and every later one are made by the same function.
+The same function makes the first link and every later one.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from natss.nats_streaming.session import Inboxes
 async def open_any_link(
     options: ConnectionOptions, conn_id: str, on_problem: Callable[[str], None]
 ) -> Link:
-    """Tries each server once; the link takes answers to requests, and answers heartbeats.
+    """Try each server once; the link takes answers to requests, and answers heartbeats.
 
     Raises:
         AuthenticationFailed, TlsNotOffered: one server said so, and no other could be used.
@@ -48,10 +48,10 @@ async def open_any_link(
 
 
 class LinkOwner(Protocol):
-    """Who uses the links that a LinkKeeper makes."""
+    """The user of the links that a LinkKeeper makes."""
 
     async def listen(self, link: Link) -> None:
-        """Subscribes what is to be subscribed. May raise NotConnected."""
+        """Subscribe to everything that the owner needs. May raise NotConnected."""
 
     def link_up(self, link: Link) -> None: ...
 
@@ -65,8 +65,8 @@ class LinkKeeper:
 
     Args:
         options: servers, and how long to wait between rounds of attempts.
-        conn_id: of the session.
-        owner: gets the links, and is told why there is none.
+        conn_id: that of the session.
+        owner: receives the links, and the reason while there is none.
     """
 
     def __init__(self, options: ConnectionOptions, conn_id: str, owner: LinkOwner) -> None:
@@ -77,7 +77,7 @@ class LinkKeeper:
         self._latest: Link | None = None
 
     async def take(self, link: Link) -> None:
-        """Makes a link the one in use. Raises NotConnected."""
+        """Use this link from now on. Raises NotConnected."""
         await self._owner.listen(link)
         if self._stopped:
             raise NotConnected("no link is wanted any more")
@@ -85,7 +85,7 @@ class LinkKeeper:
         self._owner.link_up(link)
 
     async def run(self) -> None:
-        """Until ``stop``, or cancelled."""
+        """Replace links until ``stop`` is called or the task is cancelled."""
         while self._latest is not None and not self._stopped:
             link = self._latest
             await asyncio.wait((link.down,))
@@ -94,11 +94,11 @@ class LinkKeeper:
             await self._replace()
 
     def stop(self) -> None:
-        """Takes no other link. Cancelling ``run`` is not enough: nats-py may swallow it."""
+        """Take no other link. Cancelling ``run`` is not enough: nats-py may swallow it."""
         self._stopped = True
 
     async def close(self) -> None:
-        """Closes the link in use, when ``run`` has ended; what was sent goes out first."""
+        """Close the link in use, after ``run`` has ended; what was sent goes out first."""
         if self._latest is not None:
             await self._latest.close()
 
@@ -113,7 +113,7 @@ class LinkKeeper:
                     await link.dispose()
                     raise
                 return
-            except ConnectError as error:  # each, for who counts them
+            except ConnectError as error:  # one report for each failed attempt
                 told = str(error)
                 self._owner.tell_problem(told, error)
             except NotConnected as error:

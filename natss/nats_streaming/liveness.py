@@ -1,6 +1,6 @@
 """Whether the server still knows the session: pings at their own pace, whatever else goes on.
 
-An answer is a verdict. No answer is none: the server may be starting, and bring the session back.
+An answer is a verdict. Silence is none: the server may be starting, and may bring the session back.
 """
 
 import asyncio
@@ -14,17 +14,17 @@ class LivenessVerdict(enum.Enum):
     ALIVE = "alive"
     UNANSWERED = "unanswered"
     NOBODY_LISTENS = "nobody listens"
-    """So NATS says: no server of NATS Streaming runs just now."""
+    """NATS reports it: no server of NATS Streaming runs at the moment."""
 
 
 class Liveness:
-    """Asks after a session; ``run`` is to be a task of its own.
+    """Pings for a session; ``run`` is to be a task of its own.
 
     Args:
         interval: between pings, in seconds.
-        ping: asks once; raises as ``requests.ping``.
-        on_verdict: is told what came of each ping, unless it was SessionLost.
-        on_lost: is told of that.
+        ping: sends one ping; raises as ``requests.ping``.
+        on_verdict: called with the outcome of each ping, unless that was SessionLost.
+        on_lost: called with SessionLost.
     """
 
     def __init__(
@@ -43,11 +43,11 @@ class Liveness:
         """When the server last answered, by the clock of the event loop (monotonic, s)."""
 
     def ask_now(self) -> None:
-        """Does not wait for the next turn."""
+        """Ping now instead of at the next interval."""
         self._now.set()
 
     async def run(self) -> None:
-        """Until the session is lost, or it is cancelled."""
+        """Ping until the session is lost or the task is cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             try:

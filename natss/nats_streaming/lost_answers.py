@@ -1,6 +1,6 @@
 """Subscriptions that the server may have though nobody holds them: its answer was lost.
 
-A durable of that kind is active and refuses its owner, a member of a group takes messages and acks
+Such a durable is active and refuses its owner; such a member of a group takes messages and acks
 none. So they are ended by their delivery inbox (which servers know since 0.21) before the next
 attempt for the same durable or group and, since a server may handle requests late, after it.
 """
@@ -14,22 +14,22 @@ from natss.nats_streaming.options import SubscriptionOptions
 from natss.nats_streaming.session import Session
 
 MAX_INBOXES = 16
-"""How many are remembered for one durable or group; of more, the latest."""
+"""How many inboxes are remembered for one durable or group; of more, the latest."""
 
 Key = tuple[str, str | None, str | None]
 
 
 def key_of(channel: str, options: SubscriptionOptions) -> Key:
-    """What must not be there twice."""
+    """Return the key of a subscription that must not exist twice."""
     return channel, options.durable, options.queue
 
 
 class LostAnswers:
-    """Those of one session.
+    """The subscriptions of one session whose answers were lost.
 
     Args:
         session: whose subscriptions these are.
-        timeout: of a request, in seconds.
+        timeout: for one request, in seconds.
     """
 
     def __init__(self, session: Session, timeout: float) -> None:
@@ -46,11 +46,11 @@ class LostAnswers:
         del inboxes[:-MAX_INBOXES]
 
     async def end(self, link: Link, key: Key) -> None:
-        """Ends what may be there, and goes on remembering it: the server may be late.
+        """End what may exist, and go on remembering it: the server may be late.
 
         Raises:
             ServerUnavailable, NotConnected: no answer again.
-            SessionLost: see there.
+            SessionLost: the server does not know the session.
         """
         for inbox in tuple(self._inboxes.get(key, ())):
             with contextlib.suppress(RequestRefused):
@@ -59,11 +59,11 @@ class LostAnswers:
                 )
 
     async def end_and_forget(self, link: Link, key: Key) -> None:
-        """The same, when a later request was answered, so that none can be still to come."""
+        """End what may exist and forget it, once a later request was answered: none can follow."""
         await self.end(link, key)
         self._inboxes.pop(key, None)
 
     async def end_all(self, link: Link) -> None:
-        """Ends what may be there of attempts that were not repeated."""
+        """End what may exist from attempts that were not repeated."""
         for key in tuple(self._inboxes):
             await self.end_and_forget(link, key)

@@ -1,10 +1,10 @@
-"""A message as a subscriber gets it."""
+"""A message as a subscriber receives it."""
 
 from typing import Protocol
 
 
 class MessageAcknowledger(Protocol):
-    """The subscription that delivered a message, as far as a message needs it."""
+    """The part of a subscription that its messages need."""
 
     @property
     def subject(self) -> str: ...
@@ -25,7 +25,7 @@ class Message:
         redelivered: whether the server says that it was sent before. Not reliable: a copy may come
             without it after a change of a cluster's leader.
         redelivery_count: how often it was sent again, as far as the server remembers.
-        subscription: which delivered it.
+        subscription: the subscription that delivered it.
     """
 
     __slots__ = (
@@ -56,5 +56,5 @@ class Message:
         return self.subscription.subject
 
     def ack(self) -> None:
-        """Tells the server not to send it again. May be called late, twice, while disconnected."""
+        """Tell the server not to send it again. May be called late, twice, while disconnected."""
         self.subscription.ack(self.sequence)

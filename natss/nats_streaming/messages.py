@@ -20,7 +20,7 @@ _ONE_BYTE = [bytes([n]) for n in range(128)]
 
 
 def varint(number: int) -> bytes:
-    """A number of 0 or more, as protobuf writes it."""
+    """Return a number of 0 or more as protobuf writes it."""
     if number < 128:
         return _ONE_BYTE[number]
     if number < 16384:
@@ -34,19 +34,19 @@ def varint(number: int) -> bytes:
 
 
 def publish_head(client_id: str, conn_id: str, channel: str) -> bytes:
-    """What all messages of one session to one channel have in common."""
+    """Return what all messages of one session to one channel have in common."""
     return PubMsg(
         client_id=client_id, conn_id=conn_id.encode(), subject=channel
     ).SerializeToString()
 
 
 def pack_publish(head: bytes, guid: bytes, data: bytes) -> bytes:
-    """A PubMsg; the guid has GUID_LENGTH bytes."""
+    """Return a PubMsg; the guid has GUID_LENGTH bytes."""
     return b"%b%b%b%b%b%b" % (head, _GUID_TAG, guid, _DATA_TAG, varint(len(data)), data)
 
 
 def read_puback(data: bytes) -> tuple[bytes, str]:
-    """The guid and the error, which is empty if the message is stored.
+    """Return the guid and the error, which is empty if the message is stored.
 
     Raises:
         google.protobuf.message.DecodeError: it is no PubAck.
@@ -58,7 +58,7 @@ def read_puback(data: bytes) -> tuple[bytes, str]:
 
 
 def ack_head(channel: str) -> bytes:
-    """What all acks of one channel have in common."""
+    """Return what all acks of one channel have in common."""
     return Ack(subject=channel).SerializeToString()
 
 
@@ -67,4 +67,4 @@ def pack_ack(head: bytes, sequence: int) -> bytes:
 
 
 read_message = MsgProto.FromString
-"""A delivered message; raises google.protobuf.message.DecodeError."""
+"""Reads a delivered message; raises google.protobuf.message.DecodeError."""

@@ -1,7 +1,7 @@
 """Rules of the server for the names that a client chooses. Pure.
 
-A name is checked before it is sent, since what the server answers to a wrong one can also mean
-that the session is gone, and what NATS answers may end the connection.
+A name is checked before it is sent: the server's answer to a wrong one can also mean that the
+session is gone, and NATS may end the connection because of it.
 """
 
 import re
@@ -17,9 +17,9 @@ _FORBIDDEN = re.compile(r"[*>/\s\x00-\x1f\x7f]")
 
 
 def check_channel(name: str) -> None:
-    """Raises InvalidChannelName if a channel cannot have this name.
+    """Raise InvalidChannelName if a channel cannot have this name.
 
-    Whether one exists whose name differs in case only, the server alone knows.
+    Only the server knows whether one exists whose name differs in case only.
     """
     if not name:
         raise InvalidChannelName(name, "it is empty")
@@ -37,7 +37,7 @@ def check_channel(name: str) -> None:
 
 
 def check_client_id(client_id: str) -> None:
-    """Raises InvalidClientId unless it is made of ASCII letters, digits, ``-`` and ``_``."""
+    """Raise InvalidClientId unless it is made of ASCII letters, digits, ``-`` and ``_``."""
     if not _CLIENT_ID.fullmatch(client_id):
         raise InvalidClientId(
             f"invalid client id {client_id[:80]!r}: only ASCII letters, digits, '-' and '_'"
@@ -45,13 +45,13 @@ def check_client_id(client_id: str) -> None:
 
 
 def check_cluster_id(cluster_id: str) -> None:
-    """Raises InvalidOptions unless it can be the end of a NATS subject."""
+    """Raise InvalidOptions unless it can be the end of a NATS subject."""
     if not cluster_id or re.search(r"[*>\s]", cluster_id) or "" in cluster_id.split("."):
         raise InvalidOptions(f"invalid cluster id {cluster_id[:80]!r}")
 
 
 def check_durable(durable: str | None, queue: str | None) -> None:
-    """Raises InvalidOptions if a durable or a queue group cannot have this name."""
+    """Raise InvalidOptions if a durable or a queue group cannot have this name."""
     for what, name in (("durable", durable), ("queue", queue)):
         if name is not None and not name:
             raise InvalidOptions(f"an empty name for {what}: leave it out, or give one")

@@ -1,9 +1,9 @@
-"""One subscription on the server: opened, opened again, ended; and the way of its messages to it.
+"""Opens, reopens and ends one subscription on the server, and routes its messages to it.
 
-All deliveries of a session come over one NATS subscription and are told apart by the last token of
-their inbox, so that thousands of subscriptions cost one task of nats-py.
+All deliveries of a session arrive over one NATS subscription and are told apart by the last token
+of their inbox, so that thousands of subscriptions cost one task of nats-py.
 
-Which subscriptions there are, and when one is to be opened again, is left to ``subscribing.py``.
+``subscribing.py`` decides which subscriptions there are, and when one is to be opened again.
 """
 
 import asyncio
@@ -40,8 +40,8 @@ class Opener:
 
     Args:
         session: whose subscriptions these are.
-        options: timeouts.
-        on_lost: is told when the server says that it does not know the session.
+        options: the timeouts.
+        on_lost: called when the server reports that it does not know the session.
     """
 
     def __init__(
@@ -69,29 +69,29 @@ class Opener:
         self._link = link
 
     def detach(self, make_error: MakeError) -> None:
-        """Requests fail with such an error until there is a link again."""
+        """Make requests fail with such an error until there is a link again."""
         self._link = None
         self._make_error = make_error
 
     def receive(self, subject: bytes, _reply: bytes, data: bytes, _headers: bytes | None) -> None:
-        """Takes what arrives in any delivery inbox."""
+        """Take what arrives in any delivery inbox."""
         subscription = self._by_token.get(subject[self._token_at :])
         if subscription is not None:
             subscription.receive(data)
 
     def find(self, token: bytes) -> Subscription | None:
-        """The subscription with this token at the end of its inbox."""
+        """Return the subscription with this token at the end of its inbox."""
         return self._by_token.get(token)
 
     def token_of(self, inbox: str) -> bytes:
         return inbox[self._token_at :].encode()
 
     def drop(self, subscription: Subscription) -> None:
-        """What still comes to its inbox is ignored."""
+        """Ignore what still arrives in its inbox."""
         self._by_token.pop(self.token_of(subscription.inbox), None)
 
     def need_link(self) -> Link:
-        """Raises NotConnected, or SessionLost if that is why there is none."""
+        """Return the link; raise NotConnected, or SessionLost if that is why there is none."""
         if self._link is None:
             raise self._make_error()
         return self._link
@@ -99,12 +99,12 @@ class Opener:
     async def open(
         self, subscription: Subscription, options: SubscriptionOptions, old_inbox: str = ""
     ) -> None:
-        """Asks the server for it, with a new inbox.
+        """Ask the server for a subscription, with a new inbox.
 
         ``old_inbox`` is where its messages went before, if the server may still have that.
 
         Raises:
-            SubscribeError: as the server said; what it may have made is ended next time.
+            SubscribeError: as the server said; the next attempt ends what it may have made.
         """
         link = self.need_link()
         key = key_of(subscription.subject, options)
@@ -127,7 +127,7 @@ class Opener:
                 await self._lost_answers.end_and_forget(link, key)
 
     async def reopen(self, subscription: Subscription, options: SubscriptionOptions) -> None:
-        """Ends it on the server, if it is there, and opens it again.
+        """End it on the server, if it is there, and open it again.
 
         What is not acked comes again, all at once. Raises SubscribeError.
         """
@@ -138,7 +138,7 @@ class Opener:
             subscription.set_stale()
             subscription.send_held_acks(link)
             old_inbox = subscription.inbox
-            # What still comes there is not acked, so it comes again through the new one.
+            # What still arrives there is not acked, so it comes again through the new inbox.
             self.drop(subscription)
             try:
                 await self.end(subscription, forget=False)
@@ -150,7 +150,7 @@ class Opener:
             await self.open(subscription, options, old_inbox)
 
     async def end(self, subscription: Subscription, *, forget: bool) -> None:
-        """Ends it on the server, if it is there; a durable to be forgotten is forgotten anyway.
+        """End it on the server, if it is there; with ``forget``, forget an offline durable too.
 
         Raises: SubscribeError.
         """
@@ -166,7 +166,7 @@ class Opener:
             except UnknownSubscription:
                 if not forget or options.durable is None:
                     return
-            # It is offline, and the server forgets only what is subscribed.
+            # The durable is offline, and the server forgets only what is subscribed.
             inbox = f"{self._prefix}.{next(self._tokens)}"
             ack_inbox = await requests.subscribe(link, session, (subject, options), inbox, timeout)
             await requests.end_subscription(
@@ -174,7 +174,7 @@ class Opener:
             )
 
     async def end_lost(self, link: Link) -> None:
-        """Ends what the server may have made of requests whose answers were lost."""
+        """End what the server may have made of requests whose answers were lost."""
         with contextlib.suppress(SubscribeError), self._telling_loss():
             await self._lost_answers.end_all(link)
 

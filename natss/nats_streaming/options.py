@@ -1,4 +1,4 @@
-"""What a user chooses, once and frozen: how to reach NATS, a session, a subscription.
+"""Options of a user, chosen once and frozen: how to reach NATS, a session, a subscription.
 
 Nothing here does I/O; wrong values raise InvalidOptions, or the error of ``names.py``, at once.
 """
@@ -26,7 +26,7 @@ def _positive(**values: float) -> None:
 
 
 Secret = str | Callable[[], str]
-"""A secret, or what gives it: called at each connect, so that it may be replaced meanwhile."""
+"""A secret, or a function that returns it: called at each connect, so that it can be rotated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,23 +45,24 @@ class NatsOptions:
     token: Secret | None = field(default=None, repr=False)
 
     credentials_file: Path | None = None
-    """A ``.creds`` file (JWT and seed), read at each connect, so that it may be replaced."""
+    """A ``.creds`` file (JWT and seed), read at each connect, so that it can be rotated."""
 
     nkey_seed_file: Path | None = None
 
     tls: ssl.SSLContext | None = None
-    """Who is trusted, and the client's certificate. With it, or with ``tls://``, a server that
-    does not offer TLS is refused. It is changed: a Common Name does not count in place of a
-    subjectAltName."""
+    """The trusted authorities and the client's certificate. With it, or with ``tls://``, a server
+    that does not offer TLS is refused. It is changed: a Common Name does not count in place of a
+    subjectAltName.
+    """
 
     tls_hostname: str | None = None
-    """The name in the server's certificate, if it is not that of the URL."""
+    """The name in the server's certificate, if it differs from that in the URL."""
 
     connect_timeout: float = 2.0
     """For each of: TCP, TLS, the first answer."""
 
     reconnect_wait: float = 0.5
-    """Between two rounds of attempts when no server can be reached; there is no last one."""
+    """Between two rounds of attempts while no server can be reached; they never stop."""
 
     ping_interval: float = 3.0
     """Between NATS pings. After three without an answer the connection is given up, so that a
@@ -87,11 +88,11 @@ class NatsOptions:
 
 
 def parse_server(server: str) -> SplitResult:
-    """The parts of a NATS URL; a bare ``host:port`` is taken as well.
+    """Return the parts of a NATS URL; a bare ``host:port`` is accepted as well.
 
     Raises:
-        InvalidOptions: another scheme, no host, or a port that is none. The text does not have
-            the URL, since it may hold a password.
+        InvalidOptions: another scheme, no host, or an invalid port. The text does not quote the
+            URL, since it may hold a password.
     """
     try:
         url = urlsplit(server if "://" in server else f"nats://{server}")
@@ -114,16 +115,17 @@ class ConnectionOptions:
 
     cluster_id: str
     client_id: str
-    """Held by one session at a time. Durables belong to it."""
+    """One session at a time holds it. Durables belong to it."""
 
     nats: NatsOptions = field(default_factory=NatsOptions)
 
     request_timeout: float = 2.0
-    """For the answer to connect, subscribe, unsubscribe, close and ping. When the client id was
-    held by a client that went silent, the server needs 0.5 s to find out."""
+    """For the answer to connect, subscribe, unsubscribe, close and ping. If a client that went
+    silent holds the client id, the server needs 0.5 s to find out.
+    """
 
     publish_timeout: float = 10.0
-    """Until a message that the server did not answer counts as not stored."""
+    """After this time a message that the server did not answer counts as not stored."""
 
     max_publishes: int = 16384
     """How many messages may wait for the server's answer."""
@@ -135,9 +137,10 @@ class ConnectionOptions:
     """Between pings of the session. A lost session is noticed within it."""
 
     probe_interval: float = 10.0
-    """How often each subscription is looked after on the server: after a crash it may have
-    forgotten a durable that was opened shortly before, and yet answer pings. Costs a message of
-    about 100 bytes per subscription."""
+    """How often each subscription is checked on the server: after a crash it may have forgotten a
+    durable that was opened shortly before, and yet answer pings. Costs a message of about 100 bytes
+    per subscription.
+    """
 
     restore_concurrency: int = 64
     """How many durables are opened again at a time after a reconnect."""
@@ -158,7 +161,7 @@ class ConnectionOptions:
 
 @dataclass(frozen=True, slots=True)
 class StartAt:
-    """Where a new subscription begins. An existing durable or group goes on where it was."""
+    """Start position of a new subscription. An existing durable or group continues where it was."""
 
     position: StartPosition
     start_sequence: int = 0
@@ -167,42 +170,42 @@ class StartAt:
 
     @classmethod
     def new_only(cls) -> Self:
-        """With what is published from now on."""
+        """Start with what is published from now on."""
         return cls(StartPosition.NEW_ONLY)
 
     @classmethod
     def first(cls) -> Self:
-        """With the oldest message that is kept."""
+        """Start with the oldest message that is kept."""
         return cls(StartPosition.FIRST)
 
     @classmethod
     def last_received(cls) -> Self:
-        """With the newest message that is stored."""
+        """Start with the newest message that is stored."""
         return cls(StartPosition.LAST_RECEIVED)
 
     @classmethod
     def sequence(cls, number: int) -> Self:
-        """With this sequence; with the oldest if it is gone, with new ones if it is to come."""
+        """Start with this sequence; the oldest if it is gone, new ones if it is still to come."""
         if not 0 <= number < 2**64:
             raise InvalidOptions(f"a sequence cannot be {number}")
         return cls(StartPosition.SEQUENCE_START, start_sequence=number)
 
     @classmethod
     def time_ago(cls, seconds: float) -> Self:
-        """With the first message stored in the last ``seconds``."""
+        """Start with the first message stored in the last ``seconds``."""
         if not 0 <= seconds < 2**33:
             raise InvalidOptions(f"a time ago cannot be {seconds} s")
         return cls(StartPosition.TIME_DELTA_START, seconds_ago=seconds)
 
     @classmethod
     def time(cls, epoch: float) -> Self:
-        """With the first message stored at or after a Unix time, in seconds."""
+        """Start with the first message stored at or after a Unix time, in seconds."""
         if not 0 <= epoch < 2**33:
             raise InvalidOptions(f"a start time cannot be {epoch}")
         return cls(StartPosition.TIME_DELTA_START, epoch=epoch)
 
     def delta_nanoseconds(self) -> int:
-        """How long ago it is now, as the server wants to be told."""
+        """Return how long ago it is now, in the form that the server expects."""
         seconds = self.seconds_ago if self.epoch is None else time.time() - self.epoch
         return max(0, round(seconds * 1e9))
 
@@ -212,8 +215,9 @@ class SubscriptionOptions:
     """How the server delivers to a subscription."""
 
     durable: str | None = None
-    """The name under which the server keeps the position when the subscriber is away; with
-    ``queue``, that of a durable group. A plain durable belongs to its client id."""
+    """The name under which the server keeps the position while the subscriber is away; with
+    ``queue``, that of a durable group. A plain durable belongs to its client id.
+    """
 
     queue: str | None = None
     """The group that shares the messages: each goes to one member."""
@@ -221,10 +225,10 @@ class SubscriptionOptions:
     start: StartAt = field(default_factory=StartAt.new_only)
 
     max_inflight: int = 64
-    """How many messages the server sends without an ack. Redelivery does not count it."""
+    """How many messages the server sends without an ack. Redelivery does not count towards it."""
 
     ack_wait: int = 30
-    """Whole seconds after which what is not acked is sent again."""
+    """Ack wait: after so many whole seconds a message that is not acked is sent again."""
 
     manual_ack: bool = False
     """False: a message is acked when the handler returned without an exception."""

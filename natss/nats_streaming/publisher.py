@@ -1,9 +1,9 @@
 """Messages on their way to the server, from ``publish_nowait`` to the PubAck.
 
-Bounds how many wait for a PubAck, in count and bytes, and fails what gets no PubAck in time. One
+Bounds how many wait for a PubAck, in count and bytes, and fails those that get none in time. One
 timer serves all: they all wait equally long, so the oldest is always the first to expire.
 
-It leaves the session and the link to ``connection.py``, which hands it a link as long as there is
+It leaves the session and the link to ``connection.py``, which gives it a link as long as there is
 one.
 """
 
@@ -33,10 +33,10 @@ logger = logging.getLogger(__name__)
 
 GUID_PREFIX_LENGTH = 10
 MAX_HEADS = 10_000
-"""How many channels are remembered with what is made of their names; then it starts anew."""
+"""For how many channels the encoded names are cached; beyond that the cache starts anew."""
 
 STALL_SECONDS = 0.1
-"""A timer that is late by more tells that the event loop stood still."""
+"""A timer that is later than this shows that the event loop stood still."""
 
 Waiting = tuple[asyncio.Future[str], int, float]
 """The future, the bytes it stands for, and when it expires by the loop's clock."""
@@ -50,9 +50,9 @@ class Publisher:
 
     Args:
         session: whose messages these are.
-        options: bounds and timeout.
-        on_refused: is told when the server says that it does not know the session.
-        on_no_responders: is told when NATS says that nobody listens.
+        options: the bounds and the timeout.
+        on_refused: called when the server reports that it does not know the session.
+        on_no_responders: called when NATS reports that nobody listens.
     """
 
     def __init__(
@@ -82,26 +82,26 @@ class Publisher:
 
     @property
     def waiting(self) -> int:
-        """How many messages wait for their PubAck."""
+        """Number of messages that wait for their PubAck."""
         return len(self._waiting)
 
     def attach(self, link: Link) -> None:
-        """From now on messages go out over this link."""
+        """Send messages over this link from now on."""
         self._link = link
 
     def refuse(self, make_error: MakeError) -> None:
-        """Takes no more messages; what waits goes on waiting."""
+        """Take no more messages; those that wait keep waiting."""
         self._link = None
         self._make_error = make_error
 
     async def finish(self, timeout: float) -> None:
-        """Waits for what waits, at most ``timeout`` (s)."""
+        """Wait for the waiting messages, at most ``timeout`` (s)."""
         futures = [future for future, _, _ in self._waiting.values() if not future.done()]
         if futures:
             await asyncio.wait(futures, timeout=timeout)
 
     def detach(self, make_error: MakeError) -> None:
-        """There is no link: all that waits fails with such an error, and so does what comes."""
+        """Fail all that waits with such an error, and all that follows, until there is a link."""
         self.refuse(make_error)
         self._fail_all(make_error)
         if self._sweep is not None:
@@ -109,7 +109,7 @@ class Publisher:
             self._sweep = None
 
     def publish_nowait(self, channel: str, data: bytes) -> asyncio.Future[str]:
-        """See Connection.publish_nowait."""
+        """Publish as Connection.publish_nowait says."""
         link = self._link
         if link is None:
             raise self._make_error()
@@ -135,7 +135,7 @@ class Publisher:
         return future
 
     async def publish(self, channel: str, data: bytes) -> str:
-        """See Connection.publish."""
+        """Publish as Connection.publish says."""
         while True:
             try:
                 future = self.publish_nowait(channel, data)
@@ -143,15 +143,15 @@ class Publisher:
                 await self._wait_for_room()
                 continue
             finally:
-                # Whatever came of this turn, the next one may have it too.
+                # However this turn ended, the next caller may take it too.
                 if self._wants_room and self._has_room(0):
                     self._wake_one()
             return await future
 
     def receive(self, _subject: bytes, _reply: bytes, data: bytes, headers: bytes | None) -> None:
-        """Takes what arrives in the inbox for PubAcks."""
+        """Take what arrives in the inbox for PubAcks."""
         if headers is not None and headers.startswith(NO_RESPONDERS):
-            # It does not say which message it answers, and none will be answered now.
+            # NATS does not say which message it answers, and none will be answered now.
             self._on_no_responders()
             self._fail_all(partial(NoResponders, "no NATS Streaming server listens"))
             return
@@ -207,11 +207,11 @@ class Publisher:
             self._wake_one()
 
     def _fail_expired(self, due: float) -> None:
-        """Fails what is too old, and sets the timer for the oldest of the rest."""
+        """Fail the messages that are too old, and set the timer for the oldest of the rest."""
         loop = self._loop
         now = loop.time()
         if now > due + STALL_SECONDS:
-            # Answers may have come while the loop stood still; it reads them after its timers.
+            # Answers may have arrived while the loop stood still; it reads them after its timers.
             self._sweep = loop.call_later(LATE_READ_SECONDS, self._fail_expired, now)
             return
         self._sweep = None

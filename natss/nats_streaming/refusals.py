@@ -1,8 +1,8 @@
-"""Which text of the server means which error. Pure.
+"""Maps the texts of the server to errors. Pure.
 
-The texts are those of nats-streaming-server 0.25; where 0.11 had another, both are here. What is
-unknown (errors of the file system or of an SQL driver, changes of a cluster's leader) is worth
-another try.
+The texts are those of nats-streaming-server 0.25; where 0.11 had another, both are here. Unknown
+texts (errors of the file system or of an SQL driver, changes of a cluster's leader) are worth a
+retry.
 """
 
 from collections.abc import Mapping
@@ -55,7 +55,7 @@ _SUBSCRIPTION: Mapping[str, type[SubscribeRefused]] = {
 
 
 def connect_error(text: str) -> ConnectError:
-    """What an error in the answer to a connect request means."""
+    """Return what an error in the answer to a connect request means."""
     if text.startswith("stan: clientID already registered"):
         return ClientIdInUse(text)
     if text.startswith("stan: invalid clientID"):
@@ -64,9 +64,9 @@ def connect_error(text: str) -> ConnectError:
 
 
 def publish_error(text: str) -> PublishError:
-    """What an error in a PubAck means, for a message whose channel name is valid.
+    """Return what an error in a PubAck means, for a message whose channel name is valid.
 
-    Given that, "invalid publish request" can only say that the session is unknown.
+    For such a message, "invalid publish request" can only mean that the session is unknown.
     """
     if text.startswith("stan: invalid publish request"):
         return SessionLost(f"a publish was refused: {text}")
@@ -74,7 +74,7 @@ def publish_error(text: str) -> PublishError:
 
 
 def subscription_error(text: str) -> SubscribeError:
-    """What an error in the answer to a subscribe, unsubscribe or close of one means."""
+    """Return what an error in the answer to a subscribe, unsubscribe or close means."""
     if text.startswith(_SESSION_GONE):
         return SessionLost(text)
     return _by_start(text, _CHANNEL) or _by_start(text, _SUBSCRIPTION) or SubscribeRefused(text)

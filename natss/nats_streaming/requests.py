@@ -1,7 +1,7 @@
 """The requests of a session and what their answers mean: one function per request.
 
 Each sends one request over a link, waits, and raises the error of ``errors.py`` that the answer
-stands for. What is to be done about it is up to the callers.
+stands for. Callers decide what to do about it.
 """
 
 from typing import TypeVar
@@ -28,14 +28,14 @@ from natss.nats_streaming.session import Inboxes, Session
 M = TypeVar("M", bound=Message)
 
 PROTOCOL = 1
-"""With a connection id and pings; every server since 0.10 has it."""
+"""With a connection id and pings; every server since 0.10 supports it."""
 
 PINGS_OUT = 88
-"""What the Go client tells the server, which does nothing with it but to say it back."""
+"""What the Go client tells the server, which only echoes it."""
 
 
 async def open_session(link: Link, options: ConnectionOptions, conn_id: str) -> Session:
-    """Opens the session; the heartbeat inbox must be answered already.
+    """Open the session; the heartbeat inbox must be answered already.
 
     Raises:
         ClientIdInUse, InvalidClientId, ConnectRefused: as the server said.
@@ -56,13 +56,13 @@ async def open_session(link: Link, options: ConnectionOptions, conn_id: str) -> 
         raise refusals.connect_error(answer.error)
     if not answer.ping_requests:
         raise ConnectRefused(
-            "it knows no pings: a NATS Streaming server of 0.10 or newer is needed"
+            "it does not support pings: a NATS Streaming server of 0.10 or newer is needed"
         )
     return Session.agreed(options.client_id, conn_id, answer)
 
 
 async def ping(link: Link, session: Session, timeout: float) -> None:
-    """Asks whether the server knows the session.
+    """Ask whether the server knows the session.
 
     Raises:
         SessionLost: it does not.
@@ -81,7 +81,7 @@ async def subscribe(
     inbox: str,
     timeout: float,
 ) -> str:
-    """Makes or takes up a subscription; returns the inbox for its acks.
+    """Make a subscription or take up an existing one; return the inbox for its acks.
 
     Raises:
         SubscribeError: as the server said; after ServerUnavailable it may exist all the same.
@@ -109,7 +109,7 @@ async def subscribe(
 async def end_subscription(
     link: Link, session: Session, channel: str, inbox: str, *, forget: bool, timeout: float
 ) -> None:
-    """Ends a subscription, known by its inbox for acks or, since server 0.21, for deliveries.
+    """End a subscription by its inbox for acks or, since server 0.21, for deliveries.
 
     ``forget`` deletes a durable's position, which is kept otherwise.
 
@@ -125,7 +125,7 @@ async def end_subscription(
 
 
 async def close_session(link: Link, session: Session, timeout: float) -> None:
-    """Ends the session that has this client id NOW, so it must be this one.
+    """End the session that has this client id NOW, so it must be this one.
 
     Raises:
         SubscribeError: the server refused, or did not answer.

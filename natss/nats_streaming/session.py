@@ -1,7 +1,7 @@
-"""The session as a value: who we are for the server, and the subjects that both sides use.
+"""The session as a value: its identity on the server, and the subjects that both sides use.
 
-It holds no connection and no state. Its messages carry client id and connection id, so another
-NATS connection, or another process, could use it as well; that is why its inboxes follow from
+It holds no connection and no state. Its messages carry client id and connection id, so another NATS
+connection, or another process, could use it as well; that is why its inboxes follow from
 ``conn_id`` alone.
 """
 
@@ -17,17 +17,17 @@ from natss.nats_streaming.protocol_pb2 import ConnectResponse
 class Inboxes:
     """The NATS subjects on which a session listens.
 
-    Those for PubAcks begin as in the Go client, so that permissions written for it fit.
+    Those for PubAcks begin as in the Go client, so that permissions written for it apply.
     """
 
     heartbeat: str
     puback: str
     replies: str
-    """Answers to requests come to ``<replies>.<token>``."""
+    """Answers to requests arrive on ``<replies>.<token>``."""
     deliveries: str
-    """A subscription's messages come to ``<deliveries>.<token>``."""
+    """A subscription's messages arrive on ``<deliveries>.<token>``."""
     probes: str
-    """That the server does not have it any more comes to ``<probes>.<token>``."""
+    """NATS answers on ``<probes>.<token>`` if the server no longer has the subscription."""
 
     @classmethod
     def of(cls, conn_id: str) -> Self:
@@ -70,9 +70,9 @@ class Session:
 
 
 def new_conn_id() -> str:
-    """Unique, since the server tells sessions of one client id apart by it.
+    """Return a unique id, by which the server tells sessions of one client id apart.
 
     A NUID of 22 characters. With the guid of each message that makes more than the 32 bytes by
-    which the server's form of a message may otherwise outgrow ours, and NATS's limit.
+    which the server's form of a message may otherwise outgrow the client's, and NATS's limit.
     """
     return NUID().next().decode()

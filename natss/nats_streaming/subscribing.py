@@ -1,7 +1,8 @@
 """All subscriptions of a session: made, restored after an outage, ended.
 
-Which link there is, and when to restore all, is decided by ``connection.py``. That a single one is
-dead on the server is found out here: a durable can be, while pings and publishes succeed.
+``connection.py`` decides which link is used, and when to restore all subscriptions. This module
+finds out that a single one is dead on the server: a durable can be, while pings and publishes
+succeed.
 """
 
 import asyncio
@@ -34,11 +35,12 @@ logger = logging.getLogger(__name__)
 
 RETRY_FIRST = 0.5
 RETRY_LAST = 30.0
-"""How long, in seconds, a durable waits that could not be restored, doubling from first to last."""
+"""How long, in seconds, a durable waits that could not be restored; doubles from first to last."""
 
 DUPLICATES_BEFORE_LOSS = 3
-"""So many refusals in a row, and a durable that is not open here is not about to be closed by the
-server either: a former owner of the client id has it."""
+"""After so many refusals in a row, the server is not about to close a durable that is not open
+here: a former owner of the client id has it.
+"""
 
 
 class Subscriptions:
@@ -46,11 +48,11 @@ class Subscriptions:
 
     Args:
         session: whose subscriptions these are.
-        options: timeouts.
-        on_lost: is told when the server says that it does not know the session.
-        on_restored: is told of a durable that is not open, with the error, and with None when it
-            could be opened again.
-        on_doubt: is told when it should be asked whether the session lives.
+        options: the timeouts.
+        on_lost: called when the server reports that it does not know the session.
+        on_restored: called with a durable that is not open and the error, and with None once it is
+            open again.
+        on_doubt: called when the session should be pinged.
     """
 
     def __init__(
@@ -75,11 +77,11 @@ class Subscriptions:
         self.receive = self._opener.receive
 
     def attach(self, link: Link) -> None:
-        """There is a link; what is subscribed stays as it is until ``restore``."""
+        """Use this link; subscriptions stay as they are until ``restore``."""
         self._opener.attach(link)
 
     def detach(self, make_error: Callable[[], SubscribeError]) -> None:
-        """There is no link: requests fail with such an error, acks are held."""
+        """Fail requests with such an error, and hold acks, until there is a link again."""
         self._opener.detach(make_error)
         self._cancel_retries()
         self._dead.clear()
@@ -88,13 +90,13 @@ class Subscriptions:
             subscription.set_stale()
 
     def close(self) -> None:
-        """All are closed for this side; nothing is said to the server. Call ``detach`` before."""
+        """Close all for this side and send nothing to the server. Call ``detach`` before."""
         for subscription in self._all:
             subscription.set_closed()
             self._opener.drop(subscription)
 
     async def finish(self, timeout: float, caller: asyncio.Task[Any] | None) -> None:
-        """Waits for handlers that await, each at most ``timeout`` (s), and for its own tasks.
+        """Wait for handlers that await, each at most ``timeout`` (s), and for its own tasks.
 
         The caller may be such a handler, and is not waited for.
         """
@@ -102,26 +104,26 @@ class Subscriptions:
         await asyncio.gather(*self._retries.values(), return_exceptions=True)
 
     def ping_begins(self) -> None:
-        """A ping is about to be sent."""
+        """Note that a ping is about to be sent."""
         for subscription in self._all:
             subscription.doubt_acks()
         self._dead_before_ping |= self._dead
         self._dead.clear()
 
     def ping_answered(self) -> None:
-        """It was answered: what was acked before has arrived."""
+        """Note that the ping was answered: what was acked before has arrived."""
         for subscription in self._all:
             subscription.confirm_acks()
 
     def revive(self) -> None:
-        """The session lives: open again what was found to be dead before the last ping."""
+        """Open again what was found dead before the last ping, since the session lives."""
         for subscription in self._dead_before_ping:
             if subscription.is_open:
                 self._revive(subscription)
         self._dead_before_ping.clear()
 
     def mute(self) -> None:
-        """Drops what arrives from now on; acks are still sent."""
+        """Drop what arrives from now on; acks are still sent."""
         for subscription in self._all:
             if subscription.is_open:
                 subscription.set_closing()
@@ -129,7 +131,7 @@ class Subscriptions:
     async def subscribe(
         self, subject: str, handler: Handler, options: SubscriptionOptions
     ) -> Subscription:
-        """See Connection.subscribe."""
+        """Subscribe as Connection.subscribe says."""
         names.check_channel(subject)
         subscription = Subscription(self, subject, handler, options)
         self._all[subscription] = None
@@ -145,7 +147,7 @@ class Subscriptions:
         return subscription
 
     async def end(self, subscription: Subscription, *, forget: bool) -> None:
-        """See Subscription.unsubscribe and Subscription.close."""
+        """End it as Subscription.unsubscribe and Subscription.close say."""
         async with subscription.changing:
             if subscription.is_closed:
                 return
@@ -165,7 +167,7 @@ class Subscriptions:
                 retry.cancel()
 
     async def reopen(self, subscription: Subscription, options: SubscriptionOptions) -> None:
-        """See Subscription.reopen."""
+        """Open it again as Subscription.reopen says."""
         old = subscription.options
         same = replace(options, max_inflight=old.max_inflight, ack_wait=old.ack_wait)
         if old.durable is None or same != old:
@@ -173,15 +175,15 @@ class Subscriptions:
         try:
             await self._opener.reopen(subscription, options)
         except BaseException as error:
-            # Also when the caller was cancelled: a durable must not stay closed unnoticed.
+            # Also if the caller was cancelled: a durable must not stay closed unnoticed.
             if self._opener.link is not None and not subscription.is_closed:
                 self._retry_later(subscription, error)
             raise
 
     async def restore(self, link: Link) -> None:
-        """After an outage: opens every durable again, and sends the acks that were held.
+        """Open every durable again after an outage, and send the acks that were held.
 
-        Returns when each was tried; what the server refused is tried again and again.
+        Returns when each was tried; what the server refused is retried until it succeeds.
         """
         self._cancel_retries()
         self._dead_before_ping.clear()
@@ -204,10 +206,10 @@ class Subscriptions:
         await self._opener.end_lost(link)
 
     def probe(self) -> None:
-        """Sends each open one an ack of nothing, of which NATS tells if the server is not there.
+        """Send each open one an ack of nothing, which NATS answers if no server listens.
 
-        The server's inbox for acks lives as long as the subscription does, and an ack of a
-        sequence that is not pending is harmless.
+        The server's inbox for acks lives as long as the subscription does, and an ack of a sequence
+        that is not pending is harmless.
         """
         link = self._opener.link
         if link is None:
@@ -219,11 +221,11 @@ class Subscriptions:
     def receive_probe(
         self, subject: bytes, _reply: bytes, _data: bytes, headers: bytes | None
     ) -> None:
-        """Takes what NATS answers to ``probe``: somebody's acks go nowhere.
+        """Take an answer of NATS to ``probe``: the acks of a subscription reach no server.
 
-        Either the server has forgotten a durable, or another client has the session's id by now.
-        Then it must not be opened again: the server would take it away from its new owner, who has
-        no way to get it back in that session. So the session is asked after first.
+        Either the server has forgotten a durable, or another client has the session's id by now. In
+        the second case it must not be opened again: the server would take it away from its new
+        owner, which cannot get it back in that session. So the session is pinged first.
         """
         subscription = self._opener.find(subject[len(self._probe_inbox) + 1 :])
         if (
@@ -236,7 +238,7 @@ class Subscriptions:
             self._on_doubt()
 
     def _revive(self, subscription: Subscription) -> None:
-        error = UnknownSubscription("nobody takes its acks")
+        error = UnknownSubscription("no server takes its acks")
         if subscription.options.durable is None:
             self._on_restored(subscription, error)
         else:
@@ -265,7 +267,7 @@ class Subscriptions:
         self._retries[subscription] = task
 
     def _check_end(self, retry: asyncio.Task[None]) -> None:
-        """A durable must not stay closed unnoticed: with a new session it is opened again."""
+        """Lose the session if a retry failed unexpectedly: no durable may stay closed unnoticed."""
         if not retry.cancelled() and (error := retry.exception()) is not None:
             logger.error("task %s failed", retry.get_name(), exc_info=error)
             self._on_lost(SessionLost(f"task {retry.get_name()} failed: {error!r}"))
@@ -289,10 +291,11 @@ class Subscriptions:
                 return
 
     def _look_for_former_owner(self, subscription: Subscription, error: BaseException) -> None:
-        """Give up a session that cannot have a durable, for a replaced one has opened it.
+        """Give up a session that cannot have a durable, because a replaced session opened it.
 
-        Requests to subscribe carry only the client id, so the server obeys who was replaced and
-        does not know it yet. It closes what it has under the id when a new session is opened.
+        Requests to subscribe carry only the client id, so the server obeys a client that was
+        replaced and does not know it yet. It closes what it has under the id when a new session is
+        opened.
         """
         key = key_of(subscription.subject, subscription.options)
         if not isinstance(error, DuplicateDurable) or any(

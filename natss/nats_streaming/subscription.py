@@ -1,8 +1,7 @@
-"""A subscription as its user has it: what arrives goes to the handler, acks go to the server.
+"""A subscription as its user has it: messages go to the handler, acks go to the server.
 
-It holds acks back while the server could not take them, and messages that come before the server
-has said where acks go. How it is made, restored and ended on the server is left to
-``subscribing.py``.
+It holds acks back while the server could not take them, and messages that arrive before the server
+has said where acks go. ``subscribing.py`` makes, restores and ends it on the server.
 """
 
 import asyncio
@@ -22,13 +21,14 @@ logger = logging.getLogger(__name__)
 
 
 MAX_DOUBTFUL_ACKS = 65536
-"""How many acks between two pings are kept to be repeated after an outage; of more, the latest. An
-ack that is lost costs a redelivery, nothing else."""
+"""How many acks between two pings are kept to be repeated after an outage; of more, the latest. A
+lost ack costs one redelivery, nothing else.
+"""
 
 
 class SubscriptionState(enum.Enum):
     OPENING = "opening"
-    """Asked for, or asked for again; not answered."""
+    """Requested, or requested again; not answered yet."""
     OPEN = "open"
     STALE = "stale"
     """Nobody knows whether the server still has it: acks are held until it is restored."""
@@ -39,7 +39,7 @@ class SubscriptionState(enum.Enum):
 
 
 class SubscriptionOwner(Protocol):
-    """Who talks to the server for a subscription."""
+    """The part of a session that talks to the server for a subscription."""
 
     async def end(self, subscription: "Subscription", *, forget: bool) -> None: ...
 
@@ -51,7 +51,7 @@ class Subscription:
 
     Attributes:
         subject: the channel.
-        options: those in force.
+        options: those in effect.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Subscription:
         return self._state is SubscriptionState.CLOSED
 
     def ack(self, sequence: int) -> None:
-        """Tells the server not to send a message again.
+        """Tell the server not to send a message again.
 
         Never fails. While NATS is away, or the subscription is being restored, the ack is kept and
         sent later. An ack may be late, repeated or out of order.
@@ -108,35 +108,35 @@ class Subscription:
             self._held_acks[sequence] = None
 
     async def unsubscribe(self) -> None:
-        """Ends it for good: a durable's position is deleted, a group with its last member.
+        """End it for good: delete a durable's position, or that of a group with its last member.
 
         Raises:
-            NotConnected, ServerUnavailable: it may be still there; try again.
+            NotConnected, ServerUnavailable: it may still exist; try again.
             SubscribeError: as the server said.
         """
         await self._owner.end(self, forget=True)
 
     async def close(self) -> None:
-        """Ends it for now: a durable keeps its position and what is not acked.
+        """End it for now: a durable keeps its position and what is not acked.
 
         Raises: as ``unsubscribe``.
         """
         await self._owner.end(self, forget=False)
 
     async def reopen(self, options: SubscriptionOptions | None = None) -> None:
-        """Closes and opens a durable again: what is not acked comes again at once.
+        """Close and open a durable again: what is not acked comes again at once.
 
         Args:
             options: a new ``max_inflight`` or ``ack_wait``; the rest must stay as it was.
 
         Raises:
             InvalidOptions: not durable, or something else differs.
-            SubscribeError: not open again; it goes on being tried, with the old options.
+            SubscribeError: not open again; the client keeps retrying with the old options.
         """
         await self._owner.reopen(self, self.options if options is None else options)
 
     def receive(self, data: bytes) -> None:
-        """Takes what arrives in its inbox."""
+        """Take what arrives in its inbox."""
         state = self._state
         if state is SubscriptionState.OPENING:
             self._early.append(data)
@@ -155,7 +155,7 @@ class Subscription:
         self._handling.handle(message)
 
     def send_probe(self, link: Link, reply: bytes) -> None:
-        """Asks, if it is open, whether anyone takes its acks; only that nobody does is answered."""
+        """Ask, if it is open, whether anyone takes its acks; only "nobody" is answered."""
         if self._state is SubscriptionState.OPEN:
             link.send(self._ack_subject, reply, messages.pack_ack(self._ack_head, 0))
 
@@ -165,7 +165,7 @@ class Subscription:
         self._early.clear()
 
     def set_open(self, link: Link, ack_inbox: str, options: SubscriptionOptions) -> None:
-        """The server has it: held acks go out, then early messages to the handler."""
+        """Mark it open: send held acks, then hand early messages to the handler."""
         self.options = options
         self.ack_inbox = ack_inbox
         self._ack_subject = ack_inbox.encode()
@@ -178,7 +178,7 @@ class Subscription:
             self.receive(data)
 
     def set_stale(self) -> None:
-        """Acks are held from now on, with those of which nobody knows that they arrived."""
+        """Hold acks from now on, with those that may not have arrived."""
         if self._state is not SubscriptionState.CLOSED:
             self._state = SubscriptionState.STALE
             self._early.clear()
@@ -188,23 +188,23 @@ class Subscription:
             self._sent_acks.clear()
 
     def doubt_acks(self) -> None:
-        """A ping is about to be sent: its answer tells about the acks sent before."""
+        """Note that a ping is about to be sent, whose answer confirms the acks sent before."""
         if self._sent_acks:
             self._doubtful_acks += self._sent_acks
             del self._doubtful_acks[:-MAX_DOUBTFUL_ACKS]
             self._sent_acks.clear()
 
     def confirm_acks(self) -> None:
-        """The ping was answered, so they have reached the server."""
+        """Note that the ping was answered, so the acks sent before have reached the server."""
         self._doubtful_acks.clear()
 
     def set_closing(self) -> None:
-        """What waits for its turn is dropped too."""
+        """Drop what arrives from now on, and what waits for its turn."""
         self._state = SubscriptionState.CLOSING
         self._handling.drop_waiting()
 
     def set_not_closing(self, before: SubscriptionState) -> None:
-        """It was not ended; unless the link went down meanwhile it is as it was before."""
+        """Undo ``set_closing``: it was not ended. If the link went down meanwhile, it is stale."""
         if self._state is SubscriptionState.CLOSING:
             self._state = before
 
@@ -217,15 +217,15 @@ class Subscription:
         self._handling.drop_waiting()
 
     def send_held_acks(self, link: Link) -> None:
-        """Sends them to where acks went so far; they stay held, since that may be nowhere.
+        """Send held acks to their last inbox; keep them, since that may no longer exist.
 
-        If it is not, the server does not send those messages again when it is asked to open anew.
+        If it does, the server does not send those messages again when the durable is reopened.
         """
         if self._ack_subject:
             self._send_held(link)
 
     async def finish(self, timeout: float, caller: asyncio.Task[Any] | None) -> None:
-        """Waits for an awaiting handler unless it is the caller; cancels it after ``timeout``."""
+        """Wait for a handler that awaits, unless it is the caller; cancel it after ``timeout``."""
         await self._handling.finish(timeout, caller)
 
     def _send_held(self, link: Link) -> None:

@@ -1,4 +1,4 @@
 """What every program needs as a process: settings declared once, logging, ports beside its work.
 
-A program gives the settings and the loggers; nothing here knows what any of them is for.
+A program passes in its settings and loggers; nothing here knows what any of them is for.
 """

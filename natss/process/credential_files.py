@@ -9,7 +9,7 @@ from natss.process.settings import SettingsError
 
 
 def secret(file: Path, flag: str) -> Callable[[], str]:
-    """Return what reads a file anew each time, so that a rotated Secret is used.
+    """Return a function that reads a file again at each call, so that a rotated Secret is used.
 
     Raises:
         SettingsError: The file cannot be used now.
@@ -27,21 +27,21 @@ def load_authorities(context: ssl.SSLContext, file: Path, flag: str) -> None:
     """
     try:
         context.load_verify_locations(cafile=file)
-    except OSError as error:  # ssl.SSLError is one
+    except OSError as error:  # ssl.SSLError is an OSError
         raise SettingsError(f"{flag}: {_reason(error)}: must be certificates in PEM") from error
 
 
 def load_certificate(
     context: ssl.SSLContext, certificate: Path, key: Path | None, flags: str
 ) -> None:
-    """Show a certificate to the other side.
+    """Present a certificate to the other side.
 
     Raises:
         SettingsError: A file cannot be used.
     """
     try:
         context.load_cert_chain(certificate, key, password="")
-    except OSError as error:  # ssl.SSLError is one
+    except OSError as error:  # ssl.SSLError is an OSError
         raise SettingsError(
             f"{flags}: {_reason(error)}: must be a certificate and its key in PEM, without"
             " passphrase"
@@ -49,7 +49,7 @@ def load_certificate(
 
 
 def _read_secret(file: Path, flag: str) -> str:
-    """What the file holds, without the line's end that editors add."""
+    """Return the content of the file, without the newline that editors add."""
     try:
         text = file.read_text("utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
@@ -60,7 +60,7 @@ def _read_secret(file: Path, flag: str) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """Without what the file holds."""
+    """Return the reason, without the content of the file."""
     if isinstance(error, ssl.SSLError):
         return (error.reason or "no valid PEM").replace("_", " ").lower()
     if isinstance(error, OSError) and error.strerror:

@@ -1,4 +1,4 @@
-"""Blocking calls that nothing waits for at the end of the process."""
+"""Blocking calls that the end of the process does not wait for."""
 
 import asyncio
 import contextlib
@@ -13,11 +13,11 @@ def in_daemon_thread(name: str, function: Callable[[], T]) -> asyncio.Future[T]:
     """Run a blocking call in a thread of its own, for what may hang and cannot be interrupted.
 
     Neither cancelling the future nor the end of the loop or the interpreter waits for the thread,
-    as they do for those of ``loop.run_in_executor`` and of libuv. Leave to those whatever must not
-    be cut off. How many there are at once is up to the caller.
+    unlike threads of ``loop.run_in_executor`` and of libuv. Use those for work that must not be cut
+    off. The caller bounds how many threads run at once.
 
     Args:
-        name: Of the thread.
+        name: Name of the thread.
         function: Called in it.
 
     Raises:
@@ -40,11 +40,11 @@ def in_daemon_thread(name: str, function: Callable[[], T]) -> asyncio.Future[T]:
             result = function()
         except Exception as error:
             failure = error
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody wants to know
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody needs the outcome
             loop.call_soon_threadsafe(settle, result, failure)
 
     try:
         threading.Thread(target=run, name=name, daemon=True).start()
-    except RuntimeError as error:  # Python's for a refused thread
+    except RuntimeError as error:  # what Python raises for a refused thread
         raise OSError(f"no thread for {name}: {error}") from error
     return outcome

@@ -1,9 +1,9 @@
-"""Event loops on which no lookup of a name holds up the end of the process.
+"""Event loops on which no lookup of a name delays the end of the process.
 
-asyncio looks names up in threads that are waited for when the loop ends, and uvloop in those of
-libuv, which are waited for when the process does: for a name whose servers do not answer that may
-be half a minute after everything else has ended. These loops use threads that nothing waits for,
-whichever library asks.
+asyncio looks up names in threads that the end of the loop waits for, and uvloop in those of libuv,
+which the end of the process waits for: if the servers of a name do not answer, that may take half a
+minute after everything else has ended. These loops use threads that nothing waits for, whichever
+library asks.
 """
 
 import asyncio
@@ -18,14 +18,14 @@ from aiohappyeyeballs import start_connection
 from natss.process.daemon_thread import in_daemon_thread
 
 NEXT_ADDRESS_AFTER = 0.25
-"""Seconds until the next address is tried besides (RFC 8305, 5)."""
+"""Seconds until the next address is tried as well (RFC 8305, 5)."""
 
 Address = tuple[int, int, int, str, Any]
-"""What ``socket.getaddrinfo`` gives for one address."""
+"""What ``socket.getaddrinfo`` returns for one address."""
 
 
 def is_ip_address(host: str) -> bool:
-    """Whether no lookup is needed. A scope (``fe80::1%eth0``) may follow."""
+    """Return whether no lookup is needed. A scope (``fe80::1%eth0``) may follow."""
     try:
         ipaddress.ip_address(host)
     except ValueError:
@@ -34,7 +34,7 @@ def is_ip_address(host: str) -> bool:
 
 
 class AsyncioLoop(asyncio.SelectorEventLoop):
-    """asyncio's loop, which asks its own ``getaddrinfo`` for all names."""
+    """asyncio's loop, which uses its own ``getaddrinfo`` for all names."""
 
     async def getaddrinfo(
         self, host: Any, port: Any, **hints: int
@@ -43,7 +43,7 @@ class AsyncioLoop(asyncio.SelectorEventLoop):
 
 
 class UvloopLoop(uvloop.Loop):
-    """uvloop's loop, which would leave the names of connections to libuv."""
+    """uvloop's loop, with a ``getaddrinfo`` for the names that it would leave to libuv."""
 
     async def getaddrinfo(self, host: Any, port: Any, **hints: int) -> list[Any]:
         return await _look_up(host, port, hints)
@@ -66,18 +66,18 @@ class UvloopLoop(uvloop.Loop):
 
 
 async def _look_up(host: Any, port: Any, hints: dict[str, int]) -> list[Any]:
-    # Libraries look up the names of NATS and of Kubernetes, a few, each at the pace of their
-    # reconnecting: their threads need no bound.
+    # Libraries look up the few names of NATS and of Kubernetes, each as often as it reconnects:
+    # their threads need no bound.
     return await in_daemon_thread("names", lambda: socket.getaddrinfo(host, port, **hints))
 
 
 async def connect_first(addresses: Sequence[Address]) -> socket.socket:
-    """The socket of the address that answers first; uvloop itself tries one after the other.
+    """Return the socket of the first address that answers; uvloop alone tries them in sequence.
 
     Raises:
         OSError: None does.
     """
     try:
         return await start_connection(addresses, happy_eyeballs_delay=NEXT_ADDRESS_AFTER)
-    except RuntimeError as error:  # uvloop's for a socket that cannot be used
+    except RuntimeError as error:  # what uvloop raises for an unusable socket
         raise OSError(str(error)) from error

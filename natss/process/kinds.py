@@ -15,7 +15,7 @@ class ValueKind:
     """What values a setting takes.
 
     Attributes:
-        metavar: As it stands in ``--help``.
+        metavar: As it appears in ``--help``.
         parse: Raises ValueError with a text that begins with "must".
         show: A value as a person would write it.
     """
@@ -26,7 +26,7 @@ class ValueKind:
 
 
 def text(pattern: str, must: str, metavar: str) -> ValueKind:
-    """A text of a certain form."""
+    """Return a kind for texts of a certain form."""
 
     def parse(value: str) -> str:
         if not re.fullmatch(pattern, value, re.ASCII):
@@ -37,12 +37,12 @@ def text(pattern: str, must: str, metavar: str) -> ValueKind:
 
 
 def listed(value: str, separator: str = ",") -> tuple[str, ...]:
-    """The parts of a list, without the blanks around them; empty ones do not count."""
+    """Return the parts of a list, without the blanks around them; empty parts do not count."""
     return tuple(part for each in value.split(separator) if (part := each.strip()))
 
 
 def whole(lowest: int, highest: int = 2**31 - 1) -> ValueKind:
-    """A whole number."""
+    """Return a kind for whole numbers."""
 
     def parse(value: str) -> int:
         if not re.fullmatch(r"[0-9]{1,18}", value, re.ASCII) or not lowest <= int(value) <= highest:
@@ -53,7 +53,7 @@ def whole(lowest: int, highest: int = 2**31 - 1) -> ValueKind:
 
 
 def duration(lowest: float = 0.001, longest: float = 86400) -> ValueKind:
-    """Seconds, from a duration."""
+    """Return a kind for durations, in seconds."""
 
     def parse(value: str) -> float:
         seconds = parse_duration(value)
@@ -70,7 +70,7 @@ _UNITS = {"": 1, "Ki": 1024, "Mi": 1024**2, "Gi": 1024**3}
 
 
 def size(lowest: int) -> ValueKind:
-    """Bytes."""
+    """Return a kind for sizes, in bytes."""
 
     def parse(value: str) -> int:
         match = re.fullmatch(r"([0-9]{1,15})(Ki|Mi|Gi|)B?", value, re.ASCII)
@@ -88,7 +88,7 @@ def size(lowest: int) -> ValueKind:
 
 
 def choice(choices: type[enum.Enum]) -> ValueKind:
-    """One of the values of an enum."""
+    """Return a kind for the values of an enum."""
 
     def parse(value: str) -> enum.Enum:
         for each in choices:
@@ -100,7 +100,7 @@ def choice(choices: type[enum.Enum]) -> ValueKind:
 
 
 class ListenAddress(NamedTuple):
-    """Where to listen; without host on every address, IPv4 and IPv6."""
+    """Where to listen; without a host on every address, IPv4 and IPv6."""
 
     host: str
     port: int
@@ -133,7 +133,7 @@ PATH = ValueKind("PATH", Path)
 
 
 def named(check: Callable[[str], bool], must: str, metavar: str) -> ValueKind:
-    """A name that passes a check."""
+    """Return a kind for names that pass a check."""
 
     def parse(value: str) -> str:
         if not check(value):

@@ -1,4 +1,4 @@
-"""Sockets to listen on: one for each address that a setting stands for, and why there is none."""
+"""Sockets to listen on, one for each address that a setting means, and why one is missing."""
 
 import asyncio
 import contextlib
@@ -10,7 +10,7 @@ from natss.process.event_loops import Address as Found
 from natss.process.kinds import ListenAddress
 
 _TRIES = 20
-"""For a port that is free on every address, if any port will do."""
+"""Attempts to find a port that is free on every address, if any port will do."""
 
 
 _NO_ADDRESS = "the host has no address; set an IP address of this machine"
@@ -23,7 +23,7 @@ _REASONS = {
 
 
 class CannotListen(OSError):
-    """An address of the settings cannot be listened on; the text names the flag."""
+    """The process cannot listen on an address of the settings; the text names the flag."""
 
     def __init__(self, flag: str, address: ListenAddress, reason: str) -> None:
         super().__init__(f"{flag}: cannot listen on {address}: {reason}")
@@ -33,11 +33,11 @@ class CannotListen(OSError):
 
 @contextlib.contextmanager
 def listening(flag: str, address: ListenAddress) -> Iterator[None]:
-    """Listen in the body of ``with``, and have failures name the setting.
+    """Listen in the body of ``with``, and name the setting in failures.
 
     Args:
-        flag: Of the setting that has the address.
-        address: As it was set.
+        flag: The flag of the setting.
+        address: The address as it was set.
 
     Raises:
         CannotListen: for every OSError that comes from the address.
@@ -52,10 +52,11 @@ def listening(flag: str, address: ListenAddress) -> Iterator[None]:
 
 
 async def bind(address: ListenAddress) -> list[socket.socket]:
-    """Bind TCP sockets, which do not listen yet, and all have the same port.
+    """Bind TCP sockets that do not listen yet and that all have the same port.
 
     No host means every address of the machine, IPv4 and IPv6, as far as the machine has them; an
-    IPv4 peer is told by its IPv4 address. A name means all of its addresses that the machine has.
+    IPv4 peer is shown with its IPv4 address. A name means all of its addresses that the machine
+    has.
 
     Raises:
         OSError: an address is taken, or none of them is one of this machine.
@@ -94,7 +95,7 @@ def _bind_all(found: list[Found]) -> list[socket.socket]:
                 sock.close()
                 if error.errno != errno.EADDRNOTAVAIL:
                     raise
-                missing = error  # not one of this machine's, as ::1 where IPv6 is switched off
+                missing = error  # not of this machine, such as ::1 where IPv6 is off
                 continue
             bound.append(sock)
         if not bound:

@@ -1,7 +1,7 @@
 """A logging handler that never holds up its caller.
 
 A thread writes the lines. If the terminal or disk behind the stream is stuck, lines wait, up to a
-bound, and then are dropped and counted: the event loop must go on, for NATS Streaming gives up
+bound, and then are dropped and counted: the event loop must go on, because NATS Streaming gives up
 clients that are silent for half a second.
 """
 
@@ -19,7 +19,7 @@ class LineWriter(logging.Handler):
     """Writes each record as a line, without users, passwords and queries in URLs.
 
     Args:
-        stream: Where to.
+        stream: Where the lines go.
         most_waiting: Lines that may wait to be written.
         close_timeout: Seconds that ``close`` waits for them.
     """
@@ -37,10 +37,10 @@ class LineWriter(logging.Handler):
         self._thread.start()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Called under the handler's lock by ``logging``."""
+        """Queue a record; ``logging`` calls this under the handler's lock."""
         try:
             line = redact(self.format(record))
-        except Exception as error:  # a value that cannot be shown must not harm who logs it
+        except Exception as error:  # a value that cannot be shown must not harm its logger
             line = f"log line of {record.name} cannot be shown: {type(error).__name__}"
         try:
             self._lines.put_nowait(line)
@@ -48,7 +48,7 @@ class LineWriter(logging.Handler):
             self._dropped += 1
 
     def close(self) -> None:
-        """Write what waits, and end; ``logging`` does so when the process ends."""
+        """Write the lines that wait, and end; ``logging`` calls this when the process ends."""
         if not self._closed:
             self._closed = True
             try:

@@ -1,8 +1,8 @@
-"""Logging of the process: JSON lines in a cluster, readable on a terminal.
+"""Logging of the process: JSON lines in a cluster, readable text on a terminal.
 
-Whatever is logged, by the program or by a library, goes the same way: no bytes (they may be
-payloads), no user or password in a URL, no control characters, no text of unlimited length. How
-lines get out without holding up the event loop is the business of ``log_writer.py``.
+Whatever is logged, by the program or by a library, is cleaned the same way: no bytes (they may be
+payloads), no user or password in a URL, no control characters, no text of unlimited length.
+``log_writer.py`` writes the lines without holding up the event loop.
 """
 
 import enum
@@ -30,7 +30,7 @@ class LogFormat(enum.Enum):
 
 
 class LogLevel(enum.Enum):
-    """The least severity that is logged."""
+    """The lowest severity that is logged."""
 
     DEBUG = "debug"
     INFO = "info"
@@ -58,14 +58,14 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 def configure(
     settings: LogSettings, stream: TextIO | None = None, *, quiet: Collection[str] = ()
 ) -> None:
-    """Send everything that is logged to a stream, by default stderr; until the process ends.
+    """Send everything that is logged to a stream, by default stderr, until the process ends.
 
     Uncaught exceptions of the main thread are logged as well.
 
     Args:
         settings: What is logged, and how.
-        stream: Where to.
-        quiet: Loggers of libraries of which nothing below WARNING is logged.
+        stream: Where the lines go.
+        quiet: Loggers of libraries that log nothing below WARNING.
     """
     stream = sys.stderr if stream is None else stream
     is_terminal = stream.isatty()
@@ -108,7 +108,7 @@ def configure(
 
 
 def guard(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """A processor: every value becomes one that may be shown."""
+    """Replace every value by one that may be shown; a processor of structlog."""
     shown: EventDict = {}
     for key, value in event.items():
         if key.startswith("_"):  # of structlog itself
@@ -141,26 +141,26 @@ def _shown_inside(value: Collection[object], depth: int) -> object:
 
 
 def _shown_object(value: object) -> str:
-    """By ``__str__`` if its class has one; a ``repr`` may show anything, as dataclasses do."""
+    """Show by ``__str__`` if the class has one; a ``repr`` may show anything, as dataclasses do."""
     name = type(value).__name__
     if type(value).__str__ is object.__str__:
         return f"<{name}>"
     try:
         text = str(value)
-    except Exception:  # of a foreign class; what is logged must not harm who logs it
+    except Exception:  # raised by a foreign class; a logged value must not harm its logger
         return f"<{name}>"
     return _line(f"{name}: {text}" if isinstance(value, BaseException) else text)
 
 
 def _line(text: str) -> str:
-    """One line of limited length that every encoding and terminal can take."""
+    """Return one line of limited length that every encoding and terminal accepts."""
     if len(text) > _MAX_TEXT:
         text = f"{text[:_MAX_TEXT]}... ({len(text)} characters)"
     return _encodable(_CONTROL.sub(lambda match: ascii(match[0])[1:-1], text))
 
 
 def _encodable(text: str) -> str:
-    """Without lone surrogates."""
+    """Return the text without lone surrogates."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
@@ -170,7 +170,7 @@ def _json(_: WrappedLogger, __: str, event: EventDict) -> str:
 
 
 def _without_bytes(record: logging.LogRecord) -> bool:
-    """Replaces bytes among the arguments of a library's log record."""
+    """Replace bytes among the arguments of a library's log record."""
     if isinstance(record.args, tuple):
         record.args = tuple(_no_bytes(value) for value in record.args)
     elif isinstance(record.args, Mapping):

@@ -1,7 +1,6 @@
-"""Settings declared once: from one table come flags, environment, ``--help`` and the documentation.
+"""Settings declared once: one table yields flags, environment, ``--help`` and the documentation.
 
-Which settings there are, what they mean and how they depend on each other is the business of the
-program.
+The program decides which settings exist, what they mean and how they depend on each other.
 """
 
 import argparse
@@ -16,19 +15,19 @@ from natss.contract.reports import did_you_mean, shown
 from natss.process.kinds import ValueKind, listed
 
 _BAR = r"\|"
-"""``|`` in a table of Markdown."""
+"""``|`` in a Markdown table."""
 
 
 class SettingsError(Exception):
-    """A setting that is wrong or missing. The text fits in a line and tells no secret."""
+    """A setting is wrong or missing. The text fits in a line and contains no secret."""
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One setting. Its default is not said here: it is that of the field."""
+    """One setting. Its default is that of the field."""
 
     field: str
-    """Where the value goes, as ``ingress.max_connections``."""
+    """Where the value goes, such as ``ingress.max_connections``."""
 
     flag: str
     kind: ValueKind
@@ -37,23 +36,23 @@ class Option:
     _: KW_ONLY
 
     env: str = ""
-    """The environment variable, if it is not named as the flag."""
+    """The environment variable, if its name differs from the flag's."""
 
     go_env: tuple[str, ValueKind] | None = None
-    """Another variable that an earlier program had for it, and what stands in that."""
+    """Another variable, from the earlier program in Go, and the kind of its values."""
 
     default: str | None = None
-    """What is shown as default if it depends on other settings."""
+    """What is shown as default if that depends on other settings."""
 
     repeatable: bool = False
-    """May be given more than once; the variable has values with ``:`` between."""
+    """The flag may be given more than once; the variable has values with ``:`` between them."""
 
     secret: bool = False
     """A wrong value is not shown."""
 
     @property
     def variables(self) -> dict[str, ValueKind]:
-        """The environment variables, and what stands in each."""
+        """The environment variables, and the kind of value in each."""
         variable = self.env or self.flag.removeprefix("--").upper().replace("-", "_")
         return {variable: self.kind} | dict([self.go_env] if self.go_env else [])
 
@@ -68,21 +67,21 @@ class Section:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """What ``--help`` and ``--version`` tell of a program besides its settings."""
+    """What ``--help`` and ``--version`` say about a program besides its settings."""
 
     name: str
     version: str
     usage: str
-    """What follows the name."""
+    """What follows the name in the usage."""
 
     description: str
     units: str
-    """How values are written that have a unit: one sentence."""
+    """One sentence: how to write values that have a unit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """A value that somebody gave, and where: ``--flag`` or the name of a variable."""
+    """A given value, and where it was given: ``--flag`` or the name of a variable."""
 
     value: Any
     where: str
@@ -94,7 +93,9 @@ def read(
     argv: Sequence[str],
     environ: Mapping[str, str],
 ) -> dict[str, Given]:
-    """What flags and environment say, by field; flags win. An empty variable counts as not set.
+    """Read the values of flags and environment, by field; flags win.
+
+    An empty variable counts as not set.
 
     Raises:
         SettingsError: an unknown flag, or a value that is not of its kind.
@@ -143,7 +144,7 @@ def _parse(option: Option, kind: ValueKind, text: str, where: str) -> object:
 
 
 def _unknown(argument: str, sections: Sequence[Section]) -> str:
-    """Without what follows ``=``, which may be a secret."""
+    """Return the argument without what follows ``=``, which may be a secret."""
     name = argument.partition("=")[0]
     if not name.startswith("-"):
         return f"unexpected argument {shown(name).removeprefix('the text ')}; see --help"
@@ -152,7 +153,7 @@ def _unknown(argument: str, sections: Sequence[Section]) -> str:
 
 
 class _Formatter(argparse.HelpFormatter):
-    """For terminals of 80 columns; keeps line ends, and names with hyphens in one piece."""
+    """For terminals of 80 columns; keeps line ends, and keeps names with hyphens in one piece."""
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=26, width=80)
@@ -163,7 +164,7 @@ class _Formatter(argparse.HelpFormatter):
 
 
 class _Parser(argparse.ArgumentParser):
-    """Tells mistakes to the caller instead of printing its usage."""
+    """Raises mistakes to the caller instead of printing its usage."""
 
     def error(self, message: str) -> NoReturn:
         raise SettingsError(f"{message}; see --help")
@@ -172,10 +173,10 @@ class _Parser(argparse.ArgumentParser):
 def make_parser(
     program: Program, sections: Sequence[Section], defaults: object
 ) -> argparse.ArgumentParser:
-    """A parser that knows every flag and prints help for terminals of 80 columns.
+    """Return a parser that knows every flag and prints help for terminals of 80 columns.
 
     Args:
-        program: Whose.
+        program: The program.
         sections: All of its settings.
         defaults: The object whose fields they are.
     """
@@ -213,7 +214,7 @@ def make_parser(
 
 
 def default_of(option: Option, defaults: object) -> str:
-    """The default as a person would write it; empty if there is none."""
+    """Return the default as a person would write it; empty if there is none."""
     if option.default is not None:
         return option.default
     value = attrgetter(option.field)(defaults)
@@ -221,7 +222,7 @@ def default_of(option: Option, defaults: object) -> str:
 
 
 def markdown(sections: Sequence[Section], defaults: object) -> str:
-    """A table of all settings for each section, as it stands in ``docs/settings.md``."""
+    """Return a table of all settings for each section, as in ``docs/settings.md``."""
     lines = []
     for section in sections:
         lines += [f"## {section.title}", "", "| flag | environment | default | meaning |"]
@@ -238,7 +239,7 @@ def markdown(sections: Sequence[Section], defaults: object) -> str:
 
 
 def applied(settings: Any, values: Mapping[str, object]) -> Any:
-    """A copy of nested dataclasses with other values of some fields, named as by ``Option``."""
+    """Return a copy of nested dataclasses with new values for fields named as by ``Option``."""
     for path, value in values.items():
         settings = _with(settings, path.split("."), value)
     return settings

@@ -1,7 +1,7 @@
-"""HTTP servers beside the way of events: for probes, Prometheus, people and the API server.
+"""HTTP servers beside the path of events: for probes, Prometheus, people and the API server.
 
-Few clients use them, and whoever reaches one may try how many connections it takes. Each is an open
-file of the process, which publishers and subscribers need as well.
+Few clients use them, but anyone who can reach one may try how many connections it accepts. Each is
+an open file of the process, and publishers and subscribers need those as well.
 """
 
 import asyncio
@@ -11,21 +11,24 @@ from typing import Final, cast
 from aiohttp import web
 
 _MOST: Final = 128
-"""Connections of one port. A kubelet, a Prometheus or two and some browsers need a dozen, and so do
-three API servers that ask at once."""
+"""Connections of one port. A kubelet, a Prometheus or two and a few browsers need a dozen, and so
+do three API servers that ask at once.
+"""
 
 _KEEPALIVE_SECONDS: Final = 120.0
-"""That a connection may idle, also before its first request. Prometheus asks more often, and
-clients in Go, as the API server, close idle ones after 90 s: none meets a closing one."""
+"""How long a connection may idle, also before its first request. Prometheus asks more often, and
+clients in Go, such as the API server, close idle connections after 90 s: neither meets a connection
+that is closing.
+"""
 
 _CLOSE_SECONDS: Final = 1.0
-"""That closing waits for answers under way."""
+"""How long closing waits for answers under way."""
 
 
 class SidePort(web.AppRunner):
-    """Runs an application; beyond so many connections, the one opened first goes for a new one.
+    """Runs an application; beyond the bound, a new connection replaces the oldest one.
 
-    One that has an answer under way gets the time for it, until there are twice as many.
+    A connection with an answer under way may finish it, until there are twice as many.
 
     Args:
         app: Answers the requests.
@@ -45,11 +48,11 @@ class SidePort(web.AppRunner):
 
     @property
     def server(self) -> web.Server | None:
-        """For sites of aiohttp, which only call it; see ``protocol``."""
+        """The server for sites of aiohttp, which only call it; see ``protocol``."""
         return None if super().server is None else cast("web.Server", self.protocol)
 
     def protocol(self) -> web.RequestHandler:
-        """Make that of a connection that was accepted. ``setup`` has to be done."""
+        """Return the protocol for an accepted connection. Call ``setup`` first."""
         server = super().server
         if server is None:
             raise RuntimeError("it is not set up")
@@ -57,11 +60,11 @@ class SidePort(web.AppRunner):
         return server()
 
     def _make_room(self, server: web.Server) -> None:
-        connections = server.connections  # in the order of their opening
+        connections = server.connections  # in the order in which they were opened
         excess = len(connections) + 1 - self._most
         for connection in connections[: max(0, excess)]:
             if connection in self._answering:
-                connection.close()  # when its answer is out
+                connection.close()  # once its answer is out
             else:
                 connection.force_close()
         for connection in connections[: max(0, excess - self._most)]:

@@ -1,4 +1,4 @@
-"""The end of the process as operators and Kubernetes ask for it."""
+"""Ends the process when operators or Kubernetes ask for it."""
 
 import asyncio
 import os
@@ -10,7 +10,7 @@ def on_termination(stop: Callable[[], object]) -> None:
     """Call ``stop`` at the first SIGTERM or SIGINT; a second one ends the process at once.
 
     Args:
-        stop: Called in the running event loop; begins what ends in order.
+        stop: Called in the running event loop; begins the orderly end.
     """
     is_stopping = False
 

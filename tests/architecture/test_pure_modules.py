@@ -24,7 +24,7 @@ ACTING = {
 }
 BUILT_IN = {"input", "open", "print"}
 WHOLLY_PURE = ("dispatcher.event", "natss.contract", "natss_provisioner")
-"""Where import-linter looks at what is imported in turn."""
+"""Where import-linter also checks indirect imports."""
 
 
 def name_of(path: Path) -> str:
@@ -52,7 +52,7 @@ CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["import
 
 
 def acts(source: str) -> list[str]:
-    """What of a module's source is not pure."""
+    """Return what is not pure in a module's source."""
     tree = ast.parse(source)
     names = dict(imported(tree))
     used = [*names.values(), *(dotted(node, names) for node in ast.walk(tree))]
@@ -60,7 +60,7 @@ def acts(source: str) -> list[str]:
 
 
 def imported(tree: ast.Module) -> Iterator[tuple[str, str]]:
-    """Every name that is imported, in the module and in full."""
+    """Yield every name that is imported, in the module and in full."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for each in node.names:
@@ -71,7 +71,7 @@ def imported(tree: ast.Module) -> Iterator[tuple[str, str]]:
 
 
 def dotted(node: ast.AST, names: dict[str, str]) -> str | None:
-    """The full name that an expression stands for, if it is one."""
+    """Return the full name that an expression stands for, if it is a name."""
     if isinstance(node, ast.Name):
         return names.get(node.id, node.id if node.id in BUILT_IN else None)
     if isinstance(node, ast.Attribute):

@@ -8,6 +8,6 @@ from tests.support.event_loops import ASYNCIO, Factory
 
 
 def pytest_asyncio_loop_factories(item: pytest.Function) -> Mapping[str, Factory]:
-    """A module may choose by ``EVENT_LOOPS``."""
+    """Let a module choose by ``EVENT_LOOPS``."""
     factories: Mapping[str, Factory] = getattr(item.module, "EVENT_LOOPS", ASYNCIO)
     return factories

@@ -43,7 +43,7 @@ def _taken(
 
 
 def _sloppy(name: str, data: bytes, status: int = 200, body: bytes = b"hi") -> Desync:
-    """What Go's client takes as well; the connection is not trusted afterwards."""
+    """Return an answer that Go's client accepts too; the connection is not trusted afterwards."""
     return _taken(name, data, status, body, reuses=False)
 
 

@@ -45,7 +45,7 @@ class Smuggling:
 
 
 async def statuses_of(port: int, data: bytes) -> list[int]:
-    """Of all answers to what is sent at once, before the end of what is sent."""
+    """Return the statuses of all answers to what is sent at once, before the end of it."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(data)
@@ -59,12 +59,12 @@ async def statuses_of(port: int, data: bytes) -> list[int]:
 
 
 def taken(name: str, data: bytes, body: bytes) -> Smuggling:
-    """One request, whose body may look like anything."""
+    """Return one request, whose body may look like anything."""
     return Smuggling(name, data, (202, 202), (body, b"next"))
 
 
 def passed_over(name: str, data: bytes, status: int) -> Smuggling:
-    """A request that is refused with its body, which is not read as a request."""
+    """Return a request that is refused with its body, which is not read as a request."""
     return Smuggling(name, data, (status, 202), (b"next",))
 
 

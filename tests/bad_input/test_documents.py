@@ -45,7 +45,7 @@ def subscription(name: str = "mail", **spec: object) -> dict[str, Any]:
 
 
 def read(*documents: object) -> DesiredState:
-    """The state of documents between two good ones, which always come through."""
+    """Return the state of documents between two good ones, which always come through."""
     good = [channel("good"), subscription("fine", channel={"name": "good"})]
     all_documents = [good[0], *documents, good[1]]
     state = desired_state((f"f.yaml, line {i}", d) for i, d in enumerate(all_documents))
@@ -394,7 +394,7 @@ WHOLE = [
 
 
 def places(value: object, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """The paths of everything in a document."""
+    """Return the paths of everything in a document."""
     inner: Iterable[tuple[Any, object]] = ()
     if isinstance(value, dict):
         inner = value.items()

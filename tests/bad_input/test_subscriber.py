@@ -34,7 +34,7 @@ TLS = ssl.create_default_context()
 
 
 async def flood(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """10 GB, if anybody took them."""
+    """Send 10 GB, if the client would read them."""
     block = b"x" * 2**20
     for _number in range(10_000):
         writer.write(block)
@@ -50,7 +50,7 @@ async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
 
 @pytest.fixture
 async def egress() -> AsyncIterator[Egress]:
-    """With a neighbour to whom every post must succeed; in the end only it has a connection."""
+    """Yield an egress beside a healthy neighbour, which alone has a connection in the end."""
     egress = Egress(LIMITS, TLS)
     async with ScriptedServer() as neighbour:
         stop = asyncio.Event()
@@ -65,7 +65,7 @@ async def egress() -> AsyncIterator[Egress]:
 
 
 async def _post_to(egress: Egress, target: Target, stop: asyncio.Event) -> float:
-    """Post again and again; the seconds that the slowest post took."""
+    """Post again and again; return the seconds that the slowest post took."""
     slowest = 0.0
     while not stop.is_set():
         started = time.monotonic()

@@ -177,7 +177,7 @@ def test_applying_everything_again_changes_nothing(kubernetes: KubernetesServer)
 
 
 def described_arguments() -> Document:
-    """What the definition says of each argument of a Channel."""
+    """Return what the definition says about each argument of a Channel."""
     definition = yaml.safe_load((CONFIG / "crds" / "channel.yaml").read_text())
     schema = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     arguments: Document = schema["properties"]["spec"]["properties"]["arguments"]

@@ -44,7 +44,7 @@ def reference(kind: str, name: str, **more: str) -> Document:
 
 
 def objects() -> list[Document]:
-    """As Knative's and Kyma's controllers wrote them, with what they alone knew."""
+    """Return objects as Knative's and Kyma's controllers wrote them, with fields of their own."""
     provisioner = reference("ClusterChannelProvisioner", "natss", fieldPath="f", uid="u-0")
     entry = {
         "uid": "u-1",
@@ -88,7 +88,7 @@ def objects() -> list[Document]:
 
 @pytest.fixture(params=["v0.5", "v0.6"])
 def knative(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[KubernetesServer]:
-    """An API with Knative's definitions and objects."""
+    """Yield an API with Knative's definitions and objects."""
     release: Release = request.param
     with running_kubernetes(tmp_path / "kubernetes") as server:
         for each in definitions(release):
@@ -103,18 +103,18 @@ def knative(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Kubernet
 
 
 def write_status(server: KubernetesServer, document: Document, status: Document) -> None:
-    """As Go wrote it: the whole object, and null for a time that never was."""
+    """Write a status as Go did: the whole object, and null for a time that is not set."""
     path = f"{PATHS[document['kind']]}/{document['metadata']['name']}/status"
     server.request("PUT", path, {**document, "status": status})
 
 
 def stored(server: KubernetesServer) -> list[Document]:
-    """All objects, to the last bit that is anybody's but the API's own."""
+    """Return all objects, without the fields that the API itself writes."""
     return [item for path in PATHS.values() for item in server.get(path)["items"]]
 
 
 def changed(server: KubernetesServer) -> None:
-    """Wait until the API works with our definitions."""
+    """Wait until the API uses the definitions of this project."""
 
     def is_ours() -> bool:
         columns = server.kubectl("get", "channels", "-n", "kyma-system").splitlines()[0].split()

@@ -41,7 +41,7 @@ def container(pod: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture
 def settings(container: dict[str, Any]) -> DispatcherSettings:
-    """As the process of the pod reads them."""
+    """Return the settings as the process of the pod reads them."""
     environ = {each["name"]: each.get("value", "knative-eventing") for each in container["env"]}
     return DispatcherSettings.load([], environ)
 

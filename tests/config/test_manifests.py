@@ -29,7 +29,7 @@ WORKLOADS = [
 
 @pytest.fixture(params=WORKLOADS, ids="-".join)
 def workload(request: pytest.FixtureRequest) -> Manifest:
-    """Each Deployment and StatefulSet in turn."""
+    """Return each Deployment and StatefulSet in turn."""
     installation, name = request.param
     (found,) = (each for each in workloads(installation) if each["metadata"]["name"] == name)
     return found

@@ -38,7 +38,7 @@ def container(installation: str) -> Manifest:
 
 
 def configuration(installation: str) -> str:
-    """The file that the pod finds, of whichever kind of object it is made."""
+    """Return the file that the pod finds, from whichever kind of object it comes."""
     (source,) = manifests(installation, "ConfigMap", "Secret")
     spec = manifest(installation, "StatefulSet", "nats-streaming")["spec"]["template"]["spec"]
     (volume,) = (each for each in spec["volumes"] if each["name"] == "config")
@@ -89,7 +89,7 @@ class Pod:
             self._process.wait()
 
     async def get(self, path: str) -> tuple[int, Any]:
-        """Status and answer of the monitoring port; 0 if nothing answers."""
+        """Return status and answer of the monitoring port; 0 if nothing answers."""
         url = f"http://127.0.0.1:{self.ports['monitoring']}{path}"
         try:
             return await asyncio.to_thread(_get, url)
@@ -97,12 +97,12 @@ class Pod:
             return 0, None
 
     async def probes(self) -> set[int]:
-        """How the probes of the pod are answered."""
+        """Return how the probes of the pod are answered."""
         paths = {container(self.installation)[probe]["httpGet"]["path"] for probe in PROBES}
         return {(await self.get(path))[0] for path in paths}
 
     async def role(self) -> str:
-        """``Leader``, ``Follower`` or so; empty if the server is alone or does not answer."""
+        """Return ``Leader``, ``Follower`` or so; empty if it is alone or does not answer."""
         _, answer = await self.get("/streaming/serverz")
         return str((answer or {}).get("role", ""))
 
@@ -118,7 +118,7 @@ def _get(url: str) -> tuple[int, Any]:
 
 @pytest.fixture
 async def pods(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[list[Pod]]:
-    """All servers of an installation, once their probes are answered."""
+    """Yield all servers of an installation, once their probes are answered."""
     installation = request.param
     count = manifest(installation, "StatefulSet", "nats-streaming")["spec"]["replicas"]
     started = [Pod(installation, number, tmp_path) for number in range(count)]
@@ -138,7 +138,7 @@ async def pods(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
 
 @pytest.fixture
 def with_users(tmp_path: Path) -> str:
-    """An installation of one's own, as the document says."""
+    """Return an installation of one's own, as the document describes it."""
     secured = section("docs/install.md", "Secure it")
     (users,) = examples("conf", secured)
     own = tmp_path / "own"
@@ -183,7 +183,7 @@ def options(*pods: Pod) -> ConnectionOptions:
 
 
 async def store(data: bytes, *pods: Pod) -> None:
-    """Store a message, as soon as there is a server that takes it."""
+    """Store a message, as soon as a server accepts it."""
 
     async def is_stored() -> bool:
         try:

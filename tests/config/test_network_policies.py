@@ -14,7 +14,7 @@ def of_namespace(name: str) -> Manifest:
 
 
 def callers(installation: str, policy: str) -> dict[int, list[Manifest]]:
-    """Who may connect, by port; an empty list means everybody."""
+    """Return who may connect, by port; an empty list means everybody."""
     spec = manifest(installation, "NetworkPolicy", policy)["spec"]
     assert spec["policyTypes"] == ["Ingress"]
     return {

@@ -18,7 +18,7 @@ OURS = "eventing.knative.dev"
 
 @pytest.fixture(scope="module")
 def with_admission(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The folder of an installation with the component, as docs/provisioner.md has it."""
+    """Return the folder of an installation with the component, as in docs/provisioner.md."""
     folder = tmp_path_factory.mktemp("own")
     default, admission = (os.path.relpath(CONFIG / each, folder) for each in PARTS)
     text = f"resources: [{default}]\ncomponents: [{admission}]\n"

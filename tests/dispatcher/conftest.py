@@ -20,7 +20,7 @@ StartSubscriber = Callable[..., Awaitable[Subscriber]]
 
 
 def pytest_asyncio_loop_factories(item: pytest.Function) -> Mapping[str, Factory]:
-    """A module may choose by ``EVENT_LOOPS``."""
+    """Let a module choose by ``EVENT_LOOPS``."""
     factories: Mapping[str, Factory] = getattr(item.module, "EVENT_LOOPS", ASYNCIO)
     return factories
 
@@ -48,7 +48,7 @@ def channels(kubernetes: KubernetesServer, namespace: str) -> ChannelsOf:
 
 @pytest.fixture
 async def nats(file_server: NatsStreamingServer) -> AsyncIterator[Proxy]:
-    """Between the dispatcher and NATS Streaming."""
+    """Yield a proxy between the dispatcher and NATS Streaming."""
     async with Proxy(file_server.port) as proxy:
         yield proxy
 
@@ -70,7 +70,7 @@ async def start_subscriber() -> AsyncIterator[StartSubscriber]:
 
 @pytest.fixture
 async def start_dispatcher(tmp_path: Path) -> AsyncIterator[StartDispatcher]:
-    """Start the dispatcher with these documents in its file; ends it with the test."""
+    """Yield a function that starts the dispatcher with documents; it ends with the test."""
     started: list[ObservedDispatcher] = []
 
     async def start(

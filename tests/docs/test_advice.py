@@ -13,7 +13,7 @@ PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"]
 
 
 def sentences(page: Path, word: str) -> Iterator[str]:
-    """The rows of tables and the paragraphs of a page that have a word in them."""
+    """Yield the rows of tables and the paragraphs of a page that contain a word."""
     for part in re.split(r"\n\s*\n|\n(?=\s*[|-])|\n(?=\s+\w+:)", page.read_text()):
         if word in part:
             yield " ".join(part.split())

@@ -24,7 +24,7 @@ def blocks(language: str, document: Path) -> list[str]:
 
 
 def commands() -> list[tuple[Path, list[str]]]:
-    """Every command of a shell example, as words, and the document it stands in."""
+    """Return every command of a shell example, as words, and its document."""
     return [
         (document, shlex.split(line))
         for document in DOCUMENTS
@@ -35,7 +35,7 @@ def commands() -> list[tuple[Path, list[str]]]:
 
 
 def anchors(text: str) -> set[str]:
-    """The anchors that GitHub gives to headings."""
+    """Return the anchors that GitHub gives to headings."""
     headings = re.findall(r"^#+ (.+)$", prose(text), re.MULTILINE)
     plain = (re.sub(r"[`*]|\[([^\]]*)\]\([^)]*\)", r"\1", heading) for heading in headings)
     return {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in plain}

@@ -24,7 +24,7 @@ _TEST_SECONDS = 900.0
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The status is that of pytest, or 1 if there could be no cluster."""
+    """Run; return the status of pytest, or 1 if no cluster could be made."""
     # So that a cluster is removed also when this process is told to end.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     lock = Path(tempfile.gettempdir()) / f".lock-natss-e2e-{os.getuid()}"
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def choose(environ: Mapping[str, str], folder: Path) -> MadeCluster:
-    """A cluster that can be made here.
+    """Return a cluster that can be made here.
 
     Raises:
         ToolError: there is none.
@@ -84,7 +84,7 @@ def run_in(cluster: MadeCluster, arguments: Sequence[str], folder: Path) -> int:
 
 
 def run_tests(arguments: Sequence[str], variables: Mapping[str, str]) -> int:
-    """The status of pytest."""
+    """Run pytest and return its status."""
     command = [sys.executable, "-m", "pytest", "-m", "end_to_end", "-v", "-raP"]
     try:
         return subprocess.run(

@@ -17,7 +17,7 @@ from tests.support.kubernetes import KUBECTL
 from tests.support.waiting import poll
 
 SECONDS = 90.0
-"""For anything to become so: pods are started meanwhile, and the machine may be busy."""
+"""For anything to become so: pods start meanwhile, and the machine may be busy."""
 
 
 class NotGiven(Exception):
@@ -49,7 +49,7 @@ class Cluster:
 
     @classmethod
     def given(cls, environ: Mapping[str, str]) -> "Cluster":
-        """The one that the variables ``NATSS_E2E_*`` name.
+        """Return the cluster that the variables ``NATSS_E2E_*`` name.
 
         Raises:
             NotGiven: a variable is missing, or the kubeconfig has no such context.
@@ -71,7 +71,7 @@ class Cluster:
         return cluster
 
     def kubectl(self, *arguments: str | Path, text: str | None = None, seconds: float = 60) -> str:
-        """The output of kubectl. Raises CommandFailed."""
+        """Return the output of kubectl. Raises CommandFailed."""
         command = [KUBECTL, f"--context={self.context}", *arguments]
         if arguments[0] == "config":
             command = [KUBECTL, *arguments]
@@ -89,7 +89,7 @@ class Cluster:
         return result.stdout
 
     def get(self, namespace: str, kind: str, *which: str) -> Document:
-        """An object by its name, or a list by ``--selector``."""
+        """Return an object by its name, or a list by ``--selector``."""
         text = self.kubectl("get", f"--namespace={namespace}", kind, *which, "--output=json")
         answer = json.loads(text)
         assert isinstance(answer, dict)
@@ -100,7 +100,7 @@ class Cluster:
         return bool(self.kubectl("get", *which).strip())
 
     def pods(self, namespace: str, selector: str) -> list[Document]:
-        """Those that are not about to go."""
+        """Return the pods that are not being deleted."""
         found: list[Document] = self.get(namespace, "pods", f"--selector={selector}")["items"]
         return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
 
@@ -109,7 +109,7 @@ class Cluster:
         self.kubectl("apply", "--server-side", "--filename=-", text=text)
 
     def await_rollout(self, namespace: str, *workloads: str) -> None:
-        """Until all pods of Deployments and StatefulSets are new and ready."""
+        """Wait until all pods of Deployments and StatefulSets are new and ready."""
         for workload in workloads:
             where = [f"--namespace={namespace}", f"--timeout={SECONDS:.0f}s"]
             self.kubectl("rollout", "status", workload, *where, seconds=SECONDS + 30)
@@ -120,7 +120,7 @@ class Cluster:
             subprocess.run(self.revive, check=True, capture_output=True, timeout=SECONDS)
 
     def get_from_pod(self, namespace: str, pod: str, path: str) -> Any:
-        """The JSON that a pod answers on port 9000."""
+        """Return the JSON that a pod answers on port 9000."""
         return json.loads(self.kubectl("get", f"--raw={_proxied(namespace, pod, path)}"))
 
     def post_to_pod(self, namespace: str, pod: str, path: str) -> Any:
@@ -133,10 +133,10 @@ def _proxied(namespace: str, pod: str, path: str) -> str:
 
 
 def until(look: Callable[[], Any], seconds: float = SECONDS) -> Any:
-    """What ``look`` gives as soon as that is true; what kubectl refuses counts as not yet.
+    """Return what ``look`` gives once that is true; what kubectl refuses counts as not yet.
 
     Raises:
-        AssertionError: It is not true in time; with what was seen last.
+        AssertionError: It is not true in time; the text has what was seen last.
     """
     return poll(look, seconds, is_not_yet=_is_not_yet, every=0.3)
 

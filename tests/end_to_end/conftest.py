@@ -12,7 +12,7 @@ from tests.end_to_end.load import Load
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """With ``config/default``, NATS Streaming, a publisher and subscribers, all ready."""
+    """Yield a cluster with ``config/default``, NATS Streaming, publisher and subscribers, ready."""
     try:
         given = Cluster.given(os.environ)
     except NotGiven as error:
@@ -25,7 +25,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def channels(cluster: Cluster) -> Load:
-    """The channels and subscriptions of ``channels.yaml``, ready, and who uses them."""
+    """Return the load on the channels and subscriptions of ``channels.yaml``, once ready."""
     load = Load(cluster)
     load.create_channels()
     return load

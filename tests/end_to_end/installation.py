@@ -24,7 +24,7 @@ _STORE = "/tmp/natss-e2e-store"
 
 
 class NotOurs(Exception):
-    """The cluster has an installation that these tests have not made."""
+    """The cluster has an installation that these tests did not make."""
 
 
 class Installation:
@@ -63,7 +63,7 @@ class Installation:
         cluster.kubectl("wait", *where, *ready, seconds=SECONDS + 30)
 
     def uninstall(self) -> None:
-        """Take it away, channels first: their finalizers need the dispatcher."""
+        """Uninstall, channels first: their finalizers need the dispatcher."""
         cluster = self._cluster
         for kind in ("subscriptions", "channels"):
             resource = f"{kind}.eventing.knative.dev"
@@ -117,7 +117,7 @@ class Installation:
         return named
 
     def _give_volume(self) -> None:
-        """Where nothing provides volumes, a folder of the node has to do."""
+        """Use a folder of the node where nothing provides volumes."""
         cluster = self._cluster
         if json.loads(cluster.kubectl("get", "storageclasses", "--output=json"))["items"]:
             return
@@ -151,7 +151,7 @@ def _volume(node: str, claim: str) -> Document:
 
 
 def _empty_folder(node: str, image: str) -> Document:
-    """A pod that makes the folder of the volume, or empties it, and ends."""
+    """Return a pod that creates or empties the folder of the volume, and ends."""
     return {
         "apiVersion": "v1",
         "kind": "Pod",

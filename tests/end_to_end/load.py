@@ -51,7 +51,7 @@ class Load:
 
     @contextlib.contextmanager
     def flowing(self, name: str) -> Iterator[Run]:
-        """Events are posted all the while; then all that were accepted must come everywhere.
+        """Post events all the while; then check that all accepted ones arrive everywhere.
 
         Some are accepted before the block begins, and some after it has ended. One subscriber takes
         none before that, so most of its events are nowhere but in NATS Streaming.

@@ -108,7 +108,7 @@ class ClusterOfPrograms:
             _run([str(self._folder / "down")], _STOP_SECONDS)
 
     def _provide_programs(self) -> None:
-        """Programs that this project builds too are not built a second time."""
+        """Provide programs that this project builds too, so that they are built once."""
         wanted = {name: self._tools / "bin" / name for name in _pinned()["programs"]}
         wanted["etcd"] = self._tools / "v" / "bin" / "etcd"
         missing = [name for name, path in wanted.items() if not path.exists()]

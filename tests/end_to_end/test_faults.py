@@ -24,7 +24,7 @@ def name_of(pod: Document) -> str:
 
 
 def kill_in_node(cluster: Cluster, node: str, *what: str) -> None:
-    """SIGKILL to processes of a node, as of ``pods/kill.py``; does not wait."""
+    """Send SIGKILL to processes of a node, as ``pods/kill.py`` does; do not wait."""
     cluster.kubectl("delete", f"--namespace={LOAD}", "pod", "killer", "--ignore-not-found")
     cluster.apply(
         {
@@ -56,7 +56,7 @@ def restarts(cluster: Cluster, namespace: str, pod: str) -> int:
 
 
 def await_restart(cluster: Cluster, namespace: str, pod: str, count: int) -> None:
-    """Until its container was restarted more often than that."""
+    """Wait until its container was restarted more often than that."""
     until(lambda: restarts(cluster, namespace, pod) > count)
 
 

@@ -21,14 +21,14 @@ from tests.support.long_run import interruptible, tell
 from tests.support.servers import ServerFailed
 
 _TOLD_EVERY = 300.0
-"""Seconds between two lines about how it goes."""
+"""Seconds between two lines about the progress."""
 
 _SHOWN = 15
 """Types of objects that are named if something grew."""
 
 
 class Progress:
-    """Writes each sample down, and tells now and then how it goes."""
+    """Writes each sample down, and prints the progress at intervals."""
 
     def __init__(self, file: SampleFile) -> None:
         self._file = file
@@ -47,7 +47,7 @@ class Progress:
 
 
 async def run_one(plan: Plan, seed: str, graph: Path | None) -> bool:
-    """Whether nothing grew and nothing was lost."""
+    """Run one; return whether nothing grew and nothing was lost."""
     folder = Path(tempfile.mkdtemp(prefix="natss-soak-"))
     tell(f"seed {seed}, {plan.minutes:g} minutes, see {folder}; {machine()}")
     run: Run | None = None
@@ -66,7 +66,7 @@ async def run_one(plan: Plan, seed: str, graph: Path | None) -> bool:
 
 
 def report(plan: Plan, run: Run) -> bool:
-    """Print what came of it; whether all is well."""
+    """Print the outcome; return whether all is well."""
     ledger = run.ledger
     findings = judge(run.samples)
     growing = [finding for finding in findings if finding.grows]

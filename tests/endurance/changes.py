@@ -1,4 +1,4 @@
-"""Changes of what is wanted, for runs of hours: each is undone, so that all stays as large."""
+"""Changes of the desired state, for runs of hours: each is undone, so that nothing grows by it."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -11,7 +11,7 @@ Change = Callable[[System, Random], Awaitable[None]]
 
 
 async def pass_by(system: System, chance: Random) -> None:
-    """A channel with a subscriber is made, is posted to, and is deleted for good."""
+    """Create a channel with a subscriber, post to it, and delete it for good."""
     name = f"passing-{chance.getrandbits(32):08x}"
     guest = Subscription(f"guest-of-{name}", name, await system.endpoint(name))
     system.channels[name] = POLICY
@@ -26,7 +26,7 @@ async def pass_by(system: System, chance: Random) -> None:
 
 
 async def argue(system: System, chance: Random) -> None:
-    """The arguments of a channel change, and are as they were after a while."""
+    """Change the arguments of a channel for a while, and restore them."""
     name = chance.choice(system.changeable_channels())
     arguments = system.channels[name]
     other = {"maxInflight": chance.choice((8, 64)), "ackWait": "PT7S", "timeout": "PT4S"}
@@ -43,7 +43,7 @@ CHANGES: tuple[Change, ...] = (*(fault.run for fault in DESIRED_FAULTS), pass_by
 
 
 class Unused:
-    """Ends subscribers that no subscription has any more, one round after that is found."""
+    """Ends subscribers that no subscription uses any more, one round after that is found."""
 
     def __init__(self, system: System) -> None:
         self._system = system

@@ -1,8 +1,8 @@
-"""The dispatcher, which also says under ``/metrics`` what it holds: tasks, timers, objects by type.
+"""The dispatcher, which also counts in ``/metrics`` what it holds: tasks, timers, objects.
 
-Run as its command is; nothing else of it is changed. No event loop tells its timers, so those are
-counted that the garbage collector knows. ``FAULTS_ALTERATION`` names one of ``LEAKS``, which the
-verdict has to catch.
+Run it like its command; nothing else is changed. Objects are counted by type. No event loop reports
+its timers, so those that the garbage collector knows are counted. ``FAULTS_ALTERATION`` names one
+of ``LEAKS``, which the verdict has to catch.
 """
 
 import asyncio
@@ -23,11 +23,11 @@ TIMERS = "endurance_timers"
 OBJECTS = "endurance_objects"
 
 _FEWEST = 10
-"""Objects of a type that is told by its name; others are in the total of all."""
+"""The fewest objects of a type that is shown by its name; others count in the total."""
 
 
 def count() -> None:
-    """Have it counted with every scrape."""
+    """Count with every scrape."""
     parts = Exposition.parts
 
     def parts_and_counts(self: Exposition) -> Iterator[bytes]:
@@ -38,7 +38,10 @@ def count() -> None:
 
 
 def _counts() -> str:
-    """Without what was there before the first channels, which is kept from the collector."""
+    """Return the counts.
+
+    What existed before the first channels is kept from the collector, and not counted.
+    """
     objects: Counter[str] = Counter()
     timers = 0
     for each in gc.get_objects():
@@ -60,7 +63,7 @@ def _counts() -> str:
 
 
 def keep_events() -> None:
-    """And more than that: a process that has just started grows by itself."""
+    """Leak events, and more than that: a process that has just started grows by itself."""
     kept: list[tuple[PendingEvent, bytes]] = []
     _with_each_event(lambda record: kept.append((record, b"x" * 65536)))
 
@@ -80,7 +83,7 @@ def leave_files_open() -> None:
 
 
 def _with_each_event(leak: Callable[[PendingEvent], object]) -> None:
-    """When it is settled."""
+    """Leak with each event when it is settled."""
     settle = Window.settle
 
     def settle_and_leak(self: Window, record: PendingEvent) -> bool:

@@ -1,7 +1,7 @@
-"""Whether many well-behaved subscribers notice what one of them, or one channel, does.
+"""Whether many well-behaved subscribers notice a noisy neighbour: a subscriber, or a channel.
 
 A trickle of events goes to channels whose subscribers are all quick, in turns without and with the
-disturbance, so that whatever else the machine does falls on both. What is compared is the time
+disturbance, so that whatever else the machine does affects both. The figure compared is the time
 from posting an event to its delivery.
 
 Besides, a loud channel is given to a second dispatcher with a server of its own: what others notice
@@ -22,11 +22,12 @@ from tests.endurance.overload_system import Layout, System, running
 from tests.support.channel_files import host
 
 MOST = 2.0
-"""How many times as long it may take with the disturbance."""
+"""How many times as long a delivery may take with the disturbance."""
 
 MOST_BESIDE = 3.0
 """The same beside a loud channel: the slowest hundredth takes 1.5 to 2.4 times as long from run to
-run, and one verdict in three would be chance."""
+run, and one verdict in three would be chance.
+"""
 
 HEAD = (
     "| disturbance | without it: p50, p99 | with it: p50, p99 | with it elsewhere: p50, p99 |\n"
@@ -37,15 +38,16 @@ _ALL_HOSTS = "c%04d.default.channels.cluster.local"
 _BODY = 64
 _LOUD_RATE = 4000
 """No more events of the loud channel get through in a second. As many as a turn has room for are
-posted on the same 64 connections, and then again, as long as the disturbance lasts."""
+posted on the same 64 connections, and then again, as long as the disturbance lasts.
+"""
 
 _ONSET = 0.5
-"""Seconds from its beginning until it is looked at what it does."""
+"""Seconds from its beginning until its effect is measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much of everything; the subscribers of all channels are a thousand in full size."""
+    """The amount of everything; the subscribers of all channels are a thousand in full size."""
 
     channels: int
     fan_out: int
@@ -58,12 +60,12 @@ class Size:
 
     @property
     def events(self) -> int:
-        """In a turn; as many to each channel."""
+        """Number of events in a turn; as many to each channel."""
         return round(self.rate * self.seconds / self.channels) * self.channels
 
 
 class What(enum.Enum):
-    """Who disturbs."""
+    """What kind of neighbour disturbs."""
 
     DEAD_SUBSCRIBER = enum.auto()
     LOUD_CHANNEL = enum.auto()
@@ -71,7 +73,7 @@ class What(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Disturbance:
-    """What one of many does."""
+    """A disturbance by one of many."""
 
     name: str
     what: What
@@ -106,12 +108,12 @@ class Comparison:
     """While another dispatcher on the same machine has the loud channel."""
 
     def as_row(self) -> str:
-        """Of the table under ``HEAD``."""
+        """Return a row of the table under ``HEAD``."""
         cells = [_shown(self.without), _shown(self.with_it), _shown(self.elsewhere)]
         return f"| {self.name} | {' | '.join(cells)} |"
 
     def is_fair(self, quantile: str, most: float | None = None) -> bool:
-        """Whether the others take at most so many times as long, by ``p50`` or ``p99``."""
+        """Return whether the others take at most so many times as long, by ``p50`` or ``p99``."""
         if most is None:
             most = MOST if self.elsewhere is None else MOST_BESIDE
         allowed = getattr(self.without, quantile)
@@ -136,7 +138,7 @@ async def compare(disturbance: Disturbance, size: Size, folder: Path) -> Compari
     """
     is_loud = disturbance.what is What.LOUD_CHANNEL
     async with _sink() as others, _sink() as one, contextlib.AsyncExitStack() as stack:
-        loud = size.channels  # the last channel, to which nobody else posts
+        loud = size.channels  # the last channel, to which nothing else is posted
 
         def address(channel: int, subscriber: int) -> str:
             is_dead = not is_loud and channel == subscriber == 0
@@ -163,7 +165,7 @@ async def compare(disturbance: Disturbance, size: Size, folder: Path) -> Compari
 async def _turns(
     trickle: "_Trickle", turns: int, *disturbances: Callable[[], AbstractAsyncContextManager[None]]
 ) -> tuple[Latency, list[Latency]]:
-    """Medians without a disturbance, and with each of them."""
+    """Return the median without a disturbance, and with each of them."""
     without: list[Latency] = []
     with_each: list[list[Latency]] = [[] for _ in disturbances]
     for _ in range(turns):
@@ -175,7 +177,7 @@ async def _turns(
 
 
 class _Trickle:
-    """Events now and then, to every channel but the loud one."""
+    """A slow stream of events to every channel but the loud one."""
 
     def __init__(self, system: System, others: Sink, size: Size, what: What) -> None:
         self._address = f"127.0.0.1:{system.dispatcher.port}"
@@ -186,7 +188,7 @@ class _Trickle:
             self._deliveries -= size.events // size.channels
 
     async def turn(self) -> Latency:
-        """Of the deliveries to the others in one turn."""
+        """Run a turn; return the latency of deliveries to the others."""
         size = self._size
         await self._others.reset()
         arriving = asyncio.create_task(self._others.wait_for(self._deliveries, 30), name="others")

@@ -1,6 +1,6 @@
 """Draws the samples of a run: ``python -m tests.endurance.graph samples.csv soak.png``.
 
-What is drawn is named and judged by ``tests.endurance.verdict``.
+``tests.endurance.verdict`` names and judges what is drawn.
 """
 
 import sys
@@ -20,7 +20,7 @@ _COLOUR, _GREY, _RED = "#1f5fa8", "#9a9a9a", "#c0392b"
 
 
 def draw(samples: list[Sample], title: str, path: Path) -> None:
-    """A panel for each quantity, and a line through it with its slope; PNG, SVG or PDF."""
+    """Draw a panel for each quantity, and a line through it with its slope; PNG, SVG or PDF."""
     mpl.use("agg")
     findings = {finding.quantity.name: finding for finding in judge(samples)}
     quantities = [each for each in QUANTITIES if each.points(samples)]

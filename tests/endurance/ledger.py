@@ -1,7 +1,7 @@
-"""Who still has to get what: a judge for runs of hours, which keeps only what is not settled.
+"""What is still owed to whom: a judge for runs of hours, which keeps only what is not settled.
 
-The rules are those of ``tests.faults.checker`` for what is lost. The others need the whole history
-of a run; here are only counts of what they would find most often.
+For losses the rules are those of ``tests.faults.checker``. The others need the whole history of a
+run; this module has only counts of what they would find most often.
 """
 
 from collections import Counter, deque
@@ -20,27 +20,28 @@ from tests.faults.history import (
 )
 
 _REMEMBERED = 5000
-"""Events that a subscriber took last, by which those that come twice are known: more than come to
-one within many ack waits."""
+"""The latest events that a subscriber accepted, by which duplicates are recognised: more than
+arrive at one within many ack waits.
+"""
 
 
 @dataclass(slots=True)
 class Account:
-    """Of one subscription. Events are known by their ids."""
+    """The account of one subscription. Events are known by their ids."""
 
     channel: str
     owed_from: float = inf
     """What is posted from then on (monotonic seconds) has to arrive."""
     owed: dict[str, float] = field(default_factory=dict)
-    """Accepted and not taken yet, and when it was posted."""
+    """Accepted from the publisher and not yet by the subscriber, and when it was posted."""
     taken: int = 0
     repeated: int = 0
-    """Taken once more."""
+    """Accepted again."""
     _last: deque[str] = field(default_factory=deque)
     _recent: set[str] = field(default_factory=set)
 
     def has_taken(self, event: str) -> bool:
-        """Whether it is among those that were taken last."""
+        """Return whether it is among the latest accepted events."""
         return event in self._recent
 
     def take(self, event: str) -> None:
@@ -55,7 +56,7 @@ class Account:
             self._recent.discard(self._last.popleft())
 
     def end(self) -> None:
-        """Nothing is owed any more."""
+        """Owe nothing any more."""
         self.owed_from = inf
         self.owed.clear()
 
@@ -64,13 +65,13 @@ class Ledger:
     """Follows a run from the entries of its history.
 
     Args:
-        absent: Subscriptions whose subscriber is never there: nothing is lost if it gets nothing.
-        timed: Subscriptions of which it is told how long events take to them.
+        absent: Subscriptions whose subscriber is never there: what it does not receive is not lost.
+        timed: Subscriptions whose delays are measured.
 
     Attributes:
         accepted: Events answered 202.
         otherwise: Other answers, by status; 0 for none.
-        damaged: Receipts of an event that is not as it was posted.
+        damaged: Receipts of events that differ from what was posted.
     """
 
     def __init__(self, absent: Collection[str] = (), timed: Collection[str] = ()) -> None:
@@ -86,29 +87,29 @@ class Ledger:
 
     @property
     def taken(self) -> int:
-        """Events times subscribers that took them."""
+        """Number of events times the subscribers that accepted them."""
         return sum(account.taken for account in self._accounts.values())
 
     @property
     def repeated(self) -> int:
-        """What a subscriber took that it had taken not long before."""
+        """Number of duplicates that a subscriber accepted shortly after the first."""
         return sum(account.repeated for account in self._accounts.values())
 
     def owed(self) -> dict[str, set[str]]:
-        """Events that were accepted and are still to come, by subscription; no empty ones."""
+        """Return accepted events that are still to come, by subscription; no empty ones."""
         accounts = self._accounts.items()
         return {name: set(account.owed) for name, account in accounts if account.owed}
 
     def take_delay(self) -> float:
-        """The 99th percentile of the seconds from post to receipt since the last call.
+        """Return the 99th percentile of the seconds from post to receipt since the last call.
 
-        Of the subscriptions that are timed; nan if they got nothing.
+        For the timed subscriptions; nan if they received nothing.
         """
         delays, self._delays = sorted(self._delays), []
         return delays[ceil(0.99 * len(delays)) - 1] if delays else float("nan")
 
     def add(self, entry: Entry) -> None:
-        """One more, which is later than all before."""
+        """Take one more entry, which is later than all before."""
         match entry:
             case Posted():
                 self._posted[entry.event] = entry

@@ -25,7 +25,7 @@ _HEAD = (
 
 
 def row(outcome: Outcome) -> str:
-    """A line of the table, in Markdown."""
+    """Return a line of the table, in Markdown."""
     memory = f"{outcome.before:.0f}, {outcome.highest:.0f}, {outcome.after:.0f}"
     recovery = "never" if outcome.recovery is None else f"{outcome.recovery:.1f} s"
     return (
@@ -36,7 +36,7 @@ def row(outcome: Outcome) -> str:
 
 
 async def _overload(only: str) -> list[str]:
-    """Print the table as it grows; what was broken, in words."""
+    """Print the table as it grows; return what was broken, in words."""
     broken = []
     tell(_HEAD)
     for scenario in SCENARIOS:
@@ -64,7 +64,7 @@ async def _fairness(only: str) -> list[str]:
 
 
 async def _all(only: str) -> bool:
-    """Whether no rule was broken."""
+    """Run all; return whether no rule was broken."""
     broken = [*await _overload(only), *await _fairness(only)]
     for text in broken:
         tell(f"BROKEN: {text}")
@@ -72,7 +72,7 @@ async def _all(only: str) -> bool:
 
 
 def main(argv: Sequence[str]) -> int:
-    """The exit status: 1 if a rule was broken."""
+    """Run the command line; return the exit status: 1 if a rule was broken."""
     parser = argparse.ArgumentParser(prog="python -m tests.endurance.overload", description=__doc__)
     parser.add_argument("--only", default="", help="scenarios with these words in their names")
     only = parser.parse_args(argv).only

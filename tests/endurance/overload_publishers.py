@@ -1,8 +1,8 @@
-"""Publishers in great number that do what an answer tells them, over plain sockets.
+"""Publishers in great number that do what an answer asks them to, over plain sockets.
 
-Each has one connection and posts one event at a time. One that is refused waits as ``Retry-After``
-says and posts the same event again, until it is answered 202; so in the end every event is owed
-to every subscriber. Whatever a publisher could not make sense of is counted as ``wrong``.
+Each has one connection and posts one event at a time. A refused publisher waits as ``Retry-After``
+says and posts the same event again, until it is answered 202; so in the end every event is owed to
+every subscriber. Whatever a publisher could not understand is counted as ``wrong``.
 """
 
 import asyncio
@@ -20,14 +20,14 @@ _DIALS_AT_ONCE = 128
 
 @dataclass(slots=True)
 class Answers:
-    """What publishers were told.
+    """The answers to publishers.
 
     Attributes:
         posted: Requests.
         accepted: Of these, answered 202.
         refused: Of these, answered 429 or 503 with ``Retry-After``, by status.
         wrong: What must not happen, by what it was.
-        slowest: Seconds until an answer.
+        slowest: Seconds until the slowest answer.
     """
 
     posted: int = 0
@@ -54,9 +54,9 @@ class Publishers:
     """Posts events to one address.
 
     Args:
-        port: Of the dispatcher, on 127.0.0.1.
-        hosts: Of the channels, used in turn.
-        body: Of every event.
+        port: That of the dispatcher, on 127.0.0.1.
+        hosts: Those of the channels, used in turn.
+        body: That of every event.
         patience: Seconds without an answer until a publisher counts as hung.
     """
 
@@ -71,7 +71,7 @@ class Publishers:
         self._dialling = asyncio.Semaphore(_DIALS_AT_ONCE)
 
     async def post(self, connections: int, each: int, first: int = 0) -> None:
-        """Connect, then post ``each`` events on each connection until all are taken.
+        """Connect, then post ``each`` events on each connection until all are accepted.
 
         Events are numbered from ``first``.
         """
@@ -172,7 +172,7 @@ class _Connection(asyncio.Protocol):
         self._look()
 
     def _look(self) -> None:
-        """Who is refused as a whole connection is told so before it asks."""
+        """Look for an answer before a request: a connection refused as a whole gets one."""
         answer = self._answer
         if answer is None or answer.done():
             return
@@ -185,7 +185,7 @@ class _Connection(asyncio.Protocol):
 
 
 def _parse(data: bytes) -> Answer | None:
-    """An answer with Content-Length, which is all that the dispatcher sends; None if incomplete."""
+    """Return an answer with Content-Length, the only kind of the dispatcher; None if incomplete."""
     head, separator, body = data.partition(b"\r\n\r\n")
     if not separator:
         return None

@@ -1,4 +1,4 @@
-"""One overload from its beginning to full speed again, and what has to be true of it."""
+"""One overload from its beginning back to full speed, and the rules that must hold."""
 
 import asyncio
 import time
@@ -12,21 +12,21 @@ from tests.endurance.overload_system import System
 from tests.endurance.overload_watch import Watch
 
 HEALTHY_SECONDS = 1.0
-"""An answer to /healthz is due by then."""
+"""An answer to /healthz is due within this time."""
 
 _BATCH_CONNECTIONS = 16
 _BATCH_EACH = 10
 _BATCH_SECONDS = 20.0
 _SLOWER = 2.0
 _SLACK_SECONDS = 0.25
-"""Full speed: a batch takes no longer than so many times what it took before, and this."""
+"""Full speed: a batch takes no longer than so many times what it took before, plus this."""
 
 _SMALL = b'"overload"'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What came of an overload. Memory is that of the dispatcher, in MiB; times are in seconds."""
+    """The outcome of an overload. Memory is the dispatcher's, in MiB; times are in seconds."""
 
     scenario: str
     posted: int
@@ -35,7 +35,7 @@ class Outcome:
     """429 or 503 with ``Retry-After``."""
 
     lost: int
-    """Deliveries of what was answered 202 that did not come."""
+    """Deliveries of what was answered 202 that did not arrive."""
 
     copies: int
     before: float
@@ -53,7 +53,7 @@ class Outcome:
     """Other answers, none, and failures of /healthz."""
 
     def broken_rules(self) -> list[str]:
-        """What must not have been, in words; empty if all is well."""
+        """Return which rules were broken, in words; empty if all is well."""
         rules = {
             f"{self.lost} deliveries are lost": self.lost > 0,
             f"wrong answers: {dict(self.wrong)}": self.wrong.total() > 0,
@@ -85,11 +85,11 @@ class Load:
     """Bytes a second that NATS Streaming takes meanwhile; for a system with a proxy."""
 
     first: int = 1_000_000
-    """Number of the first event; those of batches are below."""
+    """Number of the first event; those of batches are lower."""
 
 
 async def overload(system: System, sink: Sink, load: Load) -> Outcome:
-    """Post as the load says, wait for every delivery, and for full speed."""
+    """Post as the load says; wait for every delivery, and for full speed."""
     dispatcher, fan_out = system.dispatcher, system.layout.fan_out
     batches = _Batches(system, sink)
     await batches.run()
@@ -135,7 +135,7 @@ async def _make_worse(system: System, sink: Sink, load: Load) -> None:
 
 
 async def _make_well(system: System, sink: Sink, load: Load) -> bool:
-    """Whether the subscriber counts from 0."""
+    """Make the subscriber well again; return whether it counts from 0."""
     if system.proxy is not None:
         system.proxy.release()
     if load.is_down:
@@ -144,7 +144,7 @@ async def _make_well(system: System, sink: Sink, load: Load) -> bool:
 
 
 class _Batches:
-    """Small loads that tell how fast the dispatcher is."""
+    """Small loads that measure how fast the dispatcher is."""
 
     def __init__(self, system: System, sink: Sink) -> None:
         self.delivered = 0
@@ -154,7 +154,7 @@ class _Batches:
         self._next = 0
 
     async def run(self) -> float:
-        """Seconds from posting a batch to its last delivery; infinite if that does not come."""
+        """Return the seconds from posting a batch to its last delivery; infinite if that fails."""
         began = time.monotonic()
         count = _BATCH_CONNECTIONS * _BATCH_EACH
         publishers = Publishers(self._system.dispatcher.port, self._system.hosts, _SMALL)
@@ -166,7 +166,7 @@ class _Batches:
         return time.monotonic() - began if arrived.events == wanted else float("inf")
 
     async def full_speed(self, usual: float) -> bool:
-        """Run batches until one takes about as long as usual; False if none does in a minute."""
+        """Run batches until one is about as fast as usual; return False if none is in a minute."""
         try:
             async with asyncio.timeout(60):
                 while await self.run() > _SLOWER * usual + _SLACK_SECONDS:

@@ -1,4 +1,4 @@
-"""What a dispatcher is overloaded with: each scenario in its full size and in a short one."""
+"""Overloads of a dispatcher: each scenario in its full size and in a short one."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,15 +10,15 @@ from tests.endurance.overload_system import Layout, running
 from tests.support.servers import Store
 
 _PROCESS_MIB = 128
-"""Of a dispatcher by itself, with a thousand channels (docs/sizing.md)."""
+"""For a dispatcher by itself, with a thousand channels (docs/sizing.md)."""
 
 _SPARE = 1.2
-"""For what is being made or sent, and what the allocator does not give back."""
+"""For what is being made or sent, and what the allocator does not return."""
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much of everything."""
+    """The amount of everything."""
 
     connections: int
     each: int
@@ -35,7 +35,7 @@ class Size:
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """Of the dispatcher."""
+        """Flags of the dispatcher."""
         return (
             f"--max-buffered-bytes={self.buffered_mib}Mi",
             f"--egress-max-buffered-bytes={self.buffered_mib}Mi",
@@ -55,16 +55,16 @@ class Scenario:
 
     body_bytes: int = 64
     refuses: bool = False
-    """Whether there is more than the limits allow, so that some publishers are told to wait."""
+    """Whether there is more than the limits allow, so that some publishers have to wait."""
 
     delay_ms: int = 0
-    """Until a subscriber answers."""
+    """Delay until a subscriber answers."""
 
     is_down: bool = False
-    """Whether the subscriber comes when all is stored."""
+    """Whether the subscriber starts once all is stored."""
 
     stored_rate: int | None = None
-    """Bytes a second that NATS Streaming takes."""
+    """Bytes a second that NATS Streaming accepts."""
 
     arguments: Mapping[str, object] = field(default_factory=dict)
     """``spec.arguments`` of the channels."""
@@ -127,10 +127,10 @@ SCENARIOS = (
 
 
 async def run(scenario: Scenario, size: Size, folder: Path) -> Outcome:
-    """Start everything in a folder, overload it, and say what came of it.
+    """Start everything in a folder, overload it, and return the outcome.
 
     Raises:
-        ServerFailed, ProcessFailed, MeasurementFailed: it does not come up, or breaks.
+        ServerFailed, ProcessFailed, MeasurementFailed: something does not start, or breaks.
     """
     sink = await Sink.start(scenario.delay_ms)
     layout = Layout(

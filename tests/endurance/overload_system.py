@@ -1,7 +1,7 @@
-"""What is overloaded: a real server and a real dispatcher, with channels and subscribers to order.
+"""The system to overload: a real server and a real dispatcher, with configurable channels.
 
 Channels are named ``c0000`` and so on; the path that a subscriber is posted to names it, so that
-one sink (``bench/load``) can be them all.
+one sink (``bench/load``) can be all subscribers.
 """
 
 import contextlib
@@ -21,12 +21,13 @@ CLUSTER_ID = "overload"
 UNLIMITED = "store_limits { max_channels: 0, max_msgs: 0, max_bytes: 0 }"
 
 SinkOf = Callable[[int, int], str]
-"""The address (``HOST:PORT``) of a subscriber, by the numbers of its channel and of itself."""
+"""Returns the address (``HOST:PORT``) of a subscriber, by the numbers of its channel and of itself.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """What there is of channels and subscribers."""
+    """The channels and subscribers."""
 
     sink_of: SinkOf
     channels: int = 1
@@ -35,7 +36,7 @@ class Layout:
     """``spec.arguments`` of every channel."""
 
     flags: Sequence[str] = ()
-    """More of them for the dispatcher."""
+    """Further flags for the dispatcher."""
 
     store: Store = "MEMORY"
 
@@ -46,26 +47,26 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """All that runs."""
+    """All running parts."""
 
     layout: Layout
     server: NatsStreamingServer
     dispatcher: DispatcherProcess
     proxy: Proxy | None
-    """Between the dispatcher and NATS Streaming, if it was asked for."""
+    """Between the dispatcher and NATS Streaming, if requested."""
 
     @property
     def hosts(self) -> list[str]:
-        """Of all channels."""
+        """The hosts of all channels."""
         return [host(_channel_name(number)) for number in range(self.layout.channels)]
 
 
 @contextlib.asynccontextmanager
 async def running(folder: Path, layout: Layout, *, proxied: bool = False) -> AsyncIterator[System]:
-    """Everything started in a folder of its own, and every durable open.
+    """Start everything in a folder of its own, with every durable open.
 
     Raises:
-        ServerFailed, ProcessFailed, MeasurementFailed: it does not come up.
+        ServerFailed, ProcessFailed, MeasurementFailed: something does not start.
     """
     _raise_open_files()
     server = NatsStreamingServer(
@@ -104,6 +105,6 @@ def _channel_name(number: int) -> str:
 
 
 def _raise_open_files() -> None:
-    """Thousands of connections begin in this process."""
+    """Raise the limit of open files: thousands of connections begin in this process."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

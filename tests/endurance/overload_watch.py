@@ -1,6 +1,6 @@
-"""Looks at a dispatcher from outside while it is overloaded: its memory, and how soon it answers.
+"""Observes a dispatcher from outside while it is overloaded: its memory, and how fast it answers.
 
-In a thread of its own, so that what it measures is not the business of the publishers beside it.
+In a thread of its own, so that publishers beside it do not affect what it measures.
 """
 
 import http.client
@@ -22,8 +22,8 @@ class Watch:
     Use it by ``with``. Sizes are in MiB, times in seconds.
 
     Attributes:
-        slowest: Until an answer to /healthz.
-        failures: Answers but 200, and none, by what it was.
+        slowest: Time until the slowest answer to /healthz.
+        failures: Answers other than 200, and missing ones, by kind.
     """
 
     def __init__(self, dispatcher: DispatcherProcess) -> None:
@@ -71,7 +71,7 @@ class Watch:
 
 
 def peak_mib(pid: int) -> float:
-    """The most physical memory that a process had since ``forget_peak`` or its start."""
+    """Return the most physical memory of a process since ``forget_peak`` or its start."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) / 1024
@@ -79,5 +79,5 @@ def peak_mib(pid: int) -> float:
 
 
 def forget_peak(pid: int) -> None:
-    """Let ``peak_mib`` begin with what there is now (proc(5), clear_refs)."""
+    """Make ``peak_mib`` start with the present memory (proc(5), clear_refs)."""
     Path(f"/proc/{pid}/clear_refs").write_text("5")

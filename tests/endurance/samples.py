@@ -1,4 +1,4 @@
-"""What is looked at again and again in a run of hours: of the dispatcher, and of its server."""
+"""What is sampled again and again in a run of hours: of the dispatcher, and of its server."""
 
 import csv
 import os
@@ -15,7 +15,7 @@ _TYPE = re.compile(r'type="([^"]*)"')
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """At one moment; of the dispatcher if nothing else is said."""
+    """One moment; of the dispatcher unless stated otherwise."""
 
     seconds: float
     """Since the beginning of the run."""
@@ -44,14 +44,14 @@ class Sample:
 
     @classmethod
     def of_row(cls, row: Sequence[str]) -> Self:
-        """Raises ValueError: it is none."""
+        """Read a row. Raises ValueError if it is not a sample."""
         if len(row) != len(fields(cls)):
             raise ValueError(f"{len(row)} values instead of {len(fields(cls))}: {row}")
         return cls(*map(float, row))
 
 
 class SampleFile:
-    """Writes samples as CSV, each at once, so that a run that breaks off has them.
+    """Writes samples as CSV, each at once, so that an aborted run has them.
 
     ``with`` closes it.
     """
@@ -72,7 +72,7 @@ class SampleFile:
 
 
 def read_csv(path: Path) -> list[Sample]:
-    """Raises ValueError: it was not written by ``SampleFile``."""
+    """Read a file. Raises ValueError if ``SampleFile`` did not write it."""
     with path.open(newline="", encoding="utf-8") as file:
         rows = csv.reader(file)
         header, known = next(rows, []), [field.name for field in fields(Sample)]
@@ -93,18 +93,18 @@ class Scrape:
     """A page of ``/metrics``.
 
     Args:
-        text: As it is served.
+        text: The page as it is served.
     """
 
     def __init__(self, text: str) -> None:
         self._text = text
 
     def total(self, metric: str) -> float:
-        """The sum over all labels; 0 if there is none."""
+        """Return the sum over all labels; 0 if there is none."""
         return sum(value for _, value in self._series(metric))
 
     def by_type(self, metric: str) -> Counter[str]:
-        """By the label ``type``."""
+        """Return the values by the label ``type``."""
         found: Counter[str] = Counter()
         for labels, value in self._series(metric):
             if type_ := _TYPE.search(labels):

@@ -1,8 +1,8 @@
 """Whether a figure grows: the slope of a line through its samples that outliers do not move. Pure.
 
-The slope is the median of those of all pairs of points (Theil and Sen); how sure it is follows from
-their order, as Sen gave it (Estimates of the regression coefficient based on Kendall's tau, 1968).
-That supposes that points do not depend on their neighbours: so there are few of them, each of which
+The slope is the median of those of all pairs of points (Theil and Sen); its confidence follows from
+their order, by Sen (Estimates of the regression coefficient based on Kendall's tau, 1968). That
+assumes that points do not depend on their neighbours, so there are few of them, each of which
 stands for many samples.
 """
 
@@ -16,11 +16,14 @@ BINS = 45
 """Points that the samples are reduced to, at most."""
 
 MINUTE = 1 / 60
-"""In hours: what comes and goes within one is no slope, so that a point stands for one at least."""
+"""In hours: what rises and falls within a minute is no slope, so a point stands for a minute at
+least.
+"""
 
 CONFIDENCE = 0.999
-"""That the true slope lies within the interval: a dozen figures are looked at, and none should be
-called a leak by chance."""
+"""That the true slope lies within the interval: about a dozen figures are tested, and none should
+be called a leak by chance.
+"""
 
 Point = tuple[float, float]
 """Hours, and a value."""
@@ -28,24 +31,24 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Slope:
-    """Growth per hour, and the interval that has the true one."""
+    """Growth per hour, and the confidence interval of the true growth."""
 
     per_hour: float
     low: float
     high: float
 
     def exceeds(self, bound: float) -> bool:
-        """Whether it is larger than that for certain, and not only by noise."""
+        """Return whether it exceeds that for certain, and not only by noise."""
         return self.low > bound
 
 
 def binned(points: Sequence[Point], least: float = MINUTE, bins: int = BINS) -> list[Point]:
-    """The medians of equal parts of the time; parts without a point are left out.
+    """Return the medians of equal parts of the time; parts without a point are left out.
 
     Args:
         points: In the order of time.
-        least: Hours that a part lasts.
-        bins: Parts, if that makes them no shorter.
+        least: The shortest length of a part, in hours.
+        bins: The number of parts, if that makes them no shorter.
     """
     if not points:
         return []
@@ -62,10 +65,10 @@ def binned(points: Sequence[Point], least: float = MINUTE, bins: int = BINS) -> 
 
 
 def slope(points: Sequence[Point]) -> Slope:
-    """Through these points, of which no two have the same time.
+    """Return the slope through these points, of which no two have the same time.
 
     Raises:
-        ValueError: there are less than two.
+        ValueError: there are fewer than two.
     """
     count = len(points)
     if count < 2:

@@ -1,7 +1,7 @@
-"""A run of hours: real processes under a load that goes on, while what is wanted changes.
+"""A run of hours: real processes under continuous load, while the desired state changes.
 
-Nothing is broken on purpose, but for subscribers: some are never there, one comes and goes, some
-fail now and then. What is measured is judged by ``tests.endurance.verdict``.
+Nothing is broken on purpose except subscribers: some are never there, one comes and goes, some fail
+now and then. ``tests.endurance.verdict`` judges the samples.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from tests.faults.system import HEARTBEATS, POLICY, Setup, System
 from tests.support.data_plane import durables
 
 STEADY = "orders"
-"""A channel that nobody changes; how long events take to its quick subscriber is measured."""
+"""A channel that nothing changes; the delay of events to its quick subscriber is measured."""
 
 CHANNELS = {
     STEADY: POLICY,
@@ -49,15 +49,15 @@ FITFUL = "mails-fitful"
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run is like.
+    """The settings of a run.
 
     Attributes:
-        minutes: Of load.
+        minutes: Minutes of load.
         per_second: Events that are posted.
-        with_down: Whether there are subscribers that are never there.
-        change_every: Seconds between two changes of what is wanted.
+        with_down: Whether some subscribers are never there.
+        change_every: Seconds between two changes of the desired state.
         sample_every: Seconds between two samples.
-        down_and_up: Seconds that the fitful subscriber is away, and is there.
+        down_and_up: Seconds that the fitful subscriber is away, and present.
         patience: Seconds at the end in which everything has to have arrived.
         leak: One of ``tests.endurance.counted_dispatcher.LEAKS``, to see that it is found.
     """
@@ -88,12 +88,12 @@ class Plan:
 
 @dataclass
 class Run:
-    """What came of it.
+    """The outcome of a run.
 
     Attributes:
-        lost: Events answered 202 that a subscriber who was there did not get.
+        lost: Events answered 202 that a present subscriber did not receive.
         before: Objects of the dispatcher after the warm-up, by type.
-        after: Those at the end.
+        after: Objects at the end.
     """
 
     ledger: Ledger
@@ -104,20 +104,20 @@ class Run:
     after: Counter[str] = field(default_factory=Counter)
 
     def most_grown(self, number: int) -> list[tuple[str, int]]:
-        """The types of which there are most more, and how many."""
+        """Return the types whose number has grown most, and by how many."""
         return (self.after - self.before).most_common(number)
 
 
 async def soak(
     plan: Plan, folder: Path, seed: str, tell: Callable[[Sample], None] = lambda _: None
 ) -> Run:
-    """Do it; the folder gets the logs and the store.
+    """Run it; the folder receives the logs and the store.
 
     Args:
-        plan: What is done.
-        folder: Of the run's own.
-        seed: Of what is left to chance.
-        tell: Is called with each sample.
+        plan: The settings of the run.
+        folder: A folder of its own.
+        seed: The seed of what is left to chance.
+        tell: Called with each sample.
 
     Raises:
         ExceptionGroup: of NotApplied, ProcessFailed, ServerFailed or OSError: something broke.
@@ -143,7 +143,7 @@ async def soak(
 
 
 async def ticks(seconds: float, stop: asyncio.Event) -> AsyncIterator[None]:
-    """One at once, then at even intervals until ``stop``; those that are missed are left out."""
+    """Yield at once, then at even intervals until ``stop``; missed ones are left out."""
     due = time.monotonic()
     while not stop.is_set():
         yield
@@ -160,7 +160,7 @@ async def pause(seconds: float, stop: asyncio.Event) -> None:
 async def _change(
     running: System, plan: Plan, run: Run, chance: Random, stop: asyncio.Event
 ) -> None:
-    """Every change once, in any order, again and again."""
+    """Make every change once, in any order, again and again."""
     unused = Unused(running)
     pack: list[int] = []
     async for _ in ticks(plan.change_every, stop):
@@ -176,7 +176,7 @@ async def _come_and_go(running: System, plan: Plan, stop: asyncio.Event) -> None
     while not stop.is_set():
         await pause(up, stop)
         wanted = running.subscriptions.get(FITFUL)
-        if wanted is None:  # just taken away
+        if wanted is None:  # just removed
             continue
         await wanted.endpoint.stop()
         await pause(down, stop)
@@ -222,7 +222,7 @@ async def _sample(running: System, ledger: Ledger, scrape: Scrape, seconds: floa
 
 
 async def _backlog(running: System) -> int:
-    """What the server has not sent to who is never there, and what it has sent in vain."""
+    """Return what the server has for subscribers that are never there, sent or not."""
     backlog = 0
     for each in tuple(running.subscriptions.values()):
         if each.endpoint.nature is not Nature.DOWN:
@@ -237,7 +237,7 @@ async def _backlog(running: System) -> int:
 
 
 async def _settled(ledger: Ledger, patience: float) -> dict[str, set[str]]:
-    """Wait until nothing is owed, but not for ever; what is then still owed."""
+    """Wait until nothing is owed, but not for ever; return what is then still owed."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(patience):
             while ledger.owed():  # noqa: ASYNC110  it is read from what is noted

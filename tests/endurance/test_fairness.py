@@ -13,7 +13,8 @@ from tests.endurance.fairness import DISTURBANCES, Comparison, Disturbance, What
 @pytest.mark.parametrize("disturbance", DISTURBANCES, ids=lambda disturbance: disturbance.name)
 async def test_others_hardly_notice(disturbance: Disturbance, tmp_path: Path) -> None:
     compared = await compare(disturbance, disturbance.short, tmp_path)
-    # Without limits for the loud it takes ten times as long. Other tests may run beside this one.
+    # Without limits for the loud channel it takes ten times as long. Other tests may run beside
+    # this one.
     most = 4.0 if disturbance.what is What.LOUD_CHANNEL else None
     assert compared.is_fair("p50", most), compared
 

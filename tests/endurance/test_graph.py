@@ -1,4 +1,4 @@
-"""The picture of a run is one, whatever there was to draw."""
+"""The picture of a run is a valid image, whatever was drawn."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The ledger knows what is still to come, and to whom."""
+"""The ledger knows what is still to come, and to which subscription."""
 
 import math
 
@@ -9,7 +9,7 @@ from tests.faults.history import Answered, Entry, Posted, Received, Subscribed, 
 
 
 class Story:
-    """Tells a ledger what happens, a second after the other."""
+    """Reports to a ledger what happens, one second after the other."""
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger

@@ -1,4 +1,4 @@
-"""What the overloads judge by would be noticed: wrong answers, losses, memory and slowness."""
+"""The rules of the overloads notice wrong answers, losses, memory and slowness."""
 
 import asyncio
 import contextlib
@@ -57,7 +57,7 @@ BROKEN = b"HTTP/1.1 500 Internal Server Error\r\nRetry-After: 0\r\nContent-Lengt
 
 @contextlib.asynccontextmanager
 async def answering(*answers: bytes | None) -> AsyncIterator[int]:
-    """A server that gives these answers in turn; None ends the connection, b"" says nothing."""
+    """Serve these answers in turn; None ends the connection, b"" sends nothing."""
     left = list(answers)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,4 +1,4 @@
-"""Samples are kept in a file, and figures are read off the page of metrics."""
+"""Samples are kept in a file, and figures are read from the page of metrics."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -19,7 +19,7 @@ process_cpu_seconds_total 1.5e+01
 
 
 def sample(seconds: float = 0.0, **values: float) -> Sample:
-    """Of a process that is idle, but for these values."""
+    """Return a sample of an idle process, except for these values."""
     known = dict.fromkeys((field.name for field in fields(Sample)), 1.0)
     return Sample(**{**known, "seconds": seconds, **values})
 

@@ -8,7 +8,7 @@ from tests.endurance.slope import BINS, Point, binned, slope
 
 
 def points(growth: float, noise: float, seed: int = 1, count: int = 45) -> list[Point]:
-    """Over an hour."""
+    """Return points over an hour."""
     chance = Random(seed)
     hours = (number / count for number in range(count))
     return [(at, 40.0 + growth * at + chance.gauss(0.0, noise)) for at in hours]

@@ -26,11 +26,11 @@ LEAKS = {
     "leave_tasks": "asyncio tasks",
     "leave_files_open": "open files",
 }
-"""What shows each of the leaks, of which there is one with every event that is settled."""
+"""The figure that shows each leak, of which one occurs with every settled event."""
 
 
 def growth(run: Run) -> dict[str, float]:
-    """That is certain, in an hour."""
+    """Return the growth that is certain, in an hour."""
     findings = judge(
         run.samples, begin=run.samples[-1].seconds / 4, least=SHORT.sample_every / 3600
     )

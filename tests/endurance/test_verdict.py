@@ -1,4 +1,4 @@
-"""What leaks is told from what only varies."""
+"""Leaks are distinguished from what only varies."""
 
 from dataclasses import replace
 from random import Random
@@ -13,7 +13,7 @@ SECONDS = 3600
 
 
 def an_hour(seed: int = 1) -> list[Sample]:
-    """Of a process that does not leak, sampled every 5 s: it warms up, and varies."""
+    """Return samples, every 5 s, of a process without a leak: it warms up, and varies."""
     chance = Random(seed)
     return [
         sample(

@@ -58,7 +58,7 @@ SIZES = [Size(1000, 3), Size(1, MOST), Size(1, 25 * MOST)]
 
 
 def channel(name: str, subscribers: int) -> dict[str, Any]:
-    """A Channel as Knative writes it."""
+    """Return a Channel as Knative writes it."""
     return {
         "apiVersion": "eventing.knative.dev/v1alpha1",
         "kind": "Channel",
@@ -71,7 +71,7 @@ def channel(name: str, subscribers: int) -> dict[str, Any]:
 
 
 def entry(channel_name: str, number: int) -> dict[str, Any]:
-    if number >= MOST:  # as short as may be: the API takes 1.5 MB
+    if number >= MOST:  # as short as possible: the API accepts 1.5 MB
         return {"uid": f"{number}", "subscriberURI": "http://a/"}
     uid = f"6f6b6c2e-0000-0000-0000-{number:012d}"
     return {
@@ -125,7 +125,7 @@ class Measured:
             await self._running
 
     async def get(self, path: str) -> None:
-        """GET in a process of its own."""
+        """GET a path in a process of its own."""
         url = f"http://127.0.0.1:{self.admin}{path}"
         process = await asyncio.create_subprocess_exec(
             "curl", "--silent", "--fail", "--compressed", "--output", "/dev/null", url
@@ -134,7 +134,7 @@ class Measured:
             raise RuntimeError(f"no answer to {path}")
 
     async def edit(self) -> None:
-        """Change one subscriber of a channel, take one away, and wait for what follows."""
+        """Change one subscriber of a channel, remove one, and wait for the effects."""
         document = self.store.get_channel(NAMESPACE, "c-0")
         subscribers = document["spec"]["subscribable"]["subscribers"]
         subscribers[0]["subscriberURI"] += "x"
@@ -143,7 +143,7 @@ class Measured:
         await asyncio.sleep(3)
 
     async def remove(self) -> None:
-        """Delete a channel, and wait until it is let go."""
+        """Delete a channel, and wait until its finalizer is removed."""
         document = self.store.get_channel(NAMESPACE, "c-0")
         document["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
         self.store.put(document)
@@ -163,7 +163,7 @@ class Measured:
 
 
 async def measure(server: NatsStreamingServer, size: Size) -> float:
-    """Measure one size; the CPU seconds of the longest turn."""
+    """Measure one size; return the CPU seconds of the longest turn."""
     longest = 0.0
 
     async def during(name: str, work: Callable[[], Awaitable[object]]) -> None:
@@ -189,7 +189,7 @@ async def measure(server: NatsStreamingServer, size: Size) -> float:
 
 
 async def main(sizes: list[Size]) -> bool:
-    """Measure all; whether no turn was too long."""
+    """Measure all; return whether no turn was too long."""
     with tempfile.TemporaryDirectory() as folder:
         unlimited = "store_limits { max_subs: 0, max_channels: 0 }"
         server = NatsStreamingServer(Path(folder), streaming=unlimited)

@@ -1,4 +1,4 @@
-"""What may grow in a run of hours, and by how much, and whether it did. Pure."""
+"""What may grow in a run of hours, by how much, and whether it did. Pure."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -12,18 +12,18 @@ from tests.endurance.slope import MINUTE, Point, Slope, binned, slope
 
 
 def warm_up(seconds: float) -> float:
-    """Seconds of a run of that length in which caches fill, and nothing is judged."""
+    """Return the seconds of such a run in which caches fill, and nothing is judged."""
     return max(900.0, seconds / 4)
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """Something that is looked at.
+    """A quantity that is judged.
 
     Attributes:
-        name: With its unit.
+        name: Its name, with its unit.
         points: Its values over time.
-        bound: By how much it may grow in an hour, beyond noise; None if it may as it likes.
+        bound: By how much it may grow in an hour, beyond noise; None without a limit.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Quantity:
 
 @dataclass(frozen=True)
 class Finding:
-    """How a quantity went after the warm-up."""
+    """How a quantity developed after the warm-up."""
 
     quantity: Quantity
     median: float
@@ -41,7 +41,7 @@ class Finding:
 
     @property
     def grows(self) -> bool:
-        """Whether it does so beyond its bound and beyond noise."""
+        """Whether it grows beyond its bound and beyond noise."""
         bound = self.quantity.bound
         return bound is not None and self.slope.exceeds(bound)
 
@@ -65,7 +65,7 @@ def _busy(samples: Sequence[Sample]) -> list[Point]:
 
 
 def _work(samples: Sequence[Sample]) -> list[Point]:
-    """On a busy machine all processes do more at once, and need less: so one is held by another."""
+    """Compare with the load: on a busy machine all processes batch more, and need less."""
     shares = (
         (
             after.seconds / 3600,
@@ -98,12 +98,12 @@ QUANTITIES = (
 def judge(
     samples: Sequence[Sample], begin: float | None = None, least: float = MINUTE
 ) -> list[Finding]:
-    """Every quantity of which there are two points; none of a run that was too short.
+    """Judge every quantity that has two points; none of a run that was too short.
 
     Args:
-        samples: Of a whole run.
-        begin: Seconds of it that are left out, if not those of the warm-up.
-        least: Hours that are looked at as one.
+        samples: Those of a whole run.
+        begin: Seconds to leave out, if not those of the warm-up.
+        least: Hours that count as one point.
     """
     end = samples[-1].seconds if samples else 0.0
     begin = warm_up(end) if begin is None else begin
@@ -121,13 +121,13 @@ HEADER = ("of the dispatcher, after warm-up", "median", "slope per hour", "betwe
 
 
 def table(findings: Iterable[Finding]) -> str:
-    """As Markdown."""
+    """Return a Markdown table."""
     lines = [HEADER, ("---", *["---:"] * (len(HEADER) - 2), "---"), *map(_cells, findings)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def growth(per_hour: float) -> str:
-    """In as many digits as matter."""
+    """Return as many digits as matter."""
     return f"{per_hour:+,.{0 if abs(per_hour) >= 100 else 2}f}"
 
 

@@ -20,7 +20,7 @@ runpy.run_module("examples.demo", run_name="__main__", alter_sys=True)
 
 
 def start_demo(folder: Path, events: int) -> subprocess.Popen[str]:
-    """In a session of its own, with its temporary files in ``folder``."""
+    """Start the demo in a session of its own, with its temporary files in ``folder``."""
     return subprocess.Popen(
         [sys.executable, "-c", _AS_FROM_A_TERMINAL, f"--events={events}"],
         cwd=ROOT,
@@ -33,7 +33,7 @@ def start_demo(folder: Path, events: int) -> subprocess.Popen[str]:
 
 
 def still_running(session: int) -> list[str]:
-    """Command lines of the processes of a session."""
+    """Return the command lines of the processes of a session."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:

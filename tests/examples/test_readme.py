@@ -22,7 +22,7 @@ def blocks(language: str) -> list[str]:
 
 
 def shown_request(address: str) -> urllib.request.Request:
-    """The request of the README's curl line, to another address."""
+    """Return the request of the README's curl line, to another address."""
     (line,) = [block for block in blocks("sh") if block.startswith("curl")]
     words = shlex.split(line.replace("\\\n", " "))
     headers = dict(words[i + 1].split(": ", 1) for i, word in enumerate(words) if word == "-H")

@@ -50,7 +50,7 @@ SHOWN = 20
 
 
 async def run_episode(seed: str, minutes: float, rows: dict[str, Figures]) -> bool:
-    """Play one and add up its figures; whether every rule was kept."""
+    """Play one episode and add up its figures; return whether every rule was kept."""
     chance = Random(seed)
     clocks = chance.random() < 1 / 2
     folder = Path(tempfile.mkdtemp(prefix="natss-chaos-"))
@@ -80,7 +80,7 @@ async def run_episode(seed: str, minutes: float, rows: dict[str, Figures]) -> bo
 
 
 async def run_all(minutes: float, seed: str) -> bool:
-    """Episode after episode; the table is printed even if it is interrupted."""
+    """Play episode after episode; print the table even if interrupted."""
     end = time.monotonic() + 60 * minutes
     rows: dict[str, Figures] = {}
     number, is_kept = 0, True

@@ -1,8 +1,8 @@
-"""The dispatcher with something changed: its clock, or a mechanism that must not be missing.
+"""The dispatcher with one change: a shifted clock, or a mechanism switched off.
 
-Run as its command is. ``FAULTS_CLOCK`` names a file with the seconds that its wall clock is ahead,
-which may change while it runs; ``FAULTS_ALTERATION`` names one of ``ALTERATIONS``. The checker has
-to catch each of these: a judge is worth what it sees.
+Run it like its command. ``FAULTS_CLOCK`` names a file with the seconds that its wall clock is
+ahead, which may change while it runs; ``FAULTS_ALTERATION`` names one of ``ALTERATIONS``. The
+checker has to catch each of these: a judge is worth what it sees.
 """
 
 import asyncio
@@ -28,9 +28,9 @@ ALTERATION = "FAULTS_ALTERATION"
 
 
 def shift_clock(file: Path) -> None:
-    """Make the wall clock of this process go wrong by what the file says.
+    """Shift the wall clock of this process by what the file says.
 
-    Only Python's, which is all that the program looks at.
+    Only Python's clock, which is all that the program looks at.
     """
     right = time.time
     with file.open("rb") as opened:
@@ -54,7 +54,7 @@ def ack_before_it_is_settled() -> None:
 
 
 def do_not_subscribe_again() -> None:
-    """As the Go program did: a lost session is replaced, and its subscriptions are not."""
+    """Replace a lost session, but not its subscriptions, as the Go program did."""
     restore = NatsStreamingStore._restore
     restored: set[NatsStreamingStore] = set()
 
@@ -88,7 +88,7 @@ def deliver_copies() -> None:
 
 
 def go_on_after_removal() -> None:
-    """It says that it has stopped, and delivers on."""
+    """Report the end of a removed subscription, and continue to deliver to it."""
     receive = SubscriptionDelivery.receive
 
     def receive_anyway(self: SubscriptionDelivery, message: StoredMessage) -> None:

@@ -1,7 +1,7 @@
 """Judges a run by its history: one pure function for each rule of the promise.
 
-A rule gives what breaks it. How long recovery took and what belongs to which fault is told by
-``tests.faults.figures``.
+A rule yields what breaks it. ``tests.faults.figures`` says how long recovery took and what belongs
+to which fault.
 """
 
 import itertools
@@ -12,22 +12,23 @@ from tests.faults.happenings import Fault, Happenings, Subscription
 from tests.faults.history import Received
 
 UNDER_WAY = 2.0
-"""Seconds that a request may have been on its way to a subscriber before it is complete there."""
+"""Seconds that a request may be on its way to a subscriber before it is complete there."""
 
 AFTERMATH = 5.0
 """Seconds after a fault in which connections are still being restored."""
 
 
 REMEMBERED = 10.0
-"""Seconds after which the server knows that an event was taken, two ack waits: whatever dies later
-does not excuse that it is delivered again."""
+"""Seconds after which the server knows that an event was accepted, two ack waits: a later failure
+does not excuse that it is delivered again.
+"""
 
 
 FORGOTTEN = 19.0
 """Seconds without a subscription after which its durable is gone; the next one is a new one."""
 
 SERVER_CLOCK = "server clock:"
-"""What faults begin with that step the clock of the server."""
+"""The beginning of the names of faults that step the server's clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class Violation:
     rule: str
     event: str
     at: float
-    """When the event was posted or, if it should not have been there, received."""
+    """When the event was posted or, if it should not have arrived, received."""
     text: str
 
     def __str__(self) -> str:
@@ -48,7 +49,7 @@ Rule = Callable[[Happenings], Iterator[Violation]]
 
 
 def lost(run: Happenings) -> Iterator[Violation]:
-    """Answered 202, and a subscriber that was subscribed at the time never took it."""
+    """Yield what was answered 202 and never accepted by a subscriber of that time."""
     for event in run.events.values():
         if not run.counts(event):
             continue
@@ -61,7 +62,7 @@ def lost(run: Happenings) -> Iterator[Violation]:
 
 
 def not_stored(run: Happenings) -> Iterator[Violation]:
-    """Answered 202, and the store does not have it."""
+    """Yield what was answered 202 and is missing in the store."""
     for event in run.events.values():
         if run.counts(event) and (event.channel, event.id) not in run.stored:
             text = f"answered 202 and not in the store of {event.channel}"
@@ -69,7 +70,7 @@ def not_stored(run: Happenings) -> Iterator[Violation]:
 
 
 def after_removal(run: Happenings) -> Iterator[Violation]:
-    """Received at an address that the subscription does not have, or has no more."""
+    """Yield what was received at an address that the subscription does not have (any more)."""
     for subscription in run.subscriptions.values():
         for receipts in subscription.receipts.values():
             for receipt in receipts:
@@ -80,7 +81,7 @@ def after_removal(run: Happenings) -> Iterator[Violation]:
 
 
 def crossed(run: Happenings) -> Iterator[Violation]:
-    """Received by a subscriber of another channel, never posted, or not as it was posted."""
+    """Yield what was received from another channel, never posted, or not as it was posted."""
     for subscription in run.subscriptions.values():
         for id_, receipts in subscription.receipts.items():
             event = run.events.get(id_)
@@ -97,7 +98,7 @@ def crossed(run: Happenings) -> Iterator[Violation]:
 
 
 def unexplained_duplicates(run: Happenings) -> Iterator[Violation]:
-    """Taken more than once, and nothing was broken between that would excuse it."""
+    """Yield what was accepted more than once without a fault in between that would excuse it."""
     for subscription, duplicate, fault in duplicates(run):
         if fault is None:
             text = f"taken again by {subscription}, and no fault explains it"
@@ -105,7 +106,7 @@ def unexplained_duplicates(run: Happenings) -> Iterator[Violation]:
 
 
 def out_of_order(run: Happenings) -> Iterator[Violation]:
-    """Taken for the first time after an event that is stored later, in a channel with order."""
+    """Yield what was first accepted after an event that is stored later, where order counts."""
     for subscription in run.subscriptions.values():
         if not subscription.is_in_order:
             continue
@@ -132,15 +133,15 @@ RULES: tuple[Rule, ...] = (
 
 
 def check(run: Happenings) -> list[Violation]:
-    """What breaks any rule."""
+    """Return what breaks any rule."""
     return [violation for rule in RULES for violation in rule(run)]
 
 
 def duplicates(run: Happenings) -> Iterator[tuple[str, Received, Fault | None]]:
-    """What was taken more than once: by which subscription, and the fault that explains it.
+    """Yield what was accepted more than once: by which subscription, and the fault to explain it.
 
-    That is the last one which may double and was on, or had just ended, between the time before and
-    this one. If it began long after the time before, it explains nothing.
+    That is the last fault which may double and was on, or had just ended, between the time before
+    and this one. If it began long after the time before, it explains nothing.
     """
     for subscription in run.subscriptions.values():
         for id_ in subscription.receipts:
@@ -163,7 +164,7 @@ def _explanation(run: Happenings, before: Received, again: Received) -> Fault | 
 def _step(
     run: Happenings, subscription: Subscription, before: Received, again: Received
 ) -> Fault | None:
-    """A server whose clock was ahead, for a new subscription that was made long after that.
+    """Return a server clock that was ahead, if it excuses a new subscription made long after.
 
     What was stored then seems to be stored after it was made, and so it gets that as well.
     """
@@ -183,9 +184,10 @@ def _step(
 def _is_unknown_to_the_other(
     run: Happenings, subscription: Subscription, overtaken: Received
 ) -> bool:
-    """Whether a dispatcher took over that does not know the other's record of a subscription.
+    """Return whether a dispatcher took over without the other's record of a subscription.
 
-    Two that run from files share none. One that was made anew may then get new events first.
+    Two that run from files share none. A subscription that was created anew may then get new events
+    first.
     """
     is_made_anew = any(period.end <= overtaken.at for period in subscription.renewals())
     may_have_taken_over = any(

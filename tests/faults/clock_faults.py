@@ -13,14 +13,14 @@ _HOUR = 3600.0
 
 
 async def jump(system: System, chance: Random) -> None:
-    """There and back, as when a wrong time server is believed for a while."""
+    """Jump there and back, as when a wrong time server is believed for a while."""
     _move(system, chance)
     await asyncio.sleep(chance.uniform(0.5, 3.0))
     set_shift(system.setup.clock, 0.0)
 
 
 async def jump_and_kill(system: System, chance: Random) -> None:
-    """What a dispatcher has written down by one clock is read by another."""
+    """Kill a dispatcher, so that what it has written by one clock is read by another."""
     _move(system, chance)
     await asyncio.sleep(chance.uniform(0.0, 1.0))
     await kill_dispatcher(system, chance)
@@ -28,7 +28,7 @@ async def jump_and_kill(system: System, chance: Random) -> None:
 
 
 async def jump_and_wipe(system: System, chance: Random) -> None:
-    """Every durable is new to the server then, and starts at a time."""
+    """Wipe the store: every durable is new to the server then, and starts at a time."""
     _move(system, chance)
     await wipe(system, chance)
     set_shift(system.setup.clock, 0.0)

@@ -1,4 +1,4 @@
-"""What has still to arrive while a run goes on, so that the nemesis knows when all is well."""
+"""What has still to arrive during a run, so that the nemesis knows when all is well."""
 
 import time
 
@@ -7,7 +7,7 @@ from tests.faults.history import Answered, History, Received
 
 
 class Debts:
-    """Follows a history; cheap enough to be asked several times a second."""
+    """Follows a history; cheap enough to be called several times a second."""
 
     def __init__(self, history: History) -> None:
         self._entries = history.entries
@@ -18,10 +18,10 @@ class Debts:
         self._accepted_at = 0.0
 
     def owed(self, before: float) -> list[Event]:
-        """Accepted events that some subscriber has not got yet.
+        """Return accepted events that some subscriber has not received yet.
 
         Args:
-            before: Those that were posted before (monotonic seconds).
+            before: Only events that were posted before (monotonic seconds).
         """
         self._catch_up()
         settled = [id_ for id_, event in self._open.items() if not self._is_owed(event)]
@@ -30,11 +30,11 @@ class Debts:
         return [event for event in self._open.values() if event.posted_at < before]
 
     def are_settled(self, patience: float) -> bool:
-        """Whether nothing is owed that was posted more than so many seconds ago."""
+        """Return whether nothing is owed that was posted more than so many seconds ago."""
         return not self.owed(time.monotonic() - patience)
 
     def is_accepting(self, since: float, patience: float) -> bool:
-        """Whether an event posted after ``since`` was accepted, and none refused of late.
+        """Return whether an event posted after ``since`` was accepted, and none refused lately.
 
         Args:
             since: Monotonic seconds.

@@ -1,4 +1,4 @@
-"""What is wanted changes under load. Nothing breaks, and nothing may be lost by it."""
+"""The desired state changes under load. Nothing breaks, and nothing may be lost by it."""
 
 import asyncio
 import uuid
@@ -11,12 +11,12 @@ _WITHIN_GRACE = (0.0, 2.0)
 
 
 def new_name(kind: str, chance: Random) -> str:
-    """One that nothing else has."""
+    """Return a name that nothing else has."""
     return f"{kind}-{chance.getrandbits(32):08x}"
 
 
 async def add_and_remove(system: System, chance: Random) -> None:
-    """A subscriber comes, has its share, and goes for good."""
+    """Add a subscriber, let it receive events, and remove it for good."""
     name = new_name("guest", chance)
     channel = chance.choice(system.changeable_channels())
     guest = Subscription(name, channel, await system.endpoint(name))
@@ -30,7 +30,7 @@ async def add_and_remove(system: System, chance: Random) -> None:
 
 
 async def take_away(system: System, chance: Random) -> None:
-    """A subscription is removed and comes back within the grace, as the same or made anew."""
+    """Remove a subscription; bring it back within the grace, as the same or created anew."""
     gone = chance.choice(system.changeable_subscriptions())
     system.give_up(gone, is_owed=True)
     system.write()
@@ -44,7 +44,7 @@ async def take_away(system: System, chance: Random) -> None:
 
 
 async def remake(system: System, chance: Random) -> None:
-    """A subscription is deleted and made anew so quickly that only its uid tells."""
+    """Delete a subscription and create it anew so quickly that only its uid tells."""
     old = chance.choice(system.changeable_subscriptions())
     uid = str(uuid.UUID(int=chance.getrandbits(128)))
     new = Subscription(old.name, old.channel, old.endpoint, uid)
@@ -54,7 +54,7 @@ async def remake(system: System, chance: Random) -> None:
 
 
 async def take_away_for_long(system: System, chance: Random) -> None:
-    """It comes back after the grace, when its durable is gone: it is a new one then."""
+    """Bring a subscription back after the grace, when its durable is gone: it is new then."""
     gone = chance.choice(system.changeable_subscriptions())
     system.give_up(gone, is_owed=False)
     system.write()
@@ -66,14 +66,14 @@ async def take_away_for_long(system: System, chance: Random) -> None:
 
 
 async def retarget(system: System, chance: Random) -> None:
-    """It moves to another address, which is of the same nature."""
+    """Move a subscription to another address, of the same nature."""
     moved = chance.choice(system.changeable_subscriptions())
     endpoint = await system.endpoint(new_name(moved.name, chance), moved.endpoint.nature)
     await system.retarget(moved.name, endpoint)
 
 
 async def remake_channel(system: System, chance: Random) -> None:
-    """A channel is deleted, with its subscriptions, and is back within the grace."""
+    """Delete a channel with its subscriptions; bring it back within the grace."""
     name = chance.choice(system.changeable_channels())
     arguments = system.channels.pop(name)
     gone = [each for each in system.subscriptions.values() if each.channel == name]

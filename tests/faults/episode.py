@@ -1,4 +1,4 @@
-"""A run from its start to its judgement: load, faults, the rest of the deliveries, the store."""
+"""A run from its start to its judgement: load, faults, the remaining deliveries, the store."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ _READING_SECONDS = 60.0
 
 
 async def play(setup: Setup, strikes: Iterable[Strike]) -> Happenings:
-    """Strike, and give everything time to arrive; what happened is for the checker."""
+    """Strike, and give everything time to arrive; return what happened, for the checker."""
     chance = random.Random(setup.seed)
     with History(setup.folder / "history.jsonl") as history:
         async with system.running(setup, history, chance) as running:
@@ -61,7 +61,7 @@ async def _note_stored(running: System) -> None:
 async def _read_channel(
     server: NatsStreamingServer, connection: nats_streaming.Connection, subject: str
 ) -> list[str]:
-    """The ids of the events that are stored under a subject."""
+    """Return the ids of the events that are stored under a subject."""
     found: list[str] = []
     try:
         last = int((await server.channelsz(subject))["last_seq"])

@@ -1,4 +1,4 @@
-"""The events of a run: each follows from its id, so that whoever gets one can judge it."""
+"""The events of a run: each follows from its id, so that its receiver can judge it."""
 
 import zlib
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ def channel_of(event: str) -> str:
 
 
 def headers(event: str) -> dict[str, str]:
-    """As they are posted, but for Host."""
+    """Return the headers as they are posted, without Host."""
     return {
         "Content-Type": "application/octet-stream",
         "Ce-Specversion": "1.0",
@@ -26,13 +26,13 @@ def headers(event: str) -> dict[str, str]:
 
 
 def body(event: str) -> bytes:
-    """Of a length of its own, from a few bytes to thousands."""
+    """Return a body whose length follows from the id, from a few bytes to thousands."""
     line = f"{event}\n".encode()
     return line * (1 + zlib.crc32(line) % LONGEST_BODY // len(line))
 
 
 def is_intact(received: Mapping[str, str], data: bytes) -> bool:
-    """Whether this is the event that its header ``Ce-Id`` says, as it was posted.
+    """Return whether this is the event that its header ``Ce-Id`` says, as it was posted.
 
     Args:
         received: Headers; names in any case.

@@ -9,11 +9,10 @@ from tests.faults.checker import check, duplicates
 from tests.faults.happenings import Event, Fault, Happenings
 
 LATE = 1.0
-"""Seconds from post to receipt beyond which a subscriber that is punctual was not served at full
-speed."""
+"""Seconds from post to receipt beyond which a punctual subscriber was not served at full speed."""
 
 GOOD_SECOND = 1.0
-"""What is spoilt after so many seconds at full speed has other reasons."""
+"""What is affected after so many seconds at full speed has other reasons."""
 
 NO_FAULT = "(before the first)"
 ALL = "**all**"
@@ -22,7 +21,7 @@ _NONE = Fault(NO_FAULT, 0, 0, may_double=False, began_at=0.0)
 
 @dataclass(slots=True)
 class Figures:
-    """Of one kind of fault, over all its occurrences."""
+    """The figures of one kind of fault, over all its occurrences."""
 
     fault: str
     runs: int = 0
@@ -36,7 +35,7 @@ class Figures:
     """Seconds from the end of each occurrence to full speed."""
 
     def add(self, other: "Figures") -> None:
-        """Take in what another run has of the same kind."""
+        """Add what another run has of the same kind."""
         self.runs += other.runs
         self.events += other.events
         self.accepted += other.accepted
@@ -47,7 +46,10 @@ class Figures:
 
 
 def figures(run: Happenings) -> dict[str, Figures]:
-    """By kind of fault; those of a strike share what came of it. ``ALL`` counts everything once."""
+    """Return the figures by kind of fault; faults of one strike share the effects.
+
+    ``ALL`` counts everything once.
+    """
     rows: dict[str, Figures] = {}
 
     def rows_of(strike: Sequence[Fault]) -> Iterator[Figures]:
@@ -76,13 +78,13 @@ def figures(run: Happenings) -> dict[str, Figures]:
 
 
 def recovery(run: Happenings, strike: Sequence[Fault], events: Iterable[Event]) -> float:
-    """Seconds from the end of a strike until what it spoilt has arrived, and a good second begins.
+    """Return the seconds from the end of a strike until all has arrived and a good second begins.
 
-    Spoilt is an event that was not accepted, or came late to a punctual subscriber.
+    All is every spoilt event: one that was not accepted, or came late to a punctual subscriber.
 
     Args:
         run: The whole of it.
-        strike: Faults at once.
+        strike: Faults at the same time.
         events: Those that it may have spoilt: posted from shortly before it began.
     """
     ended_at = max(fault.ended_at for fault in strike)
@@ -95,7 +97,7 @@ def recovery(run: Happenings, strike: Sequence[Fault], events: Iterable[Event]) 
 
 
 def _spoilt_until(run: Happenings, event: Event) -> Iterator[float]:
-    """When it was refused, or came to each subscriber to whom it came late."""
+    """Yield when it was refused, or when it arrived at each subscriber that got it late."""
     if event.status is not None and not event.is_accepted:
         yield event.answered_at
         return
@@ -111,7 +113,7 @@ HEADER = ("fault", "runs", "events", "answered 202", "lost", "other violations",
 
 
 def table(rows: Iterable[Figures]) -> str:
-    """As Markdown; a row for each kind, and last the one for all."""
+    """Return a Markdown table; a row for each kind, and last the one for all."""
     lines = [
         [*HEADER, "recovery, s (median)", "(longest)"],
         ["---", *["---:"] * (len(HEADER) + 1)],

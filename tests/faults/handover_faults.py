@@ -1,7 +1,7 @@
-"""A Subscription is made anew, with another uid, while something is broken that knows its position.
+"""A Subscription is created anew, with another uid, while a fault hits what knows its position.
 
 Its events wait at the server, unseen: the subscriber is down, or the durable has not sent any yet.
-They are owed to the new one.
+They are owed to the new Subscription.
 """
 
 import asyncio
@@ -14,19 +14,19 @@ from tests.faults.nemesis import Doubles, Fault, Part
 from tests.faults.system import Dispatcher, Subscription, System
 
 _BACKLOG = (1.0, 3.0)
-"""Seconds in which it grows."""
+"""Seconds in which the backlog grows."""
 
 _LATER = (2.2, 4.0)
-"""Seconds after which a dispatcher might think that it has been sent all that is pending."""
+"""Seconds after which a dispatcher might conclude that it has been sent all that is pending."""
 
 _SHORTLY = (0.0, 0.4)
-"""Seconds in which a dispatcher sees what is wanted, or does not."""
+"""Seconds in which a dispatcher may or may not notice the desired state."""
 
 _DELAY = (0.0, 0.3)
 """Seconds, each way."""
 
 _TAKING_OVER = (0.0, 5.0)
-"""Seconds: before another dispatcher has the client id, and after."""
+"""Seconds before and after another dispatcher has the client id."""
 
 _SLOW, _SLOWER = 2000, 100
 """Bytes per second: enough to open a durable, and not enough for an event of it."""
@@ -43,7 +43,7 @@ async def remake_after_sigterm(system: System, chance: Random) -> None:
 async def _remake_after(
     end: Callable[[Dispatcher], Awaitable[object]], system: System, chance: Random
 ) -> None:
-    """Removed, dispatcher restarted, and made anew later, within the grace."""
+    """Remove it, restart the dispatcher, and create it anew later, within the grace."""
     gone = await _leave_backlog(system, chance)
     await _remove(system, gone)
     dispatcher = await system.delivering() or system.dispatchers[0]
@@ -55,7 +55,7 @@ async def _remake_after(
 
 
 async def remake_during_take_over(system: System, chance: Random) -> None:
-    """Removed, and made anew when another dispatcher delivers, or is about to."""
+    """Remove it, and create it anew during a failover to another dispatcher, or just before."""
     rival = system.add_dispatcher() if len(system.dispatchers) == 1 else None
     if rival is not None:
         await rival.start()
@@ -73,7 +73,7 @@ async def remake_during_take_over(system: System, chance: Random) -> None:
 
 
 async def remake_over_slow_link(system: System, chance: Random) -> None:
-    """The old durable is open again for seconds before the first of its events comes."""
+    """Create it anew while the old durable is open for seconds before its first event comes."""
     old = await _leave_backlog(system, chance)
     dispatcher = await system.delivering() or system.dispatchers[0]
     await dispatcher.kill()
@@ -91,10 +91,10 @@ async def remake_over_slow_link(system: System, chance: Random) -> None:
 
 
 async def remake_repeatedly(system: System, chance: Random) -> None:
-    """A new subscriber is made anew several times, too quickly to get what it was sent.
+    """Create a new subscriber anew several times, too quickly to receive what it was sent.
 
-    In a channel with few events that may be before its first one. Whether the server has answered
-    what was asked of it last is left open by a link that delays.
+    In a channel with few events that may be before its first one. A link that delays leaves open
+    whether the server has answered the last request.
     """
     name = new_name("newcomer", chance)
     channel = chance.choice(system.changeable_channels())
@@ -116,7 +116,7 @@ async def remake_repeatedly(system: System, chance: Random) -> None:
 
 
 async def _leave_backlog(system: System, chance: Random) -> Subscription:
-    """Have a subscriber down while events come for it."""
+    """Have a subscriber down while events arrive for it."""
     down = chance.choice(system.changeable_subscriptions())
     await down.endpoint.stop()
     await asyncio.sleep(chance.uniform(*_BACKLOG))

@@ -1,4 +1,4 @@
-"""A history put in order: by event, by subscription, by fault. What is right is not judged here."""
+"""A history put in order: by event, by subscription, by fault. It judges nothing."""
 
 import itertools
 from collections import defaultdict
@@ -30,7 +30,7 @@ class Event:
     channel: str
     posted_at: float
     status: int | None = None
-    """Of the answer to its publisher; None while there is none."""
+    """That of the answer to its publisher; None while there is none."""
     answered_at: float = inf
 
     @property
@@ -40,7 +40,7 @@ class Event:
 
 @dataclass(slots=True)
 class Period:
-    """A time with its end left open until it is known."""
+    """A period whose end is open until it is known."""
 
     begin: float
     end: float = inf
@@ -48,7 +48,7 @@ class Period:
 
 @dataclass(slots=True)
 class Subscription:
-    """What was wanted of a subscription over the run."""
+    """What was wanted of a subscription during the run."""
 
     name: str
     channel: str
@@ -57,22 +57,22 @@ class Subscription:
     owed_from: float = inf
     """What is posted from then on has to arrive."""
     wanted: defaultdict[str, list[Period]] = field(default_factory=lambda: defaultdict(list))
-    """By address: when events may arrive there."""
+    """When events may arrive, by address."""
     receipts: defaultdict[str, list[Received]] = field(default_factory=lambda: defaultdict(list))
-    """By event, in order."""
+    """Receipts by event, in order."""
 
     def taken(self, event: str) -> list[Received]:
-        """Those receipts of an event that the subscriber answered with success."""
+        """Return those receipts of an event that the subscriber answered with success."""
         return [each for each in self.receipts.get(event, ()) if 200 <= each.status < 300]
 
     def renewals(self) -> Iterator[Period]:
-        """From the end of each time in which it was wanted to the beginning of the next."""
+        """Yield the time from each end of being wanted to the next beginning."""
         every = (period for periods in self.wanted.values() for period in periods)
         for before, after in itertools.pairwise(sorted(every, key=lambda each: each.begin)):
             yield Period(before.end, after.begin)
 
     def owes(self, event: Event) -> bool:
-        """Whether the event has to arrive, as far as its channel and the time of posting say."""
+        """Return whether the event has to arrive, as far as its channel and time of posting say."""
         return event.channel == self.channel and event.posted_at >= self.owed_from
 
 
@@ -83,9 +83,9 @@ class Fault:
     name: str
     number: int
     strike: int
-    """Those at once have the same."""
+    """Faults at the same time have the same strike."""
     may_double: bool
-    """Whether it excuses that subscribers get events twice."""
+    """Whether it excuses duplicates."""
     began_at: float
     ended_at: float = inf
 
@@ -103,33 +103,33 @@ class Happenings:
     dispatchers: set[int] = field(default_factory=set)
     """Those that were posted to."""
     wiped_at: float = -inf
-    """What was posted before was lost with the store, and nobody promised otherwise."""
+    """What was posted before was lost with the store, which breaks no promise."""
 
     @classmethod
     def of(cls, history: Iterable[Entry]) -> "Happenings":
-        """All of a history, in any order."""
+        """Return all of a history, in any order."""
         found = cls()
         for entry in sorted(history, key=lambda entry: entry.at):
             found.take(entry)
         return found
 
     def counts(self, event: Event) -> bool:
-        """Whether the promise holds for the event: it was accepted, and its store was not wiped."""
+        """Return whether the promise holds for the event: it was accepted, its store not wiped."""
         return event.is_accepted and event.posted_at >= self.wiped_at
 
     @property
     def strikes(self) -> list[tuple[Fault, ...]]:
-        """Faults that were begun together, in order."""
+        """Faults that began together, in order."""
         by_strike = itertools.groupby(self.faults, key=lambda fault: fault.strike)
         return [tuple(faults) for _, faults in by_strike]
 
     def strike_at(self, at: float) -> tuple[Fault, ...]:
-        """The one that had begun last; empty before the first."""
+        """Return the strike that had begun last; an empty one before the first."""
         last = next((fault for fault in reversed(self.faults) if fault.began_at <= at), None)
         return tuple(fault for fault in self.faults if last and fault.strike == last.strike)
 
     def take(self, entry: Entry) -> None:
-        """One more, which is later than all before."""
+        """Take one more entry, which is later than all before."""
         match entry:
             case Posted():
                 self.events[entry.event] = Event(entry.event, entry.channel, entry.at)

@@ -1,8 +1,8 @@
-"""What happened in a run: who posted what, what was answered, who received what, what was broken.
+"""What happened in a run: posts, answers, receipts, and faults.
 
 Each entry is a line of JSON in a file, so that a run can be judged again, and read beside the logs:
-a line has the wall clock's time besides the monotonic one. What it means is left to
-``tests.faults.checker``.
+a line has the wall clock's time besides the monotonic one. ``tests.faults.checker`` judges what it
+means.
 """
 
 import json
@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 NO_ANSWER = 0
-"""In the place of a status: the connection broke, or nothing came in time."""
+"""In place of a status: the connection broke, or no answer came in time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,7 @@ class Posted(Entry):
     event: str
     channel: str
     dispatcher: int
-    """Which of them it is posted to."""
+    """The dispatcher that it is posted to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,17 +44,17 @@ class Answered(Entry):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Received(Entry):
-    """A subscriber got an event. ``at`` is when it was complete."""
+    """A subscriber received an event. ``at`` is when it was complete."""
 
     event: str
     subscription: str
     address: str
-    """Where it was sent to: a subscription may move from one to another."""
+    """Where it was sent to: a subscription may move from one address to another."""
     status: int
-    """Of the subscriber's answer; ``NO_ANSWER`` if it gave none."""
+    """That of the subscriber's answer; ``NO_ANSWER`` if it gave none."""
     answered_at: float
     intact: bool
-    """Whether headers and body are those that were posted."""
+    """Whether headers and body are as they were posted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,14 +65,14 @@ class Wanted(Entry):
     channel: str
     address: str
     punctual: bool
-    """Whether its subscriber answers at once unless it is broken by a fault."""
+    """Whether its subscriber answers at once unless a fault breaks it."""
     in_order: bool
     """Whether its channel promises the order of events."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subscribed(Entry):
-    """A dispatcher says that the durable is open: from now on events are owed."""
+    """A dispatcher reports that the durable is open: from now on events are owed."""
 
     subscription: str
 
@@ -85,12 +85,13 @@ class Unwanted(Entry):
     address: str
     is_owed: bool
     """Whether events are owed all the same: it will come back within the grace for removed
-    subscriptions, or has another address. Else what has not arrived by now never has to."""
+    subscriptions, or has another address. Otherwise what has not arrived by now never has to.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Removed(Entry):
-    """Every dispatcher says that it delivers to this address no more."""
+    """Every dispatcher reports that it no longer delivers to this address."""
 
     subscription: str
     address: str
@@ -103,14 +104,14 @@ class FaultBegan(Entry):
     fault: str
     number: int
     strike: int
-    """Faults that are begun together have the same."""
+    """Faults that begin together have the same strike."""
     may_double: bool
-    """Whether it excuses that subscribers get events twice."""
+    """Whether it excuses duplicates."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaultEnded(Entry):
-    """The cause is gone: from now on everything is to recover by itself."""
+    """The cause is gone: from now on everything must recover on its own."""
 
     number: int
 
@@ -122,7 +123,7 @@ class Wiped(Entry):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored(Entry):
-    """The store has this event, as seen when the run was over."""
+    """The store has this event, as seen at the end of the run."""
 
     event: str
     channel: str
@@ -145,7 +146,7 @@ _BY_NAME: dict[str, type[Entry]] = {kind.__name__: kind for kind in KINDS}
 
 
 class Notes(Protocol):
-    """Where is noted what happens."""
+    """Records what happens."""
 
     def add(self, entry: Entry) -> None: ...
 
@@ -176,10 +177,10 @@ class History:
 
 
 def read(lines: Iterable[str]) -> list[Entry]:
-    """The entries of a file.
+    """Return the entries of a file.
 
     Raises:
-        ValueError: a line is none; the text has its number.
+        ValueError: a line is not an entry; the text has its number.
     """
     entries = []
     for number, line in enumerate(lines, 1):

@@ -1,4 +1,4 @@
-"""Who publishes in a run: posts events at a pace of its own, whatever comes of them."""
+"""Publishers of a run: they post events at a pace of their own, whatever the outcome."""
 
 import asyncio
 import random
@@ -13,7 +13,7 @@ from tests.faults.history import NO_ANSWER, Answered, Notes, Posted
 from tests.support.channel_files import host
 
 ANSWER_SECONDS = 20.0
-"""After which a publisher gives up; the dispatchers answer much sooner."""
+"""Seconds after which a publisher gives up; the dispatchers answer much sooner."""
 
 _AT_ONCE = 64
 """Posts of one publisher that may wait for their answers."""
@@ -25,18 +25,18 @@ class Pace:
 
     publishers: int = 4
     per_second: float = 60.0
-    """By all of them."""
+    """Events of all publishers together."""
 
 
 class Load:
     """Several publishers at once.
 
-    No event is posted twice: what comes twice was doubled by the dispatcher.
+    No event is posted twice: a duplicate was made by the dispatcher.
 
     Args:
-        history: Gets every post and answer.
-        channels: Gives those to post to in turn, each time.
-        dispatchers: Gives their URLs, each time.
+        history: Records every post and answer.
+        channels: Returns the channels to post to in turn, at each call.
+        dispatchers: Returns their URLs, at each call.
         pace: How much is posted.
         chance: For the times between posts.
     """

@@ -1,7 +1,7 @@
-"""Breaks things on purpose, notes when, and waits until all is well again.
+"""Breaks things on purpose, records when, and waits until all is well again.
 
-What can be broken is in the modules of faults; which of it, and in which order, is chosen by
-``tests.faults.episode``.
+The modules of faults say what can be broken; ``tests.faults.episode`` chooses which of it, and in
+which order.
 """
 
 import asyncio
@@ -17,15 +17,16 @@ from tests.faults.history import FaultBegan, FaultEnded, History
 from tests.faults.system import System
 
 _ON_TIME = 1.5
-"""Seconds after which an accepted event has arrived everywhere when all is well, and for which none
-was refused."""
+"""Seconds after which an accepted event has arrived everywhere if all is well, and without a
+refusal.
+"""
 
 _LATEST = 3.0
-"""Seconds after the first that the second fault of a strike begins, at most."""
+"""The second fault of a strike begins at most so many seconds after the first."""
 
 
 class Part(enum.Flag):
-    """Of a system: what a fault breaks."""
+    """The part of a system that a fault breaks."""
 
     DISPATCHER = enum.auto()
     SERVER = enum.auto()
@@ -36,7 +37,7 @@ class Part(enum.Flag):
 
 
 class Doubles(enum.Enum):
-    """Whether a fault excuses that subscribers get events twice.
+    """Whether a fault excuses duplicates.
 
     A dispatcher knows what it has delivered, whatever server and connection do. Its successor does
     not.
@@ -46,7 +47,7 @@ class Doubles(enum.Enum):
     IF_TAKEN_OVER = enum.auto()  # by another dispatcher, if there is one
     UNLESS_ALONE = (
         enum.auto()
-    )  # it tells its successor by way of the server, if that can be reached
+    )  # it informs its successor through the server, if that can be reached
     ALWAYS = enum.auto()
 
 
@@ -55,8 +56,8 @@ class Fault:
     """One way to break something.
 
     Attributes:
-        name: As in the table of figures.
-        touches: What it breaks; two faults at once touch different things.
+        name: Its name in the table of figures.
+        touches: What it breaks; two faults at the same time touch different parts.
         run: Breaks it, and returns when the cause is gone.
         doubles: Whether it excuses duplicates.
     """
@@ -67,7 +68,7 @@ class Fault:
     doubles: Doubles = Doubles.NEVER
 
     def may_double(self, dispatchers: int, at_once: int) -> bool:
-        """Whether it excuses duplicates, with so many dispatchers and faults at once."""
+        """Return whether it excuses duplicates, with so many dispatchers and faults at once."""
         match self.doubles:
             case Doubles.IF_TAKEN_OVER:
                 return dispatchers > 1
@@ -81,9 +82,9 @@ class Nemesis:
     """Strikes a system.
 
     Args:
-        system: That is to be broken.
-        history: Of the same; gets the faults.
-        seed: Faults have their own random numbers by it, however long the others take.
+        system: The system to break.
+        history: The history of the system; records the faults.
+        seed: Gives faults their own random numbers, however long the others take.
     """
 
     def __init__(self, system: System, history: History, seed: str) -> None:
@@ -95,10 +96,11 @@ class Nemesis:
         self._strikes = 0
 
     async def strike(self, *faults: Fault) -> None:
-        """Break these at once; return when everything runs again.
+        """Break these at the same time; return when everything runs again.
 
         Raises:
-            NotApplied, ProcessFailed, ServerFailed: it does not, or was not impressed.
+            NotApplied, ProcessFailed, ServerFailed: something does not run, or the fault had no
+                effect.
         """
         self._strikes += 1
         dispatchers = self._system.setup.dispatchers
@@ -119,9 +121,9 @@ class Nemesis:
         await self._system.ready()
 
     async def recover(self) -> None:
-        """Wait until events are accepted again, and have arrived that should have by now.
+        """Wait until events are accepted again, and those due have arrived.
 
-        Not for ever: what never comes shows at the end of the run.
+        Not for ever: what never arrives shows at the end of the run.
         """
         now = time.monotonic()
         await self._wait(

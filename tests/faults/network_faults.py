@@ -14,7 +14,7 @@ _LONG = (6.0, 9.0)
 
 
 async def cut(system: System, chance: Random) -> None:
-    """Several times, as a bad cable does."""
+    """Cut connections several times, as a bad cable does."""
     for _ in range(chance.randint(1, 4)):
         system.proxy.cut()
         await asyncio.sleep(chance.uniform(0.0, 0.5))
@@ -27,21 +27,21 @@ async def refuse(system: System, chance: Random) -> None:
 
 
 async def hold(system: System, chance: Random) -> None:
-    """What was sent meanwhile comes through afterwards."""
+    """Hold connections; what was sent meanwhile comes through afterwards."""
     system.proxy.hold()
     await asyncio.sleep(chance.uniform(*_SHORT))
     system.proxy.release()
 
 
 async def expire(system: System, chance: Random) -> None:
-    """The server forgets the sessions and sets the durables aside."""
+    """Hold connections until the server forgets the sessions and sets the durables aside."""
     system.proxy.hold()
     await asyncio.sleep(chance.uniform(*_LONG))
     system.proxy.release()
 
 
 async def drop_to_dispatcher(system: System, chance: Random) -> None:
-    """What it sends still arrives: events are stored, and their PubAcks are lost."""
+    """Drop what the server sends: events are stored, and their PubAcks are lost."""
     system.proxy.drop_to_client()
     await asyncio.sleep(chance.uniform(*_SHORT))
     system.proxy.cut()
@@ -49,7 +49,7 @@ async def drop_to_dispatcher(system: System, chance: Random) -> None:
 
 
 async def drop_to_server(system: System, chance: Random) -> None:
-    """Events still come, and what is acknowledged is lost."""
+    """Drop what the dispatcher sends: events still come, and acks are lost."""
     system.proxy.drop_to_server()
     await asyncio.sleep(chance.uniform(*_SHORT))
     system.proxy.cut()
@@ -57,7 +57,7 @@ async def drop_to_server(system: System, chance: Random) -> None:
 
 
 async def strand(system: System, _: Random) -> None:
-    """Nobody is told that the present connections are dead."""
+    """Leave the present connections dead without notice."""
     system.proxy.strand()
     await asyncio.sleep(0)
 
@@ -69,7 +69,7 @@ async def delay(system: System, chance: Random) -> None:
 
 
 async def slow_down(system: System, chance: Random) -> None:
-    """To less than is posted."""
+    """Slow down to less than is posted."""
     system.proxy.limit(chance.randint(5_000, 30_000))
     await asyncio.sleep(chance.uniform(2.0, 5.0))
     system.proxy.release()

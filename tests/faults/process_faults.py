@@ -7,10 +7,11 @@ from tests.faults.nemesis import Doubles, Fault, Part
 from tests.faults.system import System
 
 _AWAY = (0.0, 3.0)
-"""Seconds that a process is not there."""
+"""Seconds that a process is away."""
 
 _FROZEN = (0.3, 8.0)
-"""Seconds that one stands still: from a hiccup to longer than the server waits for heartbeats."""
+"""Seconds that a process is paused: from a hiccup to longer than the server waits for heartbeats.
+"""
 
 
 async def kill_dispatcher(system: System, chance: Random) -> None:
@@ -21,7 +22,7 @@ async def kill_dispatcher(system: System, chance: Random) -> None:
 
 
 async def stop_dispatcher(system: System, chance: Random) -> None:
-    """As a rolling update does it."""
+    """Stop a dispatcher, as a rolling update does."""
     dispatcher = chance.choice(system.dispatchers)
     await dispatcher.stop()
     await asyncio.sleep(chance.uniform(*_AWAY))

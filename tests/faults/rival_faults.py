@@ -8,7 +8,7 @@ from tests.faults.system import System
 
 
 async def take_over(system: System, chance: Random) -> None:
-    """A second one comes, gets the client id when the first dies, and goes."""
+    """Start a second dispatcher that takes over the client id when the first dies, and end it."""
     first = chance.choice(system.dispatchers)
     rival = system.add_dispatcher()
     await rival.start()
@@ -21,7 +21,7 @@ async def take_over(system: System, chance: Random) -> None:
 
 
 async def fight(system: System, chance: Random) -> None:
-    """Whoever delivers stands still until it has lost the client id, and does not know it yet."""
+    """Pause the delivering dispatcher until it has lost the client id without knowing."""
     rival = system.add_dispatcher()
     await rival.start()
     for _ in range(chance.randint(1, 3)):

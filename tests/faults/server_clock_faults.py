@@ -1,9 +1,8 @@
 """The server's clock is stepped while events flow: by milliseconds, by seconds, by hours.
 
 While it runs the server does not let the timestamps of a channel decrease: they stand still until
-the clock has caught up. If it is started again meanwhile they do, as with another leader in a
-cluster. And what waits to be sent again waits by this clock
-(``tests.support.test_shifted_server``).
+the clock has caught up. If it is restarted meanwhile, they do decrease, as with another leader in a
+cluster. And redelivery waits by this clock (``tests.support.test_shifted_server``).
 """
 
 import asyncio
@@ -21,11 +20,12 @@ _WRONG = (0.5, 2.0)
 """Seconds that the clock is wrong."""
 
 _UNDER_WAY, _COPIED = 0.5, 1.5
-"""Seconds until events are under way, and until their copies have come; attempts may take more."""
+"""Seconds until events are under way, and until their copies have come; attempts may take longer.
+"""
 
 
 async def step(system: System, chance: Random) -> None:
-    """There and back, while events of a subscriber wait to be sent again."""
+    """Step there and back, while events of a subscriber wait for redelivery."""
     endpoint = victim(system, chance)
     endpoint.be(Trouble.REFUSING)
     system.shift_server(_amount(chance))
@@ -36,7 +36,7 @@ async def step(system: System, chance: Random) -> None:
 
 
 async def step_and_restart(system: System, chance: Random) -> None:
-    """Back, and right again, each while the server is down: then the timestamps decrease.
+    """Step back, and right again, each while the server is down: then timestamps decrease.
 
     Copies come of what a subscriber has refused before, and of what is under way to it since.
     """
@@ -62,7 +62,7 @@ async def _restart(system: System, seconds: float) -> None:
 
 
 async def step_and_kill(system: System, chance: Random) -> None:
-    """What was stored by one clock is read by a dispatcher that has seen nothing of it."""
+    """Kill the dispatcher, so that a new one reads what another clock has stored."""
     system.shift_server(_amount(chance))
     await kill_dispatcher(system, chance)
     system.shift_server(0.0)
@@ -70,7 +70,7 @@ async def step_and_kill(system: System, chance: Random) -> None:
 
 
 async def step_and_remake(system: System, chance: Random) -> None:
-    """A durable takes over from another, and each has begun by another clock."""
+    """Hand one durable over to another, each begun by another clock."""
     system.shift_server(_amount(chance))
     await remake(system, chance)
     await asyncio.sleep(chance.uniform(*_WRONG))
@@ -79,7 +79,7 @@ async def step_and_remake(system: System, chance: Random) -> None:
 
 
 def _amount(chance: Random) -> float:
-    """Seconds that the clock is ahead then."""
+    """Return the seconds that the clock is ahead."""
     size = chance.choice((0.05, chance.uniform(1.0, 30.0), chance.uniform(1.0, 3.0) * _HOUR))
     return chance.choice((-1, 1)) * size
 

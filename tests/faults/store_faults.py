@@ -11,11 +11,11 @@ from tests.faults.nemesis import Doubles, Fault, Part
 from tests.faults.system import System
 
 _FULL_SECONDS = 15.0
-"""Until the server has noticed that its disk is full."""
+"""Seconds until the server has noticed that its disk is full."""
 
 
 async def wipe(system: System, chance: Random) -> None:
-    """As when its volume is replaced by an empty one: sessions, positions and events are gone."""
+    """Wipe the store, as an empty volume would: sessions, positions and events are gone."""
     await system.server.kill()
     system.server.wipe()
     system.history.add(Wiped(at=time.monotonic()))
@@ -24,9 +24,9 @@ async def wipe(system: System, chance: Random) -> None:
 
 
 async def fill_disk(system: System, chance: Random) -> None:
-    """The server may write a few KB more to any file; then it panics, as for ENOSPC.
+    """Let the server write a few KB more to any file; then it panics, as for ENOSPC.
 
-    A limit of the process does it, since a small file system of one's own takes root.
+    A limit of the process does it, since a separate small file system takes root.
     """
     server = system.server
     largest = max(file.stat().st_size for file in server.store_directory.rglob("*.dat"))
@@ -49,4 +49,4 @@ STORE_FAULTS = (
         else ()
     ),
 )
-"""Only Linux can limit a process that runs already, so that elsewhere no disk is full."""
+"""Only Linux can limit a running process, so elsewhere no disk is full."""

@@ -1,4 +1,4 @@
-"""What is broken when: one fault after the other, now and then two at once."""
+"""What is broken when: one fault after the other, now and then two at the same time."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -7,16 +7,16 @@ from random import Random
 from tests.faults.nemesis import Fault
 
 Strike = tuple[Fault, ...]
-"""Faults at once, which touch different parts."""
+"""Simultaneous faults, which touch different parts."""
 
 
 def once_each(faults: Sequence[Fault], chance: Random, pairs: float) -> Iterator[Strike]:
-    """Like a pack of cards: every fault once, in any order.
+    """Yield every fault once, in any order, like a pack of cards.
 
     Args:
         faults: What can be broken.
-        chance: Decides on the order, and on pairs.
-        pairs: How often two are taken at once, if there are two that go together: from 0 to 1.
+        chance: Decides the order, and the pairs.
+        pairs: How often two are taken together, if two can be combined: from 0 to 1.
     """
     pack = chance.sample(faults, len(faults))
     while pack:
@@ -30,7 +30,7 @@ def once_each(faults: Sequence[Fault], chance: Random, pairs: float) -> Iterator
 
 
 def until(end: float, faults: Sequence[Fault], chance: Random, pairs: float) -> Iterator[Strike]:
-    """Pack after pack, until a time (monotonic seconds)."""
+    """Yield pack after pack, until a time (monotonic seconds)."""
     while True:
         for strike in once_each(faults, chance, pairs):
             if time.monotonic() >= end:

@@ -8,11 +8,11 @@ from tests.faults.subscribers import Endpoint, Trouble
 from tests.faults.system import System
 
 _SECONDS = (1.0, 8.0)
-"""From what retries bridge to longer than the ack wait."""
+"""Seconds, from what retries bridge to longer than the ack wait."""
 
 
 def victim(system: System, chance: Random) -> Endpoint:
-    """That of any subscription."""
+    """Return the endpoint of any subscription."""
     subscription = chance.choice(list(system.subscriptions.values()))
     return subscription.endpoint
 
@@ -25,7 +25,7 @@ async def kill_subscriber(system: System, chance: Random) -> None:
 
 
 async def hang_subscriber(system: System, chance: Random) -> None:
-    """What it was sent it answers in the end, long after the attempt was given up."""
+    """Let a subscriber hang and answer long after the attempts were given up."""
     await _have(victim(system, chance), Trouble.HUNG, chance)
 
 

@@ -1,4 +1,4 @@
-"""Who receives in a run: HTTP servers that answer by their nature, or worse when broken."""
+"""Subscribers of a run: HTTP servers that answer by their nature, or worse when broken."""
 
 import asyncio
 import enum
@@ -14,7 +14,7 @@ from tests.faults.history import NO_ANSWER, Notes, Received
 from tests.support.servers import free_port
 
 _DYING = 0.01
-"""Seconds; 0 would be for ever."""
+"""In seconds; 0 would mean for ever."""
 
 
 class Nature(enum.Enum):
@@ -22,20 +22,20 @@ class Nature(enum.Enum):
 
     QUICK = "quick"
     SLOW = "slow"
-    FLAKY = "flaky"  # fails a tenth of what it gets, in several ways
+    FLAKY = "flaky"  # fails a tenth of what it receives, in several ways
     FALTERING = "faltering"  # fails a hundredth
-    DOWN = "down"  # nobody listens there, ever
+    DOWN = "down"  # nothing ever listens there
 
 
 _FAILURES: Mapping[Nature, tuple[float, Sequence[int]]] = {
     Nature.FLAKY: (0.1, (NO_ANSWER, 429, 500, 503)),
     Nature.FALTERING: (0.01, (503,)),
 }
-"""Share of requests, and what is answered to these."""
+"""Share of requests, and how these are answered."""
 
 
 class Trouble(enum.Enum):
-    """What may be wrong with it besides."""
+    """What may be wrong with a subscriber besides its nature."""
 
     NONE = "none"
     REFUSING = "refusing"
@@ -50,8 +50,8 @@ class Endpoint:
     Args:
         name: Part of the addresses in the history.
         nature: How it answers.
-        history: Gets every request.
-        chance: Makes slow and flaky ones irregular.
+        history: Records every request.
+        chance: Makes slow and flaky subscribers irregular.
     """
 
     def __init__(self, name: str, nature: Nature, history: Notes, chance: random.Random) -> None:
@@ -70,7 +70,7 @@ class Endpoint:
         return f"http://127.0.0.1:{self.port}/{subscription}"
 
     def address(self, subscription: str) -> str:
-        """As in the history."""
+        """Return the address as in the history."""
         return f"{self.name}/{subscription}"
 
     async def start(self) -> None:
@@ -87,7 +87,7 @@ class Endpoint:
         self.port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:
-        """As when the process is killed: its connections end, and new ones are refused."""
+        """Stop as a killed process does: its connections end, and new ones are refused."""
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
@@ -98,7 +98,7 @@ class Endpoint:
         self.be(Trouble.NONE)
 
     def be(self, trouble: Trouble) -> None:
-        """Have this trouble from now on; requests that hung are answered when it is over."""
+        """Have this trouble from now on; answer requests that hung when it is over."""
         self._trouble = trouble
         if trouble is Trouble.HUNG:
             self._is_well.clear()

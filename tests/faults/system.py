@@ -1,7 +1,7 @@
-"""What is put to the test: a server, dispatchers, subscribers, and what is wanted of them.
+"""The system under test: a server, dispatchers, subscribers, and the desired state.
 
 All of it runs on 127.0.0.1; between the dispatchers and the server is a proxy that can break the
-connection. Whoever breaks something does it through this.
+connection. All faults act through this module.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from tests.support.shifted_server import CLOCK, ShiftedServer, set_shift
 
 ACK_WAIT = 5
 GRACE = 20.0
-"""Seconds that a removed subscription may come back in, and finds its position."""
+"""Seconds within which a removed subscription may come back and find its position."""
 
 POLICY = {
     "ackWait": f"PT{ACK_WAIT}S",
@@ -36,7 +36,7 @@ POLICY = {
     "maxInflight": 32,
 }
 HEARTBEATS = 'hb_interval: "1s"\n hb_timeout: "1s"\n hb_fail_count: 2'
-"""A client that is silent for some four seconds has lost its session."""
+"""A client that is silent for about four seconds has lost its session."""
 
 _APPLIED_SECONDS = 60.0
 
@@ -47,8 +47,9 @@ CHANNELS: Mapping[str, Mapping[str, object]] = {
     "visits": POLICY,
 }
 POSTED = ("visits", *16 * ("orders", "bills", "trips"))
-"""The channels to post to, in turn: to one of them so seldom that a subscriber is made anew before
-its first event."""
+"""The channels to post to, in turn: to one of them so seldom that a subscriber is created anew
+before its first event.
+"""
 
 SUBSCRIBERS = (
     ("orders-quick", "orders", Nature.QUICK),
@@ -62,12 +63,12 @@ SUBSCRIBERS = (
 
 
 class NotApplied(Exception):
-    """The dispatchers do not do what is wanted of them; the text has what they say."""
+    """The dispatchers have not applied what is wanted; the text has what they say."""
 
 
 @dataclass
 class Subscription:
-    """As it is wanted now."""
+    """A subscription as it is wanted now."""
 
     name: str
     channel: str
@@ -84,7 +85,7 @@ class Subscription:
 
     @property
     def durable(self) -> str:
-        """As NATS Streaming knows it."""
+        """Its name in NATS Streaming."""
         return self.uid or f"{self.name}.default"
 
     @property
@@ -130,8 +131,8 @@ class System:
     """Made by ``running``.
 
     Attributes:
-        channels: By name, with their arguments; ``write`` makes changes wanted.
-        subscriptions: By name; those that are wanted.
+        channels: The channels by name, with their arguments; ``write`` makes changes desired state.
+        subscriptions: The wanted subscriptions, by name.
     """
 
     def __init__(
@@ -162,11 +163,11 @@ class System:
             await endpoint.stop()
 
     def urls(self) -> list[str]:
-        """Where events are posted to, whether anybody is there or not."""
+        """Return the URLs for events, whether a dispatcher listens there or not."""
         return [dispatcher.url for dispatcher in self.dispatchers]
 
     def add_dispatcher(self) -> "Dispatcher":
-        """One more, which is not started yet; with the same client id as the others."""
+        """Add a dispatcher, which is not started yet; it has the client id of the others."""
         url = self.proxy.url if self.setup.is_proxied else self.server.url
         dispatcher = Dispatcher(self.setup, self._made, self._file, url, self.server.cluster_id)
         self._made += 1
@@ -174,7 +175,7 @@ class System:
         return dispatcher
 
     async def delivering(self) -> "Dispatcher | None":
-        """The dispatcher that has the client id, by its own account; None if nobody says so."""
+        """Return the dispatcher that reports to have the client id; None if none does."""
         for dispatcher in tuple(self.dispatchers):
             with contextlib.suppress(OSError, ValueError):
                 if (await dispatcher.status())["connections"]["deliver"] == "open":
@@ -182,30 +183,30 @@ class System:
         return None
 
     def changeable_channels(self) -> list[str]:
-        """Those that changes of what is wanted may touch."""
+        """Return the channels that changes of the desired state may touch."""
         return [name for name in self.channels if name not in self.setup.steady]
 
     def changeable_subscriptions(self) -> list[Subscription]:
-        """Those of such channels."""
+        """Return the subscriptions of such channels."""
         return [
             each for each in self.subscriptions.values() if each.channel not in self.setup.steady
         ]
 
     async def endpoint(self, name: str, nature: Nature = Nature.QUICK) -> Endpoint:
-        """One more subscriber, which listens."""
+        """Add a subscriber, which listens."""
         endpoint = Endpoint(name, nature, self.history, self._chance)
         await endpoint.start()
         self.endpoints[name] = endpoint
         return endpoint
 
     def shift_server(self, seconds: float) -> None:
-        """Let the server's clock be so many seconds ahead; only with ``Setup.clocks``."""
+        """Set the server's clock so many seconds ahead; only with ``Setup.clocks``."""
         if not isinstance(self.server, ShiftedServer):
             raise TypeError("the clock of this server cannot be moved")
         self.server.shift(seconds)
 
     def write(self) -> None:
-        """Have the channels and subscriptions that there are now."""
+        """Make the present channels and subscriptions the desired state."""
         write_documents(
             self._file,
             *(channel(name, arguments) for name, arguments in self.channels.items()),
@@ -217,7 +218,7 @@ class System:
         )
 
     def want(self, *wanted: Subscription) -> None:
-        """Note that events may come to these from now on, and take them into what is wanted."""
+        """Record that events may come to these from now on, and add them to the desired state."""
         for each in wanted:
             self.subscriptions[each.name] = each
             self.history.add(
@@ -232,7 +233,7 @@ class System:
             )
 
     def give_up(self, *gone: Subscription, is_owed: bool) -> None:
-        """Note that these are about to be removed, and take them out of what is wanted."""
+        """Record that these are about to be removed, and take them out of the desired state."""
         for each in gone:
             del self.subscriptions[each.name]
             self._note_unwanted(each, is_owed=is_owed)
@@ -266,7 +267,7 @@ class System:
             self._note_removed(each)
 
     async def retarget(self, name: str, endpoint: Endpoint) -> None:
-        """Move a subscription to another address; return when the old one gets nothing more."""
+        """Move a subscription to another address; return when the old one receives nothing more."""
         old = self.subscriptions[name]
         new = Subscription(name, old.channel, endpoint, old.uid)
         self.want(new)
@@ -278,7 +279,7 @@ class System:
         self._note_removed(old)
 
     async def ready(self) -> None:
-        """Wait until every dispatcher is, by its own account."""
+        """Wait until every dispatcher reports to be ready."""
         await asyncio.gather(*(each.wait_ready() for each in tuple(self.dispatchers)))
 
     def _note_unwanted(self, subscription: Subscription, *, is_owed: bool) -> None:
@@ -299,7 +300,7 @@ class System:
         )
 
     async def _wait_for_all(self, what: str, holds: Callable[[Mapping[str, Any]], bool]) -> None:
-        """Wait until something holds of what each running dispatcher says."""
+        """Wait until a condition holds for what each running dispatcher reports."""
         async with self._patience(what):
             for dispatcher in tuple(self.dispatchers):
                 while not await self._is_dead_or(dispatcher, holds):  # noqa: ASYNC110  it is polled
@@ -314,7 +315,7 @@ class System:
         return found is not None and holds(found)
 
     async def _described(self) -> list[Mapping[str, Any]]:
-        """What each dispatcher that answers says."""
+        """Return what each dispatcher that answers reports."""
         answers = await asyncio.gather(*(_describe(each) for each in self.dispatchers))
         return [answer for answer in answers if answer is not None]
 
@@ -328,7 +329,7 @@ class System:
 
 
 async def _describe(dispatcher: DispatcherProcess) -> Mapping[str, Any] | None:
-    """What it says of its subscriptions, by name; None if it does not answer or has no channels."""
+    """Return its subscriptions by name; None if it does not answer or has no channels."""
     try:
         status = await dispatcher.status()
     except (OSError, ValueError):
@@ -349,22 +350,22 @@ def _delivers(found: Mapping[str, Any], subscription: Subscription) -> bool:
 
 @dataclass(frozen=True)
 class Setup:
-    """What a run is made of.
+    """The settings of a run.
 
     Attributes:
-        folder: Gets the history, the store and the logs.
-        seed: Of all that is left to chance.
+        folder: Receives the history, the store and the logs.
+        seed: The seed of all that is left to chance.
         dispatchers: How many there are, with one client id.
         pace: How much is posted.
-        clocks: Whether the wall clocks can be moved, those of the dispatchers and the server's.
-        alteration: A mechanism that is switched off, of ``tests.faults.altered_dispatcher``.
+        clocks: Whether the wall clocks of dispatchers and server can be shifted.
+        alteration: A mechanism to switch off, of ``tests.faults.altered_dispatcher``.
         patience: Seconds that recovery may take, and the last deliveries.
         channels: By name, with their arguments.
-        subscribers: Name, channel and nature of each that there is from the beginning.
-        steady: Channels that changes of what is wanted leave alone, with their subscriptions.
+        subscribers: Name, channel and nature of each initial subscriber.
+        steady: Channels that changes of the desired state leave alone, with their subscriptions.
         streaming: More lines for the configuration of the server.
         is_proxied: Whether the connection to the server can be broken.
-        program: The module that is run in the place of the dispatcher's command.
+        program: The module that is run in place of the dispatcher's command.
     """
 
     folder: Path
@@ -383,7 +384,7 @@ class Setup:
 
     @property
     def clock(self) -> Path:
-        """The file that tells how wrong the dispatchers' clocks are."""
+        """The file that says how far the dispatchers' clocks are off."""
         return self.folder / "clock"
 
 

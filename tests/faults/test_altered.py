@@ -1,4 +1,4 @@
-"""A dispatcher that lacks a mechanism is caught, so that a run which finds nothing means it."""
+"""A dispatcher that lacks a mechanism is caught, so a run without findings means something."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -17,7 +17,7 @@ from tests.faults.subscribers import Trouble
 from tests.faults.system import Setup, System
 
 PATIENCE = 6.5
-"""Seconds: longer than the ack wait, and what is lost never comes."""
+"""In seconds: longer than the ack wait; what is lost never arrives."""
 
 Run = Callable[[System, Random], Awaitable[None]]
 
@@ -34,7 +34,7 @@ async def kill_while_subscribers_hang(system: System, _: Random) -> None:
 
 
 async def cut_while_subscribers_hang(system: System, _: Random) -> None:
-    """What is being delivered is sent again by the server, which has no acks of it."""
+    """Cut while subscribers hang: without acks, the server sends again what is being delivered."""
     for endpoint in system.endpoints.values():
         endpoint.be(Trouble.HUNG)
     await asyncio.sleep(1.0)
@@ -45,7 +45,7 @@ async def cut_while_subscribers_hang(system: System, _: Random) -> None:
 
 
 async def lower_the_limit_of_channels(system: System, chance: Random) -> None:
-    """The server answers with an error what is posted to the third channel."""
+    """Lower the limit, so that the server answers posts to the third channel with an error."""
     limits = system.server.streaming
     system.server.streaming = f"{limits}\n store_limits {{ max_channels: 2 }}"
     await wipe(system, chance)
@@ -64,7 +64,7 @@ async def remove_and_wait(system: System, _: Random) -> None:
 
 
 async def refuse_for_a_moment(system: System, _: Random) -> None:
-    """Events fail one after the other, and each waits for its own time."""
+    """Refuse for a moment: events fail one after the other, and each waits for its own time."""
     endpoint = system.subscriptions["trips-flaky"].endpoint
     endpoint.be(Trouble.REFUSING)
     await asyncio.sleep(1.5)
@@ -79,11 +79,11 @@ CAUGHT = {
     altered.go_on_after_removal: (remove_and_wait, "after removal"),
     altered.take_no_heed_of_order: (refuse_for_a_moment, "out of order"),
 }
-"""By what is missing: a strike that shows it, and the rule that is broken."""
+"""By missing mechanism: a strike that shows it, and the rule that is broken."""
 
 
 async def broken_rules(folder: Path, alteration: str, strike: Run) -> set[str]:
-    """Of a short run in which the dispatcher is altered."""
+    """Return the rules that a short run with an altered dispatcher breaks."""
     setup = Setup(
         folder, alteration, pace=Pace(per_second=30.0), alteration=alteration, patience=PATIENCE
     )

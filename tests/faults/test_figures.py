@@ -32,7 +32,7 @@ def subscribed(name: str = "mail", *, punctual: bool = True) -> list[Entry]:
 
 
 def event(id_: str, at: float, *receipts: float, status: int = 202) -> list[Entry]:
-    """Posted at a time, answered a tenth of a second later, and received then and then."""
+    """Return an event posted at a time, answered 0.1 s later, and received at these times."""
     return [
         Posted(at=at, event=id_, channel="orders", dispatcher=0),
         Answered(at=at + 0.1, event=id_, status=status),

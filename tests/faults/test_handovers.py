@@ -1,6 +1,6 @@
 """Short runs with real processes: positions are handed over while something is broken.
 
-Apart from ``test_episodes`` so that both can run at once.
+Separate from ``test_episodes`` so that both can run at the same time.
 """
 
 import asyncio
@@ -20,11 +20,11 @@ from tests.faults.strikes import once_each
 from tests.faults.system import Setup
 
 PATIENCE = 20.0
-"""Seconds; what is lost costs so many in each strike that follows."""
+"""In seconds; a lost event costs that many in each strike that follows."""
 
 
 async def violations(folder: Path, faults: Sequence[Fault], *, clocks: bool) -> list[str]:
-    """Of a run in which each fault comes once; the figures are added if there are any."""
+    """Return the violations of a run with each fault once; add to the figures if there are any."""
     setup = Setup(folder, folder.name, clocks=clocks, patience=PATIENCE)
     run = await play(setup, once_each(faults, Random(setup.seed), 0.0))
     found = [str(violation) for violation in check(run)]

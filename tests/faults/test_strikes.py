@@ -1,4 +1,4 @@
-"""Each fault comes as often as the others, and in the same order by the same seed."""
+"""Each fault comes as often as the others, and in the same order for the same seed."""
 
 import itertools
 import time

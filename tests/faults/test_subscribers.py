@@ -1,4 +1,4 @@
-"""A subscriber of a run answers by its nature and its trouble, and notes what it got."""
+"""A subscriber of a run answers by its nature and its trouble, and records what it received."""
 
 import asyncio
 import random
@@ -16,7 +16,7 @@ EVENT = events.event_id("p1", 7, "orders")
 
 
 class Witness:
-    """An endpoint and what it has noted."""
+    """An endpoint and what it has recorded."""
 
     def __init__(self, history: History, nature: Nature) -> None:
         self.endpoint = Endpoint("a", nature, history, random.Random(1))
@@ -27,7 +27,7 @@ class Witness:
         return [entry for entry in self._history.entries if isinstance(entry, Received)]
 
     async def post(self, body: bytes = events.body(EVENT), kind: str = "faults.orders") -> int:
-        """The status of the answer, or ``NO_ANSWER``."""
+        """Post an event; return the status of the answer, or ``NO_ANSWER``."""
         try:
             async with (
                 aiohttp.ClientSession() as http,
@@ -44,7 +44,7 @@ class Witness:
 
 @pytest.fixture
 async def witness(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Witness]:
-    """Quick, or of the nature that the test is parametrized by."""
+    """Yield a quick witness, or one of the nature that the test is parametrized by."""
     with History(tmp_path / "history.jsonl") as history:
         witness = Witness(history, getattr(request, "param", Nature.QUICK))
         await witness.endpoint.start()

@@ -18,7 +18,7 @@ from tests.fuzz.table import TARGETS, corpus_of
 from tests.fuzz.target import Target
 
 MOST = 30
-"""Inputs in the corpus of one target: they are replayed by every ``make test``."""
+"""Inputs in the corpus of one target: every ``make test`` replays them."""
 
 _LONGEST_RUN = 10
 """Seconds that one input may take."""
@@ -32,7 +32,7 @@ _REACHED = re.compile(rb"\bcov: ([0-9]+) ft: ([0-9]+)")
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What came of one target."""
+    """The outcome of one target."""
 
     name: str
     runs: int
@@ -47,7 +47,7 @@ def tell(text: str) -> None:
 
 
 def fuzz(target: Target, seconds: float, artefacts: Path) -> Found:
-    """Run one target, and keep what is worth it."""
+    """Run one target, and keep the inputs that are worth it."""
     corpus = corpus_of(target)
     corpus.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f"natss-fuzz-{target.name}-"))
@@ -80,7 +80,7 @@ def fuzz(target: Target, seconds: float, artefacts: Path) -> Found:
 
 
 def _engine(target: Target, *arguments: str) -> tuple[bytes, int]:
-    """Run libFuzzer on it; what it printed, and its status."""
+    """Run libFuzzer on it; return what it printed, and its status."""
     command = [sys.executable, "-m", "tests.fuzz.engine", target.name]
     limits = [f"-timeout={_LONGEST_RUN}", f"-rss_limit_mb={_MOST_MEMORY}"]
     result = subprocess.run(
@@ -94,7 +94,7 @@ def _engine(target: Target, *arguments: str) -> tuple[bytes, int]:
 
 
 def _check(output: bytes, status: int, *, is_fine: bool = False) -> None:
-    """Raises RuntimeError if libFuzzer could not do its work."""
+    """Raise RuntimeError if libFuzzer could not do its work."""
     if status and not is_fine:
         raise RuntimeError(output[-4000:].decode(errors="replace"))
 
@@ -110,10 +110,10 @@ def _escaped(word: bytes) -> str:
 
 
 def _choose(target: Target, corpus: Path, new: Path, chosen: Path) -> None:
-    """Keep the few inputs that together reach the most."""
+    """Keep the few inputs that together reach the most code."""
     chosen.mkdir()
     _check(*_engine(target, "-set_cover_merge=1", *map(str, (chosen, corpus, new))))
-    # libFuzzer writes first what reaches the most that was not reached before.
+    # libFuzzer writes first the input that reaches the most new code.
     best = sorted(chosen.iterdir(), key=lambda file: file.stat().st_mtime_ns)[:MOST]
     for file in corpus.iterdir():
         file.unlink()
@@ -122,7 +122,7 @@ def _choose(target: Target, corpus: Path, new: Path, chosen: Path) -> None:
 
 
 def run(names: Sequence[str], minutes: float, artefacts: Path) -> bool:
-    """All of them; whether none found a defect."""
+    """Run all targets; return whether none found a defect."""
     artefacts.mkdir(parents=True, exist_ok=True)
     found: list[Found] = []
     try:
@@ -141,7 +141,7 @@ def _row(found: Found) -> str:
 
 
 def main() -> int:
-    """Command line; the status is 1 if there is a defect."""
+    """Run the command line; return 1 if there is a defect."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0, help="of all targets together")
     parser.add_argument("--target", action="append", choices=list(TARGETS), help="only these")

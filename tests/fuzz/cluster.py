@@ -1,4 +1,4 @@
-"""A Kubernetes API of objects in memory, for what handlers ask of it: no HTTP, no waiting."""
+"""A Kubernetes API with objects in memory, as far as handlers use it: no HTTP, no waiting."""
 
 import copy
 from collections.abc import Mapping
@@ -13,10 +13,10 @@ _Place = tuple[str, str | None, str]
 
 
 class FakeCluster:
-    """Holds any objects; what is written must be JSON.
+    """Holds any objects; whatever is written must be JSON.
 
     Attributes:
-        writes: How many there were, but for Events.
+        writes: How many writes there were, without Events.
     """
 
     def __init__(self) -> None:
@@ -88,7 +88,7 @@ class FakeCluster:
 
 
 def _merged(document: object, patch: object) -> Any:
-    """RFC 7396."""
+    """Merge a patch by RFC 7396."""
     if not isinstance(patch, dict):
         return patch
     merged = dict(document) if isinstance(document, dict) else {}

@@ -1,4 +1,4 @@
-"""Choices that are read off bytes, so that whoever changes bytes changes choices.
+"""Choices that are derived from bytes, so that changing bytes changes choices.
 
 A fuzzer knows only bytes; this makes values of every kind of them, the same each time. When the
 bytes are used up, every choice is the first one.
@@ -10,15 +10,15 @@ from typing import TypeVar
 T = TypeVar("T")
 
 _DEEPEST = 2000
-"""Levels of what is nested on purpose: far beyond what any parser here follows."""
+"""Levels of deliberately deep nesting: far beyond what any parser here follows."""
 
 
 class Draws:
-    """Choices from some bytes.
+    """Choices that are read off bytes.
 
     Args:
-        data: What they are made of, from its beginning to its end.
-        words: Texts that mean something where the values go.
+        data: The source of the choices, from its beginning to its end.
+        words: Texts that mean something where the values are used.
     """
 
     def __init__(self, data: bytes, words: Sequence[str] = ()) -> None:
@@ -27,7 +27,7 @@ class Draws:
         self._at = 0
 
     def below(self, count: int) -> int:
-        """A number from 0 to ``count`` - 1."""
+        """Return a number from 0 to ``count`` - 1."""
         size = 1 if count <= 256 else 2
         return int.from_bytes(self._take(size)) % count
 
@@ -38,26 +38,26 @@ class Draws:
         return options[self.below(len(options))]
 
     def blob(self, most: int) -> bytes:
-        """So many as the next choice says."""
+        """Return as many bytes as the next choice says."""
         return self._take(self.below(most + 1))
 
     def text(self, most: int = 40) -> str:
-        """One of the words, or anything that can stand in JSON."""
+        """Return one of the words, or any text that JSON can hold."""
         if self.flag():
             return self.blob(most).decode("utf-8", "ignore")
         return self.choice(self._words)
 
     def key(self) -> str:
-        """A text that may name a field; what is secret stands in values."""
+        """Return a text that may name a field; secrets appear in values only."""
         text = self.text()
         return "x" if "secret" in text else text
 
     def rest(self) -> bytes:
-        """All that is left."""
+        """Return all that is left."""
         return self._take(len(self._data) - self._at)
 
     def json(self, depth: int = 3) -> object:
-        """A value as it comes out of JSON, seldom one that is nested very deeply."""
+        """Return a value as JSON yields it, seldom one that is nested very deeply."""
         kind = self.below(12 if depth else 8)
         if kind < 8:
             return self._scalar(kind)

@@ -1,7 +1,7 @@
-"""One target under atheris, guided by which of the product's code its inputs reach.
+"""Runs one target under atheris, guided by which code of the product its inputs reach.
 
-``python -m tests.fuzz.engine TARGET [flags and folders of libFuzzer]``. Whoever runs it says how
-long, and where inputs come from and go to; see ``__main__``.
+``python -m tests.fuzz.engine TARGET [flags and folders of libFuzzer]``. The flags say how long, and
+where inputs come from and go to; see ``__main__``.
 """
 
 import importlib

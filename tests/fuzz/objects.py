@@ -1,8 +1,8 @@
-"""Objects of the Kubernetes API of any shape: good ones, in which something was put wrong.
+"""Objects of the Kubernetes API of any shape: good ones with something wrong in them.
 
-The API server sees to ``metadata`` of every object, and by Knative's own definitions to little
-else: what is in ``spec`` and ``status`` may be anything. Files hold what somebody wrote, whole
-objects and parts of them.
+The API server validates ``metadata`` of every object, and by Knative's own definitions little else:
+``spec`` and ``status`` may be anything. Files hold what somebody wrote, whole objects and parts of
+them.
 """
 
 import copy
@@ -126,17 +126,17 @@ WORDS = (
 
 
 def channel() -> Document:
-    """A good one, with subscribers and a status."""
+    """Return a good Channel, with subscribers and a status."""
     return copy.deepcopy(_CHANNEL)
 
 
 def subscription() -> Document:
-    """A good one, of that channel."""
+    """Return a good Subscription to that channel."""
     return copy.deepcopy(_SUBSCRIPTION)
 
 
 def of_the_api(draws: Draws, document: Document) -> Document:
-    """The object as the API may tell it, with anything in ``spec`` and ``status``."""
+    """Return the object as the API may send it, with anything in ``spec`` and ``status``."""
     metadata = document["metadata"]
     for _ in range(draws.below(5)):
         where = draws.choice(("spec", "status", "status", "spec", "metadata"))
@@ -149,12 +149,12 @@ def of_the_api(draws: Draws, document: Document) -> Document:
             _put_wrong(draws, document, where)
     if draws.below(8) == 1:
         metadata["deletionTimestamp"] = "2026-01-02T03:04:07Z"
-    cut(document)  # as whatever comes from the API is
+    cut(document)  # as everything that comes from the API is
     return document
 
 
 def of_a_file(draws: Draws) -> object:
-    """What somebody may have written: an object with mistakes, a list of some, or anything."""
+    """Return what somebody may have written: an object with mistakes, a list, or anything."""
     kind = draws.below(8)
     if kind == 7:
         return draws.json()
@@ -186,7 +186,7 @@ def _put_wrong(draws: Draws, document: Document, part: str) -> None:
 
 
 def _places(value: object, path: Path = ()) -> Iterable[Path]:
-    """The paths of everything in a document that is not nested too deeply to matter."""
+    """Yield the paths of everything in a document that is not nested too deeply to matter."""
     yield path
     if len(path) > 8:
         return

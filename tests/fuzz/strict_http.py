@@ -1,11 +1,11 @@
 """A second reader of HTTP/1.1 messages, strict and slow: the judge of where each one ends.
 
-It follows RFC 9112 to the letter, and where that leaves a choice it refuses. What the product takes
-must be what is read here: two programs that disagree on where a message ends can be made to
+It follows RFC 9112 to the letter, and where that leaves a choice it refuses. The product may accept
+only what this reader accepts: two programs that disagree on where a message ends can be made to
 disagree on who sent the next one.
 
-Answers are read by Go's rules as well (``read_sloppy_answer``): what only they allow may be taken,
-as it is read here, if it is the last on its connection.
+It reads answers by Go's rules as well (``read_sloppy_answer``): what only they allow may be
+accepted, as it is read here, if it is the last on its connection.
 """
 
 import re
@@ -17,19 +17,20 @@ _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) +([\x21-\x7e]+) +HTTP/1\.([01])")
 _STATUS_LINE = re.compile(rb"(?:HTTP|RTSP|ICE)/1\.([01]) ([0-9]{3})(?: [^\r\n]*)?")
-"""The product's parser takes other protocols too, by the same rules for where an answer ends; and
-anything for the reason, which nobody reads."""
+"""The product's parser accepts other protocols too, by the same rules for where an answer ends; and
+anything as the reason, which nobody reads.
+"""
 
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]+)(?:;[\t\x20-\x7e\x80-\xff]*)?")
 _LENGTH = re.compile(rb"[0-9]+")
 
 
 class Malformed(Exception):
-    """It breaks the grammar, or does not say beyond doubt where it ends."""
+    """It breaks the grammar, or leaves in doubt where it ends."""
 
 
 class Incomplete(Exception):
-    """It may become a message yet."""
+    """It may still become a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class Message:
 
 @dataclass(slots=True)
 class Reading:
-    """What a stream of messages came to."""
+    """What was read from a stream of messages."""
 
     messages: list[Message] = field(default_factory=list)
     is_malformed: bool = False
@@ -63,7 +64,7 @@ class _Reader:
         self.at = 0
 
     def skip_empty_lines(self) -> None:
-        """Old programs sent one after a body (RFC 9112, 2.2); they mean nothing."""
+        """Skip empty lines: old programs sent one after a body (RFC 9112, 2.2)."""
         while self.data[self.at : self.at + 1] in {b"\r", b"\n"}:
             self.at += 1
 
@@ -111,7 +112,7 @@ class _Reader:
 
 
 def read_requests(data: bytes) -> Reading:
-    """The requests of a connection."""
+    """Return the requests of a connection."""
     reading = Reading()
     reader = _Reader(data)
     while True:
@@ -128,10 +129,10 @@ def read_requests(data: bytes) -> Reading:
 
 
 def read_answer(data: bytes, *, is_over: bool) -> tuple[Message, bytes]:
-    """The first answer of a connection that is none of interim, and what follows it.
+    """Return the first final answer of a connection, and what follows it.
 
     Args:
-        data: All that came.
+        data: All that arrived.
         is_over: Whether the peer has closed the connection after it.
 
     Raises:
@@ -147,7 +148,7 @@ def read_answer(data: bytes, *, is_over: bool) -> tuple[Message, bytes]:
 
 
 def first_status(data: bytes) -> int | None:
-    """What the first line says of the first answer that is none of interim, whatever follows."""
+    """Return the status in the first line of the first final answer, whatever follows."""
     lines = iter(data.split(b"\n")[:-1])
     for line in lines:
         if not line.strip(b"\r"):
@@ -191,10 +192,10 @@ class _SloppyReader(_Reader):
 
 
 def read_sloppy_answer(data: bytes, *, is_over: bool) -> Message:
-    """The same as ``read_answer``, of an answer that is to be the last of its connection.
+    """Return what ``read_answer`` does, for an answer that is to be the last of its connection.
 
     Raises:
-        Malformed, Incomplete: it is none by Go's rules either, or says of its end two things.
+        Malformed, Incomplete: it is not an answer by Go's rules either, or its end is ambiguous.
     """
     reader = _SloppyReader(data)
     while True:
@@ -275,7 +276,7 @@ def _by_name(headers: Headers) -> dict[bytes, list[bytes]]:
 
 
 def _framing(values: dict[bytes, list[bytes]]) -> tuple[list[bytes], list[bytes]]:
-    """The Content-Length and the Transfer-Encoding, of which at most one is there."""
+    """Return Content-Length and Transfer-Encoding, of which at most one is there."""
     lengths, codings = values.get(b"content-length", []), values.get(b"transfer-encoding", [])
     if len(lengths) + len(codings) > 1:
         raise Malformed("more than one length")

@@ -1,4 +1,4 @@
-"""All targets, and the folder with what was found worth keeping of their inputs."""
+"""All targets, and the folder with those of their inputs that were worth keeping."""
 
 from pathlib import Path
 
@@ -40,5 +40,5 @@ TARGETS: dict[str, Target] = {
 
 
 def corpus_of(target: Target) -> Path:
-    """The folder of its inputs."""
+    """Return the folder of its inputs."""
     return CORPUS / target.name

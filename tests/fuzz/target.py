@@ -1,4 +1,4 @@
-"""What is fuzzed, as a value: a function that takes any bytes and fails only on a defect."""
+"""A target of fuzzing as a value: a function that takes any bytes and fails only on a defect."""
 
 import contextlib
 import logging
@@ -9,11 +9,11 @@ import structlog
 
 
 class Defect(AssertionError):
-    """What must not happen, whatever the bytes; the text says what it was."""
+    """Something that must not happen, whatever the bytes; the text says what it was."""
 
 
 def expect(is_so: object, what: str, *seen: object) -> None:
-    """Raises Defect with what was seen unless it is so."""
+    """Raise Defect with what was seen unless it is so."""
     if not is_so:
         raise Defect(": ".join((what, *(ascii(each)[:600] for each in seen))))
 
@@ -29,10 +29,10 @@ class Target:
     name: str
     run: Callable[[bytes], None]
     seeds: Sequence[bytes] = ()
-    """Inputs to begin with, besides those in the corpus."""
+    """Inputs to start with, besides those in the corpus."""
 
     words: Sequence[bytes] = ()
-    """What a fuzzer would hardly hit upon by itself."""
+    """What a fuzzer would hardly find by itself."""
 
     longest: int = 1024
     """Bytes of an input at most."""
@@ -40,7 +40,7 @@ class Target:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """What the product would log of so many mistakes is not written."""
+    """Silence what the product would log about so many mistakes."""
     logging.disable(logging.CRITICAL)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     try:

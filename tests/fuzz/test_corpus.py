@@ -1,4 +1,4 @@
-"""What the fuzzers have kept is replayed: nothing is found, in little time and memory."""
+"""The inputs that the fuzzers have kept are replayed: no defect, in little time and memory."""
 
 import gc
 import time

@@ -30,7 +30,7 @@ def _quiet() -> Iterator[None]:
 
 
 def found_by(target: Target) -> bool:
-    """Whether an input of those that are kept shows that something is wrong."""
+    """Return whether one of the kept inputs shows that something is wrong."""
     kept = sorted(corpus_of(target).glob("*"))
     for data in [*target.seeds, *(file.read_bytes() for file in kept)]:
         try:

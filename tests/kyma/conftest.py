@@ -24,7 +24,7 @@ StartSubscriber = Callable[..., Awaitable[Subscriber]]
 
 
 def streaming_server(folder: Path) -> NatsStreamingServer:
-    """NATS Streaming as Kyma deployed it; not started."""
+    """Return NATS Streaming as Kyma deployed it; not started."""
     return NatsStreamingServer(folder, store="FILE", cluster_id=CLUSTER_ID, streaming=LIMITS)
 
 
@@ -43,7 +43,7 @@ async def installation(
     streaming: NatsStreamingServer,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[Installation]:
-    """Both programs at work; a module may set ``DISPATCHER_FLAGS``."""
+    """Yield both programs at work; a module may set ``DISPATCHER_FLAGS``."""
     flags = getattr(request.module, "DISPATCHER_FLAGS", ())
     folder = tmp_path_factory.mktemp("installation")
     async with Installation(kubernetes, streaming, folder, flags) as both:
@@ -52,7 +52,7 @@ async def installation(
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def bus(installation: Installation, namespace: str) -> AsyncIterator[EventBus]:
-    """With a namespace of the test's own for channels."""
+    """Yield the event bus, with a namespace of the test's own for channels."""
     async with EventBus(installation, namespace) as both_controllers:
         yield both_controllers
 
@@ -74,10 +74,10 @@ async def start_subscriber() -> AsyncIterator[StartSubscriber]:
 
 @pytest.fixture
 def order_created() -> EventType:
-    """The one whose channel is known to the letter."""
+    """Return the event type whose exact channel name is known."""
     return EventType("ec-default", "order.created", "v1")
 
 
 def subscription(events: EventType, endpoint: str, name: str = "mail") -> KymaSubscription:
-    """Of an application in the namespace ``shop-1``."""
+    """Return the Subscription of an application in the namespace ``shop-1``."""
     return KymaSubscription(name, "shop-1", events, endpoint)

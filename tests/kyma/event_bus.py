@@ -43,7 +43,7 @@ OF_1_2: Mapping[str, Any] = {
 
 
 class Outcome(enum.Enum):
-    """What the application that published an event is told."""
+    """The answer to the application that published an event."""
 
     PUBLISHED = "published"
     IGNORED = "ignored"  # nobody is subscribed, it thinks: the event is dropped in silence
@@ -134,7 +134,7 @@ class EventBus:
         await self._subscribe(subscription)
 
     async def deactivate(self, subscription: KymaSubscription) -> None:
-        """Unsubscribe; delete the channel too when nobody else is subscribed to it."""
+        """Unsubscribe; delete the channel too if it has no other subscription."""
         await self._delete(f"{self._subscriptions}/{subscription.knative_name}")
         name = subscription.events.channel
         others = [
@@ -147,14 +147,14 @@ class EventBus:
             await self._delete(f"{self._channels}/{name}")
 
     async def move(self, subscription: KymaSubscription, endpoint: str) -> KymaSubscription:
-        """Another endpoint: the Subscription is deleted, and made anew under its name."""
+        """Change the endpoint: delete the Subscription and create it anew under its name."""
         await self._delete(f"{self._subscriptions}/{subscription.knative_name}")
         moved = replace(subscription, endpoint=endpoint)
         await self._subscribe(moved)
         return moved
 
     async def delivers(self, subscription: KymaSubscription) -> Document:
-        """Wait until events are delivered; the Knative Subscription. Kyma itself does not wait."""
+        """Wait until events are delivered; return the Knative Subscription. Kyma does not wait."""
         path = f"{self._subscriptions}/{subscription.knative_name}"
         document = await self._ready(path)
         name = f"{self.namespace}/{subscription.knative_name}"
@@ -163,7 +163,7 @@ class EventBus:
         return document
 
     async def ensure_channel(self, events: EventType) -> Document:
-        """The channel of these events, made if it is not there, when it is ready."""
+        """Return the channel of these events when it is ready; create it if there is none."""
         if await self.channel(events) is None:
             labels = {
                 "kyma-source-id": events.source,
@@ -182,7 +182,7 @@ class EventBus:
         return await self._ready(f"{self._channels}/{events.channel}")
 
     async def channel(self, events: EventType) -> Document | None:
-        """None if there is none."""
+        """Return the channel; None if there is none."""
         return await self._get(f"{self._channels}/{events.channel}")
 
     async def publish(self, events: EventType, event_id: str, data: bytes = b"{}") -> Outcome:
@@ -215,7 +215,7 @@ class EventBus:
         return Outcome.PUBLISHED if status == 202 else Outcome.FAILED
 
     async def post(self, host: str, headers: Mapping[str, str], data: bytes) -> int:
-        """One request on a connection of its own; the status, or 0 if there was no answer."""
+        """Make one request on a connection of its own; return the status, or 0 for none."""
         assert self._http is not None
         await self._reach(host)
         url = self.installation.dispatcher.url

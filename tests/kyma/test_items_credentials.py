@@ -27,7 +27,7 @@ def authorization(password: str) -> str:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def streaming(tmp_path: Path) -> AsyncIterator[NatsStreamingServer]:
-    """It knows another password than the dispatcher, at first."""
+    """Yield a server that expects another password than the dispatcher's, at first."""
     server = NatsStreamingServer(
         tmp_path / "nats-streaming",
         store="FILE",

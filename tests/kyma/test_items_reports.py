@@ -56,7 +56,7 @@ async def installation(
 
 
 async def events_of(kubernetes: KubernetesServer, namespace: str, about: Document) -> set[str]:
-    """The reasons of the Events of an object."""
+    """Return the reasons of the Events of an object."""
     found = await asyncio.to_thread(kubernetes.get, f"/api/v1/namespaces/{namespace}/events")
     uid = about["metadata"]["uid"]
     return {each["reason"] for each in found["items"] if each["involvedObject"]["uid"] == uid}
@@ -77,7 +77,7 @@ async def has_event(bus: EventBus, events: EventType, reason: str) -> None:
 async def new_events_of_provisioner(
     kubernetes: KubernetesServer,
 ) -> Callable[[], Awaitable[set[str]]]:
-    """The reasons of what happens to the ClusterChannelProvisioner from now on."""
+    """Return a function for the reasons of the provisioner's Events from now on."""
     path = "/api/v1/namespaces/default/events"
     before = await asyncio.to_thread(kubernetes.get, path)
     counts = {each["metadata"]["name"]: each.get("count") for each in before["items"]}
@@ -94,7 +94,7 @@ async def new_events_of_provisioner(
 
 
 async def figure(bus: EventBus, name: str, *labels: str) -> float:
-    """One metric, the first with these labels; 0 if there is none."""
+    """Return one metric, the first with these labels; 0 if there is none."""
     _, text = await bus.installation.dispatcher.admin("/metrics")
     for line in text.splitlines():
         if re.match(rf"{name}[ {{]", line) and all(each in line for each in labels):
@@ -178,7 +178,7 @@ async def test_item_18_a_subscriber_that_is_stuck(
 
 
 def subscribers(history: ObjectHistory) -> list[Document]:
-    """What the channel says of its subscribers by now."""
+    """Return what the channel says about its subscribers by now."""
     status = history.states[-1][1].get("status") or {}
     told: list[Document] = (status.get("subscribableStatus") or {}).get("subscribers") or []
     return told

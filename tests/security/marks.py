@@ -12,23 +12,23 @@ class Marks:
         self._places: dict[str, str] = {}
 
     def new(self, place: str) -> str:
-        """A secret for a place, as ``password of NATS``; letters and digits that stand for it."""
+        """Return a secret for a place, such as ``password of NATS``; it is letters and digits."""
         secret = f"s3cret{secrets.token_hex(8)}"
         self._places[secret] = place
         return secret
 
     def add(self, place: str, secret: str) -> None:
-        """Search for a secret that somebody else has made."""
+        """Search for a secret that was made elsewhere."""
         self._places[secret] = place
 
     def uri(self, place: str, rest: str) -> str:
-        """``http://`` with user, password and a token in the query around ``host:port/path``."""
+        """Return ``http://`` with user, password and a token in the query around the rest."""
         password, token = (self.new(f"{part} of the {place}") for part in ("password", "query"))
         scheme, _, host = rest.rpartition("://")
         return f"{scheme or 'http'}://user:{password}@{host}?token={token}"
 
     def found(self, texts: Mapping[str, str]) -> list[str]:
-        """Which secret stands in which of the texts, plain or in base64; for people."""
+        """Return which secret stands in which of the texts, plain or in base64; for people."""
         return [
             f"{place} in {name}"
             for secret, place in self._places.items()
@@ -38,7 +38,7 @@ class Marks:
 
 
 def _forms(secret: str) -> Iterator[str]:
-    """A secret itself, and what base64 makes of it wherever it stands in a longer text."""
+    """Yield a secret, and its forms in base64 wherever it stands in a longer text."""
     yield secret
     for before in range(3):
         encoded = base64.b64encode(bytes(before) + secret.encode()).decode()

@@ -29,7 +29,7 @@ STRANGE = (
     b"X-Forwarded-For", b"X-Forwarded-Host", b"X-HTTP-Method-Override", b"Via",
     CODING, b"X-Evil",
 )  # fmt: skip
-"""Headers that nobody may hand on through a channel."""
+"""Headers that nothing may pass on through a channel."""
 
 INJECTED = (
     b"Ce-A: x\r\nX-Evil: 1",
@@ -51,7 +51,7 @@ FOLDED = b"\r\nce-a: x x-evil: 1\r\n"
 
 
 def check(request: bytes) -> dict[bytes, bytes]:
-    """The headers of a request, which has only such that may be there, each once."""
+    """Return the headers of a request, which has only permitted ones, each once."""
     head, end, body = request.partition(b"\r\n\r\n")
     assert end
     assert b"evil" not in head.lower().replace(FOLDED, b"")
@@ -101,7 +101,7 @@ class Place:
         await eventually(self._is_open)
 
     async def post(self, *lines: bytes) -> int:
-        """Post an event with these lines in its head; the status of the answer."""
+        """Post an event with these lines in its head; return the status of the answer."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.dispatcher.port)
         lines = (b"POST / HTTP/1.1", b"Host: " + host(self.name).encode(), *lines)
         writer.write(b"\r\n".join(lines) + b"\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}")
@@ -110,7 +110,7 @@ class Place:
         return int(answer.split(b" ", 2)[1])
 
     async def settle(self) -> None:
-        """Until nothing is under way, neither to the subscriber nor to the reply."""
+        """Wait until nothing is under way, neither to the subscriber nor to the reply."""
         before = len(self.subscriber.requests)
         assert await self.post(b"Ce-Id: last") == 202
         await self.subscriber.until(lambda: len(self.subscriber.requests) > before)

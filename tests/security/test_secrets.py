@@ -56,7 +56,7 @@ class Seen:
 
     tenants: list[Tenant] = field(default_factory=list)
     told: dict[str, str] = field(default_factory=dict)
-    """What each tenant finds in his namespace, by its name."""
+    """What each tenant finds in its namespace, by the tenant's name."""
 
     said: Marks = field(default_factory=Marks)
     """What subscribers said of their failures."""
@@ -92,7 +92,7 @@ class Scene:
         return f"nats://eb:{self.password}@127.0.0.1:{self.server.port}"
 
     async def play(self) -> Seen:
-        """All that is to happen; what came out."""
+        """Play everything; return what came out."""
         flags = (*FLAGS, "--natss-url", self.url)
         provisioner_flags = ("--log-level=debug", "--log-format=json")
         folder = self.folder / "installation"

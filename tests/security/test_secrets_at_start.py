@@ -19,7 +19,7 @@ SEED = b"-----BEGIN USER NKEY SEED-----\n%b\n------END USER NKEY SEED------\n"
 
 
 def output(module: str, *flags: str, **variables: str) -> tuple[int, str]:
-    """Status and output of a program that ends by itself."""
+    """Return status and output of a program that ends by itself."""
     ended = subprocess.run(
         [sys.executable, "-m", module, *flags],
         env={**os.environ, **variables},

@@ -59,7 +59,7 @@ class Trouble:
             await server.__aexit__(None, None, None)
 
     def uris(self, path: str) -> dict[str, str]:
-        """For each name of a Subscription where its events go."""
+        """Return for each name of a Subscription where its events go."""
         port, uri = self.refusing.port, self.marks.uri
         return {
             "refusing": uri("refusing subscriber", f"127.0.0.1:{port}/{path}"),
@@ -73,7 +73,7 @@ class Trouble:
         }
 
     def malformed(self) -> dict[str, str]:
-        """URIs that cannot be read."""
+        """Return URIs that cannot be read."""
         uri = self.marks.uri
         return {
             "port": uri("URI with a bad port", "host:99999/"),
@@ -99,12 +99,12 @@ class Trouble:
 
 
 class Tenant:
-    """One namespace and what somebody does in it.
+    """One namespace and what its owner does in it.
 
     Args:
         kubernetes: The API.
-        namespace: His.
-        path: A mark of his URIs.
+        namespace: The tenant's.
+        path: A mark of the tenant's URIs.
     """
 
     def __init__(self, kubernetes: KubernetesServer, namespace: str, path: str) -> None:
@@ -114,7 +114,7 @@ class Tenant:
         kubernetes.create("/api/v1/namespaces", {"metadata": {"name": namespace}})
 
     def create(self, kind: str, name: str, spec: Mapping[str, object]) -> None:
-        """An object; one that the API itself refuses is left out."""
+        """Create an object, unless the API itself refuses it."""
         document = {
             "apiVersion": "eventing.knative.dev/v1alpha1",
             "kind": kind,
@@ -137,15 +137,15 @@ class Tenant:
         return list(found)
 
     def verdicts(self, channel: str) -> dict[str, str]:
-        """``ready`` of each subscriber in the status of a Channel, by uid."""
+        """Return ``ready`` of each subscriber in the status of a Channel, by uid."""
         document = self.kubernetes.get(f"{self._path('channels')}/{channel}")
         status = document.get("status", {}).get("subscribableStatus", {})
         return {each["uid"]: each["ready"] for each in status.get("subscribers", ())}
 
     def told(self) -> str:
-        """All that our programs have written here, but for what he has written himself.
+        """Return all that the programs have written here, without what the tenant has written.
 
-        ``physicalSubscription`` and ``spec.subscribable`` are his URIs.
+        ``physicalSubscription`` and ``spec.subscribable`` are the tenant's URIs.
         """
         objects: list[object] = [*self.events()]
         for plural in ("channels", "subscriptions"):
@@ -186,7 +186,7 @@ def fill(tenant: Tenant, trouble: Trouble) -> None:
 
 
 async def publish(installation: Installation, tenant: Tenant, marks: Marks) -> None:
-    """Post events that are taken, and requests that are refused."""
+    """Post events that are accepted, and requests that are refused."""
     dispatcher = installation.dispatcher
     host = channel_host(tenant.namespace, "orders", "cluster.local")
     names = ("Ce-Secret", "Authorization", "Cookie", "X-Secret", "Knative-Correlation-Id")

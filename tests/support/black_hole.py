@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def black_hole() -> Iterator[int]:
-    """A port of 127.0.0.1 whose queue of connections is full: Linux ignores further SYNs."""
+    """Give a port of 127.0.0.1 whose queue of connections is full: Linux ignores further SYNs."""
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.socket())
         listener.bind(("127.0.0.1", 0))

@@ -10,7 +10,7 @@ from cryptography.x509.oid import NameOID
 
 
 def certificate_with_common_name(authority: trustme.CA, name: str) -> trustme.LeafCert:
-    """A server's certificate that has a Common Name, and no subjectAltName."""
+    """Return a server's certificate that has a Common Name, and no subjectAltName."""
     issuer = x509.load_pem_x509_certificate(authority.cert_pem.bytes())
     signer = serialization.load_pem_private_key(authority.private_key_pem.bytes(), None)
     assert isinstance(signer, ec.EllipticCurvePrivateKey)

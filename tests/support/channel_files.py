@@ -10,7 +10,7 @@ API = "eventing.knative.dev/v1alpha1"
 
 
 def channel(name: str, arguments: Mapping[str, object] | None = None) -> dict[str, Any]:
-    """A Channel in the namespace ``default``, as it goes to kubectl."""
+    """Return a Channel in the namespace ``default``, as you would give it to kubectl."""
     return {
         "apiVersion": API,
         "kind": "Channel",
@@ -20,7 +20,7 @@ def channel(name: str, arguments: Mapping[str, object] | None = None) -> dict[st
 
 
 def subscription(name: str, channel_name: str, url: str, uid: str | None = None) -> dict[str, Any]:
-    """A Subscription in the namespace ``default``."""
+    """Return a Subscription in the namespace ``default``."""
     document: dict[str, Any] = {
         "apiVersion": API,
         "kind": "Subscription",
@@ -36,7 +36,7 @@ def subscription(name: str, channel_name: str, url: str, uid: str | None = None)
 
 
 def write_documents(path: Path, *documents: Mapping[str, Any]) -> Path:
-    """Write them at once, so that a watcher never sees half a file."""
+    """Write all documents at once, so that a watcher never sees half a file."""
     staged = path.with_suffix(".staged")
     staged.write_text(yaml.safe_dump_all(documents))
     staged.replace(path)

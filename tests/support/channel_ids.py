@@ -8,5 +8,5 @@ CHANNELS = channel_resource(CHANNEL)
 
 
 def channel_id(namespace: str, name: str) -> ChannelId:
-    """A Channel of ``eventing.knative.dev/v1alpha1``."""
+    """Return the identity of a Channel of ``eventing.knative.dev/v1alpha1``."""
     return ChannelId(CHANNEL, namespace, name)

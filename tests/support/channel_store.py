@@ -16,7 +16,7 @@ from tests.support.channel_ids import CHANNELS
 
 
 class ChannelStore(KubeClient):
-    """Keeps Channels, takes patches of them, and tells watches what changes."""
+    """Keeps Channels, accepts patches of them, and sends changes to watches."""
 
     def __init__(self) -> None:
         self._documents: dict[tuple[str, str], Document] = {}
@@ -78,7 +78,7 @@ class ChannelStore(KubeClient):
     async def patch(
         self, resource: Resource, name: str, body: Document, namespace: str | None = None
     ) -> Document:
-        """A merge patch of a Channel; of anything else nothing is kept."""
+        """Merge a patch into a Channel; of anything else keep nothing."""
         await asyncio.sleep(0)
         body = _copy(body)
         if resource != CHANNELS:
@@ -96,7 +96,7 @@ class ChannelStore(KubeClient):
         return await self.patch(resource, name, body, namespace)
 
     async def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: nothing is open."""
 
 
 def _pages(documents: Iterable[Document]) -> Iterable[list[Document]]:

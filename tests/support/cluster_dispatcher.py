@@ -24,13 +24,13 @@ CHANNELS = "/apis/eventing.knative.dev/v1alpha1/namespaces/{}/channels"
 
 
 class ClusterDispatcher(ObservedDispatcher):
-    """Takes its Channels from a Kubernetes API, of one namespace as far as the test is concerned.
+    """Takes its Channels from a Kubernetes API; tests look at those of one namespace.
 
     Args:
         kubernetes: The API, with the manifests applied.
         server: Where events are stored.
         folder: For log, credentials and state.
-        flags: More of them, as for the command.
+        flags: Further flags, as for the command.
     """
 
     def __init__(
@@ -56,12 +56,12 @@ class ClusterDispatcher(ObservedDispatcher):
         return {**os.environ, "KUBECONFIG": str(self.kubeconfig)}
 
     def forget_state(self) -> None:
-        """Be started in another pod the next time: nothing is in its folder."""
+        """Start in another pod the next time: nothing is in its folder."""
         shutil.rmtree(self.state_dir, ignore_errors=True)
 
     @asynccontextmanager
     async def behind_proxy(self) -> AsyncIterator[Proxy]:
-        """Have it reach the API through a proxy that can be cut; to be entered before ``start``."""
+        """Have it reach the API through a proxy that can be cut; enter this before ``start``."""
         async with Proxy(self.kubernetes.port) as proxy:
             direct = self.kubeconfig.read_text()
             self.kubeconfig = self.state_dir.with_name("proxied.kubeconfig")
@@ -70,7 +70,7 @@ class ClusterDispatcher(ObservedDispatcher):
             yield proxy
 
     async def post_to(self, namespace: str, channel: str, event_id: str) -> int:
-        """Post one event by the channel's host; the status of the answer, 0 if there was none."""
+        """Post one event by the channel's host; return the status, 0 without an answer."""
         return await self.post_to_host(channel_host(namespace, channel, "cluster.local"), event_id)
 
 
@@ -79,7 +79,7 @@ class ChannelsOf:
 
     Args:
         kubernetes: The API.
-        namespace: It is there already.
+        namespace: One that exists already.
     """
 
     def __init__(self, kubernetes: KubernetesServer, namespace: str) -> None:
@@ -90,7 +90,7 @@ class ChannelsOf:
     async def apply(
         self, name: str, *subscribers: Mapping[str, Any], finalizers: Sequence[str] = ()
     ) -> None:
-        """``kubectl apply`` of a Channel with these subscribers."""
+        """Apply a Channel with these subscribers, as ``kubectl apply`` does."""
         document = self.document(name, *subscribers)
         if finalizers:
             document["metadata"]["finalizers"] = list(finalizers)
@@ -110,12 +110,12 @@ class ChannelsOf:
         }
 
     def entry(self, name: str, url: str, uid: str) -> Document:
-        """One of ``spec.subscribable.subscribers``."""
+        """Return an entry of ``spec.subscribable.subscribers``."""
         ref = {"name": name, "namespace": self.namespace, "uid": uid}
         return {"uid": uid, "ref": ref, "subscriberURI": url}
 
     async def get(self, name: str) -> Document | None:
-        """None if there is none."""
+        """Return the Channel; None if there is none."""
         listed = await asyncio.to_thread(self.kubernetes.get, self.path)
         found: list[Document] = [
             each for each in listed["items"] if each["metadata"]["name"] == name
@@ -129,12 +129,12 @@ class ChannelsOf:
         await asyncio.to_thread(self.kubernetes.patch, f"{self.path}/{name}", body)
 
     async def finalizers(self, name: str) -> list[str]:
-        """Empty if there are none, or the Channel has gone."""
+        """Return the finalizers; empty if there are none, or the Channel was deleted."""
         channel = await self.get(name)
         return list(channel["metadata"].get("finalizers") or ()) if channel else []
 
     async def recorded(self, name: str) -> dict[str, Any]:
-        """The durables on record of a Channel; empty if there is no record."""
+        """Return the durable records of a Channel; empty if it has no ledger."""
         channel = await self.get(name) or {"metadata": {}}
         text = (channel["metadata"].get("annotations") or {}).get(DURABLES, "{}")
         found: dict[str, Any] = json.loads(text)

@@ -47,7 +47,7 @@ def connection_options(server: NatsStreamingServer, client_id: str) -> Connectio
 
 
 def event(event_id: str, body: bytes = b"{}") -> bytes:
-    """The stored form of an event."""
+    """Return the stored form of an event."""
     return encode([(b"Ce-Id", event_id.encode())], body, "test.host")
 
 
@@ -65,7 +65,7 @@ class DataPlane:
         self.client_id = client_id
         self.metrics = Metrics()
         options = connection_options(server, client_id)
-        if url is not None:  # of a proxy
+        if url is not None:  # a proxy's
             options = replace(options, nats=replace(options.nats, servers=(url,)))
         self.store = NatsStreamingStore(options, "publisher", self.metrics)
         self.egress = Egress(EgressLimits())
@@ -129,7 +129,7 @@ class DataPlane:
 
 
 def at_once(work: Coroutine[None, None, T]) -> T:
-    """The result of what waits for nothing, although it lets others have their turn."""
+    """Return the result of work that waits for nothing, although it lets others have their turn."""
     while True:
         try:
             work.send(None)
@@ -143,7 +143,7 @@ def subscriber(url: str, name: str = "mail", uid: str | None = "uid-1") -> Subsc
 
 
 async def durables(server: NatsStreamingServer, subject: str) -> dict[str, dict[str, Any]]:
-    """The durables of a NATS Streaming channel by name, as its monitoring shows them."""
+    """Return the durables of a NATS Streaming channel by name, as its monitoring shows them."""
     found = cast(
         "Sequence[dict[str, Any]] | None", (await server.channelsz(subject)).get("subscriptions")
     )

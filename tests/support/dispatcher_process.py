@@ -27,14 +27,14 @@ class DispatcherProcess:
 
     Args:
         channels: The file with Channels and Subscriptions.
-        natss_url: Of the NATS Streaming server.
-        cluster_id: Of that server.
+        natss_url: That of the NATS Streaming server.
+        cluster_id: That of the server.
         log: The file that its output is appended to.
-        flags: More of them, as for the command.
+        flags: Further flags, as for the command.
     """
 
     module = "dispatcher.main"
-    """What is run as the command; a test may have it changed."""
+    """What is run as the command; a test may replace it."""
 
     def __init__(
         self, channels: Path, natss_url: str, cluster_id: str, log: Path, flags: Sequence[str] = ()
@@ -61,12 +61,12 @@ class DispatcherProcess:
         return f"http://127.0.0.1:{self.port}/"
 
     def use(self, *flags: str) -> None:
-        """Have these as well when it is started the next time; the last of a flag counts."""
+        """Use these flags as well from the next start on; the last of a flag counts."""
         self._command += flags
 
     @property
     def environ(self) -> Mapping[str, str]:
-        """Of the process."""
+        """The environment of the process."""
         return os.environ
 
     @property
@@ -77,7 +77,7 @@ class DispatcherProcess:
 
     @property
     def is_running(self) -> bool:
-        """Whether it was started and not ended, by us or by itself."""
+        """Whether it was started and has not ended."""
         return self._process is not None and self._process.returncode is None
 
     async def launch(self) -> None:
@@ -117,32 +117,32 @@ class DispatcherProcess:
             ended.cancel()
 
     async def kill(self) -> None:
-        """SIGKILL: it dies without a word."""
+        """Kill it (SIGKILL), without a chance to clean up."""
         await self._end(signal.SIGKILL)
 
     async def stop(self) -> int:
-        """SIGTERM, and SIGKILL if it does not end; the exit status."""
+        """Stop it (SIGTERM, and SIGKILL if it does not end); return the exit status."""
         return await self._end(signal.SIGTERM)
 
     def pause(self) -> None:
-        """SIGSTOP: its connections stay open, and nothing answers."""
+        """Pause it (SIGSTOP): its connections stay open, and nothing answers."""
         os.kill(self.pid, signal.SIGSTOP)
 
     def resume(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
 
     async def is_ready(self) -> bool:
-        """What its readiness probe tells."""
+        """Return what its readiness probe says."""
         return await self._answers("/readyz")
 
     async def status(self) -> dict[str, Any]:
-        """What ``/status`` says."""
+        """Return what ``/status`` says."""
         answer = json.loads(await asyncio.to_thread(self._get, "/status"))
         assert isinstance(answer, dict)
         return answer
 
     async def metrics(self) -> str:
-        """The page ``/metrics``."""
+        """Return the page ``/metrics``."""
         return (await asyncio.to_thread(self._get, "/metrics")).decode()
 
     def end_of_log(self, lines: int = 20) -> str:

@@ -1,4 +1,4 @@
-"""What stands in the documents: their sections, and the examples in these."""
+"""Reads documents: their sections, and the examples in these."""
 
 import re
 from collections.abc import Iterator
@@ -9,17 +9,17 @@ _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def prose(text: str) -> str:
-    """A text without its examples."""
+    """Return a text without its examples."""
     return _FENCE.sub("", text)
 
 
 def examples(language: str, text: str) -> list[str]:
-    """The fenced blocks of a language, as ``sh``."""
+    """Return the fenced blocks of a language, such as ``sh``."""
     return [body for name, body in _FENCE.findall(text) if name == language]
 
 
 def section(document: str, heading: str) -> str:
-    """What stands under a heading of the second level. KeyError if there is no such heading."""
+    """Return the text under a heading of the second level. Raises KeyError if there is none."""
     text = (ROOT / document).read_text()
     return dict(_sections(text))[heading]
 

@@ -1,6 +1,7 @@
-"""Many objects in a second: copies of a few that are there, written straight into etcd.
+"""Many objects in a second: copies of a few existing ones, written straight into etcd.
 
-The API server sees what is in etcd, whoever wrote it; through it 5,000 objects take a minute.
+The API server sees what is in etcd, whoever wrote it; through the API server 5,000 objects take a
+minute.
 """
 
 import base64
@@ -13,7 +14,7 @@ from typing import Any
 from tests.support.kubernetes import KubernetesServer
 
 _OPERATIONS = 100
-"""In one transaction; etcd takes 128."""
+"""In one transaction; etcd accepts 128."""
 
 Renaming = Mapping[str, str]
 """From each text of the original to one of the same length: objects may be stored as protobuf."""

@@ -1,8 +1,8 @@
 """Which event loops tests run on.
 
-The dispatcher runs on uvloop, its tests in general on asyncio's loop, both as the programs have
-them. Where the two may differ, in the order of callbacks or in how transports close, a test module
-sets ``EVENT_LOOPS = BOTH``.
+The dispatcher runs on uvloop, its tests usually on asyncio's loop, both in the classes of the
+programs. Where the two may differ, in the order of callbacks or in how transports close, a test
+module sets ``EVENT_LOOPS = BOTH``.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """Stand-ins for what is around the code under test: a transport, a store, a clock.
 
-They record what was done to them and do what the test says, nothing by themselves.
+They record what was done to them and do what the test says, nothing on their own.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ class FakeTransport(asyncio.Transport):
     """One end of a connection; the test plays the peer.
 
     Attributes:
-        protocol: Is told when the connection is lost, as a real transport does after ``close``.
+        protocol: Notified when the connection is lost, as a real transport does after ``close``.
         written: What was written, one entry for each call.
         reads: Whether the protocol reads now.
     """
@@ -41,7 +41,7 @@ class FakeTransport(asyncio.Transport):
         return b"".join(self.written)
 
     def take_output(self) -> bytes:
-        """What was written since the last call."""
+        """Return what was written since the last call."""
         output = self.output
         self.written.clear()
         return output
@@ -49,24 +49,24 @@ class FakeTransport(asyncio.Transport):
     # --- what the peer does -----------------------------------------------------------------------
 
     def receive(self, data: bytes) -> None:
-        """The peer sends. Nothing arrives while nobody reads, as with a real socket."""
+        """Deliver what the peer sends; nothing arrives while nobody reads, as in reality."""
         assert self.reads, "the protocol does not read now"
         assert not self.closed, "the connection is closed"
         self.protocol.data_received(data)
 
     def receive_eof(self) -> None:
-        """The peer has sent all."""
+        """Deliver the end of what the peer sends."""
         if not self.protocol.eof_received():
             self.close()
 
     def drain(self) -> None:
-        """The peer reads all that was written."""
+        """Let the peer read all that was written."""
         if self._unread:
             self._unread = 0
             self.protocol.resume_writing()
 
     def lose(self, error: Exception | None = None) -> None:
-        """The connection breaks."""
+        """Break the connection."""
         if not self.closed:
             self.closed = True
             self.protocol.connection_lost(error)
@@ -108,8 +108,8 @@ class FakeTransport(asyncio.Transport):
 class FakeSink:
     """Where events are stored. ``calls`` has subject and data of each, in the order of publishing.
 
-    With ``instant`` an event is stored at once; else the test resolves ``futures``. An ``error`` is
-    raised by each call.
+    With ``instant`` an event is stored at once; else the test resolves ``futures``. Each call
+    raises ``error``, if there is one.
     """
 
     not_stored = staticmethod(not_stored)

@@ -1,4 +1,4 @@
-"""Stands between a program and the real API server, and does to its requests what a test says."""
+"""Stands between a program and the real API server, and treats its requests as a test says."""
 
 import json
 import ssl
@@ -13,7 +13,7 @@ from yarl import URL
 from tests.support.kubernetes import KubernetesServer
 
 Forward = Callable[[], Awaitable[web.StreamResponse]]
-"""Has the API server do a request; what it answers may be given to the program, or not."""
+"""Forwards a request to the API server; its answer may be returned to the program, or not."""
 
 Rule = Callable[[web.Request, Forward], Awaitable[web.StreamResponse]]
 
@@ -21,12 +21,12 @@ _OF_A_CONNECTION = {"host", "connection", "content-length", "transfer-encoding"}
 
 
 async def pass_on(_: web.Request, forward: Forward) -> web.StreamResponse:
-    """The rule as long as there is no other."""
+    """Pass on every request; the default rule."""
     return await forward()
 
 
 def refusal(code: int, reason: str, **headers: str) -> web.Response:
-    """An answer as of the API server."""
+    """Return a refusal as the API server would."""
     body = {"kind": "Status", "code": code, "reason": reason, "message": "by the test"}
     return web.json_response(body, status=code, headers=headers)
 
@@ -45,7 +45,7 @@ class FaultyApi:
     """A reverse proxy on 127.0.0.1, without TLS; an async context manager.
 
     Attributes:
-        rule: What becomes of each request, those of watches included.
+        rule: Decides what becomes of each request, including those of watches.
     """
 
     def __init__(self, kubernetes: KubernetesServer) -> None:
@@ -72,7 +72,7 @@ class FaultyApi:
         await self._session.close()
 
     def kubeconfig(self, folder: Path, namespace: str, account: str) -> Path:
-        """A file that leads here, with a token of a service account."""
+        """Write a file that leads here, with a token of a service account."""
         token = self._kubernetes.token_of(namespace, account)
         config = json.loads(self._kubernetes.kubeconfig_with(token))
         port = self._runner.addresses[0][1]
@@ -125,7 +125,7 @@ class FaultyApi:
             async for piece in answer.content.iter_any():
                 await response.write(piece)
             await response.write_eof()
-        except ConnectionError:  # of the program
+        except ConnectionError:  # the program's connection
             pass
         finally:
             self._watches.remove(request)

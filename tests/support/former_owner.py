@@ -9,9 +9,9 @@ from tests.support.servers import NatsStreamingServer
 async def open_for_nobody(
     server: NatsStreamingServer, client_id: str, channel: str, durable: str
 ) -> None:
-    """Open a durable as it does, and end: the server has it open for nobody from then on.
+    """Open a durable as that client would, and end; the server then has it open for nobody.
 
-    It obeys, since such a request carries only the client id.
+    The server obeys, since such a request carries only the client id.
     """
     request = SubscriptionRequest(
         client_id=client_id,

@@ -11,7 +11,7 @@ _EVENTING = "eventing.knative.dev"
 
 
 def manifests(deployed: Deployed) -> list[Manifest]:
-    """All objects, in an order in which they can be applied; the kinds must be defined."""
+    """Return all objects, in an order in which they can be applied; the kinds must be defined."""
     return [
         {
             "apiVersion": f"{_EVENTING}/v1alpha1",

@@ -8,10 +8,10 @@ from typing import Self
 
 
 class HttpProxy:
-    """Leads every host to 127.0.0.1, as one that knows names of its own.
+    """Leads every host to 127.0.0.1, like a proxy that knows names of its own.
 
     Args:
-        ports: By ``host:port`` as it was asked for.
+        ports: By the requested ``host:port``.
         refusal: An answer in place of all others.
     """
 

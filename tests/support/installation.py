@@ -20,8 +20,8 @@ class Installation:
         kubernetes: The API, with the manifests applied.
         server: Where events are stored.
         folder: For logs, credentials and state.
-        dispatcher_flags: More of them, as for the command.
-        provisioner_flags: The same.
+        dispatcher_flags: Further flags, as for the command.
+        provisioner_flags: Further flags, as for the command.
     """
 
     def __init__(
@@ -56,13 +56,13 @@ class Installation:
         await self.stop()
 
     async def start(self, until: str = "/readyz") -> None:
-        """Start both, the dispatcher as of ``DispatcherProcess.start``."""
+        """Start both, the dispatcher as ``DispatcherProcess.start`` says."""
         async with asyncio.TaskGroup() as group:
             group.create_task(asyncio.to_thread(self.provisioner.start))
             group.create_task(self.dispatcher.start(until))
 
     async def stop(self) -> None:
-        """SIGTERM to both; the dispatcher goes last, for it may be asked to release Channels."""
+        """Stop both (SIGTERM), the dispatcher last, since it may have to release Channels."""
         await asyncio.to_thread(self.provisioner.stop)
         await self.dispatcher.stop()
         await self.dispatcher.close_http()

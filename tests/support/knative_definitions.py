@@ -1,8 +1,8 @@
-"""The definitions of Knative eventing v0.5 and v0.6, in the form that Kubernetes of today takes.
+"""The definitions of Knative eventing v0.5 and v0.6, in the form that Kubernetes accepts today.
 
-They were ``v1beta1``: one version, a schema of a few fields, and what is in none of them is kept.
-``v1`` says the latter with ``x-kubernetes-preserve-unknown-fields``, as Kubernetes itself does when
-it converts such a definition.
+They were ``v1beta1``: one version, a schema of a few fields, and unknown fields are kept. ``v1``
+says the latter with ``x-kubernetes-preserve-unknown-fields``, as Kubernetes itself does when it
+converts such a definition.
 """
 
 from typing import Any, Literal
@@ -15,7 +15,7 @@ _PRESERVING: Schema = {"x-kubernetes-preserve-unknown-fields": True}
 
 
 def definitions(release: Release) -> list[dict[str, Any]]:
-    """The three that channels are made of."""
+    """Return the three definitions that channels need."""
     return [
         _definition(release, "ClusterChannelProvisioner", "ccp", {}, ["provisioner"]),
         _definition(release, "Channel", "chan", _channel(release)),
@@ -81,9 +81,9 @@ def _reference(*required: str, **more: Schema) -> Schema:
 
 
 def _channel(release: Release) -> Schema:
-    """v0.6 names the durable by ``uid``; v0.5 has only the reference.
+    """Return the schema of a Channel: v0.6 names the durable by ``uid``, v0.5 has only a reference.
 
-    v0.5 took a provisioner of which only the name was given, for that is what Kyma wrote then.
+    v0.5 accepted a provisioner of which only the name was given, because Kyma wrote that then.
     """
     reference = _reference("namespace", "name", "uid", namespace=_TEXT, uid=_TEXT)
     needed = ("apiVersion", "kind", "name") if release == "v0.6" else ("name",)

@@ -87,7 +87,7 @@ class KubernetesServer:
 
     @property
     def kubeconfig(self) -> Path:
-        """Of the administrator, for kubectl."""
+        """The administrator's file, for kubectl."""
         return self.directory / "admin.kubeconfig"
 
     def start(self) -> None:
@@ -138,15 +138,15 @@ class KubernetesServer:
         self._wait_until("kube-apiserver", self._is_ready)
 
     def kill_apiserver(self) -> None:
-        """SIGKILL: watches break, nothing answers; what was stored stays in etcd."""
+        """Kill it (SIGKILL): watches break, nothing answers; what was stored stays in etcd."""
         self._end("kube-apiserver", signal.SIGKILL)
 
     def start_controllers(self) -> None:
         """Start kube-controller-manager and wait until it works. Raises ServerFailed.
 
-        It deletes what has lost its owner, empties namespaces that are deleted and gives each its
-        service account; it runs no workloads. Kinds that are defined later take its garbage
-        collector half a minute to see, so apply the definitions first.
+        It deletes objects that have lost their owner, empties deleted namespaces and gives each
+        namespace its service account; it runs no workloads. Its garbage collector needs half a
+        minute to see kinds that are defined later, so apply the definitions first.
         """
         keys = self.directory
         self._launch(
@@ -178,7 +178,7 @@ class KubernetesServer:
         token: str = _ADMIN_TOKEN,
         content_type: str = "application/json",
     ) -> Document:
-        """One request, as the administrator unless another token is given. Raises ApiAnswer."""
+        """Make one request, as the administrator by default. Raises ApiAnswer."""
         data = None if body is None else json.dumps(body).encode()
         headers = {"Authorization": f"Bearer {token}", "Content-Type": content_type}
         request = urllib.request.Request(self.url + path, data, headers, method=method)
@@ -201,24 +201,24 @@ class KubernetesServer:
         return self.request("DELETE", path)
 
     def patch(self, path: str, body: Mapping[str, Any]) -> Document:
-        """A merge patch, as of ``kubectl patch --type merge``."""
+        """Merge a patch, as ``kubectl patch --type merge`` does."""
         return self.request("PATCH", path, body, content_type=_MERGE_PATCH)
 
     def token_of(self, namespace: str, account: str, seconds: int = 3600) -> str:
-        """A token of a service account, as a pod of it is given. At least 600 seconds."""
+        """Return a token of a service account, as a pod of it would get. At least 600 seconds."""
         request = {"spec": {"expirationSeconds": seconds}}
         path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token"
         answer = self.create(path, request)
         return str(answer["status"]["token"])
 
     def kubeconfig_of(self, namespace: str, account: str) -> Path:
-        """A file with which a program acts as a service account, with a new token each time."""
+        """Write a file with which a program acts as a service account, by a new token."""
         path = self.directory / f"{namespace}.{account}.kubeconfig"
         path.write_text(self.kubeconfig_with(self.token_of(namespace, account)))
         return path
 
     def writes(self, namespace: str, account: str) -> list[str]:
-        """All writes of a service account since the start, each as ``patch /api/v1/...``."""
+        """Return all writes of a service account since the start, each as ``patch /api/v1/...``."""
         user = f"system:serviceaccount:{namespace}:{account}"
         log = self.directory / "audit.log"
         entries = [json.loads(line) for line in log.read_text().splitlines()]
@@ -229,7 +229,7 @@ class KubernetesServer:
         ]
 
     def kubectl(self, *arguments: str | Path, text: str | None = None) -> str:
-        """The output of kubectl, as the administrator. Raises AssertionError if it fails."""
+        """Return the output of kubectl, as the administrator. Raises AssertionError if it fails."""
         result = subprocess.run(
             [KUBECTL, *arguments],
             input=text,
@@ -263,7 +263,7 @@ class KubernetesServer:
         (self.directory / "audit-policy.json").write_text(json.dumps(_AUDIT_POLICY))
 
     def kubeconfig_with(self, token: str) -> str:
-        """The text of a kubeconfig with a token."""
+        """Return the text of a kubeconfig with a token."""
         cluster = {"server": self.url, "certificate-authority": str(self.certificate_authority)}
         return json.dumps(
             {
@@ -294,7 +294,7 @@ class KubernetesServer:
         raise ServerFailed(f"{awaited} is not ready:\n{self.end_of_log(awaited)}")
 
     def _are_controllers_ready(self) -> bool:
-        """Whether all of them were started."""
+        """Return whether all of them were started."""
         url = f"https://127.0.0.1:{self._controllers_port}/healthz"
         with (
             contextlib.suppress(OSError),
@@ -304,7 +304,7 @@ class KubernetesServer:
         return False
 
     def _is_ready(self) -> bool:
-        """Whether it serves everything, its first objects (for RBAC, say) included."""
+        """Return whether it serves everything, including its first objects (for RBAC, say)."""
         roles = "/apis/rbac.authorization.k8s.io/v1/clusterroles"
         with contextlib.suppress(OSError):
             return (
@@ -347,7 +347,7 @@ def _message(body: bytes) -> str:
 
 @contextlib.contextmanager
 def running_kubernetes(folder: Path) -> Iterator[KubernetesServer]:
-    """A Kubernetes API on which nothing was ever installed, until the block ends."""
+    """Yield a Kubernetes API on which nothing was ever installed."""
     server = KubernetesServer(folder)
     try:
         server.start()
@@ -357,12 +357,12 @@ def running_kubernetes(folder: Path) -> Iterator[KubernetesServer]:
 
 
 def until(look: Callable[[], Any], seconds: float = 45.0) -> Any:
-    """What ``look`` gives as soon as that is true; a missing object counts as not yet.
+    """Return what ``look`` gives once that is true; a missing object counts as not yet.
 
     Another program acts on the API meanwhile, so there is nothing to await but the state itself.
 
     Raises:
-        AssertionError: It is not true in time; with what was seen last.
+        AssertionError: It is not true in time; the text has what was seen last.
     """
     return poll(look, seconds, is_not_yet=_is_missing)
 

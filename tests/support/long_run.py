@@ -1,4 +1,4 @@
-"""What programs have in common that run for an hour and print what came of it."""
+"""Shared by programs that run for an hour and print their results."""
 
 import asyncio
 import signal
@@ -13,7 +13,7 @@ def tell(text: str) -> None:
 
 
 async def interruptible(work: Coroutine[None, None, bool], name: str) -> bool:
-    """Ended by SIGTERM as tidily as by Ctrl-C: CancelledError comes out of it."""
+    """Run the work and end as tidily on SIGTERM as on Ctrl-C, with CancelledError."""
     task = asyncio.create_task(work, name=name)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     return await task

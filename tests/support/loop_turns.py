@@ -1,4 +1,4 @@
-"""How long the turns of an event loop are.
+"""Measures how long the turns of an event loop are.
 
 A callback that asks for the next turn in each one measures what all others took in between. It
 works on any event loop, and keeps it from ever sleeping.

@@ -12,7 +12,7 @@ from tests.conftest import CONFIG
 from tests.support.kubernetes import KUBECTL
 
 INSTALLATIONS = ("default", "knative", "kyma", "nats-streaming", "nats-streaming-clustered")
-"""The folders that are meant to be applied by users."""
+"""The folders that users are meant to apply."""
 
 Manifest = dict[str, Any]
 
@@ -24,19 +24,19 @@ def _text(folder: Path) -> str:
 
 
 def manifests(installation: str, *kinds: str) -> list[Manifest]:
-    """All that ``kubectl apply -k config/<installation>`` applies; or only some kinds of it."""
+    """Return what ``kubectl apply -k config/<installation>`` applies, or only some kinds of it."""
     found = list(yaml.safe_load_all(_text(CONFIG / installation)))
     return [each for each in found if not kinds or each["kind"] in kinds]
 
 
 def manifest(installation: str, kind: str, name: str) -> Manifest:
-    """One of them; ValueError if there is none."""
+    """Return one of them. Raises ValueError if there is none."""
     (found,) = (each for each in manifests(installation, kind) if _name(each) == name)
     return found
 
 
 def environment(container: Manifest, namespace: str) -> dict[str, str]:
-    """The variables of a container, as the kubelet would set those that need no Secret."""
+    """Return the variables of a container as the kubelet sets them, without Secrets."""
     values: dict[str, str] = {}
     for variable in container["env"]:
         source = variable.get("valueFrom", {})
@@ -48,7 +48,7 @@ def environment(container: Manifest, namespace: str) -> dict[str, str]:
 
 
 def workloads(installation: str) -> Sequence[Manifest]:
-    """Everything that runs pods."""
+    """Return everything that runs pods."""
     return manifests(installation, "Deployment", "StatefulSet")
 
 

@@ -1,7 +1,7 @@
 """A store of events in memory: no more than ``dispatcher.stores.interface`` asks for.
 
-``MemoryServer`` is what lives on when a ``MemoryStore`` is closed, as a process is that ends. It
-takes and sends at once, refuses nothing but what is too large, and never sends again by itself.
+``MemoryServer`` is what survives when a ``MemoryStore`` is closed, as at the end of a process. It
+accepts and sends at once, refuses only what is too large, and never sends again on its own.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ class MemoryMessage:
 
 @dataclass(slots=True)
 class Position:
-    """What the server knows of a durable."""
+    """What the server knows about a durable."""
 
     next: int
     """The first sequence that was not sent yet."""
@@ -64,7 +64,7 @@ class MemoryServer:
         return f"{subject}:{len(messages)}"
 
     def first(self, subject: str, position: StartPosition) -> int:
-        """The sequence that a durable begins with that is not known."""
+        """Return the sequence at which a durable starts that is not known."""
         messages = self.messages.get(subject, [])
         start, end = position.start, len(messages) + 1
         if start is None:
@@ -88,7 +88,7 @@ class MemoryServer:
 
 @dataclass(slots=True)
 class MemoryArrivals:
-    """What a durable has received since somebody asked."""
+    """The events that a durable has received since ``begin_tally``."""
 
     lowest: int | None = None
 
@@ -211,7 +211,7 @@ class MemoryDurable:
         asyncio.get_running_loop().call_soon(self._converge)
 
     def _converge(self) -> None:
-        """Have the server know what is wanted."""
+        """Make the server know what is wanted."""
         if self._session is None:
             return
         if self.is_leaving:
@@ -242,7 +242,7 @@ class MemoryDurable:
         self._receive(message)
 
     def _send(self) -> None:
-        """Send what is new, as much as may be on the way."""
+        """Send new events, as many as may be in flight."""
         if self.state is not DurableState.OPEN:
             return
         position = self._server.positions[self.name]
@@ -366,7 +366,7 @@ class MemoryStore:
         return self._session
 
     def note_known(self, name: DurableName) -> None:
-        """Nobody else opens anything."""
+        """Do nothing: no other process opens anything."""
 
     def release_elsewhere(self, name: DurableName) -> bool:
         return name in self._durables

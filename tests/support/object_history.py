@@ -1,4 +1,4 @@
-"""Every state of an object that the Kubernetes API ever told: what came and went is seen too."""
+"""Every state of an object that the Kubernetes API ever reported, including short-lived ones."""
 
 import asyncio
 import json
@@ -16,13 +16,13 @@ from tests.support.waiting import Changes
 
 
 class ObjectHistory:
-    """Watches all objects under a path; ``async with`` begins with what is there.
+    """Watches all objects under a path; ``async with`` starts with the existing ones.
 
-    A watch tells each version of each object, in order, so no state is too short to be seen.
+    A watch reports each version of each object, in order, so no state is too short to be seen.
 
     Args:
         kubernetes: Must stay up meanwhile.
-        path: Of a collection, as ``/api/v1/namespaces/shop/services``.
+        path: The path of a collection, such as ``/api/v1/namespaces/shop/services``.
     """
 
     def __init__(self, kubernetes: KubernetesServer, path: str) -> None:
@@ -54,11 +54,11 @@ class ObjectHistory:
         await cancel(self._task)
 
     def of(self, name: str) -> list[Document]:
-        """All states of the object of a name, of all its lives."""
+        """Return all states of the object of that name, over all its lives."""
         return [each for _, each in self.states if each["metadata"]["name"] == name]
 
     def falls(self, condition: str = "Ready") -> list[str]:
-        """Where a condition was not True after it had been so, for people; empty if nowhere."""
+        """Return where a condition fell after it had been True, for people; empty if nowhere."""
         risen: set[str] = set()
         found = []
         for kind, each in self.states:
@@ -72,7 +72,7 @@ class ObjectHistory:
         return found
 
     async def wait_until(self, is_so: Callable[[], Any], seconds: float = 45.0) -> None:
-        """Wait until something is so of what was told; it is looked at after each change."""
+        """Wait until a condition holds for what was reported; check it after each change."""
 
         def look() -> bool:
             if is_so():
@@ -83,7 +83,7 @@ class ObjectHistory:
         await self._changes.until(look, seconds)
 
     def _fail_if_ended(self) -> None:
-        """A watch ends by a fault only."""
+        """Fail if the watch ended, which only a fault can cause."""
         if self._task is not None and self._task.done():
             self._task.result()
 

@@ -1,4 +1,4 @@
-"""A dispatcher process that tests post to, change and look into."""
+"""A dispatcher process that tests post to, change and observe."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ class ObservedDispatcher(DispatcherProcess):
     Args:
         server: Where events are stored.
         channels: The file with Channels and Subscriptions; the log lies beside it.
-        flags: More of them, as for the command.
+        flags: Further flags, as for the command.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class ObservedDispatcher(DispatcherProcess):
 
     @property
     def http(self) -> aiohttp.ClientSession:
-        """Keeps connections alive; close it with ``close_http``."""
+        """The session, which keeps connections alive; close it with ``close_http``."""
         if self._http is None:
             self._http = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=64))
         return self._http
@@ -44,15 +44,15 @@ class ObservedDispatcher(DispatcherProcess):
             self._http = None
 
     def rewrite(self, *documents: Mapping[str, Any]) -> None:
-        """Want other channels."""
+        """Change the desired channels."""
         write_documents(self.channels, *documents)
 
     def entries(self) -> list[dict[str, Any]]:
-        """What was logged, also by former processes."""
+        """Return what was logged, also by former processes."""
         return [json.loads(line) for line in self.log.read_text().splitlines()]
 
     async def wait_for_log(self, event: str, *, where: str = "") -> dict[str, Any]:
-        """The first entry that begins with ``event`` and has ``where`` in a field."""
+        """Return the first entry that begins with ``event`` and has ``where`` in a field."""
         found: list[dict[str, Any]] = []
 
         async def is_logged() -> bool:
@@ -67,11 +67,11 @@ class ObservedDispatcher(DispatcherProcess):
         return found[0]
 
     async def post(self, channel_name: str, event_id: str, body: bytes = b"{}") -> int:
-        """Post one event; the status of the answer, 0 if there was none."""
+        """Post one event; return the status of the answer, 0 if there was none."""
         return await self.post_to_host(host(channel_name), event_id, body)
 
     async def post_to_host(self, name: str, event_id: str, body: bytes = b"{}") -> int:
-        """Post one event by the host of a channel; the status of the answer, 0 for none."""
+        """Post one event by the host of a channel; return the status of the answer, 0 for none."""
         headers = {
             "Host": name,
             "Content-Type": "application/json",
@@ -98,7 +98,7 @@ class ObservedDispatcher(DispatcherProcess):
             return response.status, await response.text()
 
     async def subscription(self, name: str) -> dict[str, Any]:
-        """What ``/status`` says of a subscription, by ``namespace/name``."""
+        """Return what ``/status`` says about a subscription, by ``namespace/name``."""
         for channel_status in (await self.status())["channels"]:
             for entry in channel_status["subscriptions"]:
                 if entry["subscription"] == name:

@@ -44,13 +44,13 @@ def other_id(namespace: str, name: str) -> ChannelId:
 
 
 def api_of_test(kind: ChannelKind) -> ChannelApi:
-    """Documents as those of a Channel, but for the provisioner, which all have."""
+    """Return an API whose documents are those of a Channel, except for the provisioner."""
     return replace(APIS[0], kind=kind, is_ours=lambda _: True)
 
 
 @contextmanager
 def known(*kinds: ChannelKind) -> Iterator[None]:
-    """Have these kinds, too."""
+    """Add these kinds to the known ones."""
     before = list(APIS)
     APIS.extend(map(api_of_test, kinds))
     try:
@@ -60,7 +60,7 @@ def known(*kinds: ChannelKind) -> Iterator[None]:
 
 
 def document(kind: ChannelKind, name: str = "orders", **metadata: Any) -> dict[str, Any]:
-    """A channel in the namespace ``shop`` with one subscriber."""
+    """Return a channel in the namespace ``shop`` with one subscriber."""
     subscriber = {"uid": f"u-{kind.kind}", "subscriberURI": "http://mail.shop/"}
     spec: dict[str, Any] = {"subscribable": {"subscribers": [subscriber]}}
     if kind == CHANNEL:

@@ -28,8 +28,8 @@ class ProvisionerProcess:
     Args:
         kubernetes: The API that it works on, with the manifests applied.
         log: The file that its output is appended to.
-        flags: More of them, as for the command.
-        pod: The name under which it holds the Lease. One of the same name takes over at once.
+        flags: Further flags, as for the command.
+        pod: The name under which it holds the Lease. A process of the same name takes over at once.
     """
 
     def __init__(
@@ -75,18 +75,18 @@ class ProvisionerProcess:
             time.sleep(0.02)
 
     def stop(self) -> int | None:
-        """SIGTERM; the exit status, or None if it did not run."""
+        """Stop it (SIGTERM); return the exit status, or None if it did not run."""
         return self._end(signal.SIGTERM)
 
     def kill(self) -> None:
-        """SIGKILL: it dies without a word."""
+        """Kill it (SIGKILL), without a chance to clean up."""
         self._end(signal.SIGKILL)
 
     def end_of_log(self, lines: int = 30) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
     def readiness(self) -> dict[str, Any]:
-        """What ``/readyz`` tells; without an answer nothing."""
+        """Return what ``/readyz`` says; without an answer, nothing."""
         with contextlib.suppress(OSError):
             try:
                 with urllib.request.urlopen(self._url("readyz"), timeout=5) as response:

@@ -1,4 +1,4 @@
-"""A TCP proxy that can do to a connection what networks do: cut it, slow it, let it hang."""
+"""A TCP proxy that does to connections what networks do: cuts them, slows them, lets them hang."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,7 @@ class Proxy:
     """Listens on 127.0.0.1 and forwards to a port there; an async context manager.
 
     ``cut`` ends all connections now; ``strand`` leaves them half-open for good. Until ``release``:
-    ``refuse`` ends also those to come; ``hold`` keeps them open and forwards nothing, neither data
+    ``refuse`` ends new ones as well; ``hold`` keeps them open and forwards nothing, neither data
     nor their end; ``drop_to_client`` and ``drop_to_server`` swallow what goes there; ``delay`` and
     ``limit`` make them slow.
     """
@@ -52,17 +52,17 @@ class Proxy:
         await self._server.wait_closed()
 
     def cut(self) -> None:
-        """Resets every connection, on both sides."""
+        """Reset every connection, on both sides."""
         for writer in self._writers:
             writer.transport.abort()
 
     def refuse(self) -> None:
-        """Resets every connection, also new ones, as if nobody was there."""
+        """Reset every connection, also new ones, as if nobody listened."""
         self._refusing = True
         self.cut()
 
     def hold(self) -> None:
-        """Every connection, also new ones, stays open, and nothing comes through."""
+        """Keep every connection open, also new ones, and let nothing through."""
         self._flowing.clear()
 
     def drop_to_client(self) -> None:
@@ -74,12 +74,13 @@ class Proxy:
     def strand(self) -> None:
         """Swallow all that the present connections send, even their end; new ones work.
 
-        So it is when the other machine is gone without a word, or a firewall has forgotten them.
+        That is what happens when the other machine disappears without notice, or a firewall has
+        forgotten the connections.
         """
         self._stranded |= self._writers
 
     def delay(self, seconds: float) -> None:
-        """Let what is sent wait so long, each way."""
+        """Delay what is sent by so many seconds, each way."""
         self._delay = seconds
 
     def limit(self, bytes_per_second: int) -> None:
@@ -87,7 +88,7 @@ class Proxy:
         self._rate = bytes_per_second
 
     def release(self) -> None:
-        """All is well again, for connections that are still there and for new ones."""
+        """End all faults, for connections that still exist and for new ones."""
         self._refusing = self._dropping_to_client = self._dropping_to_server = False
         self._delay, self._rate = 0.0, None
         self._flowing.set()

@@ -22,7 +22,7 @@ AWAY = NotStored("unavailable", "NATS Streaming cannot be reached: refused", ret
 
 
 def payload(stored: bytes) -> bytes:
-    """The body of an event that is stored, in the form that the Go dispatcher writes."""
+    """Return the body of an event that is stored, in the form that the Go dispatcher writes."""
     return base64.b64decode(json.loads(stored)["payload"])
 
 
@@ -32,14 +32,14 @@ MAX_EVENT_BYTES = 4096
 
 
 def post(body: bytes = b"", *headers: str, host: str | None = HOST) -> bytes:
-    """A request with Content-Length. ``host=None`` leaves the header out."""
+    """Return a request with Content-Length. ``host=None`` leaves the header out."""
     lines = ["POST / HTTP/1.1", *([f"Host: {host}"] if host is not None else []), *headers]
     head = "\r\n".join([*lines, f"Content-Length: {len(body)}"])
     return head.encode("latin-1") + b"\r\n\r\n" + body
 
 
 def post_chunked(*chunks: bytes, trailers: bytes = b"", headers: str = "") -> bytes:
-    """A request with a chunked body."""
+    """Return a request with a chunked body."""
     head = f"POST / HTTP/1.1\r\nHost: {HOST}\r\n{headers}Transfer-Encoding: chunked\r\n\r\n"
     body = b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks)
     return head.encode("ascii") + body + b"0\r\n" + trailers + b"\r\n"
@@ -55,7 +55,7 @@ class Answer:
 
 
 def read_answers(data: bytes, *, to_head: bool = False) -> list[Answer]:
-    """Split what a server wrote; what is left over is an error."""
+    """Split what a server wrote; leftover bytes are an error."""
     answers = []
     while data:
         head, separator, data = data.partition(b"\r\n\r\n")
@@ -74,7 +74,7 @@ def read_answers(data: bytes, *, to_head: bool = False) -> list[Answer]:
 
 
 def orders_and_conflicts() -> list[Channel]:
-    """A channel with two hosts, and two channels that claim one host besides their own."""
+    """Return a channel with two hosts, and two channels that claim one host besides their own."""
     return [
         Channel(ORDERS, (HOST, OTHER_HOST)),
         Channel(channel_id("default", "a"), ("a.test", "both.test")),
@@ -88,7 +88,7 @@ class Publisher:
     Attributes:
         sink: Where its events are stored.
         transport: The publisher's end.
-        lane: Of the channel ``orders``; nothing changes its limit but a test.
+        lane: The share of the channel ``orders``; only a test changes its limit.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class Publisher:
     def connect(
         self, *, high_water: int | None = None, peer: str = "192.0.2.1"
     ) -> tuple[IngressConnection, FakeTransport]:
-        """One more connection to the same server."""
+        """Open one more connection to the same server."""
         protocol = IngressConnection(self.context)
         return protocol, FakeTransport(protocol, high_water=high_water, peer=peer)
 
@@ -127,16 +127,16 @@ class Publisher:
         return [data for _, data in self.sink.calls]
 
     def send(self, data: bytes) -> list[Answer]:
-        """Send, and read what is answered at once."""
+        """Send, and return what is answered at once."""
         self.transport.receive(data)
         return self.answers()
 
     def answers(self) -> list[Answer]:
-        """What was answered since the last call."""
+        """Return what was answered since the last call."""
         return read_answers(self.transport.take_output())
 
     async def store(self, index: int, error: BaseException | None = None) -> list[Answer]:
-        """Let the event of this number be stored, or not, and read what is answered then."""
+        """Store the event of this number, or fail it, and return what is answered then."""
         future = self.sink.futures[index]
         if error is None:
             future.set_result("guid")
@@ -146,7 +146,7 @@ class Publisher:
         return self.answers()
 
     def wait(self, seconds: float) -> list[Answer]:
-        """Let time pass, tick by tick, and read what is answered meanwhile."""
+        """Let time pass, tick by tick, and return what is answered meanwhile."""
         end = self.clock.now + seconds
         while self.clock.now < end:
             self.clock.advance(min(self.context.tick_interval, end - self.clock.now))

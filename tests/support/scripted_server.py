@@ -1,4 +1,4 @@
-"""A server that does to each connection what a list of steps says, down to the single byte.
+"""A server that treats each connection by a list of steps, down to the single byte.
 
 For peers that no HTTP library plays: silence, garbage, half answers, endless ones, resets.
 """
@@ -42,7 +42,7 @@ Script = Sequence[Step]
 
 
 def answer(status: int = 200, body: bytes = b"", *headers: bytes) -> bytes:
-    """A complete answer with Content-Length."""
+    """Return a complete answer with Content-Length."""
     lines = (b"HTTP/1.1 %d Text" % status, b"Content-Length: %d" % len(body), *headers)
     return b"\r\n".join(lines) + b"\r\n\r\n" + body
 
@@ -100,7 +100,7 @@ class ScriptedServer:
         return f"{'https' if self._tls else 'http'}://{host}:{self.port}/"
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until it is true of ``requests``, ``accepted`` and ``open``."""
+        """Wait until a condition on ``requests``, ``accepted`` and ``open`` is true."""
         async with self._changed:
             await self._changed.wait_for(condition)
 
@@ -133,7 +133,7 @@ class ScriptedServer:
     async def _play(
         self, script: Script, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> bool:
-        """True if the script is to be played again."""
+        """Play a script; return True if it is to be played again."""
         for step in script:
             if isinstance(step, bytes):
                 writer.write(step)

@@ -1,6 +1,6 @@
 """Real servers for tests: each on 127.0.0.1, on ports of its own, ready when ``start`` returns.
 
-The binary is found at ``.tools/bin`` (``make`` builds it there) or by ``NATS_STREAMING_SERVER``.
+The binary is ``NATS_STREAMING_SERVER`` or in ``.tools/bin`` (``make`` builds it there).
 """
 
 import asyncio
@@ -35,13 +35,13 @@ Store = Literal["MEMORY", "FILE"]
 
 
 class ServerFailed(Exception):
-    """The server ended, or was not ready in time; carries the end of its log."""
+    """The server ended, or was not ready in time; the text has the end of its log."""
 
 
 def free_port() -> int:
-    """A port that nothing listens on now, below those given to outgoing connections.
+    """Return a port on which nothing listens, below those given to outgoing connections.
 
-    So that nobody takes it while a server under test is being restarted.
+    So that no connection takes it while a server under test is restarted.
     """
     while True:
         port = random.randrange(10_000, 32_000)
@@ -54,10 +54,10 @@ def free_port() -> int:
 
 
 def _is_stopped(thread: Path) -> bool:
-    """Whether a thread stands still, by the state that Linux tells of it (proc(5))."""
+    """Return whether a thread stands still, by the state that Linux reports (proc(5))."""
     try:
         return (thread / "stat").read_text().rpartition(")")[2].split()[0] == "T"
-    except OSError:  # it has just ended
+    except OSError:  # the thread has just ended
         return True
 
 
@@ -67,14 +67,14 @@ class NatsStreamingServer:
     Args:
         directory: its own folder, for the configuration file and the FILE store.
         store: FILE survives ``kill`` and ``restart``, MEMORY does not.
-        cluster_id: of NATS Streaming.
+        cluster_id: that of NATS Streaming.
         streaming: more lines for the ``streaming`` block, such as ``hb_interval: "1s"``.
         nats: more lines for the NATS server, such as ``max_payload: 65536`` or ``authorization``.
-        scheme: of ``url``: ``tls`` if the NATS server asks for it.
+        scheme: that of ``url``: ``tls`` if the NATS server asks for it.
     """
 
     binary = BINARY
-    """What is run; a test may have it changed."""
+    """What is run; a test may replace it."""
 
     def __init__(
         self,
@@ -107,7 +107,7 @@ class NatsStreamingServer:
 
     @property
     def environ(self) -> Mapping[str, str]:
-        """Of the process."""
+        """The environment of the process."""
         return os.environ
 
     @property
@@ -131,24 +131,24 @@ class NatsStreamingServer:
         return self._running().pid
 
     async def start(self) -> None:
-        """Starts it and waits until it is ready. Raises ServerFailed."""
+        """Start it and wait until it is ready. Raises ServerFailed."""
         await asyncio.to_thread(self.start_blocking)
 
     async def stop(self) -> None:
-        """SIGTERM: the server says goodbye and flushes its store."""
+        """Stop it (SIGTERM): the server closes connections and flushes its store."""
         await asyncio.to_thread(self.stop_blocking)
 
     async def kill(self) -> None:
-        """SIGKILL: the server dies without a word."""
+        """Kill it (SIGKILL), without a chance to clean up."""
         await asyncio.to_thread(self._end, signal.SIGKILL)
 
     async def restart(self) -> None:
-        """Stops it (SIGTERM) if it runs, and starts it on the same ports and store."""
+        """Stop it (SIGTERM) if it runs, and start it on the same ports and store."""
         await self.stop()
         await self.start()
 
     def pause(self) -> None:
-        """SIGSTOP: connections stay open, nothing answers; returns when no thread of it runs."""
+        """Pause it (SIGSTOP): connections stay open; return when no thread of it runs."""
         os.kill(self.pid, signal.SIGSTOP)
         deadline = time.monotonic() + STOP_SECONDS
         threads = Path(f"/proc/{self.pid}/task")
@@ -161,17 +161,17 @@ class NatsStreamingServer:
         os.kill(self.pid, signal.SIGCONT)
 
     def wipe(self) -> None:
-        """Removes what the FILE store wrote; the server must be stopped."""
+        """Remove what the FILE store wrote; the server must be stopped."""
         if self.is_running:
             raise AssertionError("stop the server before its store is wiped")
         shutil.rmtree(self.store_directory, ignore_errors=True)
 
     async def monitor(self, path: str) -> dict[str, Any]:
-        """The monitoring answer (JSON) to a path such as ``/streaming/serverz``."""
+        """Return the monitoring answer (JSON) to a path such as ``/streaming/serverz``."""
         return await asyncio.to_thread(self._get, path)
 
     async def channelsz(self, channel: str) -> dict[str, Any]:
-        """Messages, sequences and ``subscriptions`` of one channel. HTTPError 404 if unknown."""
+        """Return messages, sequences, ``subscriptions`` of a channel. HTTPError 404 if unknown."""
         return await self.monitor(f"/streaming/channelsz?channel={channel}&subs=1")
 
     def start_blocking(self) -> None:

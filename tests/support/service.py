@@ -1,8 +1,8 @@
-"""A Service of Kubernetes as publishers meet it, and publishers.
+"""A Service of Kubernetes as publishers see it, and publishers.
 
-A new connection leads to one of the pods that are ready; an open one stays with its pod, whatever
-becomes of that. Publishers are as strict as can be: what was sent and not answered with 202 counts
-as refused.
+A new connection leads to one of the ready pods; an open one stays with its pod, whatever happens to
+that. Publishers are as strict as possible: what was sent and not answered with 202 counts as
+refused.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from tests.support.dispatcher_process import DispatcherProcess
 from tests.support.waiting import Changes
 
 _PROBE_PERIOD = 0.1
-"""Seconds between two looks at the readiness of a pod; a kubelet looks every 2 s."""
+"""Seconds between two checks of a pod's readiness; a kubelet checks every 2 s."""
 
 _POST = (
     "POST / HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nCe-Id: {id}\r\n"
@@ -43,11 +43,11 @@ class Service:
         await asyncio.wait([self._probing])
 
     def add(self, dispatcher: DispatcherProcess) -> None:
-        """A pod was made: it gets connections as soon as it is ready."""
+        """Add a pod: it gets connections once it is ready."""
         self._members.append(dispatcher)
 
     def remove(self, dispatcher: DispatcherProcess) -> None:
-        """A pod is terminating: it gets no new connections."""
+        """Remove a terminating pod: it gets no new connections."""
         self._members.remove(dispatcher)
         self._ready = [each for each in self._ready if each is not dispatcher]
 
@@ -55,7 +55,7 @@ class Service:
         await self._changes.until(lambda: dispatcher in self._ready)
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """A new connection to one that is ready. Raises OSError."""
+        """Open a connection to a ready pod. Raises OSError."""
         if not self._ready:
             raise ConnectionRefusedError("no pod is ready")
         chosen = self._ready[next(self._turns) % len(self._ready)]
@@ -74,11 +74,11 @@ class Service:
 
 @dataclass
 class Publishers:
-    """Post to one channel all along, and note what becomes of each event.
+    """Post to one channel continuously, and record the outcome of each event.
 
     Args:
-        service: They post to it.
-        host: Of the channel.
+        service: Where they post.
+        host: That of the channel.
         per_second: Events of each publisher.
     """
 
@@ -87,18 +87,18 @@ class Publishers:
     per_second: float = 40.0
     accepted: list[str] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
-    """By the id of the event: why."""
+    """Why, by the id of the event."""
 
     _acceptances: Changes = field(default_factory=Changes)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
 
     def start(self, *, keeping: int = 2, connecting: int = 2) -> None:
-        """Begin.
+        """Start posting.
 
         Args:
             keeping: Publishers that keep their connection.
-            connecting: Publishers that make a connection for each event, as Kyma's did.
+            connecting: Publishers that open a connection for each event, as Kyma's did.
         """
         for number in range(keeping + connecting):
             keeps = number < keeping
@@ -106,7 +106,7 @@ class Publishers:
             self._tasks.append(asyncio.create_task(work, name=f"publisher {number}"))
 
     async def stop(self) -> None:
-        """Post no more; every post that was begun has its answer then."""
+        """Post no more; return when every post under way has its answer."""
         self._stop.set()
         await asyncio.gather(*self._tasks)
 
@@ -142,7 +142,7 @@ class Publishers:
     async def _post(
         self, event_id: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> bool:
-        """Post one event; whether the connection is to be used no more. Raises OSError."""
+        """Post one event; return whether the connection must not be used again. Raises OSError."""
         writer.write(_POST.format(host=self.host, id=event_id).encode())
         await writer.drain()
         head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()

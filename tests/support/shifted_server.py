@@ -1,4 +1,4 @@
-"""A real nats-streaming-server whose wall clock can be made wrong while it runs.
+"""A real nats-streaming-server whose wall clock can be shifted while it runs.
 
 Its timers stay right, as on a machine whose clock is stepped. ``make`` builds it
 (``tools.shifted_clock``).
@@ -13,18 +13,18 @@ from tests.support.repository import BIN
 from tests.support.servers import NatsStreamingServer
 
 CLOCK = "FAULTS_CLOCK"
-"""Names the file that says how wrong the clock of a process is."""
+"""Names the file that says how far the clock of a process is off."""
 SHIFT = struct.Struct("=d")
 
 
 def set_shift(file: Path, seconds: float) -> None:
-    """Let the clocks that go by this file be so many seconds ahead."""
+    """Set the clocks that use this file so many seconds ahead."""
     with file.open("r+b" if file.exists() else "wb") as opened:
         opened.write(SHIFT.pack(seconds))
 
 
 class ShiftedServer(NatsStreamingServer):
-    """Goes by the file ``clock`` in its directory."""
+    """Uses the file ``clock`` in its directory."""
 
     binary = BIN / "nats-streaming-server-shifted"
 

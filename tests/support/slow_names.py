@@ -1,11 +1,11 @@
 """Runs a command on a machine whose resolver takes its time for every name that it does not know.
 
-``python -m tests.slow_names make test``. In a mount namespace of its own the command has another
-``resolv.conf``, which leads to a server of names in this process. That asks the machine's server;
-what is known there is answered at once, everything else after ``--seconds``. Root is needed.
+``python -m tests.support.slow_names make test``. In a mount namespace of its own the command has
+another ``resolv.conf``, which leads to a name server in this process. That asks the machine's
+server; known names are answered at once, everything else after ``--seconds``. It needs root.
 
-With ``--isolated`` it is not, where users may make namespaces: the command has no network but its
-own loopback, and no name is known but those of ``/etc/hosts``.
+With ``--isolated`` it does not need root, where users may create namespaces: the command has no
+network but its own loopback, and knows no names but those of ``/etc/hosts``.
 """
 
 import argparse
@@ -35,13 +35,13 @@ _INSIDE = "--inside"
 
 
 def command(*given: str, seconds: float, isolated: bool, log: Path | None = None) -> list[str]:
-    """What to run to have a command run so.
+    """Return the command line that runs a command in this way.
 
     Args:
         given: The command.
-        seconds: Until the answer for an unknown name.
-        isolated: See the module.
-        log: Gets a line for each name that was asked for.
+        seconds: Delay of the answer for an unknown name.
+        isolated: As the module says.
+        log: Gets a line for each requested name.
     """
     namespaces = ["--user", "--map-root-user", "--net"] if isolated else []
     flags = [f"--seconds={seconds:g}", *(["--isolated"] if isolated else [])]
@@ -51,7 +51,7 @@ def command(*given: str, seconds: float, isolated: bool, log: Path | None = None
 
 
 def can_isolate() -> bool:
-    """Whether users, or this one, may make namespaces."""
+    """Return whether users, or this one, may create namespaces."""
     tried = ["unshare", "--user", "--map-root-user", "--mount", "--net", "true"]
     try:
         return subprocess.run(tried, capture_output=True, check=False).returncode == 0
@@ -60,7 +60,7 @@ def can_isolate() -> bool:
 
 
 class SlowServer(asyncio.DatagramProtocol):
-    """Answers what another server knows; everything else after a time, with "no such name"."""
+    """Answers what another server knows; everything else after a delay, with "no such name"."""
 
     def __init__(self, upstream: str | None, seconds: float, log: Path | None) -> None:
         self._upstream = upstream
@@ -112,7 +112,7 @@ async def _ask(server: str, query: bytes) -> bytes | None:
 
 
 def _own_files(seconds: float, folder: Path) -> None:
-    """Have other files, of a folder, at the places where glibc looks."""
+    """Put files of a folder in the places where glibc looks."""
     wait = min(_LONGEST, int(seconds) + 5)
     kept = re.findall(r"(?m)^(?:search|domain)\b.*\n", _RESOLV_CONF.read_text())
     names = f"nameserver {_SERVER}\n{''.join(kept)}options timeout:{wait} attempts:5\n"
@@ -130,7 +130,7 @@ def _mount(path: Path, text: str, folder: Path) -> None:
 
 
 def _have_loopback() -> None:
-    """The flags of an interface, with IFF_UP set (netdevice(7))."""
+    """Set IFF_UP in the flags of the loopback interface (netdevice(7))."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         request = struct.pack("16sh22x", b"lo", 0x1 | 0x8 | 0x40)
         fcntl.ioctl(sock, 0x8914, request)
@@ -150,7 +150,7 @@ async def _run(given: Sequence[str], upstream: str | None, seconds: float, log: 
 
 
 def main(argv: Sequence[str]) -> int:
-    """The command; its status is that of what it runs."""
+    """Run the command and return its status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--seconds", type=float, default=10.0, help="until an unknown name is told")
     parser.add_argument("--isolated", action="store_true", help="no network but loopback")
@@ -180,12 +180,12 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _end_with_parent() -> None:
-    """Whoever kills this process kills the command as well (prctl(2), PR_SET_PDEATHSIG)."""
+    """End with the parent: whoever kills this process kills the command too (prctl(2))."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
 def _nameserver() -> str | None:
-    """The first that the machine has."""
+    """Return the first name server of the machine."""
     for found in re.findall(r"(?m)^nameserver\s+(\S+)", _RESOLV_CONF.read_text()):
         return str(ipaddress.ip_address(found))
     return None

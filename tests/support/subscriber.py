@@ -1,4 +1,4 @@
-"""A real HTTP subscriber for tests: records what it gets and answers as it is told."""
+"""A real HTTP subscriber for tests: records what it receives and answers as the test says."""
 
 import asyncio
 import time
@@ -13,7 +13,7 @@ from tests.support.waiting import Changes
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A delivery as it came in; ``at`` in monotonic seconds."""
+    """A delivery as it arrived; ``at`` in monotonic seconds."""
 
     id: str
     headers: Mapping[str, str]
@@ -27,7 +27,7 @@ Answer = Callable[[Received], Awaitable[web.Response]]
 
 
 def status(code: int) -> Answer:
-    """Answers with this status, at once."""
+    """Answer with this status, at once."""
 
     async def answer(_: Received) -> web.Response:
         return web.Response(status=code)
@@ -36,7 +36,7 @@ def status(code: int) -> Answer:
 
 
 def slow(seconds: float) -> Answer:
-    """Answers 200 after a time, as a subscriber that works does."""
+    """Answer 200 after a delay, as a working subscriber does."""
 
     async def answer(_: Received) -> web.Response:
         await asyncio.sleep(seconds)
@@ -46,7 +46,7 @@ def slow(seconds: float) -> Answer:
 
 
 def when(released: asyncio.Event) -> Answer:
-    """Answers 200 once the test says so."""
+    """Answer 200 once the test says so."""
 
     async def answer(_: Received) -> web.Response:
         await released.wait()
@@ -79,7 +79,7 @@ class Subscriber:
     async def start(self) -> None:
         app = web.Application(client_max_size=2**24)
         app.router.add_route("*", "/{path:.*}", self._handle)
-        # 0.0 would be no timeout: a handler that answers never would be awaited for ever.
+        # 0.0 would mean no timeout: a handler that never answers would be awaited for ever.
         self._runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=0.01)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
@@ -115,7 +115,7 @@ class Subscriber:
         return response
 
     async def wait_until(self, condition: Callable[[], bool], timeout: float = 45.0) -> None:
-        """Wait until the condition holds; it is looked at when an event comes or is answered."""
+        """Wait until the condition holds; check it when an event arrives or is answered."""
         await self._changes.until(condition, timeout)
 
     async def wait_for_events(self, count: int, timeout: float = 45.0) -> None:

@@ -1,4 +1,4 @@
-"""A check is worth what it catches: a fall of a condition that nobody could see by asking."""
+"""A check is worth what it catches: a fall of a condition that polling could miss."""
 
 from natss.document import Document
 from tests.support.kubernetes import KubernetesServer
@@ -23,7 +23,7 @@ async def test_a_condition_that_falls_for_a_moment_is_seen(
     path = CHANNELS.format(namespace)
     async with ObjectHistory(kubernetes, path) as history:
         kubernetes.create(path, OF_NOBODY)
-        for status in ("False", "Unknown", "True"):  # which is no fall
+        for status in ("False", "Unknown", "True"):  # not a fall
             kubernetes.patch(f"{path}/one/status", ready(status))
         await history.wait_until(lambda: len(history.of("one")) == 4)
         assert history.falls() == []

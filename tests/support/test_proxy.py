@@ -18,7 +18,7 @@ class Client:
         self._writer = writer
 
     async def echoed(self, data: bytes = b"x") -> float:
-        """Send and get back; the seconds that it took."""
+        """Send and receive the echo; return the seconds that it took."""
         began = time.monotonic()
         self._writer.write(data)
         assert await self.reads(len(data)) == data
@@ -29,7 +29,7 @@ class Client:
             return await self._reader.readexactly(size)
 
     async def hears_nothing(self) -> bool:
-        """Send, and see that nothing comes back for a while, not even an end."""
+        """Send, and return whether nothing comes back for a while, not even an end."""
         self._writer.write(b"x")
         try:
             async with asyncio.timeout(0.3):
@@ -68,7 +68,7 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 @pytest.fixture
 async def proxy() -> AsyncIterator[Proxy]:
-    """Before a server that sends back what it gets."""
+    """Yield a proxy before a server that echoes."""
     server = await asyncio.start_server(echo, "127.0.0.1", 0)
     async with server, Proxy(server.sockets[0].getsockname()[1]) as running:
         yield running
@@ -123,7 +123,7 @@ async def test_refused_connections_end_until_it_is_released(proxy: Proxy) -> Non
 
 @pytest.mark.parametrize("steps", range(10))
 async def test_its_end_is_the_end_of_every_connection(steps: int) -> None:
-    """Also of one that it was about to forward."""
+    """Also for a connection that it was about to forward."""
     served: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -45,7 +45,7 @@ async def connected(server: ShiftedServer, client: str) -> AsyncIterator[Connect
 
 
 async def read(connection: Connection, count: int) -> list[Message]:
-    """The first messages that are stored."""
+    """Read the first messages that are stored."""
     found: asyncio.Queue[Message] = asyncio.Queue()
     options = SubscriptionOptions(start=StartAt.first())
     subscription = await connection.subscribe("x", found.put_nowait, options)
@@ -93,10 +93,10 @@ async def test_nothing_is_sent_again_while_the_clock_is_behind(server: ShiftedSe
         subscription = await connection.subscribe("x", found.put_nowait, DURABLE)
         await connection.publish("x", b"1")
         assert not (await found.get()).redelivered
-        assert (await found.get()).redelivered  # the clock is right yet
+        assert (await found.get()).redelivered  # the clock is still right
         server.shift(-HOUR)
         await asyncio.sleep(4 * ACK_WAIT)
-        assert found.qsize() <= 1  # perhaps once, by a timer that was set before
+        assert found.qsize() <= 1  # at most once, by a timer that was set before
         while not found.empty():
             found.get_nowait()
         await subscription.reopen(subscription.options)

@@ -1,4 +1,4 @@
-"""Waits of tests, each with an end: until something is told, or by asking where nothing is told."""
+"""Waits of tests, each with an end: until a change is reported, or by polling where none is."""
 
 import asyncio
 import inspect
@@ -8,17 +8,17 @@ from typing import Any
 
 
 class Changes:
-    """Told of every change, so that who waits looks again then, and not by the clock."""
+    """Notified of every change, so that waiters look again then, and not by the clock."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
 
     def note(self) -> None:
-        """Have everybody who waits look again."""
+        """Have all waiters look again."""
         self._event.set()
 
     async def until(self, condition: Callable[[], Any], timeout: float = 45.0) -> None:
-        """Wait until the condition holds; it is looked at now and after each change."""
+        """Wait until the condition holds; check it now and after each change."""
         async with asyncio.timeout(timeout):
             while not condition():
                 self._event.clear()
@@ -26,7 +26,9 @@ class Changes:
 
 
 async def eventually(look: Callable[[], Any], timeout: float = 45.0, *, every: float = 0.05) -> Any:
-    """Ask until the answer is true, and return it; for what cannot be awaited, as monitoring tells.
+    """Ask until the answer is true, and return it.
+
+    For what cannot be awaited, such as what only monitoring shows.
 
     Args:
         look: A function, or a coroutine function.
@@ -50,16 +52,16 @@ def poll(
     is_not_yet: Callable[[Exception], bool],
     every: float = 0.02,
 ) -> Any:
-    """As ``eventually``, for tests that block: return what ``look`` gives as soon as that is true.
+    """Return what ``look`` gives once that is true; ``eventually`` for tests that block.
 
     Args:
         look: Asks another program.
-        seconds: Until it must be so.
-        is_not_yet: Of an error of ``look``, whether to go on; others are raised.
+        seconds: Seconds until it must be true.
+        is_not_yet: Returns whether to go on after an error of ``look``; others are raised.
         every: Seconds between two looks.
 
     Raises:
-        AssertionError: It is not true in time; with what was seen last.
+        AssertionError: It is not true in time; the text has what was seen last.
     """
     deadline = time.monotonic() + seconds
     while True:

@@ -50,7 +50,7 @@ def definitions() -> list[dict[str, Any]]:
 
 
 def schemas(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """A schema and all within it."""
+    """Yield a schema and all within it."""
     yield schema
     inner = [*schema.get("properties", {}).values(), schema.get("items"), schema.get("not")]
     for each in [

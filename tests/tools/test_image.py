@@ -15,7 +15,7 @@ NO_ENGINE = "#!/bin/sh\necho Is the docker daemon running? >&2\nexit 1\n"
 
 
 def machine(folder: Path, **programs: str) -> dict[str, str]:
-    """The environment of a machine that has these builders, and writes down how they are called."""
+    """Return the environment of a machine with these builders, which records their calls."""
     folder.mkdir()
     for name, text in programs.items():
         (folder / name).write_text(text)

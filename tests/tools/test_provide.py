@@ -25,7 +25,7 @@ esac
 
 
 def fake_environment(folder: Path) -> dict[str, str]:
-    """A machine with an empty cache, and a Go that builds in no time."""
+    """Return a machine with an empty cache, and a Go that builds in no time."""
     (folder / "bin").mkdir(parents=True)
     go = folder / "bin" / "go"
     go.write_text(FAKE_GO)
@@ -35,7 +35,7 @@ def fake_environment(folder: Path) -> dict[str, str]:
 
 
 def checkout(folder: Path) -> Path:
-    """A checkout in which only the tools are."""
+    """Return a checkout that contains only the tools."""
     folder.mkdir()
     (folder / "tools").symlink_to(ROOT / "tools")
     return folder

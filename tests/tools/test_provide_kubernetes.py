@@ -38,7 +38,7 @@ sys.exit(provide.main())
 
 
 def machine(folder: Path, *, kubectl: bool) -> dict[str, str]:
-    """A machine with an empty cache and a Go that builds in no time; perhaps with a kubectl."""
+    """Return a machine with an empty cache and a fast fake Go; perhaps with a kubectl."""
     (folder / "bin").mkdir(parents=True)
     (folder / "go.mod").write_text(RELEASED)
     for name, text in {"go": FAKE_GO, "kubectl": "#!/bin/sh\necho own"}.items():

@@ -44,7 +44,7 @@ class Made:
         (folder / "METADATA").write_text(text)
 
     def wheel(self, name: str) -> str:
-        """Put a wheel there; its hash."""
+        """Put a wheel there; return its hash."""
         file = self.wheels / f"{name}.whl"
         file.write_text(name)
         return hashlib.sha256(file.read_bytes()).hexdigest()
@@ -67,7 +67,7 @@ SOURCE = "5" * 64
 
 @pytest.fixture
 def made(tmp_path: Path) -> Made:
-    """With one package of a wheel, and one that was built from its source."""
+    """Return an installation with one package of a wheel, and one built from its source."""
     made = Made(tmp_path)
     made.install("Aio.HTTP", "3.1", "Requires-Dist: nkeys; python_version < '2'")
     made.install("nkeys", "0.2")

@@ -12,7 +12,7 @@ NAMES = {"dispatcher", "natss", "natss_provisioner"}
 
 
 def built(folder: Path) -> zipfile.ZipFile:
-    """The wheel, made of a copy, for a build leaves files in its source."""
+    """Build the wheel from a copy, since a build leaves files in its source."""
     source = folder / "source"
     source.mkdir()
     for name in [*NAMES, "bench", "tools", "tests/support"]:  # as a checkout has more than is built

@@ -55,7 +55,7 @@ class GoState:
         self.services = f"/api/v1/namespaces/{namespace}/services"
 
     def define(self) -> None:
-        """The kinds as Knative defined them, carried over to v1; they had no schema."""
+        """Define the kinds as Knative did, carried over to v1; they had no schema."""
         for plural, (kind, scope, short) in _KINDS.items():
             schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
             version = {
@@ -89,7 +89,7 @@ class GoState:
         self.kubernetes.kubectl("wait", *established)
 
     def provisioner(self) -> None:
-        """The ClusterChannelProvisioner, ready, and the dispatcher's Service."""
+        """Create the ClusterChannelProvisioner, ready, and the dispatcher's Service."""
         for name in (SYSTEM, self.namespace):
             self._apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
         path = f"{GROUP}/clusterchannelprovisioners"
@@ -109,14 +109,14 @@ class GoState:
         self.kubernetes.create(f"/api/v1/namespaces/{SYSTEM}/services", service)
 
     def _apply(self, document: Document) -> None:
-        """As people installed Knative: by ``kubectl apply``, of the client's side."""
+        """Apply as people installed Knative: by client-side ``kubectl apply``."""
         self.kubernetes.kubectl("apply", "-f", "-", text=json.dumps(document))
 
     def channel(self, name: str, suffix: str, subscribers: Sequence[GoSubscriber]) -> None:
-        """A Channel that was served, its Service, and its Subscriptions.
+        """Create a Channel that was served, its Service, and its Subscriptions.
 
         Args:
-            name: Of the Channel.
+            name: That of the Channel.
             suffix: What the API appended to the name of the Service.
             subscribers: In the order of the Channel's list.
         """
@@ -155,16 +155,16 @@ class GoState:
         self.kubernetes.create(self.services, service)
 
     def uid(self, subscription: str) -> str:
-        """Of a Subscription."""
+        """Return the uid of a Subscription."""
         return str(self.kubernetes.get(f"{self.subscriptions}/{subscription}")["metadata"]["uid"])
 
     def hostname(self, channel: str) -> str:
-        """The address of a Channel."""
+        """Return the address of a Channel."""
         status = self.kubernetes.get(f"{self.channels}/{channel}")["status"]
         return str(status["address"]["hostname"])
 
     def _subscription(self, channel: str, subscriber: GoSubscriber) -> Document:
-        """Create a Subscription that is ready; its entry in the Channel."""
+        """Create a Subscription that is ready; return its entry in the Channel."""
         reference = {"apiVersion": API, "kind": "Channel", "name": channel}
         body = {
             "kind": "Subscription",
@@ -207,13 +207,13 @@ def _owner(document: Document) -> Document:
 
 
 def stored(event_id: str) -> bytes:
-    """An event as Go stored it."""
+    """Return an event as Go stored it."""
     headers = {"Ce-Id": event_id, "ce-knativehistory": "orders.shop"}
     return json.dumps({"headers": headers, "payload": "e30="}, separators=(",", ":")).encode()
 
 
 class GoDispatcher:
-    """The session of Go's dispatcher; it ends without a word, for Go never closed it.
+    """The session of Go's dispatcher; it ends without a close, since Go never closed it.
 
     Args:
         server: Where it stores and subscribes.
@@ -260,7 +260,7 @@ class GoDispatcher:
         await self._changes.until(lambda: all(ids[-1] in got for got in lists))
 
     async def die(self) -> None:
-        """SIGTERM was no different from SIGKILL. What it had acknowledged is settled before."""
+        """Die: SIGTERM was no different from SIGKILL. What was acknowledged is settled before."""
         assert self._connection is not None
         for (subject, durable), got in self._got.items():
 

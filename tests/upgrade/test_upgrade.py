@@ -37,7 +37,7 @@ ORDERS, BILLS, CLOSING = "orders.shop", "bills.shop", "closing.shop"
 
 @pytest.fixture(scope="module")
 def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubernetesServer]:
-    """An API of its own, without anything of ours."""
+    """Yield an API of its own, without anything of this project."""
     with running_kubernetes(tmp_path_factory.mktemp("kubernetes")) as server:
         yield server
 
@@ -60,7 +60,7 @@ async def sinks() -> AsyncIterator[dict[str, Subscriber]]:
 async def leave_behind(
     go: GoState, server: NatsStreamingServer, sinks: dict[str, Subscriber]
 ) -> None:
-    """Everything, as it was when Go's Deployments were deleted; a Channel just after that."""
+    """Leave everything as when Go's Deployments were deleted; and a Channel just after that."""
     go.define()
     go.provisioner()
     mail, audit = (GoSubscriber(name, f"{sinks[name].url}in") for name in ("mail", "audit"))
@@ -88,7 +88,7 @@ async def leave_behind(
 
 
 def identities(kubernetes: KubernetesServer, *paths: str) -> dict[str, str]:
-    """The uids of all objects, by path and name."""
+    """Return the uids of all objects, by path and name."""
     return {
         f"{path}/{each['metadata']['name']}": each["metadata"]["uid"]
         for path in paths
@@ -97,7 +97,7 @@ def identities(kubernetes: KubernetesServer, *paths: str) -> dict[str, str]:
 
 
 async def check_backlog(sink: Subscriber) -> None:
-    """Each event once, and none of those that Go had delivered."""
+    """Check that each event came once, and none of those that Go had delivered."""
     await sink.wait_until(lambda: len(sink.received) >= len(QUEUED) + len(LATER) + len(GOLDEN))
     got = sorted(each.id for each in sink.received)
     of_golden = [json.loads(case["stored"]["data"])["headers"].get("Ce-Id", "") for case in GOLDEN]

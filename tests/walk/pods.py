@@ -56,7 +56,7 @@ class Pod:
         self._process: subprocess.Popen[bytes] | None = None
 
     def url(self, port: str) -> str:
-        """Of a port by its name."""
+        """Return the URL of a port by its name."""
         return f"http://127.0.0.1:{self._ports[port]}/"
 
     def start(self) -> None:
@@ -72,7 +72,7 @@ class Pod:
             time.sleep(0.05)
 
     def stop(self) -> int:
-        """SIGTERM, and SIGKILL if that is not enough; the exit status."""
+        """Stop it (SIGTERM, and SIGKILL if that is not enough); return the exit status."""
         if self._process is None:
             return 0
         self._process.terminate()
@@ -90,7 +90,7 @@ class Pod:
         }
 
     def _listening(self) -> dict[str, str]:
-        """Each port of the container on one of our own."""
+        """Map each port of the container to a port of the test."""
         names = {"events": "LISTEN", "admin": "ADMIN_LISTEN", "health": "HEALTH_LISTEN"}
         return {names[name]: f"127.0.0.1:{port}" for name, port in self._ports.items()}
 

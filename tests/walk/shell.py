@@ -29,7 +29,7 @@ class Shell:
         }
 
     def run(self, script: str, seconds: float = 60.0) -> str:
-        """The output of a script. Raises AssertionError when the first command of it fails."""
+        """Return the output of a script. Raises AssertionError when its first command fails."""
         result = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", script],
             cwd=self.folder,

@@ -16,19 +16,19 @@ NOT_HERE = ("kubectl port-forward", "curl")
 
 
 def documents() -> list[Path]:
-    """Those that have a Channel or so among their examples."""
+    """Return the documents with a Channel or so among their examples."""
     paths = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
     return [path for path in paths if objects(path)]
 
 
 def objects(path: Path) -> list[str]:
-    """As text, for ``kubectl`` reads times otherwise than Python does."""
+    """Return the objects as text, since ``kubectl`` reads times otherwise than Python does."""
     return [text for text in examples("yaml", path.read_text()) if f"apiVersion: {GROUP}" in text]
 
 
 @pytest.fixture
 def shop(kubernetes: KubernetesServer) -> KubernetesServer:
-    """With the objects of the example."""
+    """Return an API with the objects of the example."""
     kubernetes.kubectl("apply", "-f", ROOT / "examples" / "orders.yaml")
     return kubernetes
 

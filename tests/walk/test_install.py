@@ -32,14 +32,14 @@ STATUS: Document = {
 
 @pytest.fixture(params=["kyma"])
 def deployed(request: pytest.FixtureRequest) -> Deployed:
-    """Who deployed the Go programs; a test may ask for another."""
+    """Return who deployed the Go programs; a test may ask for another."""
     name: Deployed = request.param
     return name
 
 
 @pytest.fixture
 def cluster(deployed: Deployed, tmp_path: Path) -> Iterator[KubernetesServer]:
-    """A cluster with Knative's core, Go's natss and a channel."""
+    """Yield a cluster with Knative's core, Go's natss and a channel."""
     with running_kubernetes(tmp_path / "kubernetes") as server:
         for name in ("knative-eventing", "kyma-system"):
             server.create("/api/v1/namespaces", {"metadata": {"name": name}})
@@ -60,7 +60,7 @@ def cluster(deployed: Deployed, tmp_path: Path) -> Iterator[KubernetesServer]:
 
 
 def create(server: KubernetesServer, objects: list[Document]) -> None:
-    """As Helm does it, which takes no part in ``kubectl apply``."""
+    """Create objects as Helm does, which does not use ``kubectl apply``."""
     text = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
     server.kubectl("create", "-f", "-", text=text)
 
@@ -131,7 +131,7 @@ def test_from_one_server_to_three(cluster: KubernetesServer, tmp_path: Path) -> 
 
 
 def the_credentials_come_before_the_url(server: KubernetesServer) -> None:
-    """Only what comes before it is put into a value, and lists of two writers were merged."""
+    """Check the order: a value takes only variables before it, and two lists were merged."""
     spec = server.get(f"{DEPLOYMENTS}/natss-dispatcher")["spec"]["template"]["spec"]
     names = [each["name"] for each in spec["containers"][0]["env"]]
     assert len(names) == len(set(names))

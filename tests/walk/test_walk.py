@@ -32,7 +32,7 @@ spec:
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[KubernetesServer]:
-    """A cluster in which nothing was ever installed."""
+    """Yield a cluster in which nothing was ever installed."""
     with running_kubernetes(tmp_path / "kubernetes") as server:
         yield server
 
@@ -57,7 +57,7 @@ async def subscribers() -> AsyncIterator[list[Subscriber]]:
 
 
 class Installed:
-    """A cluster in which somebody does what the document says; pods are processes.
+    """A cluster in which a person does what the document says; pods are processes.
 
     Args:
         cluster: Where to.
@@ -84,14 +84,14 @@ class Installed:
         return await asyncio.to_thread(self.shell.run, script)
 
     def start(self, workload: Document) -> None:
-        """Start one pod of a Deployment of ours."""
+        """Start one pod of a Deployment of this project."""
         if workload["metadata"]["name"] != "nats-streaming":
             pod = Pod(self.cluster, workload, self._folder, self._overrides)
             self.pods[pod.name] = pod
             pod.start()
 
     def stop(self) -> dict[str, int]:
-        """End all pods; their exit statuses."""
+        """End all pods; return their exit statuses."""
         return {name: pod.stop() for name, pod in self.pods.items()}
 
 
@@ -121,7 +121,7 @@ async def test_the_walk(
 
 
 async def ready_channel(installed: Installed, subscribers: list[Subscriber]) -> str:
-    """Subscribe all to the channel of the example; its host, as ``kubectl get`` shows it."""
+    """Subscribe all to the channel of the example; return its host, as ``kubectl get`` shows it."""
     text = "".join(
         SUBSCRIPTION.replace("NAME", name).replace("URI", subscriber.url + name)
         for name, subscriber in zip(("mail", "audit"), subscribers, strict=True)

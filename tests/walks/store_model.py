@@ -90,14 +90,14 @@ class Server:
         self.session: ModelConnection | None = None
 
     def publish(self, data: bytes) -> None:
-        """Store an event, and answer 202 so to speak."""
+        """Store an event, and answer 202, so to speak."""
         timestamp = int(asyncio.get_running_loop().time() * NANOSECONDS)
         self.events.append(StoredEvent(len(self.events) + 1, timestamp, data))
         for position in list(self.open):
             self._send_new(position)
 
     def connect(self) -> "ModelConnection":
-        """Open a session; whoever had the client id loses it."""
+        """Open a session; the previous owner of the client id loses it."""
         if self.session is not None:
             self.session.lose("replaced")
         self.session = ModelConnection(self)
@@ -126,7 +126,7 @@ class Server:
         return known
 
     def last_sent_at(self, start: StartAt, delta: int) -> int:
-        """The sequence after which a new subscription begins."""
+        """Return the sequence after which a new subscription begins."""
         last = len(self.events)
         match start.position:
             case StartPosition.FIRST:
@@ -217,7 +217,7 @@ class ModelConnection:
         return asyncio.get_running_loop().time() - 0.5
 
     def lose(self, reason: str) -> None:
-        """Somebody else has the client id, or the client is dead."""
+        """Lose the session: another client has the client id, or the client is dead."""
         if self.state is ConnectionState.OPEN:
             self.state = ConnectionState.LOST
             for position in list(self.server.open):
@@ -244,7 +244,7 @@ class ModelConnection:
             call()
 
     def _reach(self, call: Callable[[], None], is_ack: bool) -> None:
-        """Of what a client has sent before it died, some acks arrive."""
+        """Deliver some of the acks that a client sent before it died."""
         if self.state is ConnectionState.OPEN or (is_ack and self.server.chance.random() < 0.5):
             call()
 
@@ -382,4 +382,4 @@ class ModelSubscription:
 
 
 def _nothing() -> None:
-    """There is nothing to be sent."""
+    """Do nothing."""

@@ -132,9 +132,9 @@ class Process:
     def record(
         self, told: Mapping[str, DurableRecord], wanted: str | None
     ) -> Mapping[str, DurableRecord]:
-        """What stands on the Channel once this process has written what it has to say.
+        """Return what stands on the Channel once this process has written what it has to say.
 
-        Only who has the session knows what the server has; others add what is wanted.
+        Only the process that has the session knows what the server has; others add what is wanted.
         """
         mine = {each.durable: replace(each, due=None) for each in self.records}
         if self._connection is not None:
@@ -161,7 +161,7 @@ class Process:
             self._connection = self._broker.delivering.connection = None
 
     async def stop(self, *, kindly: bool) -> None:
-        """Ends as by SIGTERM, or at once as by SIGKILL."""
+        """End as by SIGTERM, or at once as by SIGKILL."""
         self._is_stopped = True
         if kindly:
             await self.reconciler.drain()
@@ -254,7 +254,7 @@ class Walk:
             each.apply(DesiredState({CHANNEL: channel}))
 
     async def _tell(self) -> None:
-        """Tell every process what the one that has the session has recorded, after a while."""
+        """Give every process what the one that has the session has recorded, after a while."""
         while True:
             await asyncio.sleep(0.2)
             for process in self._processes:
@@ -267,7 +267,7 @@ class Walk:
     # Steps
 
     def _want(self) -> None:
-        """Make the Subscription, or make it anew."""
+        """Create the Subscription, or create it anew."""
         now = asyncio.get_running_loop().time()
         if self._removed_at is not None and now - self._removed_at > GRACE - 1.0:
             self._owed.clear()

@@ -1,6 +1,6 @@
-"""Builds into a Go program that its wall clock can be made wrong while it runs, for tests.
+"""Builds a Go program whose wall clock tests can shift while it runs.
 
-Go asks the kernel for the time without a library that could be replaced, and to move the machine's
+Go asks the kernel for the time without a library that could be replaced, and changing the machine's
 clock takes root. So the program is built with another ``time.Now``, by Go's flag ``-overlay``: it
 adds the seconds in the file that ``FAULTS_CLOCK`` names (``shift.go``). Its monotonic clock stays
 right.
@@ -21,7 +21,7 @@ def write_overlay(go_root: Path, folder: Path) -> Path:
 
     Args:
         go_root: Where the standard library is.
-        folder: Gets the files.
+        folder: Receives the files.
 
     Raises:
         ToolError: this Go has another ``time.Now``.
@@ -36,7 +36,7 @@ def write_overlay(go_root: Path, folder: Path) -> Path:
 
 
 def with_shift(source: str) -> str:
-    """Go's ``time.go`` with a ``Now`` that is wrong by the shift. Raises ToolError."""
+    """Return Go's ``time.go`` with a ``Now`` that adds the shift. Raises ToolError."""
     changed, times = _NOW.subn(
         lambda match: f"{match[0]}\tsec, nsec = shifted(sec, nsec)\n", source
     )

@@ -1,1 +1,1 @@
-"""NATS Streaming as a store of events: sessions, durables, and where each of these begins."""
+"""NATS Streaming as a store of events: sessions, durables, and their start positions."""

@@ -1,4 +1,4 @@
-"""How to reach NATS Streaming, and as whom: made of settings and of the files that they name."""
+"""Options for the connections to NATS Streaming, from settings and the files that they name."""
 
 import ssl
 
@@ -8,7 +8,7 @@ from natss.process.credential_files import load_authorities, load_certificate, s
 
 
 def connection_options(settings: NatsSettings) -> ConnectionOptions:
-    """Of the session that delivers.
+    """Return the options of the session that delivers.
 
     Raises:
         SettingsError: A file cannot be used.
@@ -19,7 +19,7 @@ def connection_options(settings: NatsSettings) -> ConnectionOptions:
 
 
 def nats_options(settings: NatsSettings) -> NatsOptions:
-    """Of the link to NATS. Files with secrets are read at each connect, and once now.
+    """Return the options of the link to NATS. Files with secrets are read at each connect, and now.
 
     Raises:
         SettingsError: A file cannot be used.
@@ -39,7 +39,10 @@ def nats_options(settings: NatsSettings) -> NatsOptions:
 
 
 def _tls(settings: NatsSettings) -> ssl.SSLContext | None:
-    """None if nothing is set: then ``tls://`` in the URL, or the server, decides."""
+    """Return the context; None if nothing is set.
+
+    Then ``tls://`` in the URL, or the server, decides.
+    """
     if settings.tls_ca_file is None and settings.tls_cert_file is None:
         return None
     if settings.tls_ca_file is None:

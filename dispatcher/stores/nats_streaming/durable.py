@@ -1,7 +1,7 @@
 """One durable subscription: kept open on whatever connection there is, or removed for good.
 
 Level-triggered: ``want_*`` says what is wanted, and one task works until it is so. A failure is
-kept for ``/status`` and tried again with backoff, so a refused durable harms no other.
+kept for ``/status`` and retried with backoff, so a refused durable harms no other.
 """
 
 import asyncio
@@ -36,15 +36,15 @@ log = structlog.get_logger(__name__)
 
 _FIRST_WAIT = 0.2
 _LONGEST_WAIT = 30.0
-"""Seconds before another try after a refusal: doubled from the first to the longest."""
+"""Seconds before the next try after a refusal: doubled from the first to the longest."""
 
 
 class DurableWish(enum.Enum):
-    """What a durable is to be."""
+    """What is wanted of a durable."""
 
     OPEN = enum.auto()
     UNSUBSCRIBED = enum.auto()
-    RELEASED_ELSEWHERE = enum.auto()  # another process has unsubscribed it: there is nothing to do
+    RELEASED_ELSEWHERE = enum.auto()  # another process has unsubscribed it: nothing to do
 
 
 class Tally:
@@ -63,7 +63,7 @@ class Tally:
         self.lowest = sequence if self.lowest is None else min(self.lowest, sequence)
 
     def sent_below(self, last: int, max_inflight: int) -> int:
-        """The sequence below which the server has sent everything since the durable was opened.
+        """Return the sequence below which the server has sent everything since the opening.
 
         It has stopped before the last event of the channel only if MaxInflight was reached.
 
@@ -79,11 +79,11 @@ class NatsStreamingDurable:
     """A plain durable of this dispatcher's client id.
 
     Args:
-        name: Which one.
-        beginning: Where it starts if the server does not know it yet.
+        name: Its name.
+        beginning: Its start position if the server does not know it yet.
         options: MaxInflight and AckWait.
         receive: Called with each message.
-        gate: Bounds how many durables talk to the server at once.
+        gate: Bounds how many durables make requests to the server at once.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class NatsStreamingDurable:
         self.state = DurableState.CLOSED
         self.last_error: str | None = None
         self.failure: StoreError | None = None
-        """Why the server does not have what is wanted, for who decides by its class."""
+        """Why the server does not have what is wanted, for code that decides by its class."""
         self.opened_at: float | None = None
         """When it was first open since it is wanted (monotonic seconds)."""
         self._gate = gate
@@ -117,7 +117,7 @@ class NatsStreamingDurable:
         self._acknowledger: Acknowledger | None = None
         self._tally: Tally | None = None
         self.opened_over: Connection | None = None
-        """Over which it was first open since it is wanted."""
+        """The connection over which it was first open since it is wanted."""
         self._nudge = Signal()
         self._tasks = BackgroundTasks()
         self._task: asyncio.Task[None] | None = None
@@ -134,17 +134,17 @@ class NatsStreamingDurable:
 
     @property
     def connection(self) -> Connection | None:
-        """Over which it is kept open now."""
+        """The connection over which it is kept open now."""
         return self._connection
 
     @property
     def max_inflight(self) -> int:
-        """As it is wanted."""
+        """MaxInflight as it is wanted."""
         return self._options.max_inflight
 
     @property
     def opening(self) -> str | None:
-        """Tells one opening on the server from every other; None while it is not open there."""
+        """Identifies one opening on the server; None while it is not open there."""
         subscription = self._subscription
         return None if subscription is None or not subscription.is_open else subscription.inbox
 
@@ -157,7 +157,7 @@ class NatsStreamingDurable:
         self._tally = None
 
     def ack(self, sequence: int) -> None:
-        """Acknowledge a settled event; if no session is open its copy will be, when it comes."""
+        """Acknowledge a settled event; without an open session, its next copy is."""
         if self._acknowledger is not None:
             self._acknowledger.ack(sequence)
 
@@ -168,14 +168,14 @@ class NatsStreamingDurable:
         self._work()
 
     def disconnect(self, alive_at: float) -> None:
-        """The session is lost; ``alive_at`` is when it was last known to live (monotonic)."""
+        """Note that the session is lost; ``alive_at`` is when it last answered (monotonic)."""
         if self.state is DurableState.OPEN:
             self._alive_at = alive_at
         self._forget_subscription()
         self._connection = None
 
     def change(self, options: DurableOptions) -> None:
-        """Go by another MaxInflight or AckWait; takes effect by reopening."""
+        """Use another MaxInflight or AckWait; takes effect by reopening."""
         if options != self._options:
             self._options = options
             self.reopen()
@@ -192,31 +192,34 @@ class NatsStreamingDurable:
         self._work()
 
     def note_known(self) -> None:
-        """The server knows it: another process has opened it."""
+        """Note that the server knows it: another process has opened it."""
         if self.opened_at is None:
             self._beginning = self._beginning.known()
 
     def release_elsewhere(self) -> None:
-        """Be removed without more ado: another process has unsubscribed it."""
+        """End as removed without a request: another process has unsubscribed it."""
         self._wish = DurableWish.RELEASED_ELSEWHERE
         if self.state is DurableState.CLOSED:
             self._set_state(DurableState.REMOVED)
 
     def doubt(self) -> None:
-        """Another client had the client id: it may have asked for this one, or unsubscribed it."""
+        """Note that another client had the client id: it may have asked for this durable.
+
+        Or it may have unsubscribed it.
+        """
         self._was_elsewhere = True
         if self.opened_at is None:
-            self._in_doubt |= self._beginning.is_told  # else it may have been open there for long
+            self._in_doubt |= self._beginning.is_told  # or it may have been open there for long
             if self._is_succeeded:
                 self._beginning = self._beginning.forgone()
 
     def forgo_beginning(self, *, is_latest: bool = False) -> None:
-        """Be succeeded by another; see ``NatsStreamingStart.forgone``.
+        """Prepare for a successor; see ``NatsStreamingStart.forgone``.
 
         Args:
-            is_latest: Whether no other one is on record as a successor that was open. Then nobody
-                unsubscribes it but a client that this process does not know of: if the server does
-                not know it, the store was lost.
+            is_latest: Whether the ledger has no other successor that was open. Then only a client
+                that this process does not know of could unsubscribe it: if the server does not know
+                it, the store was lost.
         """
         self._is_succeeded = True
         if self.opened_at is None and (self._was_elsewhere or not is_latest):
@@ -228,7 +231,7 @@ class NatsStreamingDurable:
         options: DurableOptions,
         receive: Receive,
     ) -> None:
-        """Be wanted after ``remove``: with its position, if the server still knows it."""
+        """Make it wanted again after ``remove``: with its position, if the server has it."""
         self._wish = DurableWish.OPEN
         # If the server does not know it any more, that is because it was removed.
         self._beginning = replace(NatsStreamingStart.of(beginning), was_open=False)
@@ -251,12 +254,12 @@ class NatsStreamingDurable:
             await self._change()
 
     async def wait_reopened(self) -> None:
-        """Wait until it is open as it was last asked for, or is not wanted any more."""
+        """Wait until it is open as it was last requested, or is not wanted any more."""
         while not self.is_leaving and not self._is_as_wanted():
             await self._change()
 
     async def wait_removed(self) -> bool:
-        """Wait until the server has forgotten it; False if it is wanted again instead."""
+        """Wait until the server has forgotten it; return False if it is wanted again instead."""
         while self.is_leaving and self.state is not DurableState.REMOVED:
             await self._change()
         return self.is_leaving
@@ -288,7 +291,7 @@ class NatsStreamingDurable:
             self._task = self._tasks.start(self._converge(), f"durable {self.name}")
 
     async def _converge(self) -> None:
-        """Work until the server has what is wanted."""
+        """Work until the server has what is wanted (reconcile)."""
         backoff = Backoff(_FIRST_WAIT, _LONGEST_WAIT)
         while (connection := self._connection) is not None and not self._is_as_wanted():
             self._nudge.clear()
@@ -300,9 +303,9 @@ class NatsStreamingDurable:
             except NatsStreamingError as error:
                 self.failure = store_error(error)
                 self._tell(str(error), connection)
-            except Exception as error:  # a fault of ours must not leave it closed for ever
+            except Exception as error:  # a bug must not leave it closed for ever
                 about = subject_labels(self.name.subject)
-                log.exception("durable broke, trying on", **about, durable=self.name.durable)
+                log.exception("durable failed, retrying", **about, durable=self.name.durable)
                 self.last_error = repr(error)
             await self._rest(backoff.next())
 
@@ -310,7 +313,7 @@ class NatsStreamingDurable:
         """Log why the server does not have what is wanted, once for each reason."""
         if connection is self._connection and reason != self.last_error:
             log.warning(
-                "durable refused, trying on",
+                "durable refused, retrying",
                 **subject_labels(self.name.subject),
                 durable=self.name.durable,
                 reason=reason,
@@ -354,7 +357,8 @@ class NatsStreamingDurable:
     async def _open(self, connection: Connection) -> nats_streaming.Subscription:
         beginning = self._beginning
         if self._in_doubt and beginning.may_be_late and self._alive_at is None:
-            # At the limit of subscriptions nothing can be asked, but what is there can be opened.
+            # At the limit of subscriptions the position cannot be looked up, but an existing
+            # durable can be opened.
             with contextlib.suppress(nats_streaming.SubscriptionLimitReached):
                 if (owed := await beginning.owed(connection, self.name.subject)) is not None:
                     return await self._open_at(connection, owed)
@@ -371,7 +375,7 @@ class NatsStreamingDurable:
             raise
 
     async def _open_at(self, connection: Connection, owed: Owed) -> nats_streaming.Subscription:
-        """Open it, and if the server has opened it too late already, have it begin anew."""
+        """Open it, and start it anew if the server opened it too late already."""
         tally = self.begin_tally()
         try:
             start = StartAt.sequence(owed.sequence)
@@ -391,7 +395,7 @@ class NatsStreamingDurable:
         return await connection.subscribe(self.name.subject, self._receive_message, options)
 
     def _receive_message(self, message: nats_streaming.Message) -> None:
-        if self._acknowledger is None:  # it comes before the answer to the subscribe request
+        if self._acknowledger is None:  # it precedes the answer to the subscribe request
             self._acknowledger = message.subscription
         if self._tally is not None:
             self._tally.count(message.sequence)
@@ -404,7 +408,7 @@ class NatsStreamingDurable:
         if self.opened_at is None:
             self.opened_at = time.monotonic()
             self.opened_over = self._connection
-            if not self.is_leaving:  # else it is opened in order to be unsubscribed
+            if not self.is_leaving:  # otherwise it is opened only to be unsubscribed
                 self._beginning.on_open()
         self._set_state(DurableState.OPEN)
 

@@ -1,4 +1,4 @@
-"""What NATS Streaming says when something fails, in the words of the interface."""
+"""Errors of NATS Streaming, translated into those of the interface."""
 
 from collections.abc import Mapping
 
@@ -22,7 +22,7 @@ _TRANSLATIONS: Mapping[type[NatsStreamingError], type[StoreError]] = {
     nats_streaming.ChannelLimitReached: TooManyChannels,
     nats_streaming.SubscriptionLimitReached: TooManySubscriptions,
 }
-"""Those that somebody tells from others; of any other only ``retriable`` counts."""
+"""Errors that a caller tells from others; for any other only ``retriable`` counts."""
 
 
 def store_error(error: NatsStreamingError) -> StoreError:

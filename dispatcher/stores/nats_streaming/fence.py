@@ -1,8 +1,8 @@
-"""When all has come that NATS Streaming had to send: known by its order, not by silence.
+"""When everything has come that NATS Streaming had to send: known by its order, not by silence.
 
 The server starts subscriptions one after the other, in the order in which they were made, and sends
 everything over one connection (``processSubscriptionsStart`` of 0.25.6; older ones start each at
-once). For a durable that starts it first sends again what is pending. So a durable with a pending
+once). To a durable that starts it first sends again what is pending. So a durable with a pending
 message is a fence: when that message comes again after a reopening, everything has come that was to
 be sent for subscriptions made before. A first message would prove nothing, since whatever is
 published is sent to every subscription at once, whether it has started or not.
@@ -27,7 +27,7 @@ from natss.nats_streaming import (
 )
 
 FENCE = "natss-dispatcher-fence"
-"""The durable's name. One that a process has left behind is removed by the next one."""
+"""The durable's name. A durable that a process has left behind is removed by the next process."""
 
 _COMES_WITHIN = 5.0
 """Seconds from the answer to a subscribe request to the first message, if there is one."""
@@ -39,7 +39,7 @@ _LONGEST_WAIT = 10.0
 
 _TRIES_TO_END = 5
 _ACK_WAIT = 3600
-"""Seconds: nothing is sent again by itself as long as a fence is in use."""
+"""In seconds: nothing is sent again on its own as long as a fence is in use."""
 
 _locks: "WeakKeyDictionary[Connection, dict[str, asyncio.Lock]]" = WeakKeyDictionary()
 """One fence at a time for each channel of a session: it has one name."""
@@ -57,12 +57,12 @@ class _Arrivals:
 
 
 async def fence(connection: Connection, subject: str) -> bool:
-    """Return True when all has come that the server had to send for subscriptions made before.
+    """Return True when everything has come that the server had to send for earlier subscriptions.
 
-    False if the channel seems to have no event, so that nothing can be known.
+    Return False if the channel seems to have no event, so that nothing can be known.
 
-    A link that is busy with that may be too slow for the answer to a request, so it is tried again
-    as long as the connection lasts.
+    A link that is busy with that may delay the answer to a request, so requests are retried as long
+    as the connection lasts.
 
     Raises:
         NatsStreamingError: the connection is lost, or the server refuses.
@@ -89,7 +89,7 @@ async def _pass(connection: Connection, subject: str) -> bool:
 
 
 async def _try(connection: Connection, subject: str) -> bool | None:
-    """Try once; None if it has to be tried again."""
+    """Try once; return None if it has to be tried again."""
     arrivals = _Arrivals()
     options = SubscriptionOptions(
         durable=FENCE,
@@ -134,13 +134,13 @@ async def first_message(
     within: float = _COMES_WITHIN,
     by_fence: bool = False,
 ) -> Message | None:
-    """Return the event that a subscription would begin with; None if there is none.
+    """Return the event that a subscription would start with; None if there is none.
 
     Args:
-        connection: To ask over.
+        connection: The connection over which to ask.
         subject: The channel.
-        start: Where such a subscription would begin.
-        within: Seconds to wait for it after the server has answered; nothing proves then that
+        start: The start position of such a subscription.
+        within: Seconds to wait for it after the server has answered; silence does not prove that
             there is none.
         by_fence: Wait instead until it must have come. The channel must have an event.
 
@@ -170,7 +170,7 @@ async def first_message(
 
 
 async def _end(subscription: Subscription) -> None:
-    """Unsubscribe; what the server does not hear of goes with the session or the next fence."""
+    """Unsubscribe; if that fails, the end of the session or the next fence does it."""
     for _ in range(_TRIES_TO_END):
         try:
             await subscription.unsubscribe()

@@ -1,8 +1,8 @@
-"""What NATS Streaming has pending for durables: found out by evidence, not by waiting a while.
+"""What NATS Streaming has pending for durables, determined by evidence and not by a timeout.
 
-When a durable is opened the server first sends all that is pending, then what it has not sent yet,
-until MaxInflight is reached. ``dispatcher.stores.nats_streaming.fence`` tells when all of that has
-come.
+When a durable is opened, the server first sends all that is pending, then what it has not sent yet,
+until MaxInflight is reached. ``dispatcher.stores.nats_streaming.fence`` reports when all of that
+has come.
 """
 
 import asyncio
@@ -23,11 +23,11 @@ _LONGEST_WAIT = 10.0
 async def find_pending(durables: Sequence[NatsStreamingDurable]) -> PendingEvents | None:
     """Have everything pending sent again, and return when it has come.
 
-    It takes as long as NATS Streaming is away. None if no durable is left, since another process
-    has unsubscribed them.
+    While NATS Streaming is away, it waits. Returns None if no durable is left, since another
+    process has unsubscribed them.
 
     Args:
-        durables: Of one channel; they are reopened.
+        durables: Durables of one channel; they are reopened.
     """
     backoff = Backoff(_FIRST_WAIT, _LONGEST_WAIT)
     while True:
@@ -38,7 +38,7 @@ async def find_pending(durables: Sequence[NatsStreamingDurable]) -> PendingEvent
         tallies = [each.begin_tally() for each in present]
         try:
             found = await _find(present, tallies)
-        except NatsStreamingError:  # why, is told by the durables and the connection
+        except NatsStreamingError:  # the durables and the connection report why
             found = None
         finally:
             for each in present:
@@ -49,7 +49,7 @@ async def find_pending(durables: Sequence[NatsStreamingDurable]) -> PendingEvent
 
 
 async def _find(durables: list[NatsStreamingDurable], tallies: list[Tally]) -> PendingEvents | None:
-    """Try once; None if a durable was opened anew meanwhile."""
+    """Try once; return None if a durable was opened anew meanwhile."""
     connection = durables[0].connection
     if connection is None:
         return None

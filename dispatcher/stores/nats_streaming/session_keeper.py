@@ -1,7 +1,7 @@
 """Keeps one NATS Streaming connection: opens it, and a new one whenever it is lost.
 
-First time and every time are the same code. What a new connection means (which durables are
-opened on it) is told by the owner's ``restore``.
+The first time and every later time are the same code. The owner's ``restore`` says what a new
+connection means (which durables are opened on it).
 """
 
 import asyncio
@@ -23,8 +23,9 @@ log = structlog.get_logger(__name__)
 _FIRST_WAIT = 0.25
 _LONGEST_WAIT = 5.0
 _LONGEST_WAIT_FOR_CLIENT_ID = 1.0
-"""Seconds between two tries to connect: doubled from the first to the longest. A replica that
-waits for the client id asks often, because this is how long a take-over may take."""
+"""Seconds between two tries to connect: doubled from the first to the longest. A replica that waits
+for the client id asks often, because that is how long a failover may take.
+"""
 
 
 _REASONS: Mapping[type[NatsStreamingError], str] = {
@@ -33,7 +34,7 @@ _REASONS: Mapping[type[NatsStreamingError], str] = {
     nats_streaming.ServerUnavailable: "no_server",
     nats_streaming.NatsUnreachable: "unreachable",
 }
-"""Why an attempt to connect failed, as metrics have it; anything else is ``refused``."""
+"""Reasons of a failed attempt to connect, as in metrics; anything else is ``refused``."""
 
 
 class SessionKeeper:
@@ -42,8 +43,8 @@ class SessionKeeper:
     Args:
         role: ``publish`` or ``deliver``; for logs and metrics.
         options: How to connect.
-        restore: Called with each new connection, before anybody else sees it.
-        metrics: Gets the state of the connection.
+        restore: Called with each new connection, before any other code sees it.
+        metrics: Receives the state of the connection.
     """
 
     def __init__(
@@ -58,10 +59,11 @@ class SessionKeeper:
         self.was_open = asyncio.Event()
         self.last_error: str | None = "not connected yet"
         self.failure: StoreError | None = None
-        """Why there is no connection, for who decides by its class; None while there is one, or
-        nothing was tried yet since it was lost."""
+        """Why there is no connection, for code that decides by its class; None while there is one,
+        or nothing was tried since it was lost.
+        """
         self.has_stood_by = False
-        """Whether another client had the client id since this process had it last."""
+        """Whether another client had the client id since this process last had it."""
         self.not_restored: dict[DurableName, str] = {}
         """Durables that NATS Streaming refused to open again after an outage, and why."""
         self._options = options
@@ -92,7 +94,7 @@ class SessionKeeper:
         while True:
             connection = await self._connect()
             self.connection = connection
-            if self._closing.is_set():  # a library swallowed our cancellation while it connected
+            if self._closing.is_set():  # a library swallowed the cancellation while connecting
                 return
             self.last_error = self.failure = None
             self.not_restored.clear()
@@ -108,7 +110,7 @@ class SessionKeeper:
             log.warning("session lost, opening another", role=self.role, reason=str(reason))
             try:
                 await connection.abandon()
-            except Exception:  # of a connection that is of no more use
+            except Exception:  # from a connection that is useless anyway
                 log.exception("a lost connection could not be dropped", role=self.role)
 
     async def _connect(self) -> Connection:
@@ -133,8 +135,8 @@ class SessionKeeper:
                 )
             except nats_streaming.ConnectError as error:
                 self._tell(str(error), error)
-            except Exception as error:  # a fault of ours must not end all delivery
-                log.exception("connecting broke, trying on", role=self.role)
+            except Exception as error:  # a bug must not end all delivery
+                log.exception("connecting failed, retrying", role=self.role)
                 self.last_error = repr(error)
             else:
                 log.info(
@@ -151,7 +153,7 @@ class SessionKeeper:
         self._metrics.connect_failures[self.role, _REASONS.get(type(error), "refused")] += 1
         self.failure = store_error(error)
         if reason != self.last_error:
-            if isinstance(error, nats_streaming.ClientIdInUse):  # as it should be with two replicas
+            if isinstance(error, nats_streaming.ClientIdInUse):  # expected with two replicas
                 log.info("standing by", role=self.role, reason=reason)
             else:
                 log.warning("cannot connect, trying on", role=self.role, reason=reason)

@@ -1,6 +1,6 @@
-"""What can be set of NATS Streaming, and what values its rules allow.
+"""Settings of NATS Streaming, and the values that its rules allow.
 
-The flags stand with all others in ``dispatcher.settings.table``.
+``dispatcher.settings.table`` has the flags with all others.
 """
 
 import re
@@ -25,7 +25,7 @@ class NatsSettings:
 
     cluster_id: str = DEFAULT_CLUSTER_ID
     client_id: str = DEFAULT_CLIENT_ID
-    """Durables belong to it: another one finds none of the backlog."""
+    """Durables belong to it: under another client id there is no backlog."""
 
     user: str | None = None
     password_file: Path | None = None
@@ -46,7 +46,7 @@ class NatsSettings:
 
 
 def _checked(metavar: str, check: Callable[[str], object]) -> ValueKind:
-    """A text by the rules of NATS Streaming."""
+    """Return a kind for texts by the rules of NATS Streaming."""
 
     def parse(value: str) -> str:
         try:
@@ -59,11 +59,11 @@ def _checked(metavar: str, check: Callable[[str], object]) -> ValueKind:
 
 
 _MISREAD = re.compile(r"[\s\"'<>]")
-"""What would also keep a password from being redacted."""
+"""Characters that would also keep a password from being redacted."""
 
 
 def _servers(value: str) -> tuple[str, ...]:
-    """Addresses of one NATS cluster, with commas between."""
+    """Parse addresses of one NATS cluster, with commas between."""
     servers = tuple(map(_with_scheme, listed(value)))
     if any(map(_MISREAD.search, servers)):
         raise ValueError(
@@ -73,7 +73,7 @@ def _servers(value: str) -> tuple[str, ...]:
     try:
         for server in servers:
             parse_server(server)
-    except InvalidOptions:  # whose text may show a part of the password
+    except InvalidOptions:  # its text may show a part of the password
         raise ValueError("must be nats://[USER:PASSWORD@]HOST:PORT, or with tls://") from None
     if not servers:
         raise ValueError("must name a server")

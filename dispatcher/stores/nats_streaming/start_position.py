@@ -1,4 +1,4 @@
-"""Where a durable starts that NATS Streaming does not know.
+"""Start position of a durable that NATS Streaming does not know.
 
 What was stored since a subscriber is wanted is owed to it, however long its durable could not be
 opened, and whichever process opens it in the end.
@@ -15,11 +15,12 @@ from natss.contract.resources import StartKind
 from natss.nats_streaming import Connection, StartAt
 
 _MARGIN = 2.5
-"""Seconds that a start by time looks further back: longer than a request may be on its way, since
-an event that is stored meanwhile must not be missed. A few older ones do no harm."""
+"""Seconds that a start by time goes further back: longer than a request may take to arrive, since
+an event that is stored meanwhile must not be missed. A few older ones do no harm.
+"""
 
 _COMES_WITHIN = 1.0
-"""Seconds until the first event of a subscription has come, if there is one."""
+"""Seconds within which the first event of a subscription comes, if there is one."""
 
 
 _LATEST = 600.0
@@ -30,7 +31,7 @@ _BY_TIME = (StartKind.NEW, StartKind.AGO, StartKind.TIME)
 
 @dataclass(frozen=True, slots=True)
 class NatsStreamingStart(StartPosition):
-    """A start position, as what NATS Streaming can be asked for."""
+    """A start position in the terms of NATS Streaming."""
 
     @classmethod
     def of(cls, position: StartPosition) -> Self:
@@ -45,7 +46,7 @@ class NatsStreamingStart(StartPosition):
 
     @property
     def is_by_time(self) -> bool:
-        """Whether it depends on when the server handles the request where the durable starts."""
+        """Whether the start of the durable depends on when the server handles the request."""
         is_by_time = self.start is not None and self.start.kind in _BY_TIME
         return is_by_time and not self.was_open
 
@@ -53,13 +54,15 @@ class NatsStreamingStart(StartPosition):
     def may_be_late(self) -> bool:
         """Whether a request that was handled too late can have moved the start.
 
-        That moves it by as long as a link may be slow, and a record that could not be written may
-        be old: what was taken since then is not to come again.
+        That moves it by as long as a link may be slow, and a ledger that could not be written may
+        be old: what was accepted since then is not to come again.
         """
         return self.is_by_time and time.monotonic() - self.wanted_since < _LATEST
 
     async def owed(self, connection: Connection, subject: str) -> Owed | None:
         """Find out where a start by time is, so that no delay can change it.
+
+        Return None if the channel seems to have no event: then nothing can have been missed yet.
 
         None if the channel seems to have no event: then nothing can have been missed yet.
 
@@ -75,26 +78,27 @@ class NatsStreamingStart(StartPosition):
         return Owed(first.sequence, is_stored=True)
 
     def known(self) -> Self:
-        """The same of a durable that the server knows by now."""
+        """Return the same for a durable that the server knows by now."""
         return replace(self, was_open=True)
 
     def forgone(self) -> Self:
-        """The beginning of a durable that is to be succeeded by another.
+        """Return the start position of a durable that is to be succeeded by another.
 
-        If the server has known it once and does not any more, another process has given it up, and
-        its successor has the position. What was never open keeps its beginning: nobody else knows.
+        If the server has known it once and does not any more, another process has released it, and
+        its successor has the position. One that was never open keeps its start position: nobody
+        else knows.
         """
         return replace(self, start=None) if self.was_open else self
 
     async def start_on(
         self, connection: Connection, subject: str, alive_at: float | None
     ) -> StartAt:
-        """``start_at``; but the server is asked for what was the last event when it was wanted.
+        """Return ``start_at``, after asking the server which event was last when it was wanted.
 
-        "The last" for the server is that of now: what came between would be missed.
+        To the server, "the last" is that of now: what came between would be missed.
 
         Raises:
-            NatsStreamingError: it could not be asked.
+            NatsStreamingError: the server could not be asked.
         """
         kind = None if self.start is None else self.start.kind
         if kind is not StartKind.LAST or self.was_open or alive_at is not None:
@@ -111,7 +115,7 @@ class NatsStreamingStart(StartPosition):
         return since if first is None else StartAt.sequence(max(1, first.sequence - 1))
 
     def start_at(self, alive_at: float | None) -> StartAt:
-        """Where to start if the server does not know the durable, as of now.
+        """Return where to start if the server does not know the durable, as of now.
 
         Args:
             alive_at: When it was last known to be on the server (monotonic seconds), None if never
@@ -138,6 +142,6 @@ class NatsStreamingStart(StartPosition):
 
 
 def _since(monotonic: float) -> StartAt:
-    """From a moment on; how long ago that is, is computed when the request is sent."""
+    """Return a start at a moment; how long ago that is, is computed when the request is sent."""
     ago = time.monotonic() - monotonic
     return StartAt.time(max(0.0, time.time() - ago - _MARGIN))

@@ -31,28 +31,31 @@ from natss.contract.resources import Start
 from natss.nats_streaming import Connection, ConnectionOptions
 
 _DURABLES_AT_ONCE = 64
-"""How many durables are opened at once: enough to hide the round trip, and a server that comes
-back to thousands of them answers each within the request timeout."""
+"""How many durables are opened at once: enough to hide the round trip, and a server that comes back
+to thousands of them answers each within the request timeout.
+"""
 
 
 class OnSession(Protocol):
-    """Who wants to know whether this process has the client id of the durables."""
+    """Called when this process gets or loses the client id of the durables."""
 
     def __call__(self, *, is_open: bool) -> None: ...
 
 
 def _nothing_to_do(*, is_open: bool) -> None:
-    """For who does not care."""
+    """Do nothing; the default callback."""
 
 
 class NatsStreamingStore:
     """Owns both sessions and all durables.
 
     Args:
-        options: Of the delivering session; the publishing one has its own client id.
-        metrics: Gets the states of the connections.
-        publisher_id: Told apart from every other replica's and former process's.
-        on_session: Called with ``is_open`` whenever the client id of the durables was got or lost.
+        options: Those of the delivering session; the publishing one has its own client id.
+        metrics: Receives the states of the connections.
+        publisher_id: The client id to publish; differs from that of every other replica and former
+            process.
+        on_session: Called with ``is_open`` whenever this process gets or loses the client id of the
+            durables.
     """
 
     def __init__(
@@ -73,19 +76,19 @@ class NatsStreamingStore:
         self._on_session = on_session
 
     def start(self) -> None:
-        """Take events. Durables are opened, and the client id is taken, by ``start_delivering``."""
+        """Take events. ``start_delivering`` opens durables and takes the client id."""
         self.publishing.start()
 
     def start_delivering(self) -> None:
-        """To be called when the first durables are known.
+        """Deliver from now on; call it when the first durables are known.
 
         A process that is busy with loading them would be too silent for the server, and lose the
-        client id to whoever waits for it.
+        client id to a process that waits for it.
         """
         self.delivering.start()
 
     async def close(self) -> None:
-        """Close both sessions; never unsubscribes."""
+        """Close both sessions; never unsubscribe."""
         await asyncio.gather(*(durable.close() for durable in self._durables.values()))
         await asyncio.gather(self.publishing.close(), self.delivering.close())
 
@@ -115,7 +118,7 @@ class NatsStreamingStore:
 
     @property
     def not_restored(self) -> Mapping[DurableName, str]:
-        """Durables that count as open, but get nothing since an outage, and why."""
+        """Durables that count as open, but have received nothing since an outage, and why."""
         return self.delivering.not_restored
 
     @property
@@ -131,12 +134,12 @@ class NatsStreamingStore:
         return connection
 
     def is_taken(self, name: DurableName) -> bool:
-        """Whether somebody has this durable, and does not give it up."""
+        """Return whether this durable has a holder that does not give it up."""
         durable = self._durables.get(name)
         return durable is not None and not durable.is_leaving
 
     async def wait_free(self, name: DurableName) -> None:
-        """Wait until nobody has this durable, or who has it gives it up."""
+        """Wait until this durable has no holder, or its holder gives it up."""
         while (durable := self._durables.get(name)) is not None and not durable.is_leaving:
             await durable.wait_leaving()
 
@@ -168,7 +171,7 @@ class NatsStreamingStore:
         return durable
 
     def has(self, name: DurableName) -> bool:
-        """Whether it is known here: wanted, or to be removed."""
+        """Return whether it is known here: wanted, or to be removed."""
         return name in self._durables
 
     async def find_pending(self, durables: Sequence[SharedDurable]) -> PendingEvents | None:
@@ -193,15 +196,15 @@ class NatsStreamingStore:
             raise store_error(error) from error
 
     def note_known(self, name: DurableName) -> None:
-        """The server knows this durable: another process has opened it."""
+        """Note that the server knows this durable: another process has opened it."""
         durable = self._durables.get(name)
         if durable is not None:
             durable.note_known()
 
     def release_elsewhere(self, name: DurableName) -> bool:
-        """Another process has unsubscribed this durable; whether it is still to be removed here.
+        """Note that another process has unsubscribed it; return whether to remove it here still.
 
-        Who has the session decides alone, and removes it in its time.
+        The process that has the session decides alone, and removes it in its time.
         """
         durable = self._durables.get(name)
         if durable is not None and self.delivering.connection is None:
@@ -209,7 +212,7 @@ class NatsStreamingStore:
         return durable is not None and not durable.is_released_elsewhere
 
     async def removed(self, durable: Durable) -> bool:
-        """Wait until a durable that is to be removed is; False if it is wanted again meanwhile."""
+        """Wait until a durable that is to be removed is; return False if it is wanted again."""
         if not await durable.wait_removed():
             return False
         if self._durables.get(durable.name) is durable:
@@ -234,4 +237,4 @@ class NatsStreamingStore:
 
 
 def _nothing_to_restore(_: Connection) -> None:
-    """Publishing needs nothing but a session."""
+    """Restore nothing: publishing needs only a session."""

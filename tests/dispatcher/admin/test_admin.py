@@ -275,7 +275,7 @@ def test_a_page_of_nothing_says_so() -> None:
 
 
 def _fill(dispatcher: Dispatcher) -> None:
-    """1,000 channels with three subscriptions each."""
+    """Add 1,000 channels with three subscriptions each."""
     channels: list[object] = []
     for number in range(1000):
         name = channel_id("default", f"channel-{number}")

@@ -43,7 +43,7 @@ STUCK = SubscriberVerdict(
 
 @pytest.fixture
 async def observed(tmp_path: Path) -> Observed:
-    """Nothing of it is started."""
+    """Yield the parts, not started."""
     plane = DataPlane(NatsStreamingServer(tmp_path), "tests")
     subscriber = Subscriber(MAIL, "u1", "http://mail/?token=abc")
     channel = Channel(ORDERS, ("orders.shop",), (subscriber,), DeliveryPolicy())

@@ -4,7 +4,7 @@ from dispatcher.delivery.window import PendingEvent
 
 
 def pending(data: bytes, sequence: int = 1, *, failed_rounds: int = 0) -> PendingEvent:
-    """One that waits, with its stored form."""
+    """Return an event that waits, with its stored form."""
     record = PendingEvent(sequence, 1, 0, 0.0)
     record.data = data
     record.failed_rounds = failed_rounds

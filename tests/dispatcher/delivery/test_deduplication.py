@@ -15,7 +15,7 @@ SEQUENCES = st.lists(st.integers(min_value=1, max_value=60))
 
 
 def at(sequence: int, every: int = SECOND) -> int:
-    """The timestamp of an event: so many nanoseconds for each sequence."""
+    """Return the timestamp of an event: so many nanoseconds for each sequence."""
     return every * sequence
 
 
@@ -33,7 +33,7 @@ def test_holds_exactly_what_was_added(sequences: list[int], every: int) -> None:
 
 
 def in_any_order(count: int, in_flight: int) -> list[int]:
-    """Sequences as they are settled when so many are delivered at once."""
+    """Return sequences in an order of settling, with so many delivered at once."""
     chance = random.Random(1)
     under_way: list[int] = []
     settled = []

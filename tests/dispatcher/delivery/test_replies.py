@@ -79,7 +79,7 @@ class Scene:
         self.subscription.durables = (self.acks,)
 
     async def round(self, *sequences: int) -> None:
-        """NATS Streaming sends them, again or for the first time; until nothing is under way."""
+        """Send events, again or for the first time, and wait until nothing is under way."""
         self.subscription.retarget(self.plan)  # no event rests
         for sequence in sequences:
             self.subscription.receive(Message(sequence))
@@ -188,7 +188,7 @@ async def test_what_can_never_become_a_reply_is_settled_and_shown() -> None:
 
 
 def pinging(ponger: Subscriber, reply: str, **arguments: object) -> dict[str, Any]:
-    """A channel whose subscriber's answers are replies."""
+    """Return a channel whose subscriber's answers are replies."""
     pings = channel("pings", {"ackWait": "1s", "timeout": "0.9s", "retry": 1, **arguments})
     entry = {
         "uid": "u1",

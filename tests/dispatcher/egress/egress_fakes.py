@@ -138,20 +138,20 @@ class Wire:
         )
 
     def use(self, times: int) -> None:
-        """Have so many exchanges before the one that matters."""
+        """Make so many exchanges before the one that matters."""
         for _ in range(times):
             self.exchange()
             self.receive(OK)
             self.connection.take()
 
     def receive(self, *blocks: bytes) -> None:
-        """As a transport: nothing is passed on once it was aborted."""
+        """Receive as a transport does: after an abort, pass on nothing."""
         for block in blocks:
             if not self.transport.aborted:
                 self.connection.data_received(block)
 
     def end(self) -> None:
-        """The peer has closed."""
+        """Close the peer's side."""
         if not self.transport.aborted:
             self.connection.eof_received()
         self.connection.connection_lost(None)

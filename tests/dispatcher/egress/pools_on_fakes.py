@@ -21,7 +21,7 @@ class World:
         self.pools = Pools(wanted, self.loop.as_loop, self.budget)
 
     def take(self, origin: str = "a") -> EgressConnection | None:
-        """As ``Egress.post`` without waiting: a connection that is at work, or None."""
+        """Take a connection as ``Egress.post`` without waiting: one that is at work, or None."""
         connection = self.pools.take_idle(origin, self.loop.now) or self.pools.open(origin)
         if connection is not None:
             begin(connection)
@@ -54,7 +54,7 @@ def begin(connection: EgressConnection) -> None:
 
 
 def taken_until_full(world: World, origin: str) -> int:
-    """How many connections the origin gets."""
+    """Return how many connections the origin gets."""
     return sum(1 for _ in iter(lambda: world.take(origin), None))
 
 

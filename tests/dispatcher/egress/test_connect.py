@@ -37,7 +37,7 @@ def server_context(
 
 
 class Names:
-    """Gives addresses as it is told, and remembers who asked."""
+    """Returns addresses as it is told, and remembers which namespace asked."""
 
     def __init__(self) -> None:
         self.addresses: list[tuple[str, int]] = []
@@ -213,7 +213,7 @@ async def test_wrong_certificate(
 
 
 def common_name_only(name: str) -> ssl.SSLContext:
-    """A server's context whose certificate has no subjectAltName, as of old guides."""
+    """Return a server's context whose certificate has no subjectAltName, as in old guides."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     certificate_with_common_name(AUTHORITY, name).configure_cert(context)
     return context

@@ -40,7 +40,7 @@ def test_whatever_happens_the_accounts_are_right(
 
 
 class Callers:
-    """Those who post to two origins."""
+    """Callers that post to two origins."""
 
     def __init__(self, total: int, each: int) -> None:
         self.total = total

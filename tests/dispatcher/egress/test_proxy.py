@@ -37,7 +37,7 @@ def trusting() -> ssl.SSLContext:
 
 
 class Names:
-    """Names that this machine knows; all others only the proxy does."""
+    """Names that this machine knows; only the proxy knows any others."""
 
     def __init__(self, **known: str) -> None:
         self.known = known

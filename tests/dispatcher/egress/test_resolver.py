@@ -59,7 +59,7 @@ class Names:
             self._condition.notify_all()
 
     def hold(self, host: str) -> None:
-        """Answer it no more."""
+        """Leave it unanswered from now on."""
         del self.outcomes[host]
 
     async def until(self, count: int) -> None:
@@ -105,7 +105,7 @@ async def resolve(names: Names, clock: Clock) -> AsyncIterator[Resolver]:
 
 
 def ask(resolve: Resolver, host: str, namespace: str = "shop") -> asyncio.Task[str]:
-    """The first address."""
+    """Look up the first address."""
 
     async def first() -> str:
         return str((await resolve(host, 80, namespace))[0][4][0])

@@ -190,13 +190,13 @@ def test_what_is_stored_is_read_back(headers: list[tuple[bytes, bytes]], body: b
 
 
 def _as_go_reads(value: bytes) -> str:
-    """Each byte that is not UTF-8 becomes a replacement character."""
+    """Replace each byte that is not UTF-8, as Go does."""
     text = value.strip(b" \t").decode("utf-8", "surrogateescape")
     return re.sub("[\udc80-\udcff]", "\ufffd", text)
 
 
 def _assert_safe(event: Event) -> None:
-    """The head is lines of a name that travels and a value without control characters."""
+    """Check that the head is lines of a travelling name and a value of plain characters."""
     lines = event.head.split(b"\r\n")
     assert lines.pop() == b""
     for line in lines:

@@ -70,7 +70,7 @@ async def server() -> AsyncIterator[Server]:
 
 @pytest.fixture
 def many_files() -> None:
-    """Room for both ends of a thousand connections."""
+    """Make room for both ends of a thousand connections."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < 4096:
         pytest.skip(f"needs 4096 open files, {hard} are allowed")
@@ -90,7 +90,7 @@ async def read_one(reader: asyncio.StreamReader) -> Answer:
 
 
 async def read_all(reader: asyncio.StreamReader) -> list[Answer]:
-    """All answers until the server closes."""
+    """Return all answers until the server closes."""
     return read_answers(await asyncio.wait_for(reader.read(-1), 5))
 
 

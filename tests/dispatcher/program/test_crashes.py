@@ -27,7 +27,7 @@ SUBJECT = "orders.default"
 async def dispatcher(
     file_server: NatsStreamingServer, nats: Proxy, sink: Subscriber, tmp_path: Path
 ) -> AsyncIterator[ObservedDispatcher]:
-    """It has delivered the event ``before``, and acknowledged it."""
+    """Yield a dispatcher that has delivered and acknowledged the event ``before``."""
     path = write_documents(
         tmp_path / "channels.yaml",
         channel("orders", ARGUMENTS),
@@ -69,7 +69,7 @@ async def stored(server: NatsStreamingServer, count: int) -> None:
 async def goes_on(
     dispatcher: ObservedDispatcher, server: NatsStreamingServer, sink: Subscriber, *owed: str
 ) -> None:
-    """The next process delivers what is owed and what comes, and acknowledges all of it."""
+    """Check that the next process delivers all that is owed or new, and acknowledges it."""
     await dispatcher.post_many("orders", ["after"])
     await sink.wait_until(lambda: {"before", "after", *owed} <= set(sink.counts))
     await eventually(lambda: nothing_is_pending(server))

@@ -25,7 +25,7 @@ async def dispatcher(
     unique_name: str,
     tmp_path: Path,
 ) -> AsyncIterator[ClusterDispatcher]:
-    """Not started yet. When it is killed its pod is lost."""
+    """Yield a dispatcher, not started yet. When it is killed its pod is lost."""
     folder = tmp_path / "dispatcher"
     folder.mkdir()
     flags = (f"--client-id={unique_name}", f"--natss-url={nats.url}", "--removal-grace=2s")
@@ -37,7 +37,7 @@ async def dispatcher(
 
 @pytest.fixture
 async def api(dispatcher: ClusterDispatcher) -> AsyncIterator[Proxy]:
-    """Between the dispatcher and the Kubernetes API."""
+    """Yield a proxy between the dispatcher and the Kubernetes API."""
     async with dispatcher.behind_proxy() as proxy:
         yield proxy
 

@@ -14,7 +14,7 @@ WHO = {"namespace": "default", "channel": "orders", "subscription": "default/mai
 
 
 def of(entry: dict[str, Any]) -> dict[str, Any]:
-    """The fields that say what an entry is about."""
+    """Return the fields that say what an entry is about."""
     return {key: entry[key] for key in WHO if key in entry}
 
 

@@ -41,7 +41,7 @@ class Stored:
 
 @contextlib.asynccontextmanager
 async def silent_subscriber() -> AsyncIterator[str]:
-    """Takes requests and never answers."""
+    """Take requests and never answer."""
     ended = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -133,7 +133,7 @@ class Api:
 
 
 class Replica:
-    """What one writes; it has the client id or not."""
+    """What one replica writes; it has the client id or not."""
 
     def __init__(self, api: Api, *, has_session: bool) -> None:
         self.api = api

@@ -17,7 +17,7 @@ from tests.support.subscriber import Subscriber, slow
 from tests.support.waiting import eventually
 
 ENDPOINTS_LEAVE = 0.5
-"""Seconds until nobody is led to a pod that is terminating any more."""
+"""Seconds until no connection is led to a terminating pod any more."""
 
 PRE_STOP = 1.0
 """Seconds before it gets SIGTERM, as ``preStop`` of the Deployment has it: there 5."""
@@ -75,7 +75,7 @@ async def serve_orders(replica: ClusterDispatcher, channels: ChannelsOf, sink: S
 
 
 async def terminate(replica: ClusterDispatcher, service: Service) -> int:
-    """As the kubelet and the endpoints controller do it; the exit status."""
+    """Terminate as kubelet and endpoints controller do; return the exit status."""
     await asyncio.sleep(ENDPOINTS_LEAVE)
     service.remove(replica)
     await asyncio.sleep(PRE_STOP - ENDPOINTS_LEAVE)

@@ -75,7 +75,7 @@ class Latencies:
         return await self._answer(received)
 
     async def of_a_second(self, prefix: str) -> float:
-        """The p99 at 100 events a second."""
+        """Return the p99 at 100 events a second."""
         self._seconds.clear()
         before = len(self._subscriber.counts)
         started = time.monotonic()
@@ -91,7 +91,7 @@ class Latencies:
 
 
 def is_slowed(pairs: list[tuple[float, float]]) -> bool:
-    """By the best of each, because whatever else the machine does can only add to a latency."""
+    """Compare the best of each, because other load on the machine can only add to a latency."""
     alone = min(pair[0] for pair in pairs)
     return min(pair[1] for pair in pairs) > 2 * alone + 0.005
 
@@ -113,7 +113,7 @@ async def test_a_subscriber_that_is_down_does_not_slow_its_neighbour(
     await dispatcher.start()
 
     async def compare(number: int) -> tuple[float, float]:
-        """A second with both up, then one with the other down, and down for three ack waits."""
+        """Measure a second with both up, then one with the other down for three ack waits."""
         alone = await latencies.of_a_second(f"before-{number}")
         await down.stop()
         beside_one_that_is_down = await latencies.of_a_second(f"down-{number}")

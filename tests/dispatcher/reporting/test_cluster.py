@@ -26,7 +26,7 @@ AS_USER = 'username: "me"\npassword: "right"'
 async def dispatcher(
     kubernetes: KubernetesServer, tmp_path: Path, unique_name: str
 ) -> AsyncIterator[Start]:
-    """Call it with a server, for a dispatcher that is up to its health; all are stopped."""
+    """Yield a function that starts a healthy dispatcher on a server; all are stopped."""
     processes: list[ClusterDispatcher] = []
 
     async def start(server: NatsStreamingServer, *flags: str) -> ClusterDispatcher:
@@ -44,12 +44,12 @@ async def dispatcher(
 
 
 async def describe(kubernetes: KubernetesServer, *what: str) -> str:
-    """What a user sees."""
+    """Return what a user sees."""
     return await asyncio.to_thread(kubernetes.kubectl, "describe", *what)
 
 
 async def described(kubernetes: KubernetesServer, *what: str, text: str) -> str:
-    """Wait until kubectl describe says so; all that it says."""
+    """Wait until kubectl describe has the text; return all that it says."""
     found = [""]
 
     async def says() -> bool:
@@ -64,7 +64,7 @@ async def described(kubernetes: KubernetesServer, *what: str, text: str) -> str:
 
 
 async def delivery(channels: ChannelsOf, name: str) -> list[dict[str, Any]]:
-    """What the status of a channel says of its subscribers."""
+    """Return what the status of a channel says about its subscribers."""
     told = ((await channels.get(name)) or {}).get("status") or {}
     subscribers: list[dict[str, Any]] = (told.get("subscribableStatus") or {}).get(
         "subscribers", []
@@ -83,7 +83,7 @@ async def wait_delivery(channels: ChannelsOf, **ready: str) -> None:
 
 
 async def post(dispatcher: ClusterDispatcher, channels: ChannelsOf, event: str) -> None:
-    """Post to ``orders`` as soon as it is taken."""
+    """Post to ``orders`` as soon as it is accepted."""
 
     async def is_taken() -> bool:
         return await dispatcher.post_to(channels.namespace, "orders", event) == 202
@@ -92,7 +92,7 @@ async def post(dispatcher: ClusterDispatcher, channels: ChannelsOf, event: str) 
 
 
 def reports(channels: ChannelsOf) -> int:
-    """How often dispatchers have written the status of a channel of the test's namespace."""
+    """Return how often dispatchers have written the status of a channel of this namespace."""
     return sum(
         f"/namespaces/{channels.namespace}/channels/" in write and "/status" in write
         for write in channels.kubernetes.writes(NAMESPACE, ACCOUNT)

@@ -43,7 +43,7 @@ def client(api: RefusingApi) -> KubeClient:
 
 
 def document(name: str, provisioner: str) -> dict[str, Any]:
-    """As the API gives it."""
+    """Return a Channel as the API sends it."""
     return {
         "apiVersion": "eventing.knative.dev/v1alpha1",
         "kind": "Channel",
@@ -67,14 +67,14 @@ def table(*documents: Mapping[str, Any]) -> ChannelTable:
 
 @pytest.fixture
 async def told(monkeypatch: pytest.MonkeyPatch) -> list[Occurrence]:
-    """What would become an Event."""
+    """Return what would become an Event."""
     occurrences: list[Occurrence] = []
     monkeypatch.setattr(Events, "tell", lambda _, occurrence: occurrences.append(occurrence))
     return occurrences
 
 
 def reports(folder: Path, known: ChannelTable) -> Reports:
-    """Of a dispatcher that is not started."""
+    """Return the reports of a dispatcher that is not started."""
     plane = DataPlane(NatsStreamingServer(folder), "tests")
     observed = Observed(plane.store, plane.reconciler, Router(), plane.metrics)
     api = client(RefusingApi(NotFound(404, "NotFound", "nothing is here")))

@@ -20,7 +20,7 @@ ROLE = "/apis/rbac.authorization.k8s.io/v1/clusterroles/natss-dispatcher"
 
 @pytest.fixture
 async def natss(natss_server: StartServer) -> NatsStreamingServer:
-    """A server of the test's own, to be killed."""
+    """Return a server of the test's own, to be killed."""
     return await natss_server()
 
 
@@ -28,7 +28,7 @@ async def natss(natss_server: StartServer) -> NatsStreamingServer:
 async def dispatchers(
     kubernetes: KubernetesServer, natss: NatsStreamingServer, tmp_path: Path, unique_name: str
 ) -> AsyncIterator[list[ClusterDispatcher]]:
-    """Two replicas, not started yet."""
+    """Yield two replicas, not started yet."""
     replicas = []
     for number in range(2):
         folder = tmp_path / str(number)
@@ -47,7 +47,7 @@ def dispatcher(dispatchers: list[ClusterDispatcher]) -> ClusterDispatcher:
 
 
 async def give_address(channels: ChannelsOf, name: str, host: str) -> None:
-    """What the controller does, as its account."""
+    """Write the address as the controller does, with its account."""
     kubernetes = channels.kubernetes
     await asyncio.to_thread(
         kubernetes.request,
@@ -60,7 +60,7 @@ async def give_address(channels: ChannelsOf, name: str, host: str) -> None:
 
 
 async def reported(channels: ChannelsOf, name: str) -> object:
-    """The host that is told to be served; None if there is none."""
+    """Return the host that is reported as served; None if there is none."""
     channel = await channels.get(name)
     status = (channel or {}).get("status") or {}
     return (status.get("dispatcher") or {}).get("host")
@@ -74,7 +74,7 @@ async def wait_reported(channels: ChannelsOf, name: str, host: str) -> None:
 
 
 def writes(channels: ChannelsOf) -> list[str]:
-    """Every report of dispatchers on channels of the test's namespace."""
+    """Return every report of dispatchers on channels of the test's namespace."""
     return [
         write
         for write in channels.kubernetes.writes(NAMESPACE, ACCOUNT)

@@ -26,7 +26,7 @@ QUICK = DeliveryPolicy(ack_wait=1, retry=0, timeout=0.5)
 
 
 class Watched:
-    """A data plane that is looked at.
+    """A data plane that is observed.
 
     Attributes:
         told: What has happened.
@@ -52,7 +52,7 @@ class Watched:
         self.recorded = {member.key.ref: verdict for member, verdict in verdicts}
 
     async def run(self) -> None:
-        """There is nothing to do."""
+        """Do nothing."""
 
     def verdict(self, name: str = "mail") -> SubscriberVerdict | None:
         key = MemberKey(self.plane.channel, ResourceName("default", name))
@@ -68,7 +68,7 @@ class Watched:
         await eventually(holds)
 
     def reasons(self) -> list[str]:
-        """Of what has happened to the channel."""
+        """Return the reasons of what has happened to the channel."""
         return [each.reason for each in self.told if each.channel == self.plane.channel]
 
 

@@ -79,7 +79,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 async def reporting(
     api: PlayedApi, *names: str, wanted: Status | None = None
 ) -> AsyncIterator[ChannelStatus]:
-    """Wants the status on each channel as long as it is not there."""
+    """Report: want the status on each channel as long as it is not there."""
     table = ChannelTable(Defaults())
     for name in names:
         table.put(document(name))

@@ -54,7 +54,7 @@ class Shop:
         return found
 
     async def condition(self, kind: str, name: str = "mail") -> dict[str, Any]:
-        """Empty if there is none."""
+        """Return a condition; empty if there is none."""
         status_ = (await self.subscription(name)).get("status") or {}
         by_type = {each["type"]: each for each in status_.get("conditions") or ()}
         found: dict[str, Any] = by_type.get(kind, {})
@@ -77,7 +77,7 @@ class Shop:
         await eventually(is_taken)
 
     async def described(self, text: str, name: str = "mail") -> str:
-        """``kubectl describe`` of a Subscription once it says so."""
+        """Return ``kubectl describe`` of a Subscription once it says so."""
         found = [""]
 
         async def says() -> bool:
@@ -157,7 +157,7 @@ async def test_a_restart_changes_neither_the_verdict_nor_since_when(
     mail = ""
 
     async def is_stuck() -> bool:
-        """In the metrics; with a patience of an hour only by what was recorded."""
+        """Read the metrics; with a patience of an hour they show only what was recorded."""
         nonlocal mail
         lines = (await shop.dispatcher.admin("/metrics"))[1].splitlines()
         (mail,) = [

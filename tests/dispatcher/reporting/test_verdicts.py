@@ -134,7 +134,7 @@ def wanted(
     uids: str = "mb",
     most: int | None = None,
 ) -> Any:
-    """What is to be written on a channel with the subscribers mail (m) and bills (b)."""
+    """Return what is to be written on a channel with the subscribers mail (m) and bills (b)."""
     names = {"m": "mail", "b": "bills"}
     subscribers = [
         {"uid": uid, "ref": {"name": names[uid]}, "subscriberURI": "http://x/"} for uid in uids
@@ -224,13 +224,13 @@ class PlayedLink:
         self.was_open = self
 
     def is_set(self) -> bool:
-        """Of ``was_open``."""
+        """Return ``was_open``."""
         return self.has_been_open
 
     has_been_open = False
 
     def becomes(self, state: StoreError | bool) -> None:
-        """True: open; an error: not open, for this reason."""
+        """Become open (True), or not open for this reason (an error)."""
         self.is_open = state is True
         self.has_been_open |= self.is_open
         self.failure = state if isinstance(state, StoreError) else None

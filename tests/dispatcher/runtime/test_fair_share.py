@@ -27,7 +27,7 @@ QUIET = channel_id("default", "quiet")
 
 
 class Bench:
-    """Lanes of two channels, and a look at a time."""
+    """Fair shares of two channels, and a look at a time."""
 
     def __init__(self) -> None:
         self.lanes = FairShares(never_busy)
@@ -35,7 +35,7 @@ class Bench:
         self.quiet = self.lanes.publishing(QUIET)
 
     def look(self, busy: float, loud: int = 500, quiet: int = 5) -> int:
-        """The limit of the loud one after that much work and such a load."""
+        """Return the limit of the loud one after that much work and such a load."""
         work(self.loud, loud)
         work(self.quiet, quiet)
         self.lanes.look(busy)
@@ -153,7 +153,7 @@ async def test_a_channel_keeps_its_lane_as_long_as_somebody_has_it() -> None:
 
 
 class OneWhoWaits:
-    """It publishes in its turn, or breaks."""
+    """A waiter that publishes in its turn, or breaks."""
 
     def __init__(self, *, breaks: bool = False) -> None:
         self.breaks = breaks

@@ -19,7 +19,7 @@ def be_busy(seconds: float) -> None:
 def silent(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> LoopLoad:
-    """Where the kernel does not tell: no file, or nothing in it that could be used."""
+    """Return one where the kernel does not report: no file, or nothing usable in it."""
     schedstat = tmp_path / "schedstat"
     if request.param is not None:
         schedstat.write_text(request.param)

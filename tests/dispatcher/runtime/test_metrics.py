@@ -30,7 +30,7 @@ def _text(metrics: Metrics) -> str:
 
 
 def _samples(metrics: Metrics) -> Samples:
-    """What Prometheus's own parser reads; each series once."""
+    """Return what Prometheus's own parser reads; each series once."""
     samples: Samples = {}
     for family in text_string_to_metric_families(_text(metrics)):
         for sample in family.samples:

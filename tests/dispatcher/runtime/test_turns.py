@@ -45,7 +45,7 @@ class Loop:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Stands still, so that only pieces count."""
+    """Return a clock that stands still, so that only pieces count."""
     now = [0.0]
     monkeypatch.setattr(turns, "perf_counter", lambda: now[0])
     return now
@@ -92,7 +92,7 @@ def state(*channels: Channel, problems: tuple[Problem, ...] = ()) -> DesiredStat
 
 @asynccontextmanager
 async def dispatcher() -> AsyncIterator[Dispatcher]:
-    """Connected to nothing."""
+    """Yield a dispatcher that is connected to nothing."""
     settings = DispatcherSettings()
     made = Dispatcher(settings, FileSource((), settings.defaults), Ledger(StateFolder(None), 60.0))
     made._is_loaded.set()
@@ -107,7 +107,7 @@ SHAPES = {
 
 
 def jumps(seen: list[object]) -> int:
-    """How much the numbers differ at most from one turn to the next."""
+    """Return how much the numbers differ at most from one turn to the next."""
     numbers = [number for number in seen if isinstance(number, int)]
     return max(abs(after - before) for before, after in pairwise(numbers))
 

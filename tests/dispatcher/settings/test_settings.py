@@ -53,7 +53,7 @@ def mistake(*argv: str, **environ: str) -> str:
 
 
 def leaves(value: object, path: str = "") -> Iterator[str]:
-    """The path of every field of nested settings that is not settings itself."""
+    """Yield the path of every field of nested settings that is not settings itself."""
     if isinstance(value, Proxies):  # of variables that have no flags
         return
     if not is_dataclass(value) or isinstance(value, Start | DeniedNetworks):

@@ -71,7 +71,7 @@ class Bench:
 
     Attributes:
         store: The present one.
-        subject: Of the channel.
+        subject: That of the channel.
     """
 
     def __init__(self, make_store: MakeStore, subject: str) -> None:
@@ -87,7 +87,7 @@ class Bench:
             await self.store.delivering.was_open.wait()
 
     async def replace(self, *, is_started: bool = True) -> None:
-        """Have another process come after this one."""
+        """Replace the process by another one."""
         await self.store.close()
         self.store = self._make_store()
         if is_started:
@@ -125,7 +125,7 @@ class Bench:
 
 @pytest.fixture(params=[in_memory, in_nats_streaming])
 async def bench(request: pytest.FixtureRequest, unique_name: str) -> AsyncIterator[Bench]:
-    """Its store is not started."""
+    """Yield a bench whose store is not started."""
     made = Bench(request.param(request, unique_name), f"{unique_name}.default")
     yield made
     await made.store.close()

@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def start(command: str) -> tuple[float, float]:
-    """Seconds, and seconds of processor time."""
+    """Return seconds, and seconds of processor time."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     begin = time.monotonic()
     process = subprocess.Popen([command], env={**os.environ, **SETTINGS}, stdout=sys.stderr)

@@ -54,7 +54,7 @@ class Publisher:
         return self._run.report()
 
     async def _end(self) -> None:
-        """A worker ends after the answer that it waits for."""
+        """End each worker after the answer that it waits for."""
         self._run.is_over = True
         await asyncio.gather(*self._working)
         self._working = []
@@ -75,7 +75,7 @@ class Publisher:
                 await asyncio.sleep(PAUSE)
 
     async def _post(self, session: aiohttp.ClientSession, url: str, event: str) -> str | None:
-        """Why it was not accepted, if so."""
+        """Post an event; return why it was not accepted, if so."""
         headers = {
             "Ce-Id": event,
             "Ce-Source": "/end-to-end",

@@ -1,7 +1,7 @@
 """``spec.arguments`` of a Channel, every key with any value.
 
-Whatever stands there: a policy that can be kept to, the same for the same arguments, and a problem
-for each value that is not used, which says what to write instead.
+Whatever they are: the result is a policy that can be kept to, the same for the same arguments, and
+a problem for each value that is not used, which says what to write instead.
 """
 
 from dispatcher.egress.target import Target as Subscriber

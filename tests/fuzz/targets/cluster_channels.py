@@ -1,8 +1,8 @@
-"""Channels as the Kubernetes API tells them to the dispatcher, of any ``spec`` and ``status``.
+"""Channels as the Kubernetes API sends them to the dispatcher, with any ``spec`` and ``status``.
 
-Whatever they hold: the table takes them, in any order; what it has is kept in a file and found
-there again; hosts are served, status is told, and durables are recorded, without an exception that
-would end the watching of all others.
+Whatever they hold: the table accepts them, in any order; its content is kept in a file and found
+there again; hosts are served, status is reported, and durables are recorded, without an exception
+that would end the watching of all others.
 """
 
 import orjson
@@ -55,12 +55,12 @@ def _use(table: ChannelTable) -> None:
 
 
 def _keep(table: ChannelTable) -> None:
-    """What is dumped is JSON, and the same when it is read again."""
+    """Check that what is dumped is JSON, and the same when it is read again."""
     dumped = orjson.loads(orjson.dumps(table.dump()))
     again = ChannelTable(Defaults())
     for _ in again.load(dumped):
         pass
-    # Where something is wrong, what held before is known in memory alone.
+    # Where something is wrong, the previous state is known in memory alone.
     kept = {e.name: e.channel for e in table if e.channel is not None and not e.problems}
     found = {entry.name: entry.channel for entry in again if not entry.problems}
     expect(found == kept, "kept otherwise than told", found, kept)

@@ -1,8 +1,8 @@
 """Documents of Channels and Subscriptions with any mistakes, one state after another.
 
-Whatever they hold: a state comes out in which each channel can be served and each address can be
-called; what is wrong is told shortly, with its place and without secrets; and what cannot be read
-any more stays.
+Whatever they hold: the result is a state in which each channel can be served and each address can
+be called; problems are reported briefly, with their place and without secrets; and what cannot be
+read any more stays.
 """
 
 from dispatcher.egress.target import Target as Subscriber
@@ -33,7 +33,7 @@ def _read(draws: Draws, previous: DesiredState) -> DesiredState:
 
 
 def judge(state: DesiredState) -> None:
-    """A state can be served, and what it tells can be shown."""
+    """Check that a state can be served, and that its problems can be shown."""
     for name, channel in state.channels.items():
         expect(is_dns_label(name.namespace) and is_dns_name(name.name), "no name", name)
         hosts = channel.hosts

@@ -1,8 +1,8 @@
-"""What subscribers answer: two answers on one connection, right and wrong, cut anywhere.
+"""Answers of subscribers: two on one connection, right and wrong, cut anywhere.
 
 Whatever the bytes: each request gets one answer or one ``EgressError``; a connection is used again
 only after an answer that ends, for the strict reader as well, where the product says; what only the
-sloppy reader takes is what that one reads, and the last of its connection; a failure claims no
+sloppy reader accepts is what that one reads, and the last of its connection; a failure claims no
 status but that of the first line; no answer is made of half of one; and nothing is kept beyond the
 limits.
 """
@@ -37,23 +37,23 @@ _TIMEOUT = 30.0
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """What came of the answer to one request."""
+    """The outcome of one request."""
 
     status: int
     """0 if there was none."""
 
     claimed: int | None
-    """What a failure says of the status."""
+    """The status that a failure claims."""
 
     body: bytes
     reason: FailureReason | None
     is_reusable: bool
     read: int
-    """Bytes that were taken until then, of pieces whole."""
+    """Bytes that were read until then, in whole pieces."""
 
 
 def run(data: bytes) -> None:
-    """The first five bytes say where to cut, where the second answer begins and how it ends."""
+    """Run; the first five bytes say where to cut, where the second answer begins, how it ends."""
     draws = Draws(data)
     cut, second, is_closed = draws.below(1024), draws.below(1024), draws.flag()
     stream = draws.rest()
@@ -155,7 +155,7 @@ def _judge_sloppy(outcome: _Outcome, sent: bytes, *, is_closed: bool) -> None:
 
 
 def _compare(one: list[_Outcome], other: list[_Outcome]) -> None:
-    """Of the first answer; whether there is a second depends on what came with the first."""
+    """Compare the first answer; whether there is a second depends on what came with the first."""
     a, b = one[0], other[0]
     if (a.status, a.body, a.reason) == (b.status, b.body, b.reason):
         return

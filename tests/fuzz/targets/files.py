@@ -1,7 +1,7 @@
 """Files with the desired state: YAML and JSON text, and what is made of it.
 
 Whatever the bytes: documents of plain values or ``UnreadableDocument`` with a place; JSON means the
-same as YAML; and channels that can be served, with everything else told.
+same as YAML; and channels that can be served, with everything else reported.
 """
 
 import math
@@ -39,7 +39,7 @@ def _read(parse: object, data: bytes) -> list[tuple[int, object]] | None:
 
 
 def _depth(document: object) -> int:
-    """Levels of lists and objects; without recursion, for JSON may have a thousand."""
+    """Return the levels of lists and objects; without recursion, since JSON may have a thousand."""
     deepest, todo = 0, [(document, 0)]
     while todo:
         value, depth = todo.pop()

@@ -1,8 +1,8 @@
-"""What publishers send: requests, right and wrong, cut anywhere.
+"""Requests of publishers, right and wrong, cut anywhere.
 
 Whatever the bytes: no event is stored that the strict reader does not find at the same place with
-the same body; nothing is answered after a request of which it cannot tell where it ends; the same
-bytes in other pieces are the same requests; and nothing is held when the connection is gone.
+the same body; nothing is answered after a request whose end that reader cannot find; the same bytes
+in other pieces are the same requests; and nothing is held when the connection is gone.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ _CLOSING_REFUSALS = {400, 405, 413, 417, 431, 500, 505}
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """What came of a stream."""
+    """The outcome of a stream."""
 
     statuses: list[int]
     stored: list[bytes]
@@ -37,7 +37,7 @@ class _Outcome:
 
 
 def run(data: bytes) -> None:
-    """The first four bytes say where to cut."""
+    """Run; the first four bytes say where to cut."""
     draws = Draws(data)
     cuts = sorted((draws.below(1024), draws.below(1024)))
     stream = draws.rest()
@@ -83,7 +83,7 @@ async def _send(pieces: list[bytes]) -> _Outcome:
 
 
 def _statuses(output: bytes) -> list[int]:
-    """Of the answers, but for ``100 Continue``; the body of one to HEAD may be left out."""
+    """Return the statuses of answers without ``100 Continue``; that to HEAD may have no body."""
     statuses = []
     while output:
         head, end, output = output.partition(b"\r\n\r\n")
@@ -130,7 +130,7 @@ def _judge(outcome: _Outcome, strict: Reading) -> None:
 def _compare(one: _Outcome, other: _Outcome) -> None:
     expect(one.stored == other.stored, "other events when cut", one, other)
     if one.statuses != other.statuses:
-        # The first wrong byte is found before all of a line is there that would say more.
+        # The first wrong byte is found before the whole line has arrived that would say more.
         same = one.statuses[:-1] == other.statuses[:-1]
         lasts = {*one.statuses[-1:], *other.statuses[-1:]}
         expect(same and lasts <= _CLOSING_REFUSALS, "other answers when cut", one, other)

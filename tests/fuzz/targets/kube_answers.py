@@ -1,7 +1,7 @@
-"""What the Kubernetes API, or a proxy on the way to it, answers: lists, watches, errors, Secrets.
+"""Answers of the Kubernetes API, or of a proxy on the way: lists, watches, errors, Secrets.
 
-Whatever the bytes: objects that have ``metadata``, or a ``KubeError``; cut anywhere it is the same;
-and a certificate that is whole, or none.
+Whatever the bytes: the result is objects that have ``metadata``, or a ``KubeError``; the same
+however they are cut; and a certificate that is whole, or none.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ class _Content:
 
 
 class _Client(KubeClient):
-    """Is answered with this page, again and again if it says so."""
+    """Returns this page, again and again if it says so."""
 
     def __init__(self, page: Document) -> None:
         super().__init__(lambda: (_ for _ in ()).throw(AssertionError), field_manager="fuzz")
@@ -49,7 +49,7 @@ class _Client(KubeClient):
 
 
 def run(data: bytes) -> None:
-    """The first byte says what is answered."""
+    """Run; the first byte says what is answered."""
     draws = Draws(data)
     part = draws.choice((_watch, _list, _refuse, _secret))
     part(draws)
@@ -65,7 +65,7 @@ def _watch(draws: Draws) -> None:
 
 
 async def _read(pieces: list[bytes]) -> list[object]:
-    """The events, and the error at their end if there is one."""
+    """Return the events, and the error at their end if there is one."""
     found: list[object] = []
     content = cast("aiohttp.StreamReader", _Content(pieces))
     try:
@@ -101,7 +101,7 @@ def _refuse(draws: Draws) -> None:
 
 
 def _secret(draws: Draws) -> None:
-    """A Secret with a certificate of which some bytes are others."""
+    """Check a Secret with a certificate in which some bytes were replaced."""
     made = _CERTIFICATE.secret_data()
     key = draws.choice(tuple(made))
     pem = bytearray(base64.b64decode(made[key]))

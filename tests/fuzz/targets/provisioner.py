@@ -1,7 +1,7 @@
-"""Objects as the Kubernetes API tells them to the provisioner, of any ``spec`` and ``status``.
+"""Objects as the Kubernetes API sends them to the provisioner, with any ``spec`` and ``status``.
 
-Whatever they hold: they are noted, reconciled and told about, or refused with a ``KubeError``; what
-is written is JSON; and once there is nothing to be done any more, nothing is written.
+Whatever they hold: they are noted, reconciled and reported, or refused with a ``KubeError``; what
+is written is JSON; and once nothing is left to do, nothing is written.
 """
 
 import asyncio
@@ -71,7 +71,7 @@ async def _reconcile(context: Context) -> None:
 
 
 def _note(told: Document, asked: Document) -> None:
-    """As the controller does with each object that it sees."""
+    """Note an object, as the controller does with each object that it sees."""
     claims = Claims()
     claims.put(told)
     dependents = Dependents()

@@ -1,7 +1,7 @@
 """Admission reviews, as the Kubernetes API or anybody else may post them.
 
-Whatever is posted: an answer for the same uid, which is JSON, or ``Malformed``; and what is not
-admitted is told why.
+Whatever is posted: an answer for the same uid, which is JSON, or ``Malformed``; and a refusal gives
+its reason.
 """
 
 import base64

@@ -1,7 +1,7 @@
-"""What NATS Streaming sends: PubAcks, messages, and answers to requests.
+"""Messages of NATS Streaming: PubAcks, deliveries, and answers to requests.
 
-Whatever it is: a publish ends once; what waits is counted rightly; a message reaches the handler as
-protobuf reads it or not at all; and a request ends with an answer or a ``NatsStreamingError``.
+Whatever they are: a publish ends once; what waits is counted rightly; a message reaches the handler
+as protobuf reads it or not at all; and a request ends with an answer or a ``NatsStreamingError``.
 """
 
 import asyncio
@@ -55,7 +55,7 @@ class _Link:
 
 
 def run(data: bytes) -> None:
-    """The first byte says which of them it is."""
+    """Run; the first byte says which of them it is."""
     draws = Draws(data, _ERRORS)
     part = draws.choice((_acknowledge, _deliver, _request))
     asyncio.run(part(draws))

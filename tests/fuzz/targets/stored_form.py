@@ -1,7 +1,8 @@
 """Events on their way into the store and out of it.
 
-What is published comes out as it was; what is stored, by whomever, is an event or is said to be
-none; and whatever it holds, the head of the request made of it is lines of a name and a value.
+What is published comes out unchanged; what is stored, by whatever program, is an event or is
+reported as none; and whatever it holds, the head of the request made of it is lines of a name and a
+value.
 """
 
 import base64
@@ -37,7 +38,7 @@ _ERRORS = ("knativeerrordest", "knativeerrorcode", "knativeerrordata")
 
 
 def run(data: bytes) -> None:
-    """The first byte says whether what follows is published or stored."""
+    """Run; the first byte says whether what follows is published or stored."""
     draws = Draws(data)
     if draws.flag():
         headers = [
@@ -78,7 +79,7 @@ def _deliver(stored: bytes) -> None:
 
 
 def _follow_up(event: Event) -> None:
-    """What is sent on: the reply to it, and its dead letter."""
+    """Make what follows from an event: the reply to it, and its dead letter."""
     _judge_head(reply_head(_pairs(event.head), event))
     head, body = dead_letter(event, "http://u:secret@mail/", 503, event.body)
     _judge_head(head)

@@ -1,7 +1,7 @@
 """URIs of subscribers, from what somebody wrote to the head of a request.
 
-Whatever the text: what is taken can be called, at the host and port that everybody would read in
-it; the request begins with three lines at most; and no password is shown, taken or not.
+Whatever the text: what is accepted can be called, at the host and port that every reader would find
+in it; the request begins with three lines at most; and no password is shown, accepted or not.
 """
 
 import contextlib
@@ -59,10 +59,10 @@ def _judge(subscriber: Subscriber, uri: str) -> None:
 
 
 def _judge_refusal(text: str) -> None:
-    """What cannot be completed is no address, or is one that cannot be called either."""
+    """Check that what cannot be completed is no address that could be called."""
     with contextlib.suppress(InvalidTarget):
         subscriber = Subscriber.parse(text)
-        # Of a password some characters have to be encoded, or not everybody takes it.
+        # Some characters of a password must be encoded, or not every reader accepts it.
         is_odd = len(text) > 8192 or any(each in text for each in '[]"<>')
         expect(is_odd, "refused, but can be called", text, subscriber)
 

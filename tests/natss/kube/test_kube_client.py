@@ -146,7 +146,7 @@ async def test_an_invalid_object_is_refused_with_the_reason(
 
 @pytest.fixture
 def account(kubernetes: KubernetesServer, namespace: str) -> str:
-    """A service account that may read ConfigMaps of its namespace and nothing else."""
+    """Create a service account that may read ConfigMaps of its namespace and nothing else."""
     rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}"
     kubernetes.create(
         f"/api/v1/namespaces/{namespace}/serviceaccounts", {"metadata": {"name": "reader"}}
@@ -217,7 +217,7 @@ async def test_a_server_that_is_not_there_is_unreachable() -> None:
 
 @pytest.fixture
 async def odd_server() -> AsyncIterator[str]:
-    """Answers ``silent`` never, ``empty`` with an empty object, all else with what is no JSON."""
+    """Serve: ``silent`` never, ``empty`` with an empty object, all else with what is not JSON."""
     connections: list[asyncio.StreamWriter] = []
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -262,7 +262,7 @@ async def test_an_answer_that_is_none_of_the_api_is_a_failure(odd_server: str, n
 
 @pytest.fixture
 async def one_answer() -> AsyncIterator[KubeClient]:
-    """Of a server that answers everything with one and the same ConfigMap, shop/orders."""
+    """Yield a client of a server that answers everything with one ConfigMap, shop/orders."""
 
     async def answer(request: web.Request) -> web.Response:
         document: Document = {"metadata": {"name": "orders", "namespace": "shop"}}

@@ -31,7 +31,7 @@ async def client(kubernetes: KubernetesServer) -> AsyncIterator[KubeClient]:
 
 
 def channel(namespace: str, name: str, argument: str) -> str:
-    """As JSON; Python could not write what is so deep."""
+    """Return JSON text; Python could not write what is so deep."""
     head = {"apiVersion": "eventing.knative.dev/v1alpha1", "kind": "Channel"}
     text = json.dumps({**head, "metadata": {"name": name, "namespace": namespace}, "spec": "SPEC"})
     spec = f'{{"provisioner": {{"name": "natss"}}, "arguments": {{"retry": {argument}}}}}'
@@ -40,7 +40,7 @@ def channel(namespace: str, name: str, argument: str) -> str:
 
 @pytest.fixture
 def own_namespace(kubernetes: KubernetesServer, namespace: str) -> Iterator[str]:
-    """Emptied at the end: what is so deep, other tests on this API could not list."""
+    """Yield a namespace and empty it: other tests on this API could not list what is so deep."""
     yield namespace
     kubernetes.kubectl("delete", "channels.eventing.knative.dev", "--all", "-n", namespace)
 

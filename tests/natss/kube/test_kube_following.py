@@ -176,7 +176,7 @@ GONE_EVENT = b'{"type": "ERROR", "object": ' + orjson.dumps(GONE) + b"}\n"
 async def played(
     answer: Callable[[web.Request], Awaitable[web.StreamResponse]],
 ) -> AsyncIterator[KubeClient]:
-    """A client of an API server that answers for config maps what a test says."""
+    """Yield a client of an API server that answers for config maps what a test says."""
     app = web.Application()
     app.router.add_get(CONFIG_MAPS.path(), answer)
     runner = web.AppRunner(app, shutdown_timeout=0.1)

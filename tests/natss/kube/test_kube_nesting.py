@@ -11,7 +11,7 @@ from natss.kube.nesting import MAX_LEVELS
 
 
 def nested(levels: int, inside: str = '"x"') -> str:
-    """Lists and objects in turn."""
+    """Return lists and objects in turn."""
     opened = ['{"a":' if number % 2 else "[" for number in range(levels)]
     closed = ["}" if number % 2 else "]" for number in range(levels)]
     return "".join(opened) + inside + "".join(reversed(closed))

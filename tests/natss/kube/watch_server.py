@@ -8,7 +8,7 @@ from typing import Self
 
 
 def told(number: int, size: int) -> bytes:
-    """The line of an event about an object of some bytes."""
+    """Return the line of an event about an object of so many bytes."""
     metadata = {"resourceVersion": str(number), "name": f"object-{number}"}
     document = {"metadata": metadata, "data": {"pad": "x" * size}}
     return json.dumps({"type": "ADDED", "object": document}).encode() + b"\n"
@@ -43,7 +43,7 @@ class WatchServer:
             self._writer.transport.abort()
 
     async def tell(self, lines: bytes) -> None:
-        """Send them, and wait as long as the client does not read."""
+        """Send lines, and wait as long as the client does not read."""
         assert self._writer is not None
         wire = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in self._cut(lines))
         for part in self._cut(wire):

@@ -14,14 +14,14 @@ from tests.support.servers import NatsStreamingServer
 
 
 def pytest_asyncio_loop_factories(item: pytest.Function) -> Mapping[str, Factory]:
-    """The two loops differ in when a broken transport tells; a module may choose one."""
+    """Let a module choose its loop: the two differ in when a broken transport is reported."""
     factories: Mapping[str, Factory] = getattr(item.module, "EVENT_LOOPS", BOTH)
     return factories
 
 
 @pytest.fixture
 async def connect(unique_name: str) -> AsyncIterator[Connect]:
-    """Call it with URLs, and with options that differ: gives a connection and what it tells.
+    """Yield a function that takes URLs and options and returns a connection and its events.
 
     The pace is faster than the default; what is still open at the end of the test is abandoned.
     """
@@ -61,7 +61,7 @@ async def connect(unique_name: str) -> AsyncIterator[Connect]:
 async def nats_apart(
     natss_server: StartServer, tmp_path: Path
 ) -> tuple[NatsStreamingServer, NatsStreamingServer]:
-    """NATS that stays, and a NATS Streaming server (FILE, cluster "apart") that may come and go."""
+    """Start a NATS that stays, and a NATS Streaming server (FILE) that may come and go."""
     nats = await natss_server()
     streaming = await natss_server(
         store="FILE", cluster_id="apart", streaming=f'nats_server: "{nats.url}"'

@@ -52,7 +52,7 @@ def _jwt(issuer: Key, subject: str, name: str, nats: dict[str, Any]) -> str:
 
 
 def operator_config(directory: Path) -> tuple[str, Path]:
-    """Configuration of a NATS server with one account, and the ``.creds`` file of a user of it."""
+    """Return the configuration of a NATS server with one account, and a user's ``.creds`` file."""
     operator, account = Key.new(nkeys.PREFIX_BYTE_OPERATOR), Key.new(nkeys.PREFIX_BYTE_ACCOUNT)
     user = user_key()
     operator_jwt = _jwt(operator, operator.public, "O", {"type": "operator", "version": 2})

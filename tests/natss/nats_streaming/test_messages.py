@@ -141,6 +141,6 @@ def test_protobuf_is_new_enough_for_the_generated_code() -> None:
 
 
 def _without_version(code: str) -> list[str]:
-    """Another grpcio-tools writes other numbers, which say nothing about the messages."""
+    """Drop the version: another grpcio-tools writes other numbers, which mean nothing here."""
     lines = [line for line in code.splitlines() if not line.startswith("# Protobuf Python Version")]
     return [line for line in lines if not line.strip().rstrip(",").isdigit()]

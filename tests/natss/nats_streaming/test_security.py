@@ -172,7 +172,7 @@ def authority() -> trustme.CA:
 
 
 def _tls_config(authority: trustme.CA, directory: Path, *, verify: bool = False) -> tuple[str, str]:
-    """For the NATS server, and for NATS Streaming as its client."""
+    """Return the configuration for the NATS server, and for NATS Streaming as its client."""
     authority.cert_pem.write_to_path(str(directory / "ca.pem"))
     certificate = authority.issue_cert("127.0.0.1", "nats.example")
     certificate.private_key_pem.write_to_path(str(directory / "key.pem"))

@@ -24,7 +24,7 @@ class Watched:
         return [event.new for event in self.events if isinstance(event, ns.StateChanged)]
 
     async def until(self, *states: ns.ConnectionState, timeout: float = 15) -> None:
-        """Until these states have come one after the other, since the beginning or ``forget``."""
+        """Wait until these states have come in turn, since the beginning or ``forget``."""
         count = len(states)
         await self.until_true(
             lambda: any(
@@ -35,7 +35,7 @@ class Watched:
         )
 
     async def until_true(self, check: Callable[[], bool], timeout: float = 15) -> None:
-        """Until something is true; it is looked at with each event."""
+        """Wait until something is true; check it with each event."""
         await self._changes.until(check, timeout)
 
     def forget(self) -> None:
@@ -61,7 +61,7 @@ class Received:
         return [message.sequence for message in self.messages]
 
     async def until(self, count: int, timeout: float = 10) -> None:
-        """Until so many came, copies included."""
+        """Wait until so many have come, copies included."""
         await self._changes.until(lambda: len(self.messages) >= count, timeout)
 
 

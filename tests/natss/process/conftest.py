@@ -8,6 +8,6 @@ from tests.support.event_loops import ASYNCIO, Factory
 
 
 def pytest_asyncio_loop_factories(item: pytest.Function) -> Mapping[str, Factory]:
-    """asyncio's, unless a module names others."""
+    """Use asyncio's loop, unless a module names others."""
     factories: Mapping[str, Factory] = getattr(item.module, "EVENT_LOOPS", ASYNCIO)
     return factories

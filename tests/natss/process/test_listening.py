@@ -25,7 +25,7 @@ DISPATCHER, PROVISIONER = "dispatcher.main", "natss_provisioner.main"
 
 
 async def answering(address: ListenAddress) -> list[str]:
-    """Which loopback addresses take a connection, one after the other."""
+    """Return which loopback addresses accept a connection, one after the other."""
     sockets = await bind(address)
     servers = [
         await asyncio.start_server(lambda _, writer: writer.close(), sock=sock) for sock in sockets

@@ -27,13 +27,13 @@ users: [{name: me, user: {token: none}}]
 
 @pytest.fixture
 def taken() -> Iterator[int]:
-    """A port on which somebody listens."""
+    """Yield a port that is in use."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield int(server.getsockname()[1])
 
 
 def start(*command: str, environ: dict[str, str]) -> tuple[int, str]:
-    """The exit status of a program and what it said."""
+    """Return the exit status of a program and its output."""
     done = subprocess.run(
         [sys.executable, "-m", *command],
         stdin=subprocess.DEVNULL,

@@ -27,7 +27,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture(autouse=True)
 def as_before() -> Iterator[None]:
-    """Logging of the process as it was, whatever a test configures."""
+    """Restore the logging of the process, whatever a test configures."""
     root = logging.getLogger()
     handlers, level, hook = root.handlers[:], root.level, sys.excepthook
     root.handlers = []
@@ -40,7 +40,7 @@ def as_before() -> Iterator[None]:
 
 
 def written(stream: io.StringIO) -> str:
-    """What was logged, after the writer has written all."""
+    """Return what was logged, after the writer has written all."""
     for handler in logging.getLogger().handlers:
         handler.close()
     return stream.getvalue()

@@ -17,7 +17,7 @@ Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Port:
-    """One on 127.0.0.1 and those who connect to it."""
+    """One on 127.0.0.1 and the clients that connect to it."""
 
     def __init__(self, answer: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> None:
         app = web.Application()

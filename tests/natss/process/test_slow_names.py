@@ -23,7 +23,7 @@ LOCAL = ("--listen=127.0.0.1:8080", "--admin-listen=127.0.0.1:8081")
 
 
 def kubeconfig(folder: Path) -> Mapping[str, str]:
-    """An environment in which the API server has a name."""
+    """Return an environment in which the API server has a name."""
     file = folder / "kubeconfig"
     file.write_text(
         f"clusters: [{{name: c, cluster: {{server: 'http://{UNKNOWN}:6443'}}}}]\n"
