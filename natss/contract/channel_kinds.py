@@ -60,14 +60,17 @@ def kinds() -> Iterator[ChannelKind]:
 
 def api_of(kind: ChannelKind) -> ChannelApi:
     """The row of a kind in ``APIS``."""
-    return next(api for api in APIS if api.kind == kind)
+    for api in APIS:  # a loop, for each change of a channel asks this several times
+        if api.kind is kind or api.kind == kind:
+            return api
+    raise LookupError(f"there is no kind of channel {kind}")
 
 
 def kind_of(api_version: object, kind: object) -> ChannelKind | None:
     """The kind that a document has by its own words; None if that is no channel."""
-    for each in kinds():
-        if (each.api_version, each.kind) == (api_version, kind):
-            return each
+    for api in APIS:
+        if api.kind.kind == kind and api.kind.api_version == api_version:
+            return api.kind
     return None
 
 
