@@ -54,9 +54,18 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     loop = _Loop(clock)
     try:
         with _patched(clock):
-            return loop.run_until_complete(work)
+            try:
+                return loop.run_until_complete(work)
+            finally:  # what is left would be ended in the middle of another loop's work
+                loop.run_until_complete(_end(asyncio.all_tasks(loop)))
     finally:
         loop.close()
+
+
+async def _end(tasks: set[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @contextlib.contextmanager

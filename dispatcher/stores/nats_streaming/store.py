@@ -216,8 +216,9 @@ class NatsStreamingStore:
         if not await durable.wait_removed():
             return False
         if self._durables.get(durable.name) is durable:
-            del self._durables[durable.name]
+            durable = self._durables.pop(durable.name)
             self.delivering.not_restored.pop(durable.name, None)
+            await durable.close()
         return True
 
     def _restore(self, connection: Connection) -> None:

@@ -1,15 +1,21 @@
 """The store and its durables through what happens to NATS Streaming."""
 
 import asyncio
+import time
 from dataclasses import replace
+from typing import cast
 
 import pytest
 
+from dispatcher.runtime.metrics import Metrics
 from dispatcher.stores.interface import (
     DeliveredElsewhere,
+    DurableName,
+    DurableOptions,
     EventTooLarge,
     LoginRefused,
     NotStored,
+    StartPosition,
     StoreError,
     StoreRefused,
     StoreUnavailable,
@@ -17,8 +23,10 @@ from dispatcher.stores.interface import (
     TooManySubscriptions,
 )
 from dispatcher.stores.nats_streaming.errors import not_stored, store_error
+from dispatcher.stores.nats_streaming.store import NatsStreamingStore
 from natss import nats_streaming
-from natss.contract.resources import DeliveryPolicy
+from natss.contract.resources import DeliveryPolicy, Start
+from natss.nats_streaming import Connection, ConnectionOptions
 from tests.conftest import StartServer
 from tests.support.data_plane import DataPlane, durables, subscriber
 from tests.support.servers import NatsStreamingServer
@@ -214,3 +222,31 @@ async def test_what_was_not_restored_and_is_removed_is_no_trouble_any_more(
         async with asyncio.timeout(20):
             await plane.records.emptied(plane.channel)
         assert plane.store.delivering.not_restored == {}
+
+
+class NeverAnswers:
+    """A session of which no request is answered."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+
+    async def subscribe(self, *_: object) -> None:
+        self.asked.set()
+        await asyncio.Event().wait()
+
+
+async def test_a_durable_that_another_process_has_unsubscribed_leaves_no_task() -> None:
+    """Its request was under way when the session was lost."""
+    store = NatsStreamingStore(ConnectionOptions("cluster", "client"), "publisher", Metrics())
+    name = DurableName("orders.default", "u1")
+    beginning = StartPosition(Start(), time.monotonic(), was_open=True)
+    options = DurableOptions.of(DeliveryPolicy())
+    durable = store.durable(name, beginning, options, lambda _: None)
+    connection = NeverAnswers()
+    durable.connect(cast("Connection", connection))
+    await connection.asked.wait()
+    durable.disconnect(time.monotonic())
+    assert store.release_elsewhere(name) is False
+    durable.remove()
+    assert await store.removed(durable)
+    assert not [each for each in asyncio.all_tasks() if each.get_name().startswith("durable")]
