@@ -237,7 +237,9 @@ class NeverAnswers:
 
 async def test_a_durable_that_another_process_has_unsubscribed_leaves_no_task() -> None:
     """Its request was under way when the session was lost."""
-    store = NatsStreamingStore(ConnectionOptions("cluster", "client"), "publisher", Metrics())
+    store = NatsStreamingStore(
+        ConnectionOptions(cluster_id="cluster", client_id="client"), "publisher", Metrics()
+    )
     name = DurableName("orders.default", "u1")
     beginning = StartPosition(Start(), time.monotonic(), was_open=True)
     options = DurableOptions.of(DeliveryPolicy())
