@@ -1,4 +1,4 @@
-"""What was applied last, compared with what is wanted now. Pure."""
+"""The state applied last, compared with what is wanted now. Pure."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class Applied:
 
 
 def wanted_again(in_grace: Iterable[Member], state: DesiredState) -> list[Member]:
-    """Those in their grace that are wanted, by their name or by their durable."""
+    """Return the members in their grace that are wanted again, by name or by durable."""
     found: list[Member] = []
     known: dict[ChannelId, set[str | ResourceName]] = {}
     for member in in_grace:
@@ -33,7 +33,7 @@ def wanted_again(in_grace: Iterable[Member], state: DesiredState) -> list[Member
 
 
 def _known_by(channel: Channel) -> set[str | ResourceName]:
-    """The Subscriptions and durables that a channel wants or holds."""
+    """Return the Subscriptions and durables that a channel wants or holds."""
     known: set[str | ResourceName] = set(channel.unserved.durables)
     for subscriber in channel.subscribers:
         known |= {subscriber.ref, subscriber.durable}

@@ -1,10 +1,10 @@
-"""Moves the position of a subscription from one durable to another without losing an event.
+"""The handover: moves a subscription from one durable to another without losing an event.
 
-A Subscription that is deleted and made again gets another uid, hence another durable. What the old
-one owes is found out by evidence (``dispatcher.stores.evidence``). The new one starts
-at the earliest event of that, and the window recognises what lies behind it and is settled. If that
-is more than the window knows, the new one starts behind it all, and the old one stays until it owes
-nothing.
+A Subscription that is deleted and created again gets another uid, hence another durable. Evidence
+(``dispatcher.stores.evidence``) shows what the old durable owes: events that are pending on it. The
+new durable starts at the earliest of them, and the window recognises later events that are settled
+already. If these are more than the window knows, the new durable starts after all of them, and the
+old one stays until it owes nothing.
 """
 
 import asyncio
@@ -25,24 +25,26 @@ from dispatcher.stores.interface import DurableName, DurableOptions, StartPositi
 from natss.contract.resources import Order, Start, StartKind
 
 _LOOK_AGAIN = 60.0
-"""Seconds until an old durable is asked again what it has pending: events expire in the store."""
+"""In seconds: when the store is asked again what is pending on an old durable, for events expire.
+"""
 
 _NOTHING = range(0)
 _ANYTHING = range(1, sys.maxsize)
 
 
 class Handover:
-    """Opens the durable ``name`` at the position of those of ``owner``, and removes these.
+    """Opens the durable ``name`` at the position of the old durables of ``owner``; removes these.
 
-    There are several if a former handover was cut short. Events go on to be delivered meanwhile.
-    When ``run`` is cancelled both the old and the new may exist, as ``owner.durables``. It belongs
-    to one session: in another one begin anew, for another process may have done a part of it.
+    There are several old ones if an earlier handover was interrupted. Delivery continues meanwhile.
+    If ``run`` is cancelled, old and new durables may both exist, as ``owner.durables``. A handover
+    belongs to one session: in another session begin a new one, because another process may have
+    done a part of it.
 
     Args:
         store: Keeps the durables.
-        owner: Gets the new one.
-        name: Of the new one.
-        ledger: A process that comes after this one knows of the durables what is in there.
+        owner: The member that gets the new durable.
+        name: The name of the new durable.
+        ledger: All that the next process knows of the durables.
     """
 
     def __init__(
@@ -54,18 +56,18 @@ class Handover:
         self._ledger = ledger
         self._olds = tuple(each for each in owner.durables if each.name != name)
         self._owed = _NOTHING
-        """Sequences of what only the old durables have, unless it is settled."""
+        """The range of the events that only the old durables have; some of them may be settled."""
         self._lowest = 0
-        """The first of it, or the first that was not sent yet."""
+        """The first of these that is unsettled, or the first that has not been sent yet."""
         self._reached = 0
-        """Below this sequence everything was sent to each of them."""
+        """Everything below this sequence has been sent to each old durable."""
         self._session: StoreSession | None = None
-        """In which that was found out; None if another process has removed the old durables."""
+        """The session of that evidence; None if another process has removed the old durables."""
 
     async def run(self) -> bool:
-        """Return when the new durable has everything, and the old ones may be removed.
+        """Hand over; return once the new durable has everything and the old ones may be removed.
 
-        It ends early, and returns False, when yet another durable becomes wanted.
+        Return False early if yet another durable becomes wanted.
         """
         new = next((each for each in self._owner.durables if each.name == self._name), None)
         if new is None:
@@ -80,7 +82,7 @@ class Handover:
         return self._is_wanted()
 
     async def remove(self) -> list[SharedDurable]:
-        """Unsubscribe the old durables; return those that are: one that is wanted again is not."""
+        """Unsubscribe the old durables, except those wanted again; return the unsubscribed ones."""
         for old in self._olds:
             old.remove()
         are_removed = await asyncio.gather(*(self._store.removed(old) for old in self._olds))
@@ -97,7 +99,7 @@ class Handover:
         return DurableOptions.of(self._owner.subscription.plan.policy)
 
     def _owes(self) -> int | None:
-        """The first event that the old durables have to finish, as far as it is known."""
+        """Return the first event that the old durables must still settle, as far as is known."""
         return self._owner.subscription.window.first_unsettled(self._owed)
 
     async def _look(self) -> PendingEvents | None:
@@ -114,9 +116,9 @@ class Handover:
         return pending
 
     async def _open(self) -> SharedDurable:
-        """Open the new durable where it misses nothing but what the old ones finish.
+        """Open the new durable where it misses nothing but what the old ones still deliver.
 
-        If it is on record that it was open, and the server does not know it, the store was lost.
+        If the ledger says that it was open, and the server does not know it, the store was lost.
         """
         record = self._ledger.get(self._owner.key.channel, self._name.durable)
         is_recorded = record is not None and record.since is None
@@ -137,7 +139,7 @@ class Handover:
             await new.wait_open()
             if pending is None or new.opened_over is pending.session:
                 break
-            # The store of another session may be another, in which that position means nothing.
+            # Another session may have another store, in which that position means nothing.
             new.remove()
             await self._store.removed(new)
             self._owner.use(*self._olds)
@@ -148,7 +150,7 @@ class Handover:
         return new
 
     def _position(self, pending: PendingEvents | None, *, is_recorded: bool) -> Start:
-        """Where the new durable starts; if it has all from there on, nothing is owed any more."""
+        """Return where the new durable starts; clear ``_owed`` if it gets everything from there."""
         if pending is None:  # another process has seen to everything
             return Start(StartKind.AGO, time.monotonic() - self._owner.changed_at)
         if not pending.is_certain:  # a durable that was open before does not start anew
@@ -166,17 +168,17 @@ class Handover:
         is_in_order = self._owner.subscription.plan.policy.order is Order.CHANNEL
         if self._ledger.are_kept and not is_in_order:  # in order, one durable has to send it all
             return Start(StartKind.SEQUENCE, end)
-        # Or nobody would know of the old durable if this process died. What comes again is taken
-        # as settled in this session only: the store of another one may be another.
+        # Otherwise, if this process died, no process would know of the old durable. Events that
+        # come again count as settled in this session only: another one may have another store.
         window.take_as_settled(pending.reached)
         pending.session.lost.add_done_callback(lambda _: window.take_as_settled(0))
         return Start(StartKind.SEQUENCE, lowest)
 
     async def _not_after_wanted(self, start: Start, pending: PendingEvents) -> Start:
-        """Miss nothing that was stored since the new durable is wanted.
+        """Move the start back so that nothing stored since the new durable is wanted is missed.
 
-        After a take-over an old durable may be one that the server did not know any more, and was
-        made anew by asking for it. Then it says nothing about what was owed.
+        After a take-over the server may have forgotten an old durable and created it anew when it
+        was opened. Such a durable says nothing about what was owed.
         """
         since = self._owner.changed_at
         try:
@@ -188,9 +190,9 @@ class Handover:
         return Start(StartKind.SEQUENCE, owed.sequence)
 
     async def _see_arrive(self, start: int, tally: Arrivals) -> None:
-        """Leave nothing to the old durables if the new one has all of it as well.
+        """Clear ``_owed`` if the new durable has received everything that the old ones owe.
 
-        It is not where it was to start if NATS Streaming has known it before.
+        The new durable does not begin at ``start`` if NATS Streaming knew it before.
         """
         if self._session is None or start > self._lowest:
             return
@@ -200,7 +202,7 @@ class Handover:
                 self._owed = _NOTHING
 
     async def _finish(self) -> None:
-        """Wait until the old durables owe nothing, or another one is wanted."""
+        """Wait until the old durables owe nothing, or another durable is wanted."""
         is_late = False
         while self._owed and self._is_wanted():
             if is_late or self._owes() is None:
@@ -208,18 +210,18 @@ class Handover:
                 is_certain = pending is None or pending.is_certain
                 if is_certain and self._has_all_been_sent() and self._owes() is None:
                     return
-            if self._has_all_been_sent():  # what is new comes to the new one
+            if self._has_all_been_sent():  # the new durable receives all later events
                 policy = self._owner.subscription.plan.policy
                 for old in self._olds:
                     old.change(DurableOptions(1, policy.ack_wait))
             is_late = not await self._progress()
 
     def _has_all_been_sent(self) -> bool:
-        """Whether everything that the old durables owe has been received."""
+        """Return whether everything that the old durables owe has been received."""
         return self._reached >= self._owed.stop
 
     async def _progress(self) -> bool:
-        """Wait until an event is settled that is owed; False if that takes too long."""
+        """Wait until an owed event is settled; return False if that takes too long."""
         try:
             async with asyncio.timeout(_LOOK_AGAIN):
                 await self._owner.subscription.progress(self._owed.stop)

@@ -1,10 +1,11 @@
-"""Which durables there may be on the server, remembered until NATS Streaming has forgotten them.
+"""The ledger: a record of every durable that may exist on the server, until it is forgotten there.
 
-A durable is recorded as soon as it is wanted, with the time: what is stored before it could be
-opened is owed to it, whichever process opens it in the end. It stays recorded when it is wanted no
-more, until it is unsubscribed: a successor inherits its backlog, and nothing is left on the server
-for ever. Records are kept in the state folder; in a cluster on the Channels themselves, which
-outlive every pod and are seen by every replica (``dispatcher.cluster.annotation``).
+A durable is recorded with the time as soon as it is wanted: events that are stored before it can be
+opened are owed to it, whichever process finally opens it. When it is no longer wanted, the record
+stays until the durable is unsubscribed: a successor inherits its backlog, and nothing stays on the
+server for ever. Records are kept in the state folder; in a cluster they are kept on the Channels
+themselves, which outlive every pod and are visible to every replica
+(``dispatcher.cluster.annotation``).
 """
 
 import asyncio
@@ -24,29 +25,29 @@ log = structlog.get_logger(__name__)
 
 _FILE = "durables.json"
 _WRITE_AGAIN = 5.0
-"""Seconds until what could not be written is tried again."""
+"""In seconds: when a failed write is retried."""
 
 _BETWEEN_WRITES = 0.05
-"""Seconds between two writes, for the file is written as a whole."""
+"""In seconds, because each write writes the whole file."""
 
 
 @dataclass(frozen=True, slots=True)
 class DurableRecord:
-    """One durable."""
+    """The record of one durable."""
 
     channel: ChannelId
     ref: ResourceName
-    """The Subscription that it belongs to."""
+    """The Subscription that the durable belongs to."""
 
     durable: str
     since: float | None = None
-    """When it was first wanted (seconds since the epoch); None once it has been open."""
+    """When it was first wanted (seconds since the epoch); None once it has been opened."""
 
     due: float | None = None
-    """When it is to be removed (seconds since the epoch); None while it is wanted."""
+    """When it is due for removal (seconds since the epoch); None while it is wanted."""
 
     subject: str = ""
-    """Under which the events of the channel are stored; empty is the one that its name gives."""
+    """The subject of the channel's events; if empty, it is derived from the channel's name."""
 
     def __post_init__(self) -> None:
         if not self.subject:
@@ -54,41 +55,42 @@ class DurableRecord:
 
 
 class Ledger:
-    """Every durable that is wanted or still to be removed.
+    """Every durable that is wanted or still has to be removed.
 
-    Several processes may record the durables of one client id, each what it sees; only the one
-    that has the client id knows that one is open or unsubscribed. ``merge`` is told what is
-    recorded by all of them together, where that is known.
+    Several processes may record the durables of one client id, each what it sees; only the process
+    that has the client id knows whether one is open or unsubscribed. ``merge`` takes what all of
+    them have recorded together, where that is known.
 
     Args:
-        folder: Where they are kept for the next process.
-        grace: Seconds that the durable of a removed subscriber is kept.
-        are_kept: Whether they are there after a restart; None if that is up to the folder.
+        folder: Keeps the records for the next process.
+        grace: In seconds: how long the durable of a removed subscriber is kept.
+        are_kept: Whether the records survive a restart; None if the folder decides that.
     """
 
     def __init__(self, folder: StateFolder, grace: float, *, are_kept: bool | None = None) -> None:
         self.grace = grace
         self.are_kept = folder.keeps if are_kept is None else are_kept
         self.are_shared = self.are_kept and not folder.keeps
-        """Whether other processes see them, and this one sees theirs."""
+        """Whether processes see each other's records."""
         self.sessions = 0
-        """How often this process has got the client id that the durables belong to."""
+        """How many times this process has got the client id that the durables belong to."""
         self.has_session = False
-        """Whether it has it now: then it decides what is opened and unsubscribed."""
+        """Whether this process has the client id, and so decides what is opened and unsubscribed.
+        """
         self._folder = folder
         self._all: dict[ChannelId, dict[str, DurableRecord]] = {}
         for record in _read(folder):
             self._all.setdefault(record.channel, {})[record.durable] = record
         self._started = time.time()
         self._former = {(each.channel, each.durable) for each in self if each.since is not None}
-        """Those that were wanted before this process began, and never open as far as is known."""
+        """Durables wanted before this process began and, as far as is known, never opened."""
         self._told: dict[ChannelId, Mapping[str, DurableRecord]] = {}
         self._cut: set[ChannelId] = set()
-        """Channels that have no room for all: some that were open are not told."""
+        """Channels without room for all records: some durables that were open are left out."""
         self._opened: set[tuple[ChannelId, str]] = set()
-        """Those that this process has opened."""
+        """Durables that this process has opened."""
         self._tombstones: set[tuple[ChannelId, str]] = set()
-        """Those that this process has unsubscribed, while they are still told."""
+        """Durables that this process has unsubscribed and that the merged records still have."""
         self._unsubscribed_elsewhere: dict[ChannelId, set[str]] = {}
         self._merged = dict.fromkeys(self._all, 0)
         self._merges = 0
@@ -101,7 +103,7 @@ class Ledger:
         return iter([record for each in self._all.values() for record in each.values()])
 
     def of(self, channel: ChannelId) -> list[DurableRecord]:
-        """In the order in which they became wanted."""
+        """Return the records of a channel in the order in which they became wanted."""
         return list(self._all.get(channel, {}).values())
 
     def get(self, channel: ChannelId, durable: str) -> DurableRecord | None:
@@ -115,14 +117,14 @@ class Ledger:
         since: float,
         subject: str = "",
     ) -> DurableRecord:
-        """Record that it is wanted.
+        """Record that a durable is wanted.
 
         Args:
-            channel: That it is of.
-            ref: The Subscription that it belongs to.
-            durable: Its name.
-            since: When it was first wanted, unless that is recorded.
-            subject: Of the channel; empty is the one that its name gives.
+            channel: The channel of the durable.
+            ref: The Subscription that the durable belongs to.
+            durable: The name of the durable.
+            since: When it was first wanted, unless that is already recorded.
+            subject: That of the channel; if empty, it is derived from the channel's name.
         """
         new = DurableRecord(channel, ref, durable, round(since, 3), subject=subject)
         before = self.get(channel, durable)
@@ -133,11 +135,11 @@ class Ledger:
         return record
 
     def is_former(self, channel: ChannelId, durable: str) -> bool:
-        """Whether a former process has wanted it, and may have asked the server for it."""
+        """Return whether a former process wanted it and may have asked the server for it."""
         return (channel, durable) in self._former
 
     def note_open(self, channel: ChannelId, durable: str) -> None:
-        """The server knows it from now on."""
+        """Record that the server knows a durable from now on."""
         record = self.get(channel, durable)
         if record is not None:
             self._opened.add((channel, durable))
@@ -146,13 +148,13 @@ class Ledger:
             self._put(replace(record, since=None))
 
     def dismiss(self, channel: ChannelId, durable: str, seconds: float) -> None:
-        """It is wanted no more, and to be removed after so many seconds."""
+        """Record that a durable is no longer wanted and is due for removal in so many seconds."""
         record = self.get(channel, durable)
         if record is not None:
             self._put(replace(record, due=time.time() + seconds))
 
     def forget(self, channel: ChannelId, durable: str) -> None:
-        """The server has forgotten it."""
+        """Delete the record of a durable that the server has forgotten."""
         if self._all.get(channel, {}).pop(durable, None) is not None:
             self._opened.discard((channel, durable))
             self._former.discard((channel, durable))
@@ -167,14 +169,14 @@ class Ledger:
     def merge(
         self, channel: ChannelId, told: Mapping[str, DurableRecord], *, is_complete: bool = True
     ) -> None:
-        """Take what is recorded by all processes; it may be older than what is known here.
+        """Merge what all processes have recorded; it may be older than what this one knows.
 
-        What was recorded and is no more has been unsubscribed by another process.
+        A durable whose record has disappeared was unsubscribed by another process.
 
         Args:
-            channel: That it is of.
-            told: The same object as before is not looked at again.
-            is_complete: False if some may be left out that are still there.
+            channel: The channel of the durables.
+            told: The recorded durables; the same object as before is not merged again.
+            is_complete: False if records of existing durables may be left out.
         """
         before = self._told.get(channel, {})
         if told is before:
@@ -200,9 +202,9 @@ class Ledger:
                 self._note_unsubscribed(channel, durable)
 
     def adopt(self, record: DurableRecord) -> bool:
-        """Take a durable of a former channel, to be removed; whether it was not known.
+        """Take over a durable of a former channel for removal; return whether it was unknown.
 
-        Nobody inherits its backlog, whatever has the name of its Subscription now.
+        Nobody inherits its backlog, not even a Subscription that has the same name now.
         """
         is_new = self.get(record.channel, record.durable) is None
         if is_new:
@@ -211,11 +213,11 @@ class Ledger:
         return is_new
 
     def channel_gone(self, channel: ChannelId, *, in_order: bool) -> None:
-        """A channel has no place for records any more.
+        """Drop the merged records of a channel that no longer exists.
 
         Args:
-            channel: What is known of its durables here stays on record until it is done.
-            in_order: Whether some process has seen to all of them.
+            channel: What this process knows of its durables stays on record until it is done.
+            in_order: Whether some process has taken care of all its durables.
         """
         self._tombstones -= {(channel, durable) for durable in self._told.pop(channel, {})}
         self._cut.discard(channel)
@@ -223,18 +225,21 @@ class Ledger:
             self._note_unsubscribed(channel, durable)
 
     def merged(self) -> dict[ChannelId, int]:
-        """The version of what was merged, by channel: another one for each change.
+        """Return the version of what was merged, by channel; it is another one after each change.
 
-        What a former process has left counts as well.
+        What a former process has left counts as merged.
         """
         return dict(self._merged)
 
     def unsubscribed_elsewhere(self, channel: ChannelId) -> frozenset[str]:
-        """The durables on record that another process has unsubscribed; any may be wanted again."""
+        """Return the durables on record that another process has unsubscribed.
+
+        Any of them may be wanted again.
+        """
         return frozenset(self._unsubscribed_elsewhere.get(channel, ()))
 
     async def changed_here(self) -> set[ChannelId]:
-        """Wait for what this process has recorded since the last call: the channels of that."""
+        """Wait until this process has recorded something since the last call; return where."""
         while not self._changed_channels:
             await self._change()
         channels, self._changed_channels = self._changed_channels, set()
@@ -246,9 +251,9 @@ class Ledger:
             await self._change()
 
     async def succeeded(self, channel: ChannelId, olds: list[str], durable: str) -> None:
-        """Wait until whoever comes next will know that ``durable`` is open, or nothing of ``olds``.
+        """Wait until the next process will know that ``durable`` is open, or none of ``olds``.
 
-        Otherwise that process takes the position from one of those, which may be gone by then.
+        Otherwise that process takes the position from one of ``olds``, which may be gone by then.
         """
         if not self.are_kept:
             return
@@ -265,15 +270,15 @@ class Ledger:
             await self._change()
 
     async def settled(self, channel: ChannelId, durable: str) -> None:
-        """Wait until a durable is not to be removed any more: it is, or it is wanted again."""
+        """Wait until a durable is no longer due for removal: it is removed, or wanted again."""
         while (record := self.get(channel, durable)) is not None and record.due is not None:
             await self._change()
 
     def note_session(self, *, is_open: bool) -> None:
-        """This process has got the client id, or has lost it."""
+        """Record that this process has got the client id, or has lost it."""
         self.has_session = is_open
         self.sessions += is_open
-        if is_open:  # what others have not recorded is recorded by who can remove it
+        if is_open:  # the process that can remove durables records what the others have not
             left = {record.channel for record in self if record.due is not None}
             self._changed_channels |= left
         self._changed.set()
@@ -284,14 +289,14 @@ class Ledger:
             await self._change()
 
     async def run(self) -> None:
-        """Write what changes to the folder, until cancelled."""
+        """Write changes to the folder, until cancelled."""
         while True:
             while self._written == self._version:
                 await self._change()
             await asyncio.sleep(_BETWEEN_WRITES if await self.write() else _WRITE_AGAIN)
 
     async def write(self) -> bool:
-        """Write now; whether it is safe, or there is no folder to write to."""
+        """Write now; return whether the records are safe, or there is no folder to write to."""
         version = self._version
         if (
             self._folder.keeps
@@ -304,7 +309,7 @@ class Ledger:
         return True
 
     def _take(self, record: DurableRecord) -> None:
-        """Take what another process has recorded."""
+        """Take over a record of another process."""
         self._all.setdefault(record.channel, {})[record.durable] = record
         if record.since is not None and record.since < self._started:
             self._former.add((record.channel, record.durable))
@@ -320,7 +325,7 @@ class Ledger:
         self._merged[channel] = self._merges
 
     def _is_told(self, channel: ChannelId, durable: str) -> None:
-        """Nobody has unsubscribed it, or it was opened anew since."""
+        """Note that no other process has unsubscribed a durable, or it was opened anew since."""
         gone = self._unsubscribed_elsewhere.get(channel)
         if gone is not None:
             gone.discard(durable)

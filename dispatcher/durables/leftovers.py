@@ -1,7 +1,7 @@
-"""Durables on record that nobody here has: what former processes, and others, have left.
+"""Leftovers: durables on record that no member has, left by former or by other processes.
 
-A process goes on where another one ended, with what that has done and with what it has not. All of
-it is decided from what is on record and what is wanted now, whenever either may have changed.
+A process continues where another one ended, with all that it has done and has not done. Everything
+is decided from what is on record and what is wanted now, whenever either may have changed.
 """
 
 import time
@@ -20,13 +20,13 @@ from natss.contract.resources import Channel, DesiredState, ResourceName
 
 
 class Leftovers:
-    """Sees to the durables that no member has.
+    """Takes care of the durables that no member has.
 
     Args:
         store: Keeps the durables.
-        ledger: Every durable that there may be.
-        members: Those that have durables.
-        tasks: Owns what waits for a session.
+        ledger: Every durable that may exist.
+        members: The subscribers that have durables.
+        tasks: Owns the removals that wait for a session.
     """
 
     def __init__(
@@ -37,10 +37,10 @@ class Leftovers:
         self._members = members
         self._tasks = tasks
         self._passed_over: set[tuple[ChannelId, str]] = set()
-        """Durables that were never open, and are to be removed once this process may."""
+        """Durables that were never opened, to be removed once this process has a session."""
 
     async def see_to(self, channel: Channel, state: DesiredState, turns: Turns) -> None:
-        """Keep, hand on or unsubscribe what is on record of a channel and nobody has."""
+        """Keep, hand over or unsubscribe the durables of a channel that no member has."""
         self._take_removals(channel)
         left: defaultdict[ResourceName, list[DurableRecord]] = defaultdict(list)
         for record in self._left_of(channel):
@@ -57,7 +57,7 @@ class Leftovers:
             await turns.piece_done()
 
     def _take_removals(self, channel: Channel) -> None:
-        """Know what another process has unsubscribed."""
+        """Take notice of the durables that another process has unsubscribed."""
         gone = self._ledger.unsubscribed_elsewhere(channel.name)
         if not gone:
             return
@@ -76,7 +76,7 @@ class Leftovers:
                 self._members.end(member)
 
     def _successors(self, keys: set[MemberKey]) -> set[str]:
-        """The durables that handovers wait for: they are opened before they take over."""
+        """Return the durables that handovers wait for: they are opened before they take over."""
         return {
             durable.name.durable
             for key in keys
@@ -87,7 +87,7 @@ class Leftovers:
         }
 
     def _left_of(self, channel: Channel) -> list[DurableRecord]:
-        """The durables of a channel that are on record, and that nobody here has or wants."""
+        """Return the durables on record of a channel that no subscriber here has or wants."""
         wanted = {subscriber.durable for subscriber in channel.subscribers}
         left = []
         for record in self._ledger.of(channel.name):
@@ -107,12 +107,12 @@ class Leftovers:
         return left
 
     def _is_left(self, record: DurableRecord) -> bool:
-        """Whether a durable is on record still, and nobody has it."""
+        """Return whether a durable is still on record, and no member has it."""
         is_recorded = self._ledger.get(record.channel, record.durable) is not None
         return is_recorded and not self._store.has(DurableName(record.subject, record.durable))
 
     def _awaits_its_turn(self, record: DurableRecord) -> bool:
-        """Whether a handover under way will see to a durable that was never open."""
+        """Return whether a handover under way takes care of a durable that was never opened."""
         member = self._members.get(MemberKey(record.channel, record.ref))
         return record.since is not None and member is not None and member.is_handing_over
 
@@ -123,10 +123,10 @@ class Leftovers:
         records: list[DurableRecord],
         state: DesiredState,
     ) -> None:
-        """Keep what is left of a Subscription, for it may come back and inherit the backlog.
+        """Keep what is left of a Subscription, which may come back and inherit the backlog.
 
-        Several durables are left if it came back before, more than once, and that was cut short.
-        Together those that were ever open have everything; without any, the first one has.
+        Several durables are left if it came back more than once and a handover was interrupted.
+        Those that were ever opened have everything together; if none was, the first one has.
         """
         predecessors = [each for each in records if each.since is None] or records[:1]
         present = self._members.get(MemberKey(channel.name, ref))
@@ -147,7 +147,7 @@ class Leftovers:
                 self._tasks.start(removal, f"removal {record.durable}")
 
     async def _end_when_in_session(self, channel: Channel, record: DurableRecord) -> None:
-        """Remove what was never open, unless another process opens it before this one may."""
+        """Remove a durable that was never opened, unless another process opens it before that."""
         await self._store.session()
         self._passed_over.discard((channel.name, record.durable))
         current = self._ledger.get(channel.name, record.durable)
@@ -158,7 +158,7 @@ class Leftovers:
             self._end(channel, record)
 
     def _end(self, channel: Channel, record: DurableRecord) -> None:
-        """Remove a durable that nobody here has, by a member that goes by the durable's name."""
+        """Remove a durable that no member has, through a member named after the durable."""
         alone = ResourceName(record.ref.namespace, record.durable)
         member: Member = self._members.add_left(channel, alone, [record])
         self._members.end(member)

@@ -1,7 +1,7 @@
-"""The life of a subscriber's durables: what comes next, decided from what is known. Pure.
+"""The life of a subscriber's durables: decides the next state from the known facts. Pure.
 
-Whatever acts on durables asks here first, so that there is one place which says when one is kept
-and when it is unsubscribed.
+All code that acts on durables asks here first: one place says when a durable is kept and when it is
+unsubscribed.
 """
 
 import enum
@@ -12,14 +12,14 @@ from natss.contract.resources import DesiredState, ResourceName
 
 
 class Life(enum.Enum):
-    """Where the durables of a subscriber are in their life. ``RELEASED`` is final."""
+    """The states of a subscriber's durables. ``RELEASED`` is final."""
 
     SERVED = "served"  # events are delivered
-    HELD = "held"  # a document that cannot be read may want it
-    SET_ASIDE = "set aside"  # it is wanted, but its channel has too many subscribers
-    RETAINED = "retained"  # its subscriber is gone, and may come back within the grace
-    RELEASING = "releasing"  # it is unsubscribed as soon as that is possible
-    RELEASED = "released"  # the server has forgotten it
+    HELD = "held"  # an unreadable document may want the subscriber
+    SET_ASIDE = "set aside"  # the subscriber is wanted, but its channel has too many
+    RETAINED = "retained"  # the subscriber is gone, and may come back within the grace
+    RELEASING = "releasing"  # the durables are unsubscribed as soon as possible
+    RELEASED = "released"  # the server has forgotten the durables
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,16 +27,16 @@ class Facts:
     """What is known of a subscriber that has durables."""
 
     is_wanted: bool = False
-    """Whether its channel wants it, and it has a place there."""
+    """Whether its channel wants it and has a place for it."""
 
     is_set_aside: bool = False
-    """Whether its channel wants it, and others have the places."""
+    """Whether its channel wants it but has no place for it: other subscribers have them."""
 
     may_be_wanted: bool = False
-    """Whether it may stand in a document that cannot be read."""
+    """Whether a document that cannot be read may contain it."""
 
     is_channel_deleted: bool = False
-    """Whether its channel was deleted for good: then nobody comes back."""
+    """Whether its channel was deleted for good: then the subscriber does not come back."""
 
     is_grace_over: bool = False
     is_unsubscribed: bool = False
@@ -44,7 +44,7 @@ class Facts:
 
     @classmethod
     def of(cls, state: DesiredState, channel: ChannelId, ref: ResourceName) -> "Facts":
-        """What a desired state says of a subscriber that it does not want served."""
+        """Return what a desired state says of a subscriber that it does not want served."""
         return cls(
             is_set_aside=state.has_no_place(channel, ref),
             may_be_wanted=state.may_want(channel, ref),
@@ -53,7 +53,7 @@ class Facts:
 
 
 def next_life(before: Life, facts: Facts) -> Life:
-    """Decide where durables are from now on."""
+    """Return the state of durables from now on."""
     if before is Life.RELEASED:
         return before
     if facts.is_wanted:
@@ -64,7 +64,7 @@ def next_life(before: Life, facts: Facts) -> Life:
         return Life.RELEASING
     if facts.is_set_aside:
         return Life.SET_ASIDE
-    if facts.may_be_wanted:  # what is served goes on, for nobody has said that it is gone
+    if facts.may_be_wanted:  # a served one stays served: no document says that it is gone
         return before if before is Life.SERVED else Life.HELD
     is_over = before is Life.RETAINED and facts.is_grace_over
     return Life.RELEASING if is_over else Life.RETAINED

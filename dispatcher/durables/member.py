@@ -1,6 +1,6 @@
-"""A subscriber of a channel with what works for it, and the plan that its URIs make.
+"""A member: a subscriber of a channel with its durables, its delivery and the plan of its URIs.
 
-Which members there are is decided by ``dispatcher.durables.reconciler``.
+``dispatcher.durables.reconciler`` decides which members exist.
 """
 
 import asyncio
@@ -17,20 +17,20 @@ from natss.contract.resources import Channel, Problem, ResourceName, Subscriber
 
 @dataclass(frozen=True, slots=True)
 class MemberKey:
-    """What stays the same when a Subscription is made anew: its channel and its name."""
+    """What stays the same when a Subscription is created anew: its channel and its name."""
 
     channel: ChannelId
     ref: ResourceName
 
 
 class Member:
-    """A subscriber of a channel with what works for it.
+    """A subscriber of a channel with its durables and its delivery.
 
     Args:
         key: Changes when the Subscription gets another name.
-        subscriber: Changes when it is made anew.
-        subscription: Delivers what its durables receive.
-        durables: One, or those that hand over to each other; the first is the one to stay.
+        subscriber: Changes when the Subscription is created anew.
+        subscription: Delivers what the durables receive.
+        durables: One, or several during a handover; the first one stays.
     """
 
     __slots__ = (
@@ -75,13 +75,13 @@ class Member:
         return self.handover is not None and not self.handover.done()
 
     def use(self, *durables: SharedDurable) -> None:
-        """Have these and no others."""
+        """Replace the durables by these."""
         self.durables = durables
         self.subscription.durables = durables
 
 
 def make_plan(channel: Channel, subscriber: Subscriber) -> tuple[Plan, list[Problem]]:
-    """Parse the URIs; a subscriber with a broken one keeps its events and gets none meanwhile."""
+    """Parse the URIs; if one is invalid, keep the subscriber's events and deliver none."""
     problems: list[Problem] = []
 
     def target(uri: str | None, path: str) -> Target | None:

@@ -1,7 +1,7 @@
-"""The subscribers that there are, each with its durables and what delivers to it.
+"""The members: all subscribers, each with its durables and its delivery.
 
-Acts as ``dispatcher.durables.lifecycle`` decides: a subscriber is served, its durables are kept for
-a while, or unsubscribed. Every durable stays on record until the server has forgotten it.
+Acts as ``dispatcher.durables.lifecycle`` decides: serves a subscriber, or keeps its durables for a
+while, or unsubscribes them. Every durable stays on record until the server has forgotten it.
 """
 
 import asyncio
@@ -32,13 +32,13 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class DeliveryParts:
-    """What all deliveries share.
+    """The parts that all deliveries share.
 
     Args:
         egress: Posts the events.
         metrics: Gets an entry for each subscription.
         budget: Memory for events.
-        shares: Each subscription has one of its own.
+        shares: Gives each subscription a fair share.
     """
 
     egress: Egress
@@ -48,13 +48,13 @@ class DeliveryParts:
 
 
 class Members(Mapping[MemberKey, Member]):
-    """Adds subscribers, changes them, and ends them.
+    """Adds, changes and ends members.
 
     Args:
         store: Keeps the durables.
-        ledger: Every durable that there may be.
-        parts: For the delivery of each.
-        tasks: Owns what is under way.
+        ledger: Every durable that may exist.
+        parts: For the delivery to each member.
+        tasks: Owns removals and handovers.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Members(Mapping[MemberKey, Member]):
         return len(self._members)
 
     def has(self, member: Member) -> bool:
-        """Whether it is one of these still, by its present key."""
+        """Return whether a member is still one of these, by its present key."""
         return self._members.get(member.key) is member
 
     def add(self, key: MemberKey, channel: Channel, subscriber: Subscriber) -> None:
@@ -91,9 +91,9 @@ class Members(Mapping[MemberKey, Member]):
         self._make(key, channel, subscriber, plan, self._want(channel, subscriber))
 
     def add_left(self, channel: Channel, ref: ResourceName, records: list[DurableRecord]) -> Member:
-        """Have a member for durables on record that nobody has.
+        """Add a member for durables on record that no member has; return it.
 
-        It is retained, and nothing is delivered; say with ``go_on`` where its life goes.
+        It is retained and nothing is delivered to it; call ``go_on`` to decide its next state.
         """
         key = MemberKey(channel.name, ref)
         if key in self._members:
@@ -150,7 +150,7 @@ class Members(Mapping[MemberKey, Member]):
         )
 
     def serve(self, member: Member, channel: Channel, subscriber: Subscriber, plan: Plan) -> None:
-        """Serve it as it is wanted now, whatever it was before."""
+        """Serve a member as it is wanted now, whatever its state was."""
         subscription = member.subscription
         comes_again = member.life is not Life.SERVED
         record = self._want(channel, subscriber)
@@ -172,18 +172,18 @@ class Members(Mapping[MemberKey, Member]):
             self.succession.begin(member, monotonic(record.since))
 
     def rename(self, member: Member, key: MemberKey) -> None:
-        """Go by another name with the same durable."""
+        """Give a member another name; it keeps its durable."""
         del self._members[member.key]
         member.key = key
         self._members[key] = member
 
     def go_on(self, member: Member, facts: Facts, grace: float | None = None) -> None:
-        """Have it be where its life goes from here.
+        """Move a member to the next state of its life.
 
         Args:
-            member: One of these, or nothing is done.
+            member: If it is not one of these, nothing is done.
             facts: What is known of it.
-            grace: Seconds that it is retained, if it is to be; None for the ledger's.
+            grace: In seconds: how long it is retained, if it is; None for the ledger's grace.
         """
         life = next_life(member.life, facts)
         is_as_before = life is member.life and (
@@ -203,25 +203,25 @@ class Members(Mapping[MemberKey, Member]):
                 self._release(member)
 
     def end(self, member: Member) -> None:
-        """Unsubscribe its durables without a grace, for nobody comes back for them."""
+        """Unsubscribe the durables of a member without a grace: its subscriber never comes back."""
         self.go_on(member, Facts(is_channel_deleted=True))
 
     def stop_grace(self, member: Member) -> None:
-        """Let its grace not end; it is retained until something else is decided."""
+        """Stop the grace from ending; the member is retained until its life goes on."""
         timer = self._graces.pop(member, None)
         if timer is not None:
             timer.cancel()
 
     def is_in_grace(self, member: Member) -> bool:
-        """Whether it is unsubscribed in a while if nothing happens."""
+        """Return whether a member's durables are unsubscribed when its grace ends."""
         return member in self._graces
 
     def in_grace(self) -> list[Member]:
-        """Those that are unsubscribed in a while if nothing happens."""
+        """Return the members whose durables are unsubscribed when their grace ends."""
         return list(self._graces)
 
     def _keep(self, member: Member) -> None:
-        """Have its durables on record as wanted: what is unsubscribed is decided another time."""
+        """Record the durables of a member as wanted, so that no process unsubscribes them yet."""
         for durable in member.durables:
             subject, name = durable.name.subject, durable.name.durable
             self._ledger.want(member.key.channel, member.key.ref, name, time.time(), subject)
@@ -255,7 +255,7 @@ class Members(Mapping[MemberKey, Member]):
         if member.handover is not None:
             member.handover.cancel()
         for durable in member.durables:
-            durable.remove()  # now, for it may be wanted again before the task runs
+            durable.remove()  # now, because it may be wanted again before the task runs
         self._tasks.start(self._unsubscribe(member), f"removal {member.subscription.name}")
 
     async def _unsubscribe(self, member: Member) -> None:
@@ -275,12 +275,12 @@ class Members(Mapping[MemberKey, Member]):
         self.succession.forget_passed_over(member)
 
     def stop_graces(self) -> None:
-        """Unsubscribe nothing more: whoever comes next goes on from here."""
+        """Unsubscribe nothing more: the next process continues from here."""
         for member in tuple(self._graces):
             self.stop_grace(member)
 
 
 def monotonic(epoch: float | None) -> float:
-    """A moment on the clock that does not jump; None is now."""
+    """Return a time of the system clock on the monotonic clock, at most now; None is now."""
     ago = 0.0 if epoch is None else time.time() - epoch
     return time.monotonic() - max(0.0, ago)

@@ -1,10 +1,10 @@
-"""Makes the subscribers that there are follow the wanted ones, level-triggered.
+"""The reconciler: makes the members match the wanted subscribers, level-triggered.
 
-A subscriber that goes is not delivered to from that moment on, but its durable is kept for a
-grace: a Subscription is often deleted and made again under the same name, and then takes over the
-position of its predecessor (``dispatcher.durables.handover``). When its whole channel is deleted
-there is no grace. Every durable is recorded from the moment when it is wanted until the server has
-forgotten it (``dispatcher.durables.ledger``), so that any process goes on where another one ended.
+A removed subscriber gets no more events, but its durable is kept for a grace: a Subscription is
+often deleted and created again under the same name, and then takes over the position of its
+predecessor (``dispatcher.durables.handover``). If the whole channel is deleted there is no grace.
+Every durable is on record from the moment it is wanted until the server has forgotten it
+(``dispatcher.durables.ledger``), so that any process can continue where another one ended.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ class Reconciler:
 
     Args:
         store: Keeps the durables.
-        ledger: Every durable that there may be, those of former and of other processes included.
+        ledger: Every durable that may exist, those of former and of other processes included.
         parts: For the delivery of each subscription.
     """
 
@@ -38,17 +38,17 @@ class Reconciler:
         self._ledger = ledger
         self._applied: dict[ChannelId, Applied] = {}
         self._seen: dict[ChannelId, int] = {}
-        """The version of what was merged into the ledger that was seen to, by channel."""
+        """By channel, the version of the merged records whose leftovers are taken care of."""
         self._tasks = BackgroundTasks()
         self.members = Members(store, ledger, parts, self._tasks)
-        """Those in their grace included."""
+        """Members in their grace are included."""
         self._leftovers = Leftovers(store, ledger, self.members, self._tasks)
 
     async def apply(self, state: DesiredState) -> list[Problem]:
-        """Make the subscriptions the wanted ones; what could not be used is returned.
+        """Reconcile the members with a desired state; return what could not be used.
 
-        A channel that is the same object as before is not looked at again. Others get their turn
-        now and then, so it must have returned before it is called again.
+        A channel that is the same object as before is skipped. Other tasks get their turn in
+        between, so do not call this again before it has returned.
         """
         turns = Turns()
         for member in wanted_again(self.members.in_grace(), state):
@@ -75,7 +75,7 @@ class Reconciler:
         return [problem for each in applied.values() for problem in each.problems]
 
     async def _see_to_leftovers(self, state: DesiredState, turns: Turns) -> None:
-        """See to what nobody has where the ledger, or who has a place, may have changed."""
+        """Take care of leftovers of channels whose merged records or places may have changed."""
         merged = self._ledger.merged()
         changed = {name: None for name, seen in merged.items() if self._seen.get(name) != seen}
         without_a_place = {
@@ -95,7 +95,7 @@ class Reconciler:
         keys = tuple(MemberKey(channel.name, each.ref) for each in channel.subscribers)
         for each in members:
             if any(durable.name.subject != channel.subject for durable in each.durables):
-                self.members.end(each)  # nobody inherits what an earlier channel of that name owes
+                self.members.end(each)  # nobody inherits from an earlier channel of that name
                 await turns.piece_done()
         self._rename(channel, members, set(keys))
         problems: list[Problem] = []
@@ -114,7 +114,7 @@ class Reconciler:
         return Applied(channel, keys, tuple(problems))
 
     def _rename(self, channel: Channel, members: list[Member], wanted: set[MemberKey]) -> None:
-        """Keep who has gone by one name and come by another with the same durable."""
+        """Keep a member that has disappeared under one name and is wanted under another one."""
         gone = {
             each.durable.name.durable: each
             for each in members
@@ -129,9 +129,9 @@ class Reconciler:
     async def _take_deleted(
         self, channel: Channel, _members: list[Member], turns: Turns
     ) -> Applied:
-        """Know the durables of a channel that was deleted while nobody looked.
+        """Add members for the durables of a channel that was deleted while no process watched.
 
-        One that is known by another name goes with that.
+        A durable that belongs to a member of another name is removed with that member.
         """
         for subscriber in channel.subscribers:
             key = MemberKey(channel.name, subscriber.ref)
@@ -142,12 +142,12 @@ class Reconciler:
         return Applied(channel, (), ())
 
     async def drain(self) -> None:
-        """Let what is being attempted end; nothing new begins. Cancel this to leave the rest."""
+        """Wait for the attempts under way and begin no new ones. Cancel to abandon the rest."""
         self.members.stop_graces()
         await asyncio.gather(*(each.subscription.drain() for each in self.members.values()))
 
     async def close(self) -> None:
-        """Stop delivering. Never unsubscribes: whoever comes next goes on from here."""
+        """Stop delivering. Never unsubscribe: the next process continues from here."""
         self.members.stop_graces()
         await self._tasks.close()
         for member in self.members.values():

@@ -1,7 +1,7 @@
-"""Subscriptions that are made anew: their durables succeed each other, in whichever process.
+"""The succession: a Subscription created anew gets a new durable, which succeeds the old one.
 
-How one position is moved is told in ``dispatcher.durables.handover``; here is when, and what is on
-record.
+``dispatcher.durables.handover`` moves one position. This module decides when, and what is on record
+for whichever process continues.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ class Succession:
 
     Args:
         store: Keeps the durables.
-        ledger: Every durable that there may be.
+        ledger: Every durable that may exist.
         tasks: Owns the handovers.
     """
 
@@ -41,11 +41,11 @@ class Succession:
         self._tasks = tasks
 
     def begin(self, member: Member, wanted_since: float) -> None:
-        """Begin a handover, or have the one under way take notice of what is wanted now.
+        """Begin a handover, or notify the one under way of what is wanted now.
 
         Args:
-            member: Whose subscriber has another durable than those that it has.
-            wanted_since: When that became wanted (monotonic seconds).
+            member: Its subscriber has another durable than the member.
+            wanted_since: When that durable became wanted (monotonic seconds).
         """
         if member.is_handing_over:
             member.subscription.note_progress()
@@ -56,7 +56,7 @@ class Succession:
         )
 
     def forgo(self, member: Member) -> None:
-        """Have the durables of former uids begin with nothing, where they were removed already."""
+        """Prepare the durables of former uids for a successor: one that is gone opens nothing."""
         olds = [each for each in member.durables if each.name.durable != member.subscriber.durable]
         if not olds:
             return
@@ -67,7 +67,7 @@ class Succession:
             old.forgo_beginning(is_latest=opened[-1:] == [old.name.durable])
 
     async def _hand_over(self, member: Member) -> None:
-        """Move the position to the durable of the present uid, until there is no other."""
+        """Move the position to the durable of the present uid, until no other one is left."""
         channel = member.key.channel
         while not member.is_handed_over:
             session = await self._store.session()
@@ -87,7 +87,7 @@ class Succession:
         self.forget_passed_over(member)
 
     def take_recorded(self, member: Member) -> None:
-        """Know the durables that another process has opened for the same Subscription."""
+        """Add the durables that another process has opened for the same Subscription."""
         channel, subscription = member.key.channel, member.subscription
         durables = [each for each in member.durables if each.state is not DurableState.REMOVED]
         known = {each.name.durable for each in durables} | {member.subscriber.durable}
@@ -109,9 +109,9 @@ class Succession:
         self.forgo(member)
 
     def forget_passed_over(self, member: Member) -> None:
-        """Nothing is owed to a uid that came and went before its turn: another has the position.
+        """Forget durables of uids that came and went before their handover: nothing is owed there.
 
-        Who has no session does not know whose turn it was.
+        Without a session it is not known which durable has the position, so nothing is forgotten.
         """
         if not self._store.is_in_session:
             return
@@ -124,7 +124,7 @@ class Succession:
 
 
 async def _unless_lost(session: StoreSession, work: Coroutine[object, object, bool]) -> bool:
-    """Do it, but break it off when the session is lost; False then."""
+    """Return the result of the work; cancel it and return False if the session is lost."""
     task = asyncio.create_task(work)
     try:
         await asyncio.wait((task, session.lost), return_when=asyncio.FIRST_COMPLETED)
