@@ -1,1 +1,1 @@
-"""Channels of the Kubernetes API: watched, and the place of the durable records."""
+"""The Channels of the Kubernetes API: watches them, and keeps the durable records on them."""

@@ -1,7 +1,8 @@
-"""The record of a Channel's durables, as an annotation on the Channel. Pure.
+"""The durable records of a Channel, as an annotation on the Channel. Pure.
 
-It is on the Channel because that outlives every pod, is seen by every replica, and goes when the
-durables have no more meaning. In ``metadata`` and not in ``status``, because a backup keeps it.
+They are on the Channel because it outlives every pod, is visible to every replica, and disappears
+when the durables have no more meaning. They are in ``metadata`` and not in ``status`` because
+backups keep ``metadata``.
 """
 
 import json
@@ -16,25 +17,26 @@ from natss.contract.names import is_uid
 from natss.contract.resources import ResourceName
 
 DURABLES = "natss-dispatcher/durables"
-"""``{"<durable>": {"subscription": "<name>", "since": "<time>"}}``; ``since`` is when it was first
-wanted, and is left out once it has been open. A Subscription of another namespace than the
-Channel's is ``<namespace>/<name>``."""
+"""``{"<durable>": {"subscription": "<name>", "since": "<time>"}}``; ``since`` is when the durable
+was first wanted, and is omitted once it has been opened. A Subscription of another namespace than
+the Channel's is ``<namespace>/<name>``.
+"""
 
 MAX_BYTES = 192 * 1024
-"""The API takes 256 KiB of annotations; some 2,000 subscribers have room here."""
+"""The API accepts 256 KiB of annotations; there is room here for some 2,000 subscribers."""
 
 _MAX_TIME = 2**33
 """In seconds since the epoch: the year 2242."""
 
 _LONGEST_ENTRY = 2 * 1024
-"""Names and a uid as the API takes them, and a time, are shorter."""
+"""Names and a uid that the API accepts, and a time, are shorter."""
 
 
 def parse(channel: ChannelId, text: str, epoch: str = "") -> dict[str, DurableRecord] | None:
-    """The records; None if the text is nothing that ``render`` gave.
+    """Return the records; None if ``render`` did not write the text.
 
-    It is written anew then, with what is known here. Who may write the Channel may write anything
-    into it: what comes out goes into requests, metrics and this annotation again.
+    In that case it is written anew with what is known here. Everybody who may write the Channel may
+    write anything into it, and the result goes into requests, metrics and this annotation again.
     """
     subject = channel.subject(epoch)
     try:
@@ -53,9 +55,9 @@ def parse(channel: ChannelId, text: str, epoch: str = "") -> dict[str, DurableRe
 
 
 def render(records: Iterable[DurableRecord]) -> str:
-    """The text for a Channel; the same for the same records, in any order if there are too many.
+    """Return the text for a Channel; if there are too many records, their order does not matter.
 
-    Some of those that were open are left out then: the server knows them.
+    In that case some durables that were open are left out: the server knows them.
     """
     entries = [(record.durable, _entry(record)) for record in records]
     text = _text(entries)
@@ -67,7 +69,7 @@ def render(records: Iterable[DurableRecord]) -> str:
 
 
 def is_complete(text: str) -> bool:
-    """Whether surely nothing was left out of a text of ``render``: there is room for more."""
+    """Return whether ``render`` certainly left nothing out of a text: there is room for more."""
     return len(text) <= MAX_BYTES - _LONGEST_ENTRY
 
 
@@ -90,14 +92,14 @@ def _ref(channel: ChannelId, text: str) -> ResourceName:
 
 
 def _checked(name: str) -> str:
-    """A name as documents may have it. Raises ValueError."""
+    """Return the name if documents may have it; otherwise raise ValueError."""
     if not name or not is_uid(name):
         raise ValueError("is no name")
     return name
 
 
 def _time(text: str) -> float:
-    """Seconds since the epoch, as NATS Streaming can be told them. Raises ValueError."""
+    """Return seconds since the epoch that NATS Streaming accepts; otherwise raise ValueError."""
     seconds = datetime.fromisoformat(text).timestamp()
     if not 0 <= seconds < _MAX_TIME:
         raise ValueError("is no time in which anything was subscribed")
@@ -105,14 +107,14 @@ def _time(text: str) -> float:
 
 
 def list_changed_at(document: Mapping[str, Any], field: str) -> float | None:
-    """When whoever keeps a Channel's list of subscribers changed it last (epoch seconds).
+    """Return when a Channel's list of subscribers was last changed (epoch seconds).
 
-    None if the API does not tell. That is the time at which a subscriber was added, or later: it
-    never has an event delivered that was there before the subscriber.
+    Return None if the API does not say. A subscriber was added at this time or earlier, so no event
+    is delivered to it that was stored before it was added.
 
     Args:
         document: The Channel.
-        field: Of its ``spec``, in which the list is.
+        field: The field of ``spec`` that has the list.
     """
     latest: float | None = None
     for entry in document["metadata"].get("managedFields") or ():

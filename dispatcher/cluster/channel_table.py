@@ -1,7 +1,7 @@
-"""The Channels of a cluster as the API told them, each read when it changes.
+"""The Channels of a cluster as the API reported them; each is parsed when it changes.
 
-Pure. It decides what is believed when Channels are missing from a list; who lists and watches is
-``source.py``.
+Pure. Decides what to believe when Channels are missing from a list; ``follower.py`` lists and
+watches them.
 """
 
 import enum
@@ -36,11 +36,11 @@ _METADATA = (
 
 
 class Belief(enum.Enum):
-    """What was made of a list of all Channels."""
+    """Whether a list of all Channels is believed."""
 
     TAKEN = "taken"
     BEHIND = "behind"  # Channels are missing, but the list is older than what was seen before
-    EMPTY = "empty"  # nothing is there any more: is that so?
+    EMPTY = "empty"  # all Channels are missing, which has to be confirmed
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +49,17 @@ class Entry:
 
     name: ChannelId
     document: Document
-    """What is needed of it to start without the API."""
+    """The parts of it that a start without the API needs."""
 
     channel: Channel | None
     """None for a Channel of another provisioner, and for one that cannot be read."""
 
     problems: tuple[Problem, ...]
     recorded: Mapping[str, DurableRecord] | None = None
-    """Its durables as all replicas have recorded them; None if none ever has."""
+    """Its durables as all replicas have recorded them; None if no replica ever has."""
 
     unread: bool = False
-    """Whether it, or a subscriber of it, cannot be read."""
+    """Whether the Channel or one of its subscribers cannot be read."""
 
     @property
     def uid(self) -> str:
@@ -81,20 +81,20 @@ class Entry:
 
     @property
     def written_epoch(self) -> str:
-        """The epoch as it stands on the Channel; empty if none does."""
+        """The epoch as written on the Channel; empty if there is none."""
         annotations = self.document["metadata"].get("annotations") or {}
         return _text(annotations.get(EPOCH_ANNOTATION)) or ""
 
     @property
     def epoch(self) -> str:
-        """The one that its events are stored under; empty also if that cannot be told."""
+        """The epoch of the subject of its events; empty if there is none, or it is unknown."""
         if self.channel is not None:
             return self.channel.epoch
         return self.written_epoch if is_epoch(self.written_epoch) else ""
 
     @property
     def was_served(self) -> bool:
-        """Whether anything on it shows that some dispatcher, of ours or Go's, has served it."""
+        """Whether anything on it shows that a dispatcher has served it, this one or that in Go."""
         return (
             self.is_held
             or self.annotation is not None
@@ -104,17 +104,17 @@ class Entry:
 
     @property
     def is_record_complete(self) -> bool:
-        """Whether there is no durable that ``recorded`` had no room for."""
+        """Whether ``recorded`` has room for all durables."""
         return is_complete(self.annotation or "")
 
     @property
     def is_held(self) -> bool:
-        """Whether the Channel cannot vanish without this program's consent."""
+        """Whether the finalizer of this program keeps the Channel from vanishing."""
         return DISPATCHER_FINALIZER in self.finalizers
 
     @property
     def is_deleted(self) -> bool:
-        """Whether somebody has deleted it: it waits for finalizers only."""
+        """Whether it has been deleted and only waits for finalizers."""
         return "deletionTimestamp" in self.document["metadata"]
 
     @property
@@ -127,17 +127,17 @@ class Entry:
 
     @property
     def address(self) -> str | None:
-        """The host that its controller gives to publishers; None if it has none yet."""
+        """The host that its controller has published; None if there is none yet."""
         return self._status.host(self.document)
 
     @property
     def reported_host(self) -> str | None:
-        """The host of which a dispatcher has told that it is served."""
+        """The host that a dispatcher has reported as served."""
         return self._status.served_host(self.document)
 
     @property
     def reported_subscribers(self) -> list[Mapping[str, Any]]:
-        """What a dispatcher has told of the delivery to each subscriber."""
+        """What a dispatcher has reported of the delivery to each subscriber."""
         return self._status.subscribers(self.document)
 
     @property
@@ -145,7 +145,7 @@ class Entry:
         return api_of(self.name.kind).status
 
     def means_the_same_as(self, other: "Entry") -> bool:
-        """Whether nothing differs that anybody acts on."""
+        """Return whether the entries differ in nothing that any code acts on."""
         return (
             self.channel is other.channel
             and self.problems == other.problems
@@ -160,9 +160,8 @@ class ChannelTable:
     """All Channels by name.
 
     Args:
-        defaults: What documents leave open.
-        gives_epochs: Whether new Channels get an epoch. Those that have one, and those that have
-            none, keep it so.
+        defaults: The values that documents omit.
+        gives_epochs: Whether new Channels get an epoch. Existing Channels stay with or without one.
     """
 
     def __init__(self, defaults: Defaults, *, gives_epochs: bool = False) -> None:
@@ -173,7 +172,7 @@ class ChannelTable:
         self._highest: dict[ChannelKind, int] = {}
         self._forgotten: dict[ChannelId, bool] = {}
         self.blind_since: dict[ChannelKind, float] = {}
-        """Since when changes of a kind may have been missed (seconds since the epoch)."""
+        """By kind, the time from which changes may have been missed (seconds since the epoch)."""
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -185,10 +184,10 @@ class ChannelTable:
         return self._entries.get(name)
 
     def put(self, document: Mapping[str, Any], *, even_if_older: bool = False) -> bool:
-        """Take a Channel as it is now; whether anything has changed that matters here.
+        """Store a Channel as it is now; return whether anything has changed that matters here.
 
-        What is older than what is known of the same object is passed over: the answer to a
-        request may come before the watch tells what was before it.
+        A version older than the known one of the same object is ignored: the answer to a request
+        may arrive before the watch reports earlier changes.
         """
         name = channel_id(document)
         before = self._entries.get(name)
@@ -200,7 +199,7 @@ class ChannelTable:
                 if known is not None and new is not None and new < known:
                     return False
             if before.uid != document["metadata"]["uid"]:
-                self._served.discard(name)  # that was another one, of which nobody saw the end
+                self._served.discard(name)  # another Channel, whose deletion was not observed
         self._note(name.kind, _version(document))
         changed_at = list_changed_at(document, api_of(name.kind).subscribers_field)
         if changed_at is not None:
@@ -210,7 +209,7 @@ class ChannelTable:
         return before is None or not entry.means_the_same_as(before)
 
     def discard(self, document: Mapping[str, Any]) -> bool:
-        """Forget a Channel that the API no longer has; whether it was known."""
+        """Forget a Channel that the API no longer has; return whether it was known."""
         name = channel_id(document)
         self._note(name.kind, _version(document))
         entry = self._entries.get(name)
@@ -220,7 +219,7 @@ class ChannelTable:
         return True
 
     def is_behind(self, kind: ChannelKind, version: str) -> bool:
-        """Whether a list of a kind is older than what was seen of that before."""
+        """Return whether a list of a kind is older than what was seen of that kind before."""
         number = _number(version)
         return number is not None and number < self._highest.get(kind, 0)
 
@@ -232,12 +231,12 @@ class ChannelTable:
         *,
         empty_is_true: bool = False,
     ) -> Belief:
-        """Forget the channels that a list of their kind does not have.
+        """Forget the channels that are missing from a list of their kind.
 
-        A Channel that is missing without having been seen to go may be missing by fault: of an API
-        server on an empty or an old store. It stays then, for with it would go its subscribers'
-        backlog. A list is not believed if it is older than what was seen before, nor if it is
-        empty, unless ``empty_is_true``.
+        If the deletion of a missing Channel was not observed, the fault may be that of an API
+        server on an empty or old store. The Channel stays then: its subscribers would lose their
+        backlog with it. A list is not believed if it is older than what was seen before, or if it
+        is empty, unless ``empty_is_true``.
         """
         missing = {name for name in self._entries if name.kind == kind} - listed
         if missing and self.is_behind(kind, version):
@@ -250,12 +249,15 @@ class ChannelTable:
         return Belief.TAKEN
 
     def take_forgotten(self) -> Mapping[ChannelId, bool]:
-        """The Channels that went since the last call, and whether it was because of a deletion."""
+        """Return the Channels forgotten since the last call, and whether each had been deleted.
+
+        Clear them.
+        """
         forgotten, self._forgotten = self._forgotten, {}
         return forgotten
 
     def wants_epoch(self, entry: Entry) -> bool:
-        """Whether a Channel is new and is to get an epoch before it is served."""
+        """Return whether a Channel is new and must get an epoch before it is served."""
         return (
             self._gives_epochs
             and entry.wants_finalizer
@@ -269,7 +271,7 @@ class ChannelTable:
         self._served.add(name)
 
     def state(self) -> DesiredState:
-        """What is wanted now; Channels that have no finalizer yet are not in it."""
+        """Return the desired state, without Channels that have no finalizer yet."""
         channels: dict[ChannelId, Channel] = {}
         deleted: dict[ChannelId, Channel] = {}
         problems: list[Problem] = []
@@ -285,7 +287,7 @@ class ChannelTable:
         unread = frozenset(
             name
             for name, entry in self._entries.items()
-            if entry.unread and not entry.is_deleted  # who is deleted wants nothing
+            if entry.unread and not entry.is_deleted  # a deleted one wants nothing
         )
         rivals = losers({**deleted, **channels})
         return DesiredState(
@@ -297,7 +299,7 @@ class ChannelTable:
         )
 
     def dump(self) -> Document:
-        """All that ``load`` needs, as JSON values."""
+        """Return all that ``load`` needs, as JSON values."""
         entries = [entry.document for entry in self._entries.values() if entry.channel is not None]
         versions = {kind.mark: str(number) for kind, number in self._highest.items()}
         unmarked = versions.pop("", "0")
@@ -305,13 +307,13 @@ class ChannelTable:
         return {**dumped, "versions": versions} if versions else dumped
 
     def load(self, dumped: object) -> Iterator[None]:
-        """Take what a former process knew, and serve it; one Channel at each step.
+        """Load the Channels that a former process knew and serve them, one at each step.
 
-        Whether it had put its finalizer on each does not matter: what has vanished meanwhile is
-        seen to be missing.
+        It does not matter whether that process had put its finalizer on each: a Channel that has
+        vanished meanwhile is missing from the next list.
 
         Raises:
-            LookupError, TypeError, ValueError: it is nothing that ``dump`` gave.
+            LookupError, TypeError, ValueError: The value is not one that ``dump`` returned.
         """
         if not isinstance(dumped, dict):
             raise TypeError(f"is {type(dumped).__name__}, not an object")
@@ -323,7 +325,7 @@ class ChannelTable:
             self._note(kind_marked(mark), str(version))
 
     def _read(self, document: Document, before: Entry | None, changed_at: float | None) -> Entry:
-        """A Channel that is equal to the one before is the same object, which is quick to see."""
+        """Parse a document; reuse the Channel from before if it is equal, for quick comparison."""
         is_same = before is not None and before.uid == document["metadata"]["uid"]
         known = before.channel if before is not None and is_same else None
         served = known if known is not None and known.name in self._served else None
@@ -340,7 +342,7 @@ class ChannelTable:
         )
         channel = next(iter(state.channels.values()), None)
         if channel is not None and served is not None:
-            # To change its subject is to leave its events, whatever somebody has written.
+            # Another epoch is another subject, and would leave the stored events behind.
             channel = replace(channel, epoch=served.epoch)
         read_under = entry.epoch
         unread = state.unread != Unread()
@@ -350,7 +352,7 @@ class ChannelTable:
         if channel is not None and channel == known:
             channel = known
         elif channel is not None and recorded is not None:
-            # Of a Channel that nobody has served yet no event is owed to anybody.
+            # No event is owed to subscribers of a Channel that has not been served yet.
             channel = replace(channel, subscribed_at=changed_at)
         return replace(entry, channel=channel, recorded=recorded)
 
@@ -368,7 +370,7 @@ def _version(document: Mapping[str, Any]) -> str:
 
 
 def _recorded(entry: Entry, before: Entry | None) -> Mapping[str, DurableRecord] | None:
-    """The same object as before if the text is the same, which is quick to see."""
+    """Parse the records; reuse the object from before if the text is equal."""
     text = entry.annotation
     is_known = before is not None and before.annotation == text and before.uid == entry.uid
     if before is not None and is_known and before.epoch == entry.epoch:
@@ -379,7 +381,7 @@ def _recorded(entry: Entry, before: Entry | None) -> Mapping[str, DurableRecord]
 
 
 def _reads_as(entry: Entry, recorded: Mapping[str, DurableRecord] | None, before: Entry) -> bool:
-    """Whether nothing has changed that a Channel is read from: to read a large one takes time."""
+    """Return whether no part has changed that is parsed: parsing a large Channel takes time."""
     channel = before.channel
     if before.unread or (
         recorded is not before.recorded and channel is not None and channel.unserved.number
@@ -396,12 +398,12 @@ def _read_parts(document: Document) -> tuple[object, ...]:
 
 
 def _number(version: str) -> int | None:
-    """Versions of one kind can be compared as numbers; those that are none cannot."""
+    """Return a version as a number to compare with others of its kind; None if it is none."""
     return int(version) if version.isascii() and version.isdigit() else None
 
 
 def _trimmed(document: Mapping[str, Any]) -> Document:
-    """The parts that are read here; the rest would only take memory."""
+    """Return only the parts of a document that are used here, to save memory."""
     told = document.get("status")
     told = told if isinstance(told, Mapping) else {}
     parts = api_of(channel_id(document).kind).status.parts
@@ -426,5 +428,5 @@ def _trimmed(document: Mapping[str, Any]) -> Document:
 
 
 def _text(value: object) -> str | None:
-    """What a status says that anybody may have written; empty is nothing."""
+    """Return a non-empty string from a document, or None: anybody may have written anything."""
     return value if isinstance(value, str) and value else None

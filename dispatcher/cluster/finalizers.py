@@ -1,8 +1,8 @@
-"""What the dispatcher writes into ``metadata`` of a Channel: its finalizer, its record of durables.
+"""What the dispatcher writes into ``metadata`` of a Channel: its finalizer and durable records.
 
-The finalizer keeps a Channel from vanishing while there are durables of it. It is added before a
-Channel is served and taken off when the durables of a deleted one are unsubscribed, or kept to be.
-One task works on each Channel that needs it, until it is so.
+The finalizer keeps a Channel from vanishing while it has durables. It is added before a Channel is
+served, and removed when the durables of a deleted Channel are unsubscribed, or recorded to be
+unsubscribed later. One task works on each Channel that needs it, until it is as it should be.
 """
 
 import asyncio
@@ -31,28 +31,31 @@ _REQUESTS_AT_ONCE = 8
 _FIRST_WAIT = 0.1
 _LONGEST_WAIT = 5.0
 _LONGEST_WAIT_IF_REFUSED = 30.0
-"""Seconds between two tries: doubled from the first to the longest. Who may not write asks seldom,
-until somebody has given the account its role."""
+"""In seconds between two attempts: doubled from the first to the longest. Refused requests are
+retried rarely, until somebody gives the account its role.
+"""
 
 _REFUSED_FOR_GOOD = 2.0
-"""Seconds between two tries from which on a refusal is no passing one, as of an API server that
-has just started and does not know its roles yet."""
+"""In seconds between two attempts: from this wait on a refusal counts as permanent. A shorter one
+may come from an API server that has just started and does not know its roles yet.
+"""
 
 
 _RECORD_AFTER = 0.2
-"""Seconds until a new record is written. Mostly its durable is open by then, which need not be
-written again; and how long a subscriber is wanted, the API knows of the last one."""
+"""In seconds: how long a new record waits to be written. By then its durable is mostly open, which
+saves a second write; and the API knows since when the latest subscriber is wanted.
+"""
 
 
 class Finalizers:
-    """Keeps the finalizers and records of the Channels in a table as they should be.
+    """Reconciles the finalizers and durable records of the Channels in a table.
 
     Args:
         client: Writes them.
-        table: What the Channels are now; gets the answers of the API.
+        table: Has the Channels as they are now; gets the answers of the API.
         ledger: The durables that this process knows.
-        released: Returns when nothing of a deleted Channel needs to be waited for.
-        changed: Called when a Channel may be served that could not be before.
+        released: Returns when a deleted Channel has nothing left to wait for.
+        changed: Called when a Channel may be served that could not be served before.
     """
 
     def __init__(
@@ -73,7 +76,7 @@ class Finalizers:
         self._tasks = BackgroundTasks()
 
     def look_at(self, entry: Entry) -> None:
-        """Begin to work on a Channel that needs it; call it after ``apply`` for deleted ones."""
+        """Start work on a Channel that needs it; for a deleted one, call this after ``apply``."""
         self._merge(entry)
         if entry.name not in self._working and self._needs_work(entry):
             self._working.add(entry.name)
@@ -83,7 +86,7 @@ class Finalizers:
         await self._tasks.close()
 
     def _merge(self, entry: Entry) -> None:
-        """Take into the ledger what is recorded on a Channel."""
+        """Merge the records on a Channel into the ledger."""
         if entry.channel is not None and entry.recorded is not None:
             self._ledger.merge(entry.name, entry.recorded, is_complete=entry.is_record_complete)
 
@@ -96,7 +99,7 @@ class Finalizers:
         )
 
     def _epoch(self, entry: Entry) -> dict[str, str | None]:
-        """The epoch, if the Channel is to get one, or somebody else has changed what it had."""
+        """Return the epoch to write if the Channel must get one, or somebody has changed it."""
         if entry.channel is None or entry.is_deleted:
             return {}
         if self._table.wants_epoch(entry):
@@ -106,10 +109,11 @@ class Finalizers:
         return {}
 
     def _annotation(self, entry: Entry) -> dict[str, str | None]:
-        """The record of its durables, if it differs from the one that it has.
+        """Return the durable records to write, if they differ from those on the Channel.
 
-        Only who has the client id knows what the server has. Anybody else would bring back what
-        that one has unsubscribed, or choose others if there is no room for all, for ever.
+        Only the process that has the client id knows which durables the server has. Any other one
+        would restore what that process has unsubscribed; or, if there is no room for all records,
+        the two would choose different ones and overwrite each other for ever.
         """
         if entry.channel is None or entry.is_deleted:
             return {}
@@ -123,7 +127,7 @@ class Finalizers:
         return {} if entry.recorded == rendered or is_left else {DURABLES: text}
 
     def _records_of(self, entry: Entry, channel: Channel) -> dict[str, DurableRecord]:
-        """What this process has to say of its durables, without those of an earlier Channel."""
+        """Return what this process records of a Channel, without durables of an earlier one."""
         told = entry.recorded or {}
         wanted = {each.durable for each in channel.subscribers}
         records = {
@@ -133,7 +137,7 @@ class Finalizers:
             and (self._ledger.has_session or record.durable in wanted or record.durable in told)
         }
         for each in channel.subscribers:
-            if each.durable not in records:  # it is not served yet
+            if each.durable not in records:  # this subscriber is not served yet
                 record = DurableRecord(
                     entry.name, each.ref, each.durable, time.time(), subject=channel.subject
                 )
@@ -163,11 +167,11 @@ class Finalizers:
             self._working.discard(name)
 
     async def _write(self, name: ChannelId, *, release: bool) -> bool:
-        """Write what is wanted now; whether that was anything. Raises KubeError.
+        """Write what is wanted now; return whether there was anything. Raises KubeError.
 
         Args:
-            name: Of the Channel.
-            release: Whether its durables were waited for; it may have been deleted just now.
+            name: The name of the Channel.
+            release: Whether its durables have been waited for; it may have been deleted just now.
         """
         async with self._gate:
             entry = self._table.get(name)
@@ -189,16 +193,17 @@ class Finalizers:
         if entry.wants_release:
             log.info("channel released", **channel_labels(name))
         if entry.wants_release and not metadata["finalizers"]:
-            self._table.discard(document)  # that was the last one, and so the Channel is gone
+            self._table.discard(document)  # that was the last finalizer: the Channel is gone
         else:
             self._table.put(document)
         self._changed()
         return True
 
     def _refused(self, entry: Entry, error: KubeError) -> None:
-        """A Channel whose events are lost unseen is worse than one that can vanish unseen.
+        """Log the refusal and serve the Channel without a finalizer.
 
-        One that is to get an epoch waits: nobody else would know under which subject it was served.
+        It may vanish unobserved, which is better than losing its events unobserved. A Channel that
+        must get an epoch waits: no other process would know the subject under which it was served.
         """
         log.warning("channel cannot be written", **channel_labels(entry.name), reason=str(error))
         if entry.wants_finalizer and not self._table.wants_epoch(entry):

@@ -1,4 +1,4 @@
-"""Follows the channels of one kind and keeps a table as the API tells them."""
+"""Follows the channels of one kind and keeps a table of them up to date."""
 
 import asyncio
 import contextlib
@@ -21,16 +21,16 @@ class Follower:
     """Follows the channels of one kind, in all namespaces.
 
     Args:
-        client: Of the Kubernetes API.
-        table: Is kept as the API tells the channels.
-        kind: Of the channels.
+        client: The client of the Kubernetes API.
+        table: Gets the channels as the API reports them.
+        kind: The kind of the channels.
         changed: Called when something in the table may have changed.
-        empty_is_true: Seconds after which a list that was suddenly empty is asked for again, and
-            believed.
+        empty_is_true: In seconds: after a list was suddenly empty, it is requested again after this
+            time and then believed.
 
     Attributes:
-        answered: Set once the API has told which channels there are, or once it has failed and
-            some are known all the same.
+        answered: Set once the API has listed the channels, or has failed while some are known
+            all the same.
         last_error: Why they cannot be followed; None while they can.
     """
 
@@ -67,7 +67,7 @@ class Follower:
                         await turns.piece_done()
 
     async def _take(self, news: Listing | Changed | Failed, patience: asyncio.Timeout) -> None:
-        """Take what the API tells; if it is to be asked again soon, patience ends then."""
+        """Handle what the API reports; end patience when the list has to be requested again."""
         match news:
             case Listing():
                 belief = await self._take_all(news)

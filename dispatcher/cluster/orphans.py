@@ -1,9 +1,9 @@
-"""Durables of Channels that went while NATS Streaming was away, kept in a ConfigMap.
+"""Orphans: durables of Channels deleted while NATS Streaming was away, kept in a ConfigMap.
 
-A deleted Channel must not wait for NATS Streaming, and takes the record of its durables with it.
-So they are written into a ConfigMap beside the dispatcher before the Channel is let go, and whoever
-gets the client id next unsubscribes them, in this pod or in any other. Each has an entry of its
-own, so that replicas never overwrite what another one wrote.
+A deleted Channel must not wait for NATS Streaming, and its durable records disappear with it.
+Therefore the records are written into a ConfigMap beside the dispatcher before the Channel is
+released. The next process that gets the client id, in this pod or another, unsubscribes the
+durables. Each has its own entry, so that replicas never overwrite each other's.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ CONFIG_MAP = "natss-dispatcher-orphans"
 
 _FIRST_WAIT = 0.5
 _LONGEST_WAIT = 30.0
-"""Seconds between two tries: doubled from the first to the longest."""
+"""In seconds between two attempts: doubled from the first to the longest."""
 
 
 class Orphans:
@@ -39,10 +39,10 @@ class Orphans:
 
     Args:
         client: May get, create and patch the ConfigMap, and list Channels.
-        namespace: Of the ConfigMap.
+        namespace: The namespace of the ConfigMap.
         ledger: The durables of this process.
-        defaults: What documents of Channels leave open.
-        patience: Seconds that a deleted Channel waits for its durables to be unsubscribed.
+        defaults: The values that documents of Channels omit.
+        patience: In seconds: how long a deleted Channel waits for its durables to be unsubscribed.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Orphans:
         """Wait until no durable of a deleted Channel is left, or all are kept for later.
 
         Raises:
-            KubeError: they cannot be kept now.
+            KubeError: The durables cannot be kept now.
         """
         try:
             async with asyncio.timeout(self._patience):
@@ -83,10 +83,10 @@ class Orphans:
                 self._follow(key, record)
 
     async def run(self, adopted: Callable[[], None]) -> None:
-        """Take care of what is kept whenever this process has got the client id, until cancelled.
+        """Take care of the orphans each time this process gets the client id, until cancelled.
 
         Args:
-            adopted: Called when there are durables to be unsubscribed.
+            adopted: Called when there are durables to unsubscribe.
         """
         sessions = 0
         try:
@@ -98,7 +98,7 @@ class Orphans:
             await self._tasks.close()
 
     async def _sweep(self, adopted: Callable[[], None]) -> None:
-        """Adopt what is kept, but for durables that a Channel made anew wants. Raises KubeError."""
+        """Adopt all orphans except those that a Channel created anew wants. Raises KubeError."""
         kept = await self._read()
         if not kept:
             return
@@ -117,9 +117,9 @@ class Orphans:
             self._tasks.start(self._drop(key, record), f"orphan {record.durable}")
 
     async def _drop(self, key: str, record: DurableRecord) -> None:
-        """Take a durable out of the ConfigMap when this process is done with it.
+        """Remove a durable from the ConfigMap when this process is done with it.
 
-        Without a session it has only left it to the next one that has.
+        Without a session the entry stays, for the next process that has one.
         """
         try:
             await self._ledger.settled(record.channel, record.durable)
@@ -129,7 +129,7 @@ class Orphans:
             self._followed.discard(key)
 
     async def _wanted(self, namespaces: Iterable[str]) -> set[tuple[ChannelId, str]]:
-        """The durables that Channels have now, as the API says and not as it was watched."""
+        """Return the durables that Channels have now, as the API and not as a watch reports it."""
         wanted = set()
         for namespace in namespaces:
             channels = ChannelTable(self._defaults)
@@ -153,9 +153,9 @@ class Orphans:
         return {key: record for key, record in records.items() if record is not None}
 
     async def _keep(self, data: Mapping[str, str]) -> None:
-        """Write these entries; that they are refused, is told once. Raises KubeError.
+        """Write these entries; log once if they are refused. Raises KubeError.
 
-        The API takes 1 MiB in a ConfigMap, which is thousands of durables.
+        The API accepts 1 MiB in a ConfigMap, which is thousands of durables.
         """
         try:
             await self._write(data)
@@ -172,7 +172,7 @@ class Orphans:
         self._is_full = False
 
     async def _write(self, data: Mapping[str, str | None]) -> None:
-        """Write these entries, and leave the others alone. Raises KubeError."""
+        """Write these entries and leave the others unchanged. Raises KubeError."""
         body = {"data": dict(data)}
         try:
             await self._client.patch(CONFIG_MAPS, CONFIG_MAP, body, self._namespace)
@@ -190,7 +190,7 @@ class Orphans:
                 await self._client.patch(CONFIG_MAPS, CONFIG_MAP, body, self._namespace)
 
     async def _insist(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Do it as soon as the API lets it be done."""
+        """Retry the work until the API accepts it."""
         backoff = Backoff(_FIRST_WAIT, _LONGEST_WAIT)
         while True:
             try:
@@ -206,7 +206,7 @@ class Orphans:
 
 
 def _key(record: DurableRecord) -> str:
-    """A key that a ConfigMap takes, the same in each replica."""
+    """Return a key that a ConfigMap accepts, the same in each replica."""
     text = f"{record.channel}/{record.durable}"
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
@@ -225,7 +225,7 @@ def _value(record: DurableRecord) -> str:
 
 
 def _record(value: object) -> DurableRecord | None:
-    """None for what somebody else has written."""
+    """Return the record of an entry; None for one that another program has written."""
     try:
         entry = json.loads(str(value))
         name, ref = _name(entry["channel"]), _name(entry["subscription"])
@@ -237,7 +237,7 @@ def _record(value: object) -> DurableRecord | None:
 
 
 def _subject(channel: ChannelId, text: str) -> str:
-    """Raises ValueError if it is none of the channel's."""
+    """Return the subject; raise ValueError if it is not one of the channel's."""
     plain = channel.subject()
     epoch = text.removeprefix(f"{plain}._")
     if text not in {"", plain} and (epoch == text or not is_epoch(epoch)):
@@ -246,7 +246,7 @@ def _subject(channel: ChannelId, text: str) -> str:
 
 
 def _name(text: str) -> ResourceName:
-    """Raises ValueError if it is none: requests are made of it."""
+    """Return the name; raise ValueError if it is none, because it becomes part of requests."""
     namespace, name = text.split("/")
     if not is_dns_label(namespace) or not name:
         raise ValueError("is no name")

@@ -1,8 +1,8 @@
-"""The desired state from a Kubernetes cluster: its Channels, with those who subscribe to them.
+"""The desired state from a Kubernetes cluster: its Channels with their subscribers.
 
-Subscriptions are not read: whoever controls them keeps ``spec.subscribable`` of the Channels. What
-the API told last is kept, in memory and in the state folder: an API that is away, that is read
-from an old store or that shows nothing by fault takes no subscriber away.
+Subscriptions are not read: their controller maintains ``spec.subscribable`` of the Channels. The
+last answer of the API is kept in memory and in the state folder: no subscriber is removed when the
+API is away, reads from an old store, or shows nothing because of a fault.
 """
 
 import asyncio
@@ -27,33 +27,36 @@ log = structlog.get_logger(__name__)
 
 _FILE = "channels.json"
 _SETTLE = 0.05
-"""Seconds in which changes are collected, to be applied together."""
+"""In seconds: changes are collected for this time and applied together."""
 
 _REST = 4.0
-"""Between two times of applying changes, so many times as long as that took: whoever changes his
-Channel again and again must not keep the process from the events. With 5,000 it takes 0.2 s."""
+"""The pause after applying changes, as a multiple of the time that took: somebody who changes a
+Channel again and again must not keep the process from the events. With 5,000 Channels, applying
+changes takes 0.2 s.
+"""
 
 _LONGEST_REST = 2.0
-"""The first time takes longer, and a new Channel must not wait for that."""
+"""In seconds. Applying changes takes longer the first time; a new Channel must not wait for that.
+"""
 
 _FIRST_ANSWER = 3.0
-"""Seconds that the API may take at the start, before what is in the state folder is used."""
+"""In seconds: how long the API may take at the start before the state folder is used."""
 
 _KEEP_EVERY = 1.0
-"""Seconds between two writes to the state folder."""
+"""In seconds between two writes to the state folder."""
 
 
 class KubernetesSource:
     """Follows the channels of all kinds in all namespaces.
 
     Args:
-        client: Of the Kubernetes API.
-        table: Is kept as the API tells the Channels.
-        folder: Where the Channels are kept for a start without the API.
+        client: The client of the Kubernetes API.
+        table: Gets the Channels as the API reports them.
+        folder: Keeps the Channels for a start without the API.
         ledger: The durables, which are recorded on the Channels.
-        orphans: Those that outlive their Channels.
-        empty_is_true: Seconds after which a list that was suddenly empty is asked for again, and
-            believed.
+        orphans: The durables that outlive their Channels.
+        empty_is_true: In seconds: after a list was suddenly empty, it is requested again after this
+            time and then believed.
     """
 
     def __init__(
@@ -79,7 +82,7 @@ class KubernetesSource:
         ]
 
     async def run(self, apply: Apply) -> None:
-        """``dispatcher.sources.Source.run``. Without the API and a kept state it waits."""
+        """Implement ``dispatcher.desired.Source.run``; without API and kept state, wait."""
         try:
             is_known = await self._load()
             async with asyncio.TaskGroup() as group:
@@ -94,11 +97,11 @@ class KubernetesSource:
             await self._finalizers.close()
 
     def never_read(self) -> list[str]:
-        """``dispatcher.sources.Source.never_read``."""
+        """Return an empty list; see ``dispatcher.desired.Source.never_read``."""
         return []
 
     async def _load(self) -> bool:
-        """Take what a former process knew; whether it left anything."""
+        """Load what a former process knew; return whether there was anything."""
         value = self._folder.read(_FILE)
         if value is None:
             return False
@@ -111,10 +114,10 @@ class KubernetesSource:
         return bool(self._table)
 
     async def _apply(self, apply: Apply, *, is_known: bool) -> None:
-        """Apply what is wanted whenever it has changed, at first what a former process knew.
+        """Apply the desired state whenever it has changed; first the one a former process knew.
 
-        If the API answers at once, only what it says counts. What went while no process looked is
-        on record.
+        If the API answers at once, only its answer counts. What disappeared while no process
+        watched is on record.
         """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_FIRST_ANSWER if is_known else None):
@@ -132,7 +135,7 @@ class KubernetesSource:
             ended = time.monotonic()
             turns = Turns()
             for entry in self._table:
-                # One that was deleted meanwhile must not be let go before that is applied.
+                # A Channel deleted meanwhile must not be released before its deletion is applied.
                 is_applied = not entry.is_deleted or entry.channel is None
                 if (is_applied or entry.name in state.deleted) and (
                     self._table.get(entry.name) is entry
@@ -146,19 +149,19 @@ class KubernetesSource:
             await asyncio.sleep(max(_SETTLE, rest - rested))
 
     async def _known_state(self) -> DesiredState:
-        """What is wanted, once it is known which durables there are."""
+        """Return the desired state, after all durable records are merged."""
         self._let_go()
         turns = Turns()
         for entry in self._table:
             self._merge(entry)
             await turns.piece_done()
         self._let_go()
-        for entry in self._table:  # those that have changed meanwhile: the others are known
+        for entry in self._table:  # merges those changed meanwhile; the others are merged already
             self._merge(entry)
         return self._table.state()
 
     def _let_go(self) -> None:
-        """Have no more on record of Channels that went."""
+        """Tell the ledger which Channels are gone."""
         for name, in_order in self._table.take_forgotten().items():
             self._ledger.channel_gone(name, in_order=in_order)
 
@@ -167,7 +170,7 @@ class KubernetesSource:
             self._ledger.merge(entry.name, entry.recorded, is_complete=entry.is_record_complete)
 
     async def _record(self) -> None:
-        """See to it that what this process does to durables is recorded."""
+        """Have what this process does to durables recorded on the Channels."""
         while True:
             for name in await self._ledger.changed_here():
                 entry = self._table.get(name)
@@ -175,7 +178,7 @@ class KubernetesSource:
                     self._finalizers.look_at(entry)
 
     async def _keep(self) -> None:
-        """Write what is known to the state folder, not too often."""
+        """Write the known Channels to the state folder, at most once per ``_KEEP_EVERY``."""
         while self._folder.keeps:
             await self._unkept.wait()
             self._unkept.clear()
