@@ -1,4 +1,4 @@
-"""Where the desired state comes from: files or the Kubernetes API, behind one interface."""
+"""The sources of the desired state: files or the Kubernetes API, behind one interface."""
 
 from collections.abc import Awaitable, Callable
 from typing import Protocol
@@ -8,22 +8,22 @@ from natss.contract.resources import DesiredState
 __all__ = ["Apply", "Source"]
 
 Apply = Callable[[DesiredState], Awaitable[None]]
-"""Makes a state the actual one."""
+"""Reconciles the actual state with a desired one."""
 
 
 class Source(Protocol):
-    """Tells what channels and subscribers are wanted, now and on every change."""
+    """Provides the wanted channels and subscribers, at once and on every change."""
 
     async def run(self, apply: Apply) -> None:
-        """Call ``apply`` at once with what is wanted, then on every change, until cancelled.
+        """Call ``apply`` at once with the desired state, then on every change, until cancelled.
 
-        The first call means that the state is loaded, even if it is empty for all its problems.
-        One call has ended before the next: that has what is wanted then, and what was wanted for
-        a moment in between may never be seen.
+        The first call means that the state is loaded, even if problems leave it empty. A call ends
+        before the next one begins. Each gets the latest state, so a state that lasts only for a
+        moment may never be applied.
         """
 
     def never_read(self) -> list[str]:
-        """Why there may be channels that are wanted and unknown here; empty if there are none.
+        """Return why wanted channels may be unknown here; empty if there is no reason.
 
-        What could be read once, and cannot any more, is not among it: that holds as it was.
+        A document that was readable once and no longer is does not count: its last state holds.
         """

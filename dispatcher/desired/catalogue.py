@@ -1,7 +1,7 @@
-"""The documents of named files and folders, with the last good ones where a file is broken now.
+"""The documents of named files and folders; of a file that is broken now, the last good ones.
 
-It only reads; when to read again is the business of ``files.py``. Everything here may block, so it
-runs in a thread.
+This module only reads; ``files.py`` decides when. Everything here may block, so it runs in a
+thread.
 """
 
 import os
@@ -16,33 +16,33 @@ from natss.contract.resources import Problem
 SUFFIXES = (".yaml", ".yml", ".json")
 
 MAX_FILE_BYTES = 16 * 1024 * 1024
-"""Some 30,000 channels. It bounds the memory and time that a wrong file may cost."""
+"""Some 30,000 channels. Limits the memory and time that a wrong file may cost."""
 
 _KEPT = "; what it said before still holds"
 
 _NOTHING_WANTED = "; if nothing is wanted, put one there with a comment in it"
 
 Signature = tuple[int, ...]
-"""Tells one version of a file from another."""
+"""Differs between versions of a file."""
 
 Documents = tuple[tuple[str, object], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class _Loaded:
-    """A file as it was read last."""
+    """A file as last read."""
 
     signature: Signature
     documents: Documents = ()
-    """The last good ones."""
+    """The last good documents."""
 
     problem: Problem | None = None
 
 
 class Catalogue:
-    """Reads what the named files and folders hold; unchanged files are not read again.
+    """Reads the named files and folders; unchanged files are not read again.
 
-    Folders are not searched for folders, and hidden files are passed over, as by ``kubectl -f``.
+    Subfolders and hidden files are ignored, as by ``kubectl -f``.
 
     Args:
         paths: Files, and folders with files that end in one of ``SUFFIXES``.
@@ -53,7 +53,7 @@ class Catalogue:
         self._problems: dict[Path, Problem | None] = dict.fromkeys(paths)
 
     def refresh(self) -> bool:
-        """Read what has changed; whether anything has."""
+        """Read what has changed; return whether anything has."""
         changed = False
         for path, before in self._files.items():
             files, problem = _read(path, before)
@@ -63,7 +63,7 @@ class Catalogue:
         return changed
 
     def documents(self) -> Documents:
-        """Every document with its origin, in the order of paths and file names."""
+        """Return every document with its origin, in the order of paths and file names."""
         return tuple(
             document
             for files in self._files.values()
@@ -72,7 +72,7 @@ class Catalogue:
         )
 
     def never_read(self) -> tuple[Problem, ...]:
-        """Of what nothing is known: files and folders that were never readable, or never there."""
+        """Return the problems of files and folders that never existed or were never readable."""
         missing = [
             problem
             for path, problem in self._problems.items()
@@ -87,14 +87,14 @@ class Catalogue:
         return (*missing, *broken)
 
     def problems(self) -> tuple[Problem, ...]:
-        """What could not be read."""
+        """Return the problems of all that cannot be read."""
         told = [*self._problems.values()]
         told += [loaded.problem for files in self._files.values() for loaded in files.values()]
         return tuple(problem for problem in told if problem is not None)
 
 
 def _read(path: Path, before: dict[Path, _Loaded]) -> tuple[dict[Path, _Loaded], Problem | None]:
-    """The files of one named path; those before if it cannot be read."""
+    """Return the files of one named path; those from before if it cannot be read."""
     try:
         names = _files_at(path)
     except OSError as error:
@@ -106,7 +106,7 @@ def _read(path: Path, before: dict[Path, _Loaded]) -> tuple[dict[Path, _Loaded],
 
 
 def _files_at(path: Path) -> list[Path]:
-    """The file itself, or those in the folder."""
+    """Return the file itself, or the files in the folder."""
     if not stat.S_ISDIR(path.stat().st_mode):
         return [path]
     with os.scandir(path) as entries:

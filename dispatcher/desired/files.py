@@ -1,8 +1,8 @@
-"""The desired state from YAML or JSON files: the very documents that go to kubectl.
+"""The desired state from YAML or JSON files: the same documents that kubectl accepts.
 
-Files are read at once and again whenever they change. A file that is broken, empty or gone keeps
-what it said last, and so does a folder that is gone or suddenly empty: to lose a subscriber by
-accident is to lose its events. To remove something, save the file without it.
+Files are read at once and again whenever they change. If a file is broken, empty or gone, its last
+documents still hold; so do those of a folder that is gone or suddenly empty. Otherwise an accident
+would remove subscribers, and their events with them. To remove something, save the file without it.
 """
 
 import asyncio
@@ -24,12 +24,12 @@ class FileSource:
     """Reads files and folders and watches them.
 
     Args:
-        paths: Files, and folders with ``*.yaml``, ``*.yml`` and ``*.json`` (without those in
-            folders below). They need not exist yet.
-        defaults: What documents leave open.
-        recorded: The durables of a channel that there may be; called in a thread.
-        rescan: Seconds after which files are looked at even if no change was told, for file
-            systems that tell none.
+        paths: Files, and folders with ``*.yaml``, ``*.yml`` and ``*.json`` (subfolders are
+            ignored). They need not exist yet.
+        defaults: The values that documents omit.
+        recorded: Returns the durables of a channel that may exist; called in a thread.
+        rescan: In seconds: after this time files are checked without a notification, for file
+            systems that send none.
     """
 
     def __init__(
@@ -50,14 +50,14 @@ class FileSource:
         self._never_read: tuple[str, ...] = ()
 
     async def run(self, apply: Apply) -> None:
-        """``dispatcher.sources.Source.run``. Reading is done in a thread."""
+        """Implement ``dispatcher.desired.Source.run``; read in a thread."""
         await self._load(apply)
         while True:
             change = asyncio.create_task(
                 next_change(self._paths, self._rescan), name="watch channel files"
             )
             try:
-                await asyncio.sleep(0)  # now it watches, and nothing is missed between
+                await asyncio.sleep(0)  # lets the watch begin, so that no change is missed
                 await self._load(apply)
                 await change
             finally:
@@ -65,7 +65,7 @@ class FileSource:
                 await asyncio.wait([change])
 
     def never_read(self) -> list[str]:
-        """``dispatcher.sources.Source.never_read``."""
+        """Implement ``dispatcher.desired.Source.never_read``."""
         return list(self._never_read)
 
     async def _load(self, apply: Apply) -> None:
@@ -75,7 +75,7 @@ class FileSource:
             await apply(state)
 
     def _read(self) -> DesiredState | None:
-        """The state, if it has changed."""
+        """Return the state if it has changed, otherwise None."""
         with _collector_paused():
             if not self._catalogue.refresh() and not self._may_differ():
                 return None
@@ -91,15 +91,15 @@ class FileSource:
             return None if state == self._state else state
 
     def _may_differ(self) -> bool:
-        """Whether the same files may mean something else by now.
+        """Return whether the same files may result in another state by now.
 
-        The place of a subscriber that was removed is free once its durable is unsubscribed.
+        The place of a removed subscriber is free once its durable is unsubscribed.
         """
         state = self._state
         return state is None or self._durables_of_crowded(state) != self._decided_by
 
     def _durables_of_crowded(self, state: DesiredState) -> dict[ChannelId, frozenset[str]]:
-        """What is on record of channels with more subscribers than are served."""
+        """Return the durables on record of channels with more subscribers than are served."""
         return {
             name: frozenset(each.durable for each in self._recorded(name))
             for name, channel in state.channels.items()
@@ -109,9 +109,9 @@ class FileSource:
 
 @contextlib.contextmanager
 def _collector_paused() -> Iterator[None]:
-    """Keep the garbage collector from walking through documents while they are made.
+    """Keep the garbage collector from walking through documents while they are built.
 
-    It would find nothing, and holds up the event loop for 100 ms at 5,000 channels.
+    It would find nothing, and block the event loop for 100 ms at 5,000 channels.
     """
     was_enabled = gc.isenabled()
     gc.disable()

@@ -1,11 +1,11 @@
-"""YAML and JSON text as documents of plain JSON values, each with the line where it begins.
+"""Parses YAML and JSON text into documents of plain JSON values, each with the line of its start.
 
-The values are those that kubectl reads: YAML 1.1 as Go has it, and whole numbers are integers
-however they are written (``8.0``, ``1e+06``). Nothing but texts, numbers, booleans, nulls, lists
-and objects comes out: no dates, no base 60, no Python objects. What a hostile or mistaken text
-could cost is bounded: nesting, aliases (they multiply), and by the caller the size. Documents are
-built from the parser's events, without recursion; libyaml's own composer overruns the stack at some
-ten thousand brackets.
+The values are those that kubectl reads: YAML 1.1 as Go implements it, and whole numbers are
+integers in any notation (``8.0``, ``1e+06``). The result has only strings, numbers, booleans,
+nulls, lists and objects: no dates, no base 60, no Python objects. Limits bound the cost of hostile
+or mistaken text: nesting and aliases (they multiply) here, the size in the caller. Documents are
+built from the parser's events, without recursion; libyaml's own composer overflows the stack at
+some ten thousand brackets.
 """
 
 import json
@@ -17,10 +17,11 @@ from typing import NoReturn
 import yaml
 
 MAX_DEPTH = 100
-"""Kubernetes objects have some 20 levels at most."""
+"""Kubernetes objects have at most some 20 levels."""
 
 MAX_ALIASED_NODES = 100_000
-"""Values that aliases and merges may add to a file, so that ten lines cannot mean a billion."""
+"""Values that aliases and merges may add to a file, so that ten lines cannot expand to a billion.
+"""
 
 _CORE = "tag:yaml.org,2002:"
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
@@ -38,14 +39,14 @@ _INTEGER = re.compile(
 )
 _BASES = (16, 2, 8, 10)
 _LONGEST_INTEGER = 70
-"""Characters; 64 bits in base 2, and some. What is longer is no integer anyway."""
+"""In characters: 64 bits in base 2, and some. Longer text is not an integer of 64 bits."""
 
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?", re.ASCII)
 _NO_NUMBER = re.compile(r"([-+]?)\.(?:inf|Inf|INF|(nan|NaN|NAN))")
 
 
 class UnreadableDocument(Exception):
-    """A text is no YAML or JSON, or more than may be read.
+    """A text is not YAML or JSON, or exceeds a limit.
 
     Attributes:
         line: Counted from 1; 0 if unknown.
@@ -61,10 +62,10 @@ class UnreadableDocument(Exception):
 
 
 def parse_yaml(data: bytes) -> list[tuple[int, object]]:
-    """The documents of a YAML text, each with its line.
+    """Return the documents of a YAML text, each with its line.
 
     Raises:
-        Unreadable: for a mistake in the syntax, a key that is there twice, a tag, or a bound.
+        UnreadableDocument: For a syntax error, a duplicate key, a tag, or an exceeded limit.
     """
     loader = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
     try:
@@ -82,16 +83,16 @@ def parse_yaml(data: bytes) -> list[tuple[int, object]]:
 
 
 def parse(data: bytes, *, is_json: bool) -> list[tuple[int, object]]:
-    """The documents of a text, each with its line.
+    """Return the documents of a text, each with its line.
 
-    By kubectl's rule: what begins with ``{`` is JSON. YAML that begins so is read as well.
+    As in kubectl, text that begins with ``{`` is JSON. YAML that begins so is read as well.
 
     Args:
         data: The text.
-        is_json: Whether it is called JSON, so that its mistakes are told as such.
+        is_json: Whether the file is named JSON, so that its errors are reported as those of JSON.
 
     Raises:
-        Unreadable: it is neither.
+        UnreadableDocument: The text is neither.
     """
     if not _BEGINNING_OF_JSON.match(data):
         return parse_yaml(data)
@@ -110,10 +111,10 @@ _BEGINNING_OF_JSON = re.compile(rb"(?:\xef\xbb\xbf)?\s*\{")
 
 
 def parse_json(data: bytes) -> list[tuple[int, object]]:
-    """The documents of a JSON text, with or without blanks between, each with its line.
+    """Return the documents of a JSON text, with or without blanks in between, each with its line.
 
     Raises:
-        Unreadable: for a mistake in the syntax, a key that is there twice, or a bound.
+        UnreadableDocument: For a syntax error, a duplicate key, or an exceeded limit.
     """
     try:
         return list(_json_documents(data.decode("utf-8-sig")))
@@ -127,7 +128,7 @@ def parse_json(data: bytes) -> list[tuple[int, object]]:
 
 
 def _json_documents(text: str) -> Iterator[tuple[int, object]]:
-    """At least one. Raises JSONDecodeError, Unreadable, RecursionError."""
+    """Yield one document or more. Raises JSONDecodeError, UnreadableDocument, RecursionError."""
     end, line = 0, 1
     while True:
         blanks = _BLANKS.match(text, end)
@@ -321,7 +322,7 @@ def _scalar(event: yaml.ScalarEvent) -> object:
 
 
 def _plain(text: str) -> object:
-    """The value of a scalar without quotes."""
+    """Return the value of a scalar without quotes."""
     if text in _NULLS:
         return None
     if text in _BOOLEANS:
@@ -331,7 +332,7 @@ def _plain(text: str) -> object:
 
 
 def _number(text: str) -> int | float | None:
-    """None for what is no number of Go's, and for what has no room in its largest."""
+    """Return the number; None if Go reads none, or it exceeds the largest number type of Go."""
     if text[:1] not in "+-.0123456789":
         return None
     plain = text.replace("_", "") if text[0] != "." else text
@@ -346,7 +347,7 @@ def _number(text: str) -> int | float | None:
 
 
 def _integer(text: str) -> int | None:
-    """One of 64 bits, with or without sign."""
+    """Return an integer of 64 bits, signed or unsigned; None if the text is none."""
     match = _INTEGER.fullmatch(text) if len(text) <= _LONGEST_INTEGER else None
     if match is None:
         return None
@@ -359,7 +360,7 @@ def _integer(text: str) -> int | None:
 
 
 def _narrowed(number: float) -> int | float | None:
-    """As it comes out of Go's JSON: 8.0 is written as 8, and read as an integer."""
+    """Return a number as Go's JSON does: it writes 8.0 as 8, which is read as an integer."""
     if not math.isfinite(number):
         return None
     return int(number) if number.is_integer() and abs(number) < 2**63 else number

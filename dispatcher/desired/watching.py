@@ -1,6 +1,6 @@
-"""When files or folders may have changed: editors' renames, ConfigMaps' swapped links, deletions.
+"""Watches files and folders: renames by editors, swapped links of ConfigMaps, deletions.
 
-It tells too often rather than too seldom; what has changed is found by reading again.
+It reports too often rather than too rarely; reading again shows what has changed.
 """
 
 import asyncio
@@ -14,19 +14,20 @@ import watchfiles
 log = structlog.get_logger(__name__)
 
 _SETTLE_MS = 50
-"""Changes are told after this time without another one, so that a file is seldom read half."""
+"""Changes are reported after this time without another one, so files are rarely read half-written.
+"""
 
 _MAX_SETTLE_MS = 500
 _MAX_LINKS = 40  # as many as Linux follows
 
 Folders = Mapping[Path, frozenset[str] | None]
-"""Folders to watch, each with the names that matter in it; None if all do."""
+"""The folders to watch, each with the names that matter in it; None if all names do."""
 
 
 async def next_change(paths: Iterable[Path], longest: float) -> None:
-    """Return when something at the paths may have changed, after ``longest`` seconds at the latest.
+    """Wait until something at the paths may have changed, at most ``longest`` seconds.
 
-    Changes count from when the call first suspends.
+    Changes count from the moment when the call first suspends.
     """
     try:
         folders = watched_folders(paths)
@@ -44,7 +45,7 @@ async def next_change(paths: Iterable[Path], longest: float) -> None:
                 return
     except FileNotFoundError:  # vanished just now
         await asyncio.sleep(min(longest, 0.1))
-    except (OSError, RuntimeError) as error:  # as when inotify has reached its limits
+    except (OSError, RuntimeError) as error:  # for example, inotify has reached its limits
         log.warning(
             "files cannot be watched, so they are read again now and then",
             every_seconds=longest,
@@ -54,7 +55,7 @@ async def next_change(paths: Iterable[Path], longest: float) -> None:
 
 
 def watched_folders(paths: Iterable[Path]) -> Folders:
-    """The folders in which a change of the paths shows, links on the way to them included."""
+    """Return the folders in which changes of the paths show, including links on the way to them."""
     folders: dict[Path, frozenset[str] | None] = {}
     waiting = [path.absolute() for path in paths]
     for _ in range(_MAX_LINKS * len(waiting)):
