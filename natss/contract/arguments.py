@@ -1,8 +1,8 @@
 """``spec.arguments`` of a Channel: how its events are delivered.
 
-Pure. In ``v1alpha1`` the field is free form; names of delivery fields are Knative's
-(``DeliverySpec``). Whatever stands there, a policy comes out: what is wrong is told as a problem,
-what held before or else the default takes its place, and the other arguments hold.
+Pure. In ``v1alpha1`` the field has no schema; delivery fields have the names of Knative
+(``DeliverySpec``). Any value results in a policy: a wrong argument is reported as a problem and
+replaced by its previous value or else the default, and the other arguments hold.
 ``docs/channel-arguments.md`` is the page for users.
 """
 
@@ -27,13 +27,13 @@ from natss.contract.resources import (
 from natss.contract.uris import complete_uri, redact_value
 
 MAX_INFLIGHT = 10_000
-"""Every event in flight is held in memory, and may be 1 MiB."""
+"""Every event in flight is held in memory and may have 1 MiB."""
 
 MAX_RETRY = 1000
 MAX_REDELIVERIES = 1_000_000
 _MAX_SEQUENCE = 2**64 - 1
 _MAX_TIME = 2**33
-"""In seconds since the epoch; what is later cannot be told in nanoseconds to NATS Streaming."""
+"""In seconds since the epoch; NATS Streaming counts in nanoseconds and has no later times."""
 
 START_SYNTAX = 'new, first, last, a sequence, a time as 2024-05-01T12:00:00Z, or "1h ago"'
 
@@ -49,21 +49,21 @@ class Argument:
     """One key of ``spec.arguments``."""
 
     field: str
-    """Of ``DeliveryPolicy``."""
+    """The field of ``DeliveryPolicy``."""
 
     read: Callable[[object, "ChannelPlace"], object]
-    """Raises ValueError with a text that completes "<value>; ...", as "must be > 0"."""
+    """Raises ValueError with a text that completes "<value>; ...", such as "must be > 0"."""
 
     show: Callable[[Any], str] = str
-    """A value of the field as a person would write it."""
+    """Returns a value of the field as a person would write it."""
 
     safe: object = None
-    """What takes the place of a wrong value where the default might do harm for good."""
+    """The replacement of a wrong value where the default might do lasting harm."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChannelPlace:
-    """Where a Channel stands, to complete the bare name of a dead letter sink."""
+    """The place of a Channel, which completes the bare name of a dead letter sink."""
 
     namespace: str
     cluster_domain: str
@@ -76,17 +76,17 @@ def parse_arguments(
     defaults: Defaults,
     former: DeliveryPolicy | None = None,
 ) -> tuple[DeliveryPolicy, tuple[Problem, ...]]:
-    """The policy that a Channel asks for, and what is wrong with its arguments.
+    """Return the policy that a Channel asks for, and the problems of its arguments.
 
     Never raises, whatever the value. A null counts as not given. If only ``ackWait`` is given and
     the default timeout does not fit into it, the timeout becomes half of it.
 
     Args:
-        arguments: Of the Channel, or None.
-        resource: For the problems, as ``Channel default/orders``.
-        namespace: Of the Channel.
-        defaults: What holds for arguments that are not given.
-        former: What held before, and holds on where something is wrong.
+        arguments: Those of the Channel, or None.
+        resource: The name for the problems, such as ``Channel default/orders``.
+        namespace: The namespace of the Channel.
+        defaults: The values of arguments that are not given.
+        former: The previous policy, which replaces wrong values.
     """
     report = Report(resource)
     if arguments is not None and not isinstance(arguments, Mapping):
@@ -118,14 +118,14 @@ def parse_arguments(
 
 
 def _instead(argument: Argument, default: DeliveryPolicy, former: DeliveryPolicy | None) -> object:
-    """What takes the place of a wrong value."""
+    """Return the replacement of a wrong value."""
     if former is None and argument.safe is not None:
         return argument.safe
     return getattr(former or default, argument.field)
 
 
 def _given(arguments: Mapping[object, object], report: Report) -> dict[str, object]:
-    """The known arguments that have a value."""
+    """Return the known arguments that have a value; report the unknown ones."""
     for key in arguments:
         if report.has_enough_hints:
             break
@@ -140,7 +140,7 @@ def _given(arguments: Mapping[object, object], report: Report) -> dict[str, obje
 def _report_contradictions(
     policy: DeliveryPolicy, timeout: float, given: Mapping[str, Any], report: Report
 ) -> None:
-    """Tell what single values cannot show."""
+    """Report values that contradict each other."""
     if "timeout" in given and timeout != policy.timeout:
         report.add(
             "spec.arguments.timeout",
@@ -158,7 +158,7 @@ def _report_contradictions(
 
 
 def fitting_timeout(wanted: float, default: float, ack_wait: int) -> float:
-    """The timeout of an attempt, in seconds: always shorter than ``ack_wait``."""
+    """Return the timeout of an attempt, in seconds: always shorter than ``ack_wait``."""
     return next((timeout for timeout in (wanted, default) if timeout < ack_wait), ack_wait / 2)
 
 
@@ -226,7 +226,7 @@ def _uri(value: object, place: ChannelPlace) -> str:
 
 
 def _start(value: object, _: ChannelPlace) -> Start:
-    """``START_SYNTAX``. A number is always a sequence; only a text with " ago" is a duration."""
+    """Parse ``START_SYNTAX``; a number is a sequence, and only text with " ago" a duration."""
     if isinstance(value, int) and not isinstance(value, bool):
         return _sequence(value)
     if not isinstance(value, str):
@@ -268,7 +268,7 @@ def _time(match: re.Match[str]) -> Start:
 
 
 def _start_hint(text: str) -> str:
-    """What a near miss lacks."""
+    """Return a hint what a text lacks that is nearly right."""
     if re.match(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text, re.ASCII):
         return " (a time needs a date, the seconds and Z or an offset)"
     try:
@@ -287,7 +287,7 @@ ARGUMENTS: Mapping[str, Argument] = {
     "backoffPolicy": Argument("backoff_policy", _one_of(BackoffPolicy), _shown_choice),
     "maxRedeliveries": Argument("max_redeliveries", _whole(0, MAX_REDELIVERIES)),
     "deadLetterURI": Argument("dead_letter_uri", _uri, _shown_uri),
-    # What a new subscriber was not given, it never gets; and what overtook something, did.
+    # A new subscriber never gets the events before its start; and overtaking cannot be undone.
     "start": Argument("start", _start, _shown_start, safe=Start(StartKind.FIRST)),
     "order": Argument("order", _one_of(Order), _shown_choice, safe=Order.CHANNEL),
 }

@@ -1,6 +1,6 @@
-"""A Channel document (``eventing.knative.dev/v1alpha1``) as a value.
+"""Reads a Channel document (``eventing.knative.dev/v1alpha1``) into a value.
 
-Pure. Who else subscribes to the channel by a Subscription document is added in ``documents.py``.
+Pure. ``documents.py`` adds the subscribers that Subscription documents name.
 """
 
 from collections.abc import Iterable
@@ -49,17 +49,17 @@ OBJECT_REFERENCE = (
 
 
 def is_ours(root: Fields) -> bool:
-    """Whether the channel is for NATS Streaming.
+    """Return whether the channel is for NATS Streaming.
 
-    The provisioner of a channel cannot be changed: one that the dispatcher has put its finalizer on
-    stays ours until it is deleted, for it has subscribers, and events that wait for them. That its
-    provisioner says something else by now is reported.
+    The provisioner of a channel cannot be changed: a channel with the dispatcher's finalizer stays
+    ours until it is deleted, because it has subscribers, and events that wait for them. A changed
+    provisioner is reported.
 
     Args:
-        root: The Channel's document; nothing is read of its name.
+        root: The Channel's document; its name is not read.
 
     Raises:
-        Refused: that cannot be told.
+        Refused: The document does not say.
     """
     try:
         if _names_natss(root):
@@ -103,7 +103,7 @@ def _names_natss(root: Fields) -> bool:
 
 
 def address(document: ResourceDocument) -> str | None:
-    """The host that the channel's status has, normalised; None if there is none."""
+    """Return the host in the channel's status, normalised; None if there is none."""
     hostname = document.root.nested("status").nested("address").text("hostname")
     return normalise_host(hostname) if hostname else None
 
@@ -114,19 +114,19 @@ def read_channel(
     former: Channel | None = None,
     recorded: Iterable[RecordedDurable] = (),
 ) -> tuple[Channel, bool]:
-    """Read a channel that ``is_ours``; and whether every subscriber in it could be read.
+    """Read a channel that ``is_ours``; return it, and whether all its subscribers are readable.
 
-    What is wrong with one subscriber or one argument is reported and leaves the rest good.
+    A mistake in one subscriber or argument is reported and does not affect the others.
 
     Args:
         document: The channel.
-        defaults: What it leaves open.
-        former: As it was before: who is served goes on to be, and what held for arguments holds on
-            for those that are wrong.
-        recorded: The durables of it that there may be.
+        defaults: The values that it omits.
+        former: The channel as it was before: subscribers that are served stay served, and previous
+            values replace wrong arguments.
+        recorded: Its durables that may exist.
 
     Raises:
-        Refused: the channel as a whole cannot be used.
+        Refused: The channel as a whole cannot be used.
     """
     name, epoch = document.channel, _epoch(document)
     subject = name.subject(epoch)
@@ -165,7 +165,7 @@ def read_channel(
 
 
 def _epoch(document: ResourceDocument) -> str:
-    """Raises Refused: to go on under another subject would be to leave the events."""
+    """Return the epoch; raise Refused if it is invalid: another subject would leave the events."""
     annotations = document.root.nested("metadata").nested("annotations")
     epoch = annotations.text(EPOCH_ANNOTATION) or ""
     if epoch and not is_epoch(epoch):
@@ -177,9 +177,9 @@ def _epoch(document: ResourceDocument) -> str:
 
 
 def _hosts(document: ResourceDocument, cluster_domain: str) -> tuple[str, ...]:
-    """A host of another namespace is none of the channel's, whoever has written it there.
+    """Return the hosts of a channel; ignore a host of another namespace, whoever has written it.
 
-    It would get the events of that namespace, or keep them from being taken.
+    The channel would get the events of that namespace, or keep them from being accepted.
     """
     name = document.name
     own = document.channel.host(cluster_domain)
@@ -207,9 +207,9 @@ _Item = tuple[str, object]
 def _with_a_place(
     spec: Fields, defaults: Defaults, former: Channel, recorded: Iterable[RecordedDurable]
 ) -> tuple[list[_Item], Unserved, bool]:
-    """The entries that are to be read, who has no place, and whether all can be told apart.
+    """Return the entries to read, the unserved subscribers, and whether all are distinct.
 
-    The other entries are only looked at: to read 25,000 would take half a second.
+    The other entries are only skimmed: reading 25,000 would take half a second.
     """
     subscribable = spec.nested("subscribable")
     subscribable.tell_unknown(("subscribers",))
@@ -246,9 +246,9 @@ def _with_a_place(
 
 
 def _identity(item: object, channel: ChannelId) -> tuple[str, str, str] | None:
-    """Who an entry is for, as ``_subscriber`` reads it: durable, namespace and name.
+    """Return the durable, namespace and name of an entry, as ``_subscriber`` reads them.
 
-    None if that cannot be told.
+    Return None if the entry does not say.
     """
     if not isinstance(item, dict):
         return None
@@ -308,7 +308,7 @@ def _subscriber(entry: Fields, channel: ChannelId, cluster_domain: str) -> Subsc
 
 
 def _ref(ref: Fields, uid: str | None, channel: ChannelId) -> ResourceName:
-    """The Subscription of an entry; entries of v0.6 may do without, for they have a uid."""
+    """Return the Subscription of an entry; entries of v0.6 may omit it because they have a uid."""
     name = ref.text("name")
     namespace = ref.text("namespace") or channel.namespace
     if name is None:
@@ -328,10 +328,10 @@ def _uri(entry: Fields, key: str, namespace: str, cluster_domain: str) -> str | 
 
 
 def completed(text: str, path: str, namespace: str, cluster_domain: str) -> str:
-    """``complete_uri``.
+    """Return the result of ``complete_uri``.
 
     Raises:
-        Refused: no event can be sent to it.
+        Refused: No event can be sent to the URI.
     """
     try:
         return complete_uri(text, namespace, cluster_domain)

@@ -1,14 +1,15 @@
-"""What identifies a channel: its kind, its namespace and its name. Pure.
+"""The identity of a channel: its kind, its namespace and its name. Pure.
 
-Which kinds there are, and how each is read, is in ``natss.contract.channel_kinds``.
+``natss.contract.channel_kinds`` has the kinds and says how each is read.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 NamesDurable = Callable[[str | None, str, str], str]
-"""The name of the durable that keeps a subscriber's position; of its uid, and of namespace and name
-of its Subscription."""
+"""Returns the name of the durable that keeps a subscriber's position; from its uid, and namespace
+and name of its Subscription.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,33 +17,34 @@ class ChannelNames:
     """The names that channels of one kind have in HTTP, in the store and in Kubernetes."""
 
     subject: Callable[[str, str, str], str]
-    """Under which events are stored; of namespace, name, and epoch (which may be empty). No two
-    channels of one kind have the same."""
+    """Returns the subject of a channel's events; from namespace, name, and epoch (which may be
+    empty). No two channels of one kind have the same.
+    """
 
     of_subject: Callable[[str], tuple[str, str] | None]
-    """Namespace and name of the channel that a subject is of; None if it is of another kind."""
+    """Returns namespace and name of a subject's channel; None if it is of another kind."""
 
     host: Callable[[str, str, str], str]
-    """Under which a channel is known besides its Service; of namespace, name, cluster domain."""
+    """Returns the host of a channel besides its Service; from namespace, name, cluster domain."""
 
     service: Callable[[str, str], str]
-    """Of the Service in front of a channel; of namespace and name."""
+    """Returns the name of the Service in front of a channel; from namespace and name."""
 
     durable: NamesDurable
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class ChannelKind:
-    """A kind of channel in the Kubernetes API. Equal if API group and kind are."""
+    """A kind of channel in the Kubernetes API. Kinds are equal if their API group and kind are."""
 
     group: str
     kind: str
     version: str = field(compare=False)
     plural: str = field(compare=False)
     mark: str = field(compare=False)
-    """What tells its channels from those of other kinds in labels, records and messages.
+    """Differs between kinds in labels, records and messages.
 
-    Empty for the one kind that had no mark when it was the only one.
+    Empty for the kind that was the only one once and had no mark.
     """
 
     names: ChannelNames = field(compare=False, repr=False)
@@ -53,15 +55,15 @@ class ChannelKind:
 
     @property
     def title(self) -> str:
-        """How people call it; another one for each kind."""
+        """The name for people; it differs between kinds."""
         return self.mark or self.kind
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class ChannelId:
-    """Which channel; ``str()`` gives ``namespace/name``, behind the mark of a kind that has one."""
+    """Identifies a channel; ``str()`` returns ``namespace/name``, after the mark of its kind."""
 
-    kind: ChannelKind = field(hash=False)  # few channels differ in nothing else
+    kind: ChannelKind = field(hash=False)  # few channels differ only in their kind
     namespace: str
     name: str
 
@@ -71,15 +73,15 @@ class ChannelId:
 
     @property
     def title(self) -> str:
-        """With the kind, as ``Channel default/orders``."""
+        """The name with the kind, such as ``Channel default/orders``."""
         return f"{self.kind.title} {self.namespace}/{self.name}"
 
     def subject(self, epoch: str = "") -> str:
-        """Under which its events are stored."""
+        """Return the subject of its events."""
         return self.kind.names.subject(self.namespace, self.name, epoch)
 
     def host(self, cluster_domain: str) -> str:
-        """Under which it is known besides its Service."""
+        """Return its host besides that of its Service."""
         return self.kind.names.host(self.namespace, self.name, cluster_domain)
 
     @property

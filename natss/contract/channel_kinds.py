@@ -1,7 +1,7 @@
-"""The kinds of channels that there are, with the form of the documents of each. Pure.
+"""All kinds of channels, with the form of the documents of each. Pure.
 
-To add a kind, write a module such as ``natss.contract.eventing`` and add a line to ``APIS``. What
-the control plane tells of a kind is in ``natss_provisioner.channel_kinds``.
+To add a kind, write a module such as ``natss.contract.eventing`` and add a line to ``APIS``.
+``natss_provisioner.channel_kinds`` says what the control plane does for each kind.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -23,21 +23,23 @@ class ChannelApi:
     kind: ChannelKind
 
     is_ours: Callable[[Fields], bool]
-    """Whether NATS Streaming is to serve a channel. Raises Refused if that cannot be told."""
+    """Returns whether NATS Streaming serves a channel. Raises Refused if the channel does not say.
+    """
 
     address: Callable[[ResourceDocument], str | None]
-    """The normalised host in the status of a channel, whoever serves it. May raise Refused."""
+    """Returns the normalised host in a channel's status, whoever serves it. May raise Refused."""
 
     read: Callable[
         [ResourceDocument, Defaults, Channel | None, Iterable[RecordedDurable]],
         tuple[Channel, bool],
     ]
-    """A channel that is ours, and whether every subscriber in it could be read. The arguments are
-    those of ``channel_documents.read_channel``. May raise Refused."""
+    """Returns a channel that is ours, and whether all its subscribers are readable. The arguments
+    are those of ``channel_documents.read_channel``. May raise Refused.
+    """
 
     status: ChannelStatusForm
     subscribers_field: str
-    """The field of ``spec`` in which the list of subscribers is kept."""
+    """The field of ``spec`` that has the list of subscribers."""
 
 
 APIS: list[ChannelApi] = [
@@ -50,24 +52,24 @@ APIS: list[ChannelApi] = [
         subscribers_field="subscribable",
     ),
 ]
-"""In the order in which two channels of one age have a right to a subject that both want."""
+"""If two channels of one age want the same subject, the one whose kind comes first has it."""
 
 
 def kinds() -> Iterator[ChannelKind]:
-    """All kinds of channels."""
+    """Return all kinds of channels."""
     return (api.kind for api in APIS)
 
 
 def api_of(kind: ChannelKind) -> ChannelApi:
-    """The row of a kind in ``APIS``."""
-    for api in APIS:  # a loop, for each change of a channel asks this several times
+    """Return the row of a kind in ``APIS``."""
+    for api in APIS:  # a loop, because each change of a channel calls this several times
         if api.kind is kind or api.kind == kind:
             return api
     raise LookupError(f"there is no kind of channel {kind}")
 
 
 def kind_of(api_version: object, kind: object) -> ChannelKind | None:
-    """The kind that a document has by its own words; None if that is no channel."""
+    """Return the kind of a document from its ``apiVersion`` and ``kind``; None if no channel."""
     for api in APIS:
         if api.kind.kind == kind and api.kind.api_version == api_version:
             return api.kind
@@ -75,15 +77,15 @@ def kind_of(api_version: object, kind: object) -> ChannelKind | None:
 
 
 def kind_called(title: str) -> ChannelKind | None:
-    """The kind that has this title in texts for people; None if none has."""
+    """Return the kind that has this title in texts for people; None if there is none."""
     return next((each for each in kinds() if each.title == title), None)
 
 
 def kind_marked(mark: object) -> ChannelKind:
-    """The kind that has this mark in a record.
+    """Return the kind that has this mark in a record.
 
     Raises:
-        ValueError: none has, as in the record of a later version.
+        ValueError: No kind has it; the record may be one of a later version.
     """
     for each in kinds():
         if each.mark == mark:
@@ -92,9 +94,9 @@ def kind_marked(mark: object) -> ChannelKind:
 
 
 def channel_of_subject(subject: str) -> ChannelId | None:
-    """The channel whose events are stored under a subject; None if it is none of ours.
+    """Return the channel whose events have a subject; None if it is none of ours.
 
-    The kind without a mark takes any subject, and is asked last.
+    The kind without a mark accepts any subject and is asked last.
     """
     for kind in sorted(kinds(), key=lambda kind: not kind.mark):
         found = kind.names.of_subject(subject)

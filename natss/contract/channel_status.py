@@ -1,4 +1,4 @@
-"""What both programs tell in ``status`` of a channel, in the form of its kind. Pure."""
+"""What both programs report in ``status`` of a channel, in the form of its kind. Pure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -6,15 +6,16 @@ from typing import Any, Protocol
 from natss.contract.fields import object_at, text_at
 
 Told = Mapping[str, Any]
-"""Of one subscriber: ``uid`` (its durable), ``ready``, and where it is not, ``reason`` and
-``message``."""
+"""The report on one subscriber: ``uid`` (its durable), ``ready``, and unless it is, ``reason`` and
+``message``.
+"""
 
 
 class ChannelStatusForm(Protocol):
-    """Where ``status`` of one kind of channel has what.
+    """The form of ``status`` of one kind of channel.
 
-    What is read may have been written by anybody, and is None, or nothing, if it is something else
-    than it should be. What is written are fields of ``status``, to be merged.
+    Anybody may have written what is read: a value of the wrong type is read as None, or as nothing.
+    The methods ``with_...`` return fields of ``status`` to merge.
     """
 
     @property
@@ -22,26 +23,26 @@ class ChannelStatusForm(Protocol):
         """The fields of ``status`` that the dispatcher reads."""
 
     def host(self, channel: Mapping[str, Any]) -> str | None:
-        """The host that its controller gives to publishers."""
+        """Return the host that its controller has published."""
 
     def with_host(self, host: str | None) -> dict[str, Any]:
-        """The fields that give it to them."""
+        """Return the fields that publish the host."""
 
     def served_host(self, channel: Mapping[str, Any]) -> str | None:
-        """The host of which a dispatcher has told that it is served."""
+        """Return the host that a dispatcher has reported as served."""
 
     def with_served_host(self, host: str) -> dict[str, Any]:
-        """The fields that tell it."""
+        """Return the fields that report a host as served."""
 
     def subscribers(self, channel: Mapping[str, Any]) -> list[Told]:
-        """What a dispatcher has told of the delivery to each subscriber."""
+        """Return what a dispatcher has reported of the delivery to each subscriber."""
 
     def with_subscribers(self, subscribers: Sequence[Told]) -> dict[str, Any]:
-        """The fields that tell it."""
+        """Return the fields that report the delivery to each subscriber."""
 
 
 class EventingStatus:
-    """That of a Channel of ``eventing.knative.dev/v1alpha1``, the form of Knative v0.5 and v0.6."""
+    """``status`` of a Channel of ``eventing.knative.dev/v1alpha1``, as in Knative v0.5 and v0.6."""
 
     parts = ("address", "dispatcher", "subscribableStatus")
 

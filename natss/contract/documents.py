@@ -1,12 +1,12 @@
-"""Kubernetes documents as the state that they ask for.
+"""Reads Kubernetes documents into the desired state.
 
-Pure. It takes the documents of channels (of the kinds in ``natss.contract.channel_kinds``) and of
-Subscriptions that go to kubectl, alone or in lists, and gives channels with all their subscribers.
-Other resources and channels of other provisioners are passed over. A broken document never harms
-another one. What is there but cannot be read stays as it was before: to remove a subscriber is to
-give up its events, and that must not happen by a slip of the keyboard.
+Pure. Accepts the documents of channels (of the kinds in ``natss.contract.channel_kinds``) and of
+Subscriptions that kubectl accepts, alone or in lists; returns channels with all their subscribers.
+Other resources and channels of other provisioners are ignored. A broken document never harms
+another one. If a document exists but cannot be read, its previous state holds: removing a
+subscriber abandons its events, and a typing mistake must not do that.
 
-Where documents come from is the business of ``dispatcher.desired``.
+``dispatcher.desired`` decides where documents come from.
 """
 
 from collections.abc import Callable, Iterable
@@ -36,11 +36,11 @@ __all__ = ["Defaults", "RecordedOf", "desired_state", "none_recorded"]
 _NOTHING = DesiredState(channels={})
 
 RecordedOf = Callable[[ChannelId], Iterable[RecordedDurable]]
-"""The durables of a channel that there may be."""
+"""Returns the durables of a channel that may exist."""
 
 
 def none_recorded(_: ChannelId) -> Iterable[RecordedDurable]:
-    """Where nobody keeps a record."""
+    """Return nothing: for callers without a record of durables."""
     return ()
 
 
@@ -50,13 +50,13 @@ def desired_state(
     previous: DesiredState = _NOTHING,
     recorded: RecordedOf = none_recorded,
 ) -> DesiredState:
-    """What the documents ask for; never raises, whatever they hold.
+    """Return the state that the documents ask for; never raises, whatever they contain.
 
     Args:
-        documents: Each with its origin for people, as ``channels.yaml, line 12``; may be empty.
-        defaults: What they leave open.
-        previous: The state before, from which comes what cannot be read now.
-        recorded: Tells who is served of a channel that has too many subscribers.
+        documents: Each with its origin for people, such as ``channels.yaml, line 12``, or empty.
+        defaults: The values that they omit.
+        previous: The previous state, which replaces what cannot be read now.
+        recorded: Decides which subscribers of a channel are served if it has too many.
     """
     reading = _Reading(defaults or Defaults(), previous, recorded)
     for origin, value in flatten(documents):
@@ -68,7 +68,7 @@ def desired_state(
 
 
 class _Reading:
-    """One reading of all documents: sorted in, then channels, then who subscribes to them."""
+    """One reading of all documents: sorts them, then reads channels, then Subscriptions."""
 
     def __init__(
         self, defaults: Defaults, previous: DesiredState, recorded: RecordedOf = none_recorded
@@ -85,11 +85,11 @@ class _Reading:
         self._foreign: set[ChannelId] = set()
         self._refused: set[ChannelId] = set()
         self._refused_subscriptions: set[ResourceName] = set()
-        self._incomplete: set[ChannelId] = set()  # channels with a subscriber that is unreadable
-        self._nameless = False  # there is a document of ours whose name is unreadable
+        self._incomplete: set[ChannelId] = set()  # channels with an unreadable subscriber
+        self._nameless = False  # whether a document of ours has an unreadable name
 
     def sort_in(self, document: ResourceDocument | Unusable | None) -> None:
-        """Keep documents by kind and name; of two with one name, the first."""
+        """Keep documents by kind and name; of two with the same name, the first."""
         if document is None:
             return
         if isinstance(document, Unusable) and document.channel and _is_foreign(*document.channel):
@@ -146,7 +146,7 @@ class _Reading:
                 self._refused_subscriptions.add(document.name)
 
     def keep(self) -> None:
-        """Take over what was there before and cannot be read now."""
+        """Keep what existed before and cannot be read now."""
         for name, channel in self._previous.channels.items():
             if name in self._channels:
                 self._keep_subscribers(channel)
@@ -166,7 +166,7 @@ class _Reading:
         )
 
     def _served(self, channel: Channel) -> Channel:
-        """The channel with its subscribers, but for those that have no place."""
+        """Return the channel with its subscribers, except those that have no place."""
         name, subscribers = channel.name, tuple(self._subscribers[channel.name].values())
         claims = [claim_of(subscriber) for subscriber in subscribers]
         before = self._previous.channels.get(name)
@@ -210,7 +210,7 @@ class _Reading:
             self._listed.setdefault((channel.name, subscriber.ref), []).append(subscriber)
 
     def _addresses(self) -> dict[ChannelId, str]:
-        """The host of every channel that may be the destination of a reply."""
+        """Return the host of every channel that may be the destination of a reply."""
         hosts = {name: channel.hosts[0] for name, channel in self._channels.items()}
         for name, document in self._documents.items():
             host = _address(document) if name not in hosts else None
@@ -225,9 +225,10 @@ class _Reading:
         return f"there is no channel {name}{hint}"
 
     def _subscribe(self, channel: ChannelId, new: Subscriber, report: Report) -> None:
-        """Add a Subscription's subscriber, which the channel's own list may hold as well.
+        """Add a Subscription's subscriber, which the channel's own list may contain as well.
 
-        The list knows best which uid the durable is named by, the Subscription where events go.
+        The uid of the list counts for the name of the durable, the URIs of the Subscription for
+        delivery.
         """
         subscribers = self._subscribers[channel]
         for listed in self._listed.get((channel, new.ref), ()):
@@ -258,10 +259,10 @@ class _Reading:
 
 
 def _compare(listed: Subscriber, new: Subscriber, report: Report) -> None:
-    """Tell how a Subscription differs from what has its durable already.
+    """Report how a Subscription differs from the subscriber that has its durable already.
 
     Raises:
-        Refused: that is the subscriber of another Subscription.
+        Refused: That subscriber belongs to another Subscription.
     """
     if listed.ref not in {new.ref, ResourceName(new.ref.namespace, listed.durable)}:
         raise Refused("metadata.uid", f"{shown(new.durable)} is that of {listed.ref} already")
@@ -272,12 +273,12 @@ def _compare(listed: Subscriber, new: Subscriber, report: Report) -> None:
 def _address(document: ResourceDocument) -> str | None:
     try:
         return api_of(document.channel.kind).address(document)
-    except Refused:  # told where the channel is read
+    except Refused:  # reported where the channel is read
         return None
 
 
 def _is_foreign(kind: ChannelKind, root: Fields) -> bool:
-    """Whether a channel certainly is another provisioner's; reports nothing, never raises."""
+    """Return whether a channel is certainly another provisioner's; report nothing, never raise."""
     try:
         return not api_of(kind).is_ours(fields(root.value, "", Report("")))
     except Refused:

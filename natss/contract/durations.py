@@ -1,9 +1,9 @@
-"""Durations as people write them in YAML, environment and flags.
+"""Durations as people write them in YAML, environment variables and flags.
 
-Pure. Three ways to write one, all in use around Knative:
+Pure. There are three formats, all in use around Knative:
 
 - ISO 8601 as in Knative's ``DeliverySpec``: ``PT0.5S``, ``PT1M30S``, ``P1DT12H``, ``P1W``. Years
-  and months are refused, for they have no fixed length.
+  and months are refused because they have no fixed length.
 - Go's: ``500ms``, ``30s``, ``1m30s``, ``24h``. Here ``m`` is a minute. There is no unit for days.
 - A plain number of seconds: ``30``, ``0.5``, as in Kubernetes' ``timeoutSeconds``.
 """
@@ -15,7 +15,7 @@ EXAMPLES = "PT30S, 30s or 30 (seconds)"
 """For error messages."""
 
 MAX_SECONDS = 10 * 365 * 86400
-"""Ten years: longer ones are mistakes, and far above them timers overflow."""
+"""Ten years: longer durations are mistakes, and much longer ones overflow timers."""
 
 _ISO = re.compile(
     r"P(?=[0-9T])"
@@ -39,13 +39,13 @@ _MAX_TEXT = 64
 
 
 def parse_duration(value: object) -> float:
-    """Seconds of a duration, from 0 to ``MAX_SECONDS``.
+    """Return the seconds of a duration, from 0 to ``MAX_SECONDS``.
 
     Args:
-        value: A text in one of the three ways, or a number of seconds.
+        value: A text in one of the three formats, or a number of seconds.
 
     Raises:
-        ValueError: It is none; the text says what to write instead ("must be ...").
+        ValueError: It is not a duration; the text says what to write instead ("must be ...").
     """
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ValueError(f"must be a duration such as {EXAMPLES}")
@@ -56,7 +56,7 @@ def parse_duration(value: object) -> float:
 
 
 def format_duration(seconds: float) -> str:
-    """A duration as people read it: ``1m30s``, ``500ms``; ``parse_duration`` reads it back."""
+    """Return a duration for people: ``1m30s``, ``500ms``; ``parse_duration`` reads it back."""
     if seconds == 0:
         return "0s"
     whole, milliseconds = divmod(round(seconds * 1000), 1000)
@@ -96,12 +96,12 @@ def _of_text(text: str) -> float:
 
 
 def _ascii_unit(unit: str) -> str:
-    """Go writes micro with either of two characters."""
+    """Return the unit in ASCII: Go accepts two characters for micro."""
     return "us" if unit.endswith("s") and unit not in _GO_SECONDS else unit
 
 
 def _correction(text: str) -> str:
-    """What to write instead of a text that is no duration."""
+    """Return what to write instead of a text that is not a duration."""
     if re.fullmatch(r"P[0-9.,]+[YM].*", text, re.ASCII):
         return "must not have years or months, which have no fixed length; a minute is PT1M"
     if re.fullmatch(r"[0-9.]+d", text, re.ASCII):

@@ -1,7 +1,7 @@
-"""The API ``eventing.knative.dev/v1alpha1``: its kind of channel, with the names that those have.
+"""The API ``eventing.knative.dev/v1alpha1``: its kind of channel, and the names of such channels.
 
-Pure. The names are those of the Go implementation, whose Services, durables and stored events go on
-to be found.
+Pure. The names are those of the Go implementation, so that its Services, durables and stored events
+are still found.
 """
 
 from natss.contract.channel_id import ChannelKind, ChannelNames

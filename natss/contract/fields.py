@@ -1,7 +1,7 @@
-"""Typed reading of documents that may hold anything.
+"""Typed reading of documents that may contain anything.
 
-Pure. A wrong type or a missing field refuses the resource, or the part of it, that cannot do
-without; unknown fields are told and ignored.
+Pure. A wrong type or a missing field refuses the resource, or the part of it that needs the field;
+unknown fields are reported and ignored.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,7 +14,7 @@ class Refused(Exception):
     """A resource or a part of it cannot be used.
 
     Attributes:
-        path: The field, as ``spec.channel.name``.
+        path: The field, such as ``spec.channel.name``.
         message: What is wrong and what is allowed.
     """
 
@@ -29,8 +29,8 @@ class Fields:
 
     Args:
         value: The object.
-        path: Where it stands in the document; empty for the document itself.
-        report: Takes what is told but does not refuse.
+        path: Its place in the document; empty for the document itself.
+        report: Collects problems that do not refuse the object.
     """
 
     __slots__ = ("path", "report", "value")
@@ -44,15 +44,15 @@ class Fields:
         return f"{self.path}.{key}" if self.path else key
 
     def has(self, key: str) -> bool:
-        """Whether a field has a value; an empty text is none, as for Go's ``omitempty``."""
+        """Return whether a field has a value; empty text is none, as for Go's ``omitempty``."""
         value = self.value.get(key)
         return value is not None and value != ""
 
     def text(self, key: str) -> str | None:
-        """The text of a field; None if it is absent or empty.
+        """Return the text of a field; None if it is absent or empty.
 
         Raises:
-            Refused: it is no text.
+            Refused: The value is not text.
         """
         value = self.value.get(key)
         if value is None:
@@ -62,10 +62,10 @@ class Fields:
         return value.strip() or None
 
     def required_text(self, key: str) -> str:
-        """The text of a field.
+        """Return the text of a field.
 
         Raises:
-            Refused: it is absent, empty or no text.
+            Refused: The value is absent, empty or not text.
         """
         text = self.text(key)
         if text is None:
@@ -73,18 +73,18 @@ class Fields:
         return text
 
     def nested(self, key: str) -> "Fields":
-        """The object of a field; an empty one if it is absent.
+        """Return the object of a field; an empty one if it is absent.
 
         Raises:
-            Refused: it is no object.
+            Refused: The value is not an object.
         """
         return fields(self.value.get(key), self.path_of(key), self.report)
 
     def items(self, key: str) -> Iterator[tuple[str, object]]:
-        """The items of a list with their paths; none if it is absent.
+        """Return the items of a list with their paths; none if it is absent.
 
         Raises:
-            Refused: it is no list.
+            Refused: The value is not a list.
         """
         value = self.value.get(key)
         if value is None:
@@ -94,7 +94,7 @@ class Fields:
         return ((f"{self.path_of(key)}[{i}]", item) for i, item in enumerate(value))
 
     def tell_unknown(self, known: Iterable[str]) -> None:
-        """Report every field that is not known, up to ``MOST_HINTS`` in all."""
+        """Report every unknown field, up to ``MOST_HINTS`` in all."""
         known = tuple(known)
         for key in self.value:
             if self.report.has_enough_hints:
@@ -106,24 +106,24 @@ class Fields:
 
 
 def object_at(document: object, *path: str) -> Mapping[str, Any]:
-    """An object in a document that anybody may have written; an empty one if there is none."""
+    """Return an object in a document that anybody may have written, or an empty one."""
     for key in path:
         document = document.get(key) if isinstance(document, Mapping) else None
     return document if isinstance(document, Mapping) else {}
 
 
 def text_at(document: object, *path: str) -> str | None:
-    """A text in such a document; None if there is none, or an empty one."""
+    """Return a text in such a document; None if there is none, or if it is empty."""
     *above, key = path
     value = object_at(document, *above).get(key)
     return value if isinstance(value, str) and value else None
 
 
 def fields(value: object, path: str, report: Report) -> Fields:
-    """An object to be read; None is read as an empty one.
+    """Return the fields of an object; those of an empty one for None.
 
     Raises:
-        Refused: it is no object.
+        Refused: The value is not an object.
     """
     if value is None:
         value = {}

@@ -1,4 +1,4 @@
-"""How metrics and logs name a channel or a subscription, so that one can be found by the other.
+"""The labels of channels and subscriptions, equal in metrics and logs: each leads to the other.
 
 ``docs/metrics.md`` explains the names. Pure.
 """
@@ -9,13 +9,13 @@ from natss.contract.resources import ResourceName
 
 
 def channel_labels(channel: ChannelId) -> dict[str, str]:
-    """The labels of a channel; a kind that has a mark is told, too."""
+    """Return the labels of a channel, with its kind if that has a mark."""
     labels = {"namespace": channel.namespace, "channel": channel.name}
     return {**labels, "kind": channel.kind.mark} if channel.kind.mark else labels
 
 
 def object_labels(kind: str, name: str = "") -> dict[str, str]:
-    """Those of an object by its kind and ``namespace/name``; of a file the name alone."""
+    """Return the labels of an object from its kind and ``namespace/name``; a file has no kind."""
     namespace, slash, short = name.partition("/")
     channel_kind = kind_called(kind)
     if channel_kind is not None and slash:
@@ -26,14 +26,14 @@ def object_labels(kind: str, name: str = "") -> dict[str, str]:
 
 
 def subject_labels(subject: str) -> dict[str, str]:
-    """Those of the channel whose events have a subject (``Channel.subject``).
+    """Return the labels of the channel whose events have a subject (``Channel.subject``).
 
-    Its epoch is not told: people know the channel by its name.
+    The epoch is left out: people know the channel by its name.
     """
     channel = channel_of_subject(subject)
     return {"object": subject} if channel is None else channel_labels(channel)
 
 
 def subscription_labels(channel: ChannelId, ref: ResourceName) -> dict[str, str]:
-    """The labels of a Subscription to a Channel."""
+    """Return the labels of a Subscription to a Channel."""
     return {**channel_labels(channel), "subscription": str(ref)}

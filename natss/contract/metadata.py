@@ -1,6 +1,6 @@
-"""What a Kubernetes document says of itself: apiVersion, kind, name and namespace.
+"""The identity of a Kubernetes document: apiVersion, kind, name and namespace.
 
-Pure. ``documents.py`` reads Channels and Subscriptions behind it.
+Pure. ``documents.py`` then reads Channels and Subscriptions.
 """
 
 import re
@@ -28,20 +28,20 @@ _METADATA = (
 
 @dataclass(frozen=True, slots=True)
 class Unusable:
-    """A document that should perhaps be one of ours, but cannot be read as such."""
+    """A document that may be meant as one of ours but cannot be read as such."""
 
     report: Report
     name: ResourceName | None
-    """None if not even that is known."""
+    """None if not even the name is known."""
 
     ours: bool
-    """Whether it certainly is a Channel or a Subscription."""
+    """Whether it is certainly a Channel or a Subscription."""
 
     written: ResourceName | None = None
-    """The name as it stands there, which may be one that cannot be used."""
+    """The name as written, which may be invalid."""
 
     channel: tuple[ChannelKind, Fields] | None = None
-    """A channel of which no more is wrong than its metadata: it may be another provisioner's."""
+    """A channel with nothing wrong but its metadata: it may be another provisioner's."""
 
 
 def flatten(documents: Iterable[tuple[str, object]]) -> Iterator[tuple[str, object]]:
@@ -66,14 +66,14 @@ def flatten(documents: Iterable[tuple[str, object]]) -> Iterator[tuple[str, obje
 
 
 def _of_items(list_kind: str, api_version: object) -> dict[str, object]:
-    """What the API server leaves out in the items of a typed list."""
+    """Return the fields that the API server omits in the items of a typed list."""
     kind = list_kind.removesuffix("List")
     is_ours = kind in _KINDS or kind_of(api_version, kind) is not None
     return {"apiVersion": api_version, "kind": kind} if is_ours else {}
 
 
 def identify(origin: str, value: object) -> ResourceDocument | Unusable | None:
-    """Read what a document is; None if it is none of our business."""
+    """Read the identity of a document; return None for other kinds of resources."""
     report = Report("document", origin)
     try:
         root = fields(value, "", report)
@@ -108,11 +108,11 @@ def identify(origin: str, value: object) -> ResourceDocument | Unusable | None:
 
 
 class _NotOurs(Exception):
-    """Another kind of resource, which may well stand in the same file."""
+    """A resource of another kind, which may well be in the same file."""
 
 
 def _mistake(api_version: object, kind: object) -> Refused | None:
-    """What is wrong with the type of a document that should perhaps be one of ours."""
+    """Return what is wrong with the type of a document that may be meant as one of ours."""
     if not isinstance(api_version, str) or not isinstance(kind, str):
         path, value = (
             ("kind", kind) if isinstance(api_version, str) else ("apiVersion", api_version)
@@ -140,7 +140,7 @@ def _uid(metadata: Fields) -> str | None:
 
 
 def _written_name(metadata: Fields) -> ResourceName | None:
-    """The name as a person would look for it, whether it can be used or not; None if it is none."""
+    """Return the name that a person would search for, valid or not; None if it is no name."""
     namespace, name = metadata.text("namespace") or "default", metadata.text("name") or ""
     is_one = _NAME.fullmatch(namespace) and _NAME.fullmatch(name)
     return ResourceName(namespace, name) if is_one else None

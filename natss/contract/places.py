@@ -1,9 +1,8 @@
-"""Who of a channel's subscribers is served if there are more than may be. Pure.
+"""Decides which of a channel's subscribers are served if there are more than allowed. Pure.
 
-Whoever is served keeps its place, wherever it stands in a list and whoever comes before it: to lose
-the place is to get no events. Whose durable is on the server goes before others, for events wait in
-it. The place of a subscriber that was removed is kept as long as its durable is: it may come back
-and go on where it was.
+A served subscriber keeps its place, wherever in the list it is: without a place it gets no events.
+Subscribers whose durable is on the server come before others, because events wait in it. The place
+of a removed subscriber is kept as long as its durable: it may come back and continue where it was.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,16 +12,17 @@ from typing import NamedTuple, Protocol
 from natss.contract.resources import ResourceName, Subscriber, Unserved
 
 MOST_TOLD = 1000
-"""Of so many subscribers without a place and without a durable it is known who they are. A list of
-1 MB can hold 25,000."""
+"""The most subscribers without a place and without a durable that are identified. A list of 1 MB
+can contain 25,000.
+"""
 
 
 class RecordedDurable(Protocol):
-    """A durable that there may be on the server."""
+    """A durable that may exist on the server."""
 
     @property
     def ref(self) -> ResourceName:
-        """The Subscription that it is of."""
+        """The Subscription of the durable."""
 
     @property
     def durable(self) -> str:
@@ -30,11 +30,11 @@ class RecordedDurable(Protocol):
 
     @property
     def since(self) -> float | None:
-        """None once it has been open."""
+        """None once the durable has been opened."""
 
 
 class PlaceClaim(NamedTuple):
-    """A subscriber as far as its place is concerned."""
+    """The claim of a subscriber to a place."""
 
     durable: str
     namespace: str
@@ -51,19 +51,19 @@ def claim_of(subscriber: Subscriber) -> PlaceClaim:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Indices of claims."""
+    """The places given to claims, each claim by its index."""
 
     served: Sequence[int]
-    """In the order of the claims."""
+    """Claims with a place, in the order of the claims."""
 
     held: Sequence[int]
-    """Those without a place that have a durable."""
+    """Claims without a place that have a durable."""
 
     waiting: Sequence[int]
-    """Those without a place that have none, in the order of the claims."""
+    """Claims without a place that have no durable, in the order of the claims."""
 
     def unserved(self, claims: Sequence[PlaceClaim]) -> Unserved:
-        """Who has no place."""
+        """Return the subscribers without a place."""
         told = [*self.held, *self.waiting[:MOST_TOLD]]
         durables = {ResourceName(*claims[i].ref): claims[i].durable for i in told}
         return Unserved(len(self.held) + len(self.waiting), durables)
@@ -78,10 +78,10 @@ def choose(
     """Give each claim a place or none.
 
     Args:
-        claims: Of all that are wanted.
-        most: How many places there are; None for as many as are wanted.
-        before: Who has a place now.
-        recorded: The durables that there may be, those of removed subscribers included.
+        claims: The claims of all wanted subscribers.
+        most: The number of places; None for no limit.
+        before: The claims that have a place now.
+        recorded: The durables that may exist, including those of removed subscribers.
     """
     everybody = range(len(claims))
     if most is None:
@@ -100,7 +100,7 @@ def choose(
             ranks[2].append(index)
         else:
             ranks[3 if is_in(claim, known) else 4].append(index)
-    for rank in ranks[:-1]:  # the order of the list may be another one next time
+    for rank in ranks[:-1]:  # the list may have another order next time
         rank.sort(key=lambda index: claims[index].ref)
     first, new = [index for rank in ranks[:-1] for index in rank], ranks[-1]
     wanted = names_of(claims)
@@ -114,9 +114,9 @@ def claim_of_recorded(recorded: RecordedDurable) -> PlaceClaim:
 
 
 def names_of(claims: Iterable[PlaceClaim]) -> set[str | tuple[str, str]]:
-    """What any of the claims can be known by.
+    """Return everything that identifies any of the claims: durables and references.
 
-    A subscriber that is made anew has another durable, one that is renamed another reference.
+    A subscriber that is created anew has another durable, a renamed one another reference.
     """
     names: set[str | tuple[str, str]] = set()
     for claim in claims:

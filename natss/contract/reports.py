@@ -1,7 +1,7 @@
-"""Problems of one document, collected while it is read, and the words in which they are told.
+"""Collects the problems of one document while it is read, and words them.
 
-Pure. Values are shown short and without secrets; lists and objects never, for they may be large
-or hold anything.
+Pure. Values are shown short and without secrets; lists and objects are never shown, because they
+may be large or contain anything.
 """
 
 import difflib
@@ -12,8 +12,9 @@ from natss.contract.uris import redact_value
 
 MOST_HINTS = 50
 MOST_REFUSALS = 1000
-"""How many are told of one resource: one of 1 MB can hold 100,000 mistakes, and each costs time to
-look for a better word, to compare and to show."""
+"""The most problems reported of one resource: one of 1 MB can contain 100,000 mistakes, and each
+costs time to find a suggestion, to compare and to show.
+"""
 
 _MORE = "has more mistakes than are told"
 
@@ -27,11 +28,11 @@ _NAMES: Mapping[type, str] = {
 
 
 class Report:
-    """Collects what is wrong with one resource.
+    """Collects the problems of one resource.
 
     Args:
-        resource: As ``Channel default/orders``.
-        origin: Where it was read, as ``channels.yaml, line 12``.
+        resource: Its name, such as ``Channel default/orders``.
+        origin: Where it was read, such as ``channels.yaml, line 12``.
     """
 
     __slots__ = ("_hints", "_refusals", "origin", "problems", "resource")
@@ -45,11 +46,11 @@ class Report:
 
     @property
     def has_enough_hints(self) -> bool:
-        """Whether what is told by ``add`` from now on is left out."""
+        """Whether ``add`` leaves out further problems."""
         return self._hints > MOST_HINTS
 
     def add(self, path: str, message: str, consequence: str = "") -> None:
-        """Tell something that keeps nothing from being used as it is written."""
+        """Report a problem that does not affect what is used."""
         self._hints += 1
         if self._hints <= MOST_HINTS:
             self._note(path, message, consequence)
@@ -57,7 +58,7 @@ class Report:
             self._note("", _MORE)
 
     def refuse(self, path: str, message: str, consequence: str = "") -> None:
-        """Tell something that cannot be used as it is written."""
+        """Report something that cannot be used as it is written."""
         self._refusals += 1
         if self._refusals <= MOST_REFUSALS:
             self._note(path, message, consequence, refused=True)
@@ -72,7 +73,7 @@ class Report:
 
 
 def shown(value: object) -> str:
-    """A wrong value as it is told to a person: its type, and short ones themselves."""
+    """Return a wrong value for people: its type, and of short values the value itself."""
     if isinstance(value, str):
         text = redact_value(value)
         return f"the text {(text if len(text) <= _SHOWN else text[:_SHOWN] + '...')!a}"
@@ -88,7 +89,7 @@ def shown(value: object) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """`` (did you mean "retry"?)`` if a known name is near, else nothing."""
+    """Return `` (did you mean "retry"?)`` if a known name is similar, else an empty text."""
     by_folded = {candidate.lower(): candidate for candidate in known}
     near = difflib.get_close_matches(name[:100].lower(), by_folded, n=1, cutoff=0.6)
     return f' (did you mean "{by_folded[near[0]]}"?)' if near else ""

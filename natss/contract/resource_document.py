@@ -1,4 +1,4 @@
-"""A Kubernetes document of which is known what it is: a channel or a Subscription. Pure."""
+"""An identified Kubernetes document: a channel or a Subscription. Pure."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from natss.contract.resources import ResourceName
 
 @dataclass(frozen=True, slots=True)
 class ResourceDocument:
-    """A channel or a Subscription whose name could be read."""
+    """A channel or a Subscription with a valid name."""
 
     channel_kind: ChannelKind | None
     """None for a Subscription."""
@@ -18,7 +18,7 @@ class ResourceDocument:
     name: ResourceName
     uid: str | None
     deleted: bool
-    """The API server waits only for finalizers."""
+    """Whether it has been deleted and the API server only waits for finalizers."""
 
     root: Fields
 
@@ -28,7 +28,7 @@ class ResourceDocument:
 
     @property
     def channel(self) -> ChannelId:
-        """Which channel it is; of a Subscription nobody may ask."""
+        """The identity of the channel; raises TypeError for a Subscription."""
         if self.channel_kind is None:
             raise TypeError(f"Subscription {self.name} is no channel")
         return ChannelId(self.channel_kind, self.name.namespace, self.name.name)

@@ -1,7 +1,7 @@
-"""Channels, subscribers and how to deliver to them, as values.
+"""The desired state as values: channels, subscribers and the rules of delivery.
 
-They are what is wanted, whoever says so: Kubernetes, a file or a test. ``natss.contract.documents``
-makes them from Kubernetes documents.
+Kubernetes, a file or a test may be the source. ``natss.contract.documents`` reads them from
+Kubernetes documents.
 """
 
 import enum
@@ -14,7 +14,7 @@ from natss.contract.names import DEFAULT_CLUSTER_DOMAIN, durable_name
 
 @dataclass(frozen=True, slots=True, order=True)
 class ResourceName:
-    """A namespaced name; ``str()`` gives ``namespace/name`` as kubectl prints it."""
+    """A namespaced name; ``str()`` returns ``namespace/name`` as kubectl prints it."""
 
     namespace: str
     name: str
@@ -36,7 +36,7 @@ class StartKind(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Where the delivery to a subscriber starts that has no durable yet."""
+    """The start position of a subscriber that has no durable yet."""
 
     kind: StartKind = StartKind.NEW
     value: float = 0
@@ -60,27 +60,28 @@ class Order(enum.Enum):
 class DeliveryPolicy:
     """How the events of a channel are delivered. All times are in seconds.
 
-    Names of fields are Knative's where Knative has the field (``DeliverySpec``).
+    Fields have the names of Knative where Knative has them (``DeliverySpec``).
     """
 
     ack_wait: int = 60
-    """After this time without ack NATS Streaming sends an event again. Whole seconds, >= 1."""
+    """NATS Streaming redelivers an event after this time without ack. Whole seconds, >= 1."""
 
     max_inflight: int = 64
-    """How many events may be on the way to one subscriber at once."""
+    """How many events may be in flight to one subscriber at once."""
 
     timeout: float = 30.0
-    """The longest that one attempt may take, from connecting to the end of the answer."""
+    """The longest time of one attempt, from connecting to the end of the answer."""
 
     retry: int = 4
-    """How often a failed attempt is repeated before the event is left to redelivery."""
+    """How many times a failed attempt is retried before the event is left to redelivery."""
 
     backoff_delay: float = 0.5
     backoff_policy: BackoffPolicy = BackoffPolicy.EXPONENTIAL
 
     max_redeliveries: int = 0
-    """How often NATS Streaming may redeliver a failed event before it goes to the dead letter
-    sink. Without dead letter sink an event is redelivered until it expires in the store."""
+    """How many times NATS Streaming may redeliver a failed event before it goes to the dead letter
+    sink. Without a dead letter sink an event is redelivered until it expires in the store.
+    """
 
     dead_letter_uri: str | None = None
     start: Start = field(default_factory=Start)
@@ -88,13 +89,13 @@ class DeliveryPolicy:
 
     @property
     def concurrency(self) -> int:
-        """How many events of one subscription may be on the way at once."""
+        """How many events of one subscription may be in flight at once."""
         return 1 if self.order is Order.CHANNEL else self.max_inflight
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Defaults:
-    """What documents leave open, from the settings of the process."""
+    """The values that documents omit, from the settings of the process."""
 
     cluster_domain: str = DEFAULT_CLUSTER_DOMAIN
     policy: DeliveryPolicy = field(default_factory=DeliveryPolicy)
@@ -113,7 +114,7 @@ class Subscriber:
     subscriber_uri: str | None = None
     reply_uri: str | None = None
     names_durable: NamesDurable = field(default=durable_name, compare=False, repr=False)
-    """As the kind of its channel does."""
+    """The function of the kind of its channel."""
 
     @property
     def durable(self) -> str:
@@ -122,32 +123,34 @@ class Subscriber:
 
 @dataclass(frozen=True, slots=True)
 class Unserved:
-    """The subscribers of a channel that get no events, for it has more than may be served."""
+    """The subscribers of a channel that get no events because it has more than are served."""
 
     number: int = 0
     durables: Mapping[ResourceName, str] = field(default_factory=dict)
-    """By the Subscription: of all that have a durable already, which is kept as it is, and of as
-    many others as may be told."""
+    """By Subscription, the durables of all that have one already, which is kept as it is, and of as
+    many others as are identified.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """A channel as it is wanted: where events come in and to whom they go out."""
+    """A wanted channel: where events come in, and the subscribers that they go to."""
 
     name: ChannelId
     hosts: tuple[str, ...]
-    """Normalised (``natss.contract.names.normalise_host``)."""
+    """Normalised hosts (``natss.contract.names.normalise_host``)."""
 
     subscribers: tuple[Subscriber, ...] = ()
     policy: DeliveryPolicy = field(default_factory=DeliveryPolicy)
     subscribed_at: float | None = field(default=None, compare=False)
-    """When the latest of the subscribers were added at the latest (seconds since the epoch); None
-    for just now."""
+    """The latest time at which a subscriber may have been added (seconds since the epoch); None for
+    now.
+    """
 
     epoch: str = ""
-    """What tells it from channels that had its name before; empty if nothing does."""
+    """Differs from those of earlier channels of its name; empty if it has none."""
     created: str = field(default="", compare=False)
-    """When, as the API writes it; empty where nobody tells."""
+    """When it was created, as the API writes it; empty if unknown."""
 
     unserved: Unserved = field(default_factory=Unserved)
 
@@ -158,25 +161,26 @@ class Channel:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something wrong in a document: where, what, and what to do about it."""
+    """A mistake in a document: where it is, what is wrong, and what holds instead."""
 
     resource: str
     """``Channel default/orders``, or the name of a file that could not be read at all."""
 
     path: str
-    """The field, as ``spec.arguments.retry``; for a file ``line 3, column 7``; or empty."""
+    """The field, such as ``spec.arguments.retry``; for a file ``line 3, column 7``; or empty."""
 
     message: str
 
     origin: str = ""
-    """Where the document was read, as ``channels.yaml, line 12``; empty if it has no such place."""
+    """Where the document was read, such as ``channels.yaml, line 12``; empty if unknown."""
 
     consequence: str = ""
-    """What holds for now, as ``4 is used instead``."""
+    """What holds for now, such as ``4 is used instead``."""
 
     refused: bool = False
-    """Whether something that was asked for cannot be had as it is written; else it is a hint, as
-    that a field is unknown."""
+    """Whether something cannot be used as it is written; otherwise the problem is a hint, for
+    example about an unknown field.
+    """
 
     @property
     def reason(self) -> str:
@@ -190,7 +194,7 @@ class Problem:
 
     @property
     def text(self) -> str:
-        """The same with the field, for who knows the document."""
+        """The same with the field, for readers who know the document."""
         return ": ".join(part for part in (self.path, self.said) if part)
 
     def __str__(self) -> str:
@@ -200,13 +204,13 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """What may be wanted, but stands in documents that cannot be read: it is not to be removed."""
+    """What documents that cannot be read may want, and what therefore must not be removed."""
 
     anything: bool = False
-    """Nobody knows what the unreadable document is about."""
+    """Whether it is unknown what an unreadable document wants."""
 
     channels: frozenset[ChannelId] = frozenset()
-    """Any subscriber of theirs may be meant."""
+    """Channels that may want any subscriber."""
 
     subscriptions: frozenset[ResourceName] = frozenset()
 
@@ -215,24 +219,26 @@ class Unread:
 class DesiredState:
     """Everything that a source wants at one moment.
 
-    What is in ``problems`` is reported; the rest of the state is good and is applied.
+    The ``problems`` are reported; the rest of the state is valid and is applied.
     """
 
     channels: Mapping[ChannelId, Channel]
     problems: tuple[Problem, ...] = ()
     deleted: Mapping[ChannelId, Channel] = field(default_factory=dict)
     """Channels that were deleted for good and wait until nothing of them is left: the durables of
-    their subscribers are to be removed at once."""
+    their subscribers are removed at once.
+    """
 
     unread: Unread = Unread()
     without_subject: frozenset[ChannelId] = frozenset()
-    """Channels whose subject an older one has. Their subscribers get no events from there, and keep
-    the durables that they have."""
+    """Channels whose subject an older one has. Their subscribers get no events from it, and keep
+    the durables that they have.
+    """
 
     def may_want(self, channel: ChannelId, subscription: ResourceName) -> bool:
-        """Whether a subscriber that is not served may be wanted all the same.
+        """Return whether a subscriber that is not served may be wanted all the same.
 
-        It may stand in a document that cannot be read, or its channel may have too many.
+        A document that cannot be read may contain it, or its channel may have too many.
         """
         unread = self.unread
         return (
@@ -243,9 +249,9 @@ class DesiredState:
         )
 
     def has_no_place(self, channel: ChannelId, subscription: ResourceName) -> bool:
-        """Whether a subscriber is wanted and cannot be served.
+        """Return whether a subscriber is wanted and cannot be served.
 
-        Its channel has too many, or has not got its subject.
+        Its channel has too many subscribers, or does not have its subject.
         """
         wanted = self.channels.get(channel)
         return channel in self.without_subject or (

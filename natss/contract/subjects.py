@@ -1,7 +1,7 @@
-"""Which of several channels has a subject that all of them want. Pure.
+"""Decides which of several channels has a subject that all of them want. Pure.
 
-Channels of one kind never want the same one: a subject tells its namespace and its name. Those of
-two kinds might, and would get each other's events.
+Channels of one kind never want the same subject: it contains namespace and name. Channels of two
+kinds might, and would get each other's events.
 """
 
 from collections.abc import Mapping
@@ -11,16 +11,16 @@ from natss.contract.resources import Channel, Problem
 
 
 def first(created: Mapping[ChannelId, str]) -> ChannelId:
-    """The channel that has the subject: the oldest, and of those the first in their order.
+    """Return the channel that has the subject: the oldest, and of equally old ones the first.
 
     Args:
-        created: When each of the channels that want it was created, as the API writes it.
+        created: When each channel that wants the subject was created, as the API writes it.
     """
     return min(created, key=lambda channel: (created[channel], channel))
 
 
 def taken(subject: str, owner: ChannelId) -> str:
-    """Why a channel has not got the subject that it wants, for people."""
+    """Return why a channel does not have the subject that it wants, for people."""
     return (
         f"its events would be stored under the subject {subject}, which the older {owner.title}"
         " has: delete one of the two"
@@ -28,7 +28,7 @@ def taken(subject: str, owner: ChannelId) -> str:
 
 
 def losers(channels: Mapping[ChannelId, Channel]) -> dict[ChannelId, Problem]:
-    """The channels that have not got their subject, and why."""
+    """Return the channels that do not have the subject that they want, and why."""
     one = next(iter(channels), None)
     if one is None or all(name.kind is one.kind for name in channels):
         return {}

@@ -1,8 +1,8 @@
-"""A Subscription document (``eventing.knative.dev/v1alpha1``): what it asks for.
+"""Reads a Subscription document (``eventing.knative.dev/v1alpha1``).
 
-Pure, and the one place where Subscriptions are read. The control plane asks the cluster for what a
-Subscription names. Where there is no cluster, ``read_subscription`` resolves what Knative's
-Subscription controller of v0.6 resolved, as far as that is possible without one.
+Pure, and the only place where Subscriptions are read. The control plane asks the cluster for the
+objects that a Subscription names. Without a cluster, ``read_subscription`` resolves what Knative's
+Subscription controller of v0.6 resolved, as far as possible.
 """
 
 from collections.abc import Mapping
@@ -19,15 +19,15 @@ from natss.contract.resource_document import ResourceDocument
 from natss.contract.resources import Subscriber
 
 _API_VERSIONS = {"Service": "v1", CHANNEL.kind: API_VERSION}
-"""Of the kinds whose ``apiVersion`` may be left out in a reference."""
+"""The kinds whose ``apiVersion`` a reference may omit."""
 
 
 @dataclass(frozen=True, slots=True)
 class SubscriberTarget:
-    """An object of the Subscription's namespace that events go to."""
+    """An object in the Subscription's namespace that events go to."""
 
     path: str
-    """Where it is named, as ``spec.subscriber.ref``."""
+    """The field that names it, such as ``spec.subscriber.ref``."""
 
     api_version: str
     kind: str
@@ -38,10 +38,10 @@ class SubscriberTarget:
         return (self.api_version, self.kind) == (_API_VERSIONS["Service"], "Service")
 
     def channel(self, namespace: str) -> ChannelId | None:
-        """The channel that it is; None if it is none.
+        """Return the channel that it is; None if it is another kind of object.
 
         Args:
-            namespace: Of the Subscription.
+            namespace: The namespace of the Subscription.
         """
         kind = kind_of(self.api_version, self.kind)
         return None if kind is None else ChannelId(kind, namespace, self.name)
@@ -49,28 +49,28 @@ class SubscriberTarget:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a Subscription asks for; at least one of the two is there."""
+    """What a Subscription asks for: a subscriber, a reply, or both."""
 
     subscriber: str | SubscriberTarget | None
-    """A URI word for word, or what is to be resolved."""
+    """A URI as it is written, or an object to resolve."""
 
     reply: SubscriberTarget | None
 
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """How names become hosts."""
+    """Resolves names to hosts."""
 
     cluster_domain: str
     channels: Mapping[ChannelId, str]
-    """The host of every channel that is known, whoever provides it."""
+    """The host of every known channel, whatever its provisioner."""
 
 
 def channel_of(document: ResourceDocument) -> ChannelId | None:
-    """The channel that a Subscription is for; None if that is not one of our kind.
+    """Return the channel that a Subscription is for; None if it is another kind of channel.
 
     Raises:
-        Refused: it cannot be read.
+        Refused: The Subscription cannot be read.
     """
     channel = document.root.nested("spec").nested("channel")
     channel.tell_unknown(OBJECT_REFERENCE)
@@ -84,10 +84,10 @@ def channel_of(document: ResourceDocument) -> ChannelId | None:
 
 
 def read_wish(document: ResourceDocument, cluster_domain: str) -> Wish:
-    """What a Subscription asks for; of ``uri``, ``dnsName`` and ``ref`` the first counts.
+    """Return what a Subscription asks for; of ``uri``, ``dnsName`` and ``ref`` the first counts.
 
     Raises:
-        Refused: it cannot be read, or asks for nothing.
+        Refused: The Subscription cannot be read, or asks for nothing.
     """
     spec, namespace = document.root.nested("spec"), document.name.namespace
     spec.tell_unknown(("channel", "subscriber", "reply", "generation"))
@@ -103,11 +103,11 @@ def read_wish(document: ResourceDocument, cluster_domain: str) -> Wish:
 def read_subscription(
     document: ResourceDocument, channel: ChannelId, addresses: Addresses
 ) -> Subscriber:
-    """The subscriber that a Subscription to a channel asks for.
+    """Return the subscriber that a Subscription to a channel asks for.
 
     Raises:
-        Refused: it cannot be read, has neither subscriber nor reply, or would have to be resolved
-            by a cluster.
+        Refused: The Subscription cannot be read, has neither subscriber nor reply, or needs a
+            cluster to be resolved.
     """
     namespace = document.name.namespace
     wish = read_wish(document, addresses.cluster_domain)
@@ -128,7 +128,7 @@ def read_subscription(
 def _subscriber(
     subscriber: Fields, namespace: str, cluster_domain: str
 ) -> str | SubscriberTarget | None:
-    """``uri``, else ``dnsName``, else ``ref``: the order in which v0.6 looked."""
+    """Return ``uri``, else ``dnsName``, else ``ref``, in the order of v0.6."""
     subscriber.tell_unknown(("uri", "dnsName", "ref"))
     given = [key for key in ("uri", "dnsName", "ref") if subscriber.has(key)]
     if len(given) > 1:
@@ -174,7 +174,7 @@ def _target(ref: Fields, namespace: str) -> SubscriberTarget:
 
 
 def _resolved(target: SubscriberTarget, namespace: str, addresses: Addresses) -> str:
-    """The URI of an object: a Service by its name, a Channel by its host."""
+    """Return the URI of an object: a Service by its name, a Channel by its host."""
     if target.is_service:
         return f"http://{service_host(namespace, target.name, addresses.cluster_domain)}/"
     channel = target.channel(namespace)
@@ -201,7 +201,7 @@ def _not_a_channel(reference: Fields) -> Refused:
 
 
 def _name(reference: Fields, namespace: str) -> str:
-    """The name of an object in the Subscription's own namespace, as in Knative."""
+    """Return the name of an object in the Subscription's own namespace, as in Knative."""
     given = reference.text("namespace")
     if given not in {None, namespace}:
         raise Refused(

@@ -1,6 +1,6 @@
-"""URIs of subscribers, replies and dead letter sinks: completed and checked; and how to show them.
+"""Completes, checks and shows URIs of subscribers, replies and dead letter sinks.
 
-Pure. What a complete URI means for a connection is the business of ``dispatcher.egress.target``.
+Pure. ``dispatcher.egress.target`` says what a complete URI means for a connection.
 """
 
 import ipaddress
@@ -14,7 +14,7 @@ _SCHEMES = ("http", "https")
 _LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 
 _AUTHORITY = re.compile(r"""(?:[^"<>]*@)?(?:\[[^][]*\]|[^][:@"<>]*)(?::[0-9]{0,5})?""")
-"""What else ``urlsplit`` takes cannot be called, or not be told from what is around it in a log."""
+"""``urlsplit`` accepts more, which cannot be called, or not be found in the text of a log."""
 
 
 _URL = re.compile(
@@ -31,16 +31,16 @@ _URL = re.compile(
 
 
 def complete_uri(text: str, namespace: str, cluster_domain: str) -> str:
-    """The absolute ``http`` or ``https`` URI that a resource means.
+    """Return the absolute ``http`` or ``https`` URI that a resource means.
 
-    - With a scheme it stays as it is, with path, port and all (Kyma depends on it).
-    - Without, ``http://`` is put before it, and a host of one label, as ``orders:8080/in``, is a
-      Service of the namespace: ``.<namespace>.svc.<cluster_domain>`` is appended
-      (``resolveURL`` of Knative eventing v0.6). ``localhost`` stays as it is.
+    - A URI with a scheme is unchanged, including path and port (Kyma depends on it).
+    - Without a scheme, ``http://`` is prepended, and a host of one label, such as
+      ``orders:8080/in``, is a Service of the namespace: ``.<namespace>.svc.<cluster_domain>`` is
+      appended (``resolveURL`` of Knative eventing v0.6). ``localhost`` is unchanged.
 
     Raises:
-        ValueError: No event can be sent to it. The text completes "must be ..." or tells what is
-            wrong, and shows nothing of the URI.
+        ValueError: No event can be sent to the URI. The text completes "must be ..." or says what
+            is wrong, and shows nothing of the URI.
     """
     text = text.strip()
     if not text:
@@ -86,10 +86,10 @@ def _check(uri: str) -> None:
 
 
 def is_host(host: str, *, in_brackets: bool) -> bool:
-    """Whether it is a DNS name or an IPv4 address; or, if it stands in brackets, an IPv6 address.
+    """Return whether a host is a DNS name or an IPv4 address; or, in brackets, an IPv6 address.
 
-    RFC 3986, 3.2.2, allows more in a name; DNS, and what Kubernetes makes of it, does not. The
-    root's dot at the end is allowed.
+    RFC 3986, 3.2.2, allows more in a name; DNS, and Kubernetes' rules for it, do not. The root's
+    dot at the end is allowed.
     """
     if in_brackets:
         try:
@@ -104,13 +104,13 @@ def redact(text: str) -> str:
     """Replace user, password or token, and the query, in every URL of a text by ``***``.
 
     A URL ends at a blank or quote. Everything between ``://`` and the last ``@`` counts as user and
-    password: these may hold any character unescaped, and to hide too much is the lesser evil.
+    password: these may contain any character unescaped, and hiding too much is the lesser evil.
     """
     return _URL.sub(lambda url: f"://{_hidden(url[1], url[2] or '')}", text)
 
 
 def redact_value(text: str) -> str:
-    """The same for a text that may itself be a URI, also without a scheme, or a broken one."""
+    """Do the same for a text that may itself be a URI, with or without a scheme, or broken."""
     scheme = _SCHEME.match(text)
     start = scheme.end() if scheme else 0
     rest, mark, query = text[start:].partition("?")
@@ -118,7 +118,7 @@ def redact_value(text: str) -> str:
 
 
 def _hidden(rest: str, query: str) -> str:
-    if "@" in query:  # what is before it may be a password, and what is after it a token
+    if "@" in query:  # before it may be a password, after it a token
         return "***"
     _, at, shown = rest.rpartition("@")
     return f"{'***@' if at else ''}{shown}{'?***' if query else ''}"
