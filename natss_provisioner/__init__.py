@@ -1,5 +1,5 @@
-"""The control plane: makes Kubernetes objects what the Channels of NATS Streaming ask for.
+"""The control plane: reconciles Kubernetes objects with the Channels of NATS Streaming.
 
-It gives each channel the Service that is its address and tells the truth in ``status``. It never
-talks to NATS Streaming: a broken broker must not keep a channel from having its address.
+It gives each channel the Service that is its address, and reports the state in ``status``. It never
+talks to NATS Streaming: a broken store must not keep a channel from having its address.
 """

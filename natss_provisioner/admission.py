@@ -1,7 +1,7 @@
-"""What a Channel or a Subscription may ask for, and how it is told if it asks for something else.
+"""The rules for Channels and Subscriptions, and how violations are reported.
 
-Pure. The same rules hold where requests are admitted, and are told in ``status`` where they are
-not.
+Pure. The same rules hold where requests are reviewed; without reviews, ``status`` reports
+violations.
 """
 
 import re
@@ -22,21 +22,21 @@ from natss_provisioner.conditions import SPEC_ACCEPTED, Condition, advice
 _IMMUTABLE = frozenset({"spec.provisioner", "spec.channel"})
 
 _LONGEST = 1000
-"""Characters of a message; what is left out is in Events and in the log of the dispatcher."""
+"""The most characters of a message; Events and the log of the dispatcher have the rest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """What is to be said of a request to create or change an object."""
+    """The result for a request to create or change an object."""
 
     denied: tuple[Problem, ...] = ()
-    """Why it is not admitted; empty if it is."""
+    """Why the request is denied; empty if it is admitted."""
 
     warnings: tuple[Problem, ...] = ()
 
 
 def told(problems: Sequence[Problem]) -> Condition | None:
-    """``SpecAccepted``, as advice; None if there is nothing to tell."""
+    """Return ``SpecAccepted`` as advice; None if there is nothing to report."""
     if not problems:
         return None
     reason = next((each.reason for each in problems if each.refused), problems[0].reason)
@@ -54,15 +54,15 @@ def review_channel(
     hosts: Mapping[ChannelId, str],
     cluster_domain: str,
 ) -> Review:
-    """Whether a Channel may be created or become what it is to be.
+    """Review a request to create or change a Channel.
 
-    Only what a request changes is looked at: what was wrong before must not keep anybody from
-    taking a finalizer off, or a subscriber away. Channels of other provisioners may be anything.
+    Only what the request changes is reviewed: an earlier mistake must not keep anybody from
+    removing a finalizer or a subscriber. Channels of other provisioners may be anything.
 
     Args:
-        new: As it is to be.
-        old: As it is; None if it is to be created.
-        hosts: Of the Channels that are there, as publishers know them.
+        new: The Channel as requested.
+        old: The Channel as it is; None if the request creates it.
+        hosts: The published hosts of the existing Channels.
         cluster_domain: The end of every DNS name in the cluster.
     """
     new = _named(new)
@@ -81,9 +81,9 @@ def review_channel(
 
 
 def review_subscription(new: Document, old: Document | None, cluster_domain: str) -> Review:
-    """Whether a Subscription may be created or become what it is to be; as of ``review_channel``.
+    """Review a request to create or change a Subscription, as ``review_channel`` does.
 
-    Those to other kinds of channels may be anything.
+    Subscriptions to other kinds of channels may be anything.
     """
     new = _named(new)
     if old is not None and new.get("spec") == old.get("spec"):
@@ -105,7 +105,7 @@ def review_subscription(new: Document, old: Document | None, cluster_domain: str
 
 
 def channel_changed(subscription: Document, former: ChannelId) -> Problem:
-    """That a Subscription names another Channel than the one that has its entry."""
+    """Return the problem that a Subscription names another Channel than the one with its entry."""
     return Problem(
         resource=f"Subscription {name_of(subscription)}",
         path="spec.channel",
@@ -116,9 +116,9 @@ def channel_changed(subscription: Document, former: ChannelId) -> Problem:
 
 
 def channel_defaults(new: Document) -> Document | None:
-    """What is to be merged into a Channel that is being created; None if that is nothing.
+    """Return the defaults to merge into a new Channel; None if there are none.
 
-    As Knative's own webhook did where ``natss`` was the default.
+    They are those of Knative's own webhook where ``natss`` was the default.
     """
     spec = new.get("spec") or {}
     if isinstance(spec, Mapping) and not spec.get("provisioner"):
@@ -127,9 +127,9 @@ def channel_defaults(new: Document) -> Document | None:
 
 
 def _sorted(problems: Sequence[Problem], known: Sequence[Problem]) -> Review:
-    """What is new among the problems, by what it means for a request.
+    """Return the new ones among the problems, by what they mean for a request.
 
-    Items of a list may have moved: to take one away must not show another one as new.
+    Items of a list may have moved: removing one must not make the problem of another one new.
     """
     before = Counter(map(_without_place, known))
     new = []
@@ -149,7 +149,7 @@ def _without_place(problem: Problem) -> tuple[str, str]:
 
 
 def _named(document: Document) -> Document:
-    """With a name, if the API is to generate one, that is as long as it will be."""
+    """Return the document with a name as long as the one that the API will generate, if it will."""
     metadata = document["metadata"]
     if metadata.get("name"):
         return document
@@ -158,7 +158,7 @@ def _named(document: Document) -> Document:
 
 
 def _moved(new: Document, old: Document) -> Problem | None:
-    """That a channel of ours is to be somebody else's, or the other way round."""
+    """Return the problem that a channel changes to or from another provisioner; None if not."""
     if not channels.provisioner_of(old) or channels.provisioner_of(new) == channels.provisioner_of(
         old
     ):
@@ -177,7 +177,7 @@ def _moved(new: Document, old: Document) -> Problem | None:
 def _clashes(
     new: Document, hosts: Mapping[ChannelId, str], cluster_domain: str
 ) -> Sequence[Problem]:
-    """That another channel has the host that this one is going to have."""
+    """Return the problems that other channels have the host that this one would get."""
     name = channel_id(new)
     host = service_host(name.namespace, name.service, cluster_domain)
     return [

@@ -1,7 +1,7 @@
-"""The certificate of the admission webhook: made, judged, and put into a Secret and out of it.
+"""The certificate of the admission webhook: created, checked, and converted to and from a Secret.
 
-Pure, but for randomness. Each certificate signs itself, so that there is no key of an authority
-that somebody could steal.
+Pure, except for randomness. Each certificate is self-signed, so that there is no key of an
+authority that somebody could steal.
 """
 
 import base64
@@ -18,7 +18,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 LIFETIME = timedelta(days=365)
 RENEWAL = timedelta(days=120)
-"""So long before its end a certificate is replaced: in this time every replica notices."""
+"""A certificate is replaced this time before it expires: enough for every replica to notice."""
 
 _CLOCK_SKEW = timedelta(hours=1)
 
@@ -29,24 +29,24 @@ _BAD_EXTENSIONS = (
 )
 
 _CERTIFICATE, _KEY, _TRUSTED = "tls.crt", "tls.key", "ca.crt"
-"""As in Secrets of the type ``kubernetes.io/tls``."""
+"""The keys of Secrets of the type ``kubernetes.io/tls``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """What a webhook server needs, and what the API server is to trust. All in PEM."""
+    """What a webhook server needs, and what the API server trusts. All in PEM."""
 
     certificate: bytes
     key: bytes
     trusted: bytes
-    """This certificate, and the one before it, which another replica may still have."""
+    """This certificate and the one before it, which another replica may still use."""
 
     @classmethod
     def make(cls, hosts: Sequence[str], now: datetime, former: "Certificate | None" = None) -> Self:
-        """A new one for these DNS names; the former one stays trusted."""
+        """Create a certificate for these DNS names; the former one stays trusted."""
         key = ec.generate_private_key(ec.SECP256R1())
         serial = x509.random_serial_number()
-        # A name of its own, by which it is found among those that are trusted.
+        # A name of its own, to find it among the trusted ones.
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"natss-admission {serial:x}")])
         certificate = (
             x509.CertificateBuilder()
@@ -74,7 +74,7 @@ class Certificate:
 
     @classmethod
     def of_secret(cls, data: Mapping[str, str] | None) -> Self | None:
-        """That in ``data`` of a Secret; None if there is none, or it is broken."""
+        """Return the certificate in ``data`` of a Secret; None if it is missing or broken."""
         try:
             values = [
                 base64.b64decode((data or {})[key], validate=True)
@@ -86,12 +86,12 @@ class Certificate:
         return found if found._is_whole() else None
 
     def secret_data(self) -> dict[str, str]:
-        """``data`` of a Secret."""
+        """Return ``data`` of a Secret."""
         values = {_CERTIFICATE: self.certificate, _KEY: self.key, _TRUSTED: self.trusted}
         return {key: base64.b64encode(value).decode() for key, value in values.items()}
 
     def is_good(self, hosts: Sequence[str], now: datetime) -> bool:
-        """Whether it is for these DNS names, and for long enough yet."""
+        """Return whether it is for these DNS names and valid for long enough."""
         certificate = x509.load_pem_x509_certificate(self.certificate)
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
         return (
@@ -100,7 +100,7 @@ class Certificate:
         )
 
     def _is_whole(self) -> bool:
-        """Whether certificate and key are readable, and of each other, and whom it is for."""
+        """Return whether certificate and key are readable and match, with the DNS names."""
         try:
             certificate = x509.load_pem_x509_certificate(self.certificate)
             key = serialization.load_pem_private_key(self.key, None)

@@ -8,8 +8,9 @@ from natss_provisioner.handlers import channel
 from natss_provisioner.handlers.context import Context
 
 Reconcile = Callable[[Context, ChannelId], Awaitable[float | None]]
-"""Make the Service of a channel what it should be, and tell the truth in its ``status``. It returns
-after how many seconds to look again for what no watch tells, and may raise KubeError."""
+"""Reconciles the Service of a channel and reports the state in its ``status``. Returns the seconds
+until it must be reconciled again for changes that no watch reports, and may raise KubeError.
+"""
 
 HANDLERS: dict[ChannelKind, Reconcile] = {
     CHANNEL: channel.reconcile,

@@ -1,4 +1,4 @@
-"""What a Channel says of itself: whose it is, and what is wrong with it. Pure."""
+"""Reads a Channel: which provisioner it has, and what is wrong with it. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,24 +13,24 @@ from natss.contract.resources import Defaults, Problem
 from natss.document import Document
 
 _INSTEAD = "what held before, or else the dispatcher's default, is used instead"
-"""The value itself is told by the Event of the dispatcher."""
+"""The Event of the dispatcher reports the value itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChannelReading:
-    """What came of reading a Channel."""
+    """The result of reading a Channel."""
 
     problems: tuple[Problem, ...]
-    """What is wrong, and hints."""
+    """Mistakes and hints."""
 
     usable: bool
     """Whether events can be stored for it; if not, the last problem says why."""
 
 
 def is_for_us(channel: Document) -> bool:
-    """Whether a Channel is of ``natss``, with or without kind and apiVersion; never raises.
+    """Return whether a Channel is for ``natss``, with or without kind and apiVersion; never raise.
 
-    Also if its name is one that we cannot use: then it is ours to say so.
+    This includes a Channel whose name cannot be used: this program has to report that.
     """
     kind = kind_of(channel.get("apiVersion"), channel.get("kind"))
     try:
@@ -40,7 +40,7 @@ def is_for_us(channel: Document) -> bool:
 
 
 def read(channel: Document, cluster_domain: str) -> ChannelReading:
-    """Read a Channel of ``natss``; never raises. What its status says is no matter here."""
+    """Read a Channel of ``natss``, except its status; never raise."""
     state = desired_state([("", channel)], Defaults(cluster_domain=cluster_domain))
     problems = tuple(
         _without_guess(each) for each in state.problems if not each.path.startswith("status")
@@ -49,14 +49,14 @@ def read(channel: Document, cluster_domain: str) -> ChannelReading:
 
 
 def _without_guess(problem: Problem) -> Problem:
-    """What a wrong argument is replaced by follows from settings that only the dispatcher knows."""
+    """Word a problem without the replacement value, which only the dispatcher's settings give."""
     if problem.consequence and problem.path.startswith("spec.arguments."):
         return replace(problem, consequence=_INSTEAD)
     return problem
 
 
 def provisioner_of(channel: Document) -> Document:
-    """``spec.provisioner`` with what may be left out; empty if there is none."""
+    """Return ``spec.provisioner`` with all that may be omitted; empty if there is none."""
     spec = channel.get("spec")
     reference = spec.get("provisioner") if isinstance(spec, Mapping) else None
     if not isinstance(reference, Mapping):
@@ -66,7 +66,7 @@ def provisioner_of(channel: Document) -> Document:
 
 
 def default_provisioner() -> Document:
-    """The reference to ``natss``, as Knative's own webhook filled it in."""
+    """Return the reference to ``natss``, as Knative's own webhook filled it in."""
     return {**_FULL_REFERENCE, "name": PROVISIONER}
 
 

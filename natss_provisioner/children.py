@@ -1,7 +1,7 @@
-"""The Services that belong to a provisioner and to its channels: wanted, recognised, repaired.
+"""The Services of a provisioner and of its channels: wanted, recognised, repaired.
 
 Pure: documents in, documents out. Names, labels and ports are those of Knative eventing v0.6, so
-that Services which the Go controller made go on to be used.
+that Services of the Go controller are still used.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,12 +25,12 @@ from natss.knative import channel_id
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGER = "natss-provisioner"
-"""Of this program alone; for people, who should not have to wonder who makes a Service."""
+"""The value of this program alone; shows people what created a Service."""
 
 
 @dataclass(frozen=True, slots=True)
 class DispatcherPlace:
-    """Where the dispatcher is."""
+    """The place of the dispatcher."""
 
     system_namespace: str
     cluster_domain: str
@@ -38,13 +38,13 @@ class DispatcherPlace:
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """How a Service becomes what it should be."""
+    """The repair of a Service."""
 
     patch: Document
-    """To be merged; refused by the API if the Service is another one by now."""
+    """The patch to merge; the API refuses it if the Service has been changed meanwhile."""
 
     changes: tuple[str, ...]
-    """What is put right, for people, as ``spec.externalName``."""
+    """The repaired fields, for people, such as ``spec.externalName``."""
 
     adopts: bool
     """Whether the Service gets an owner that it did not have."""
@@ -52,17 +52,17 @@ class Repair:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The Services of a channel: the one to use, if any, and what is too much."""
+    """The Services of a channel: the one to use, if any, and the surplus ones."""
 
     service: Document | None
     duplicates: tuple[Document, ...]
 
 
 def dispatcher_service(provisioner: Document, place: DispatcherPlace) -> Document:
-    """The Service behind which the dispatcher takes events.
+    """Return the Service through which the dispatcher receives events.
 
-    Its port has no name: with one, Istio would not let events through that come by way of an
-    ExternalName Service.
+    Its port has no name: with one, Istio would block events that come through an ExternalName
+    Service.
     """
     name = provisioner["metadata"]["name"]
     labels = dispatcher_labels(name)
@@ -84,12 +84,12 @@ def dispatcher_service(provisioner: Document, place: DispatcherPlace) -> Documen
 
 
 def dispatcher_labels(provisioner: str) -> dict[str, str]:
-    """Of a dispatcher's Service and of the pods that it leads to."""
+    """Return the labels of a dispatcher's Service and of its pods."""
     return {"clusterChannelProvisioner": provisioner, "role": "dispatcher"}
 
 
 def channel_service(channel: Document, place: DispatcherPlace) -> Document:
-    """The Service whose name is the address of a channel; it leads to the dispatcher."""
+    """Return the Service whose name is the address of a channel; it leads to the dispatcher."""
     channel_name = channel_id(channel)
     value = channel_label_value(channel_name.name)
     target = service_host(
@@ -119,7 +119,7 @@ def channel_service(channel: Document, place: DispatcherPlace) -> Document:
 
 
 def channel_selector(channel: Document) -> dict[str, str]:
-    """The labels by which the Services of a channel are found, whoever made them."""
+    """Return the labels that select the Services of a channel, whatever created them."""
     return {
         OLD_CHANNEL_LABEL: channel_label_value(channel["metadata"]["name"]),
         OLD_PROVISIONER_LABEL: PROVISIONER,
@@ -127,10 +127,10 @@ def channel_selector(channel: Document) -> dict[str, str]:
 
 
 def find(channel: Document, services: Sequence[Document]) -> Found:
-    """Which of the Services with the channel's labels is its address.
+    """Find the Service that is the channel's address among those with its labels.
 
-    The one that publishers know by ``status.address`` goes first, then one that the channel owns,
-    then the oldest. A Service that something else controls is none of the channel's.
+    The one in ``status.address``, which publishers know, comes first, then one that the channel
+    owns, then the oldest. A Service with another controller is not the channel's.
     """
     address = known_service(channel)
     own = [service for service in services if may_be_owned(service, channel)]
@@ -146,18 +146,18 @@ def find(channel: Document, services: Sequence[Document]) -> Found:
 
 
 def may_be_owned(service: Document, owner: Document) -> bool:
-    """Whether a Service with the right labels is the owner's, or without owner and to be adopted.
+    """Return whether a Service with the right labels is the owner's, or has no owner yet.
 
-    A reference to an earlier object of the same name counts as none: a backup that is restored
-    gives everything new uids.
+    A reference to an earlier object of the same name counts as none: restoring a backup gives
+    everything new uids.
     """
     return all(_is_same_object(ref, owner) for ref in _references(service) if ref.get("controller"))
 
 
 def belongs_to(service: Document, owner: Document, wanted: Document) -> bool:
-    """Whether a Service of the wanted name was made for the owner, by us or by Go.
+    """Return whether a Service of the wanted name was created for the owner, by us or by Go.
 
-    It has the labels, or the owner is its controller: each can be lost, but hardly both.
+    It has the labels, or the owner is its controller: either can be lost, but hardly both.
     """
     if is_owned(service, owner):
         return True
@@ -168,13 +168,13 @@ def belongs_to(service: Document, owner: Document, wanted: Document) -> bool:
 
 
 def is_owned(service: Document, owner: Document) -> bool:
-    """Whether the owner, in this life, is the controller of a Service."""
+    """Return whether the owner, with its present uid, is the controller of a Service."""
     uid = owner["metadata"]["uid"]
     return any(ref["uid"] == uid and ref.get("controller") for ref in _references(service))
 
 
 def is_abandoned(service: Document, wanted: Document) -> bool:
-    """Whether a Service lost its owner, and leads where the wanted one does."""
+    """Return whether a Service has lost its owner and leads to the same place as the wanted one."""
     return (
         not any(reference.get("controller") for reference in _references(service))
         and (service.get("spec") or {}).get("externalName") == wanted["spec"]["externalName"]
@@ -182,7 +182,7 @@ def is_abandoned(service: Document, wanted: Document) -> bool:
 
 
 def known_service(channel: Document) -> str | None:
-    """The name of the Service that ``status.address`` gives to publishers, if it is one."""
+    """Return the name of the Service that ``status.address`` publishes, if it is one."""
     hostname = api_of(channel_id(channel).kind).status.host(channel) or ""
     name, _, rest = hostname.partition(".")
     is_own = rest.startswith(f"{channel['metadata']['namespace']}.") and is_dns_label(name)
@@ -190,7 +190,7 @@ def known_service(channel: Document) -> str | None:
 
 
 def repair(existing: Document, wanted: Document) -> Repair | None:
-    """What to change in a Service so that it is what is wanted; None if it is.
+    """Return the repair that makes a Service the wanted one; None if it needs none.
 
     Labels, annotations and other owners that somebody added stay.
     """
@@ -233,7 +233,7 @@ def _differing(existing: Mapping[str, Any], wanted: Mapping[str, Any]) -> Docume
 
 
 def _ports(ports: object) -> list[tuple[object, ...]]:
-    """Ports as far as we have a say in them, with the defaults of the API."""
+    """Return the fields of ports that this program sets, with the defaults of the API."""
     if not isinstance(ports, list):
         return []
     return [
@@ -262,7 +262,7 @@ def _references(service: Document) -> list[Document]:
 
 
 def _is_same_object(reference: Mapping[str, Any], owner: Document) -> bool:
-    """By group, kind and name; of whatever version and life."""
+    """Return whether group, kind and name are equal, whatever the version and uid."""
     return _identity(reference) == (
         owner["apiVersion"].partition("/")[0],
         owner["kind"],
@@ -276,7 +276,7 @@ def _identity(reference: Mapping[str, Any]) -> tuple[object, object, object]:
 
 
 def _owned_by(owner: Document, references: Sequence[Document]) -> list[Document]:
-    """The references with the owner as the one controller, and nothing of its earlier lives."""
+    """Return the references with the owner as controller, without its former uids."""
     kept: list[Document] = []
     for reference in references:
         if reference["uid"] == owner["uid"]:

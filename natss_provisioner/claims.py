@@ -1,6 +1,6 @@
-"""Which Channel has told publishers which Service: two with one host would get each other's events.
+"""The Service that each Channel has published: two with one host would get each other's events.
 
-Pure. What was seen is noted here; whose a Service is, is decided with what the API says of it.
+Pure. Notes what was seen; the owner of a Service is decided with what the API says of it.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from natss_provisioner.children import is_owned, known_service
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A Channel's word to its publishers, in ``status.address``."""
+    """The Service that a Channel has published in ``status.address``."""
 
     service: ResourceName
     since: str
@@ -22,7 +22,7 @@ class Claim:
 
 
 class Claims:
-    """The claims of all Channels, of whatever provisioner, as they were seen last."""
+    """The claims of all Channels, of any provisioner, as last seen."""
 
     def __init__(self) -> None:
         self._claims: dict[ChannelId, Claim] = {}
@@ -52,9 +52,9 @@ class Claims:
                 del self._claimants[claim.service]
 
     def rival(self, channel: Document, service: Document) -> ChannelId | None:
-        """Another Channel that has a better right to a Service; None if there is none.
+        """Return another Channel that has a better right to a Service; None if there is none.
 
-        Its owner has the best. Among those that claim it, the older Channel has the better one.
+        The owner has the best right; among the Channels that claim it, the oldest.
         """
         if is_owned(service, channel):
             return None

@@ -1,8 +1,8 @@
 """Conditions in ``status``: what is true, why not, and since when.
 
-Pure. Each condition has one writer, the function that makes it; ``Ready`` is derived from the
-others. Types and reasons are those of Knative eventing v0.6 where it had them. What is told as
-advice is there only while there is something to tell, and does not count for ``Ready``.
+Pure. Each condition has one writer, the function that creates it; ``Ready`` is derived from the
+others. Types and reasons are those of Knative eventing v0.6 where it had them. Advice exists only
+while there is something to report, and does not count for ``Ready``.
 """
 
 import enum
@@ -18,13 +18,13 @@ PROVISIONER_INSTALLED = "ProvisionerInstalled"
 RESOLVED = "Resolved"
 CHANNEL_READY = "ChannelReady"
 SPEC_ACCEPTED = "SpecAccepted"
-"""Advice: whether everything in ``spec`` is taken as it is written."""
+"""Advice: whether everything in ``spec`` is used as it is written."""
 
 DELIVERING = "Delivering"
-"""Advice, of a Subscription: whether its events get through, as the dispatcher has told."""
+"""Advice on a Subscription: whether its events get through, as the dispatcher reports."""
 
 CONNECTED = "Connected"
-"""Advice, of the ClusterChannelProvisioner: whether all dispatchers reach NATS Streaming."""
+"""Advice on the ClusterChannelProvisioner: whether all dispatchers reach NATS Streaming."""
 
 _ADVICE = frozenset({SPEC_ACCEPTED, DELIVERING, CONNECTED})
 
@@ -33,7 +33,7 @@ WARNING = "Warning"
 
 
 class Status(enum.Enum):
-    """As the API writes it."""
+    """The status of a condition as the API writes it."""
 
     TRUE = "True"
     FALSE = "False"
@@ -65,12 +65,12 @@ def false(kind: str, reason: str, message: str) -> Condition:
 
 
 def advice(kind: str, reason: str, message: str) -> Condition:
-    """A condition that is not true, which is no reason not to be ready."""
+    """Return a false condition that does not make the object unready."""
     return Condition(kind, Status.FALSE, reason, message, severity=WARNING)
 
 
 def with_ready(conditions: Sequence[Condition]) -> tuple[Condition, ...]:
-    """The conditions and ``Ready``, which says why by the first that is not true."""
+    """Return the conditions and ``Ready``, with the reason of the first one that is not true."""
     for condition in conditions:
         if not condition.is_true and not condition.severity:
             return (*conditions, false(READY, condition.reason, condition.message))
@@ -78,15 +78,15 @@ def with_ready(conditions: Sequence[Condition]) -> tuple[Condition, ...]:
 
 
 def written(previous: object, conditions: Sequence[Condition], now: str) -> list[dict[str, Any]]:
-    """The list as it goes into ``status``.
+    """Return the list for ``status``.
 
-    ``lastTransitionTime`` moves only when a status changes. Advice that is not given any more is
-    taken away; conditions of others stay as they are.
+    ``lastTransitionTime`` changes only when a status changes. Advice that is no longer given is
+    removed; conditions of other writers stay as they are.
 
     Args:
         previous: ``status.conditions`` as it was read; may be anything.
-        conditions: All that this program writes on the object.
-        now: As ``2024-05-01T12:00:00Z``.
+        conditions: All conditions that this program writes on the object.
+        now: The time, such as ``2024-05-01T12:00:00Z``.
     """
     before = _readable(previous)
     ours = _ADVICE.union(condition.type for condition in conditions)
@@ -107,25 +107,25 @@ def written(previous: object, conditions: Sequence[Condition], now: str) -> list
 
 
 def is_true(status: object, kind: str) -> bool:
-    """Whether a condition in a ``status`` that was read is true."""
+    """Return whether a condition in a ``status`` that was read is true."""
     return bool(find(status, kind).get("status") == Status.TRUE.value)
 
 
 def reason_of(status: object, kind: str) -> str:
-    """The reason of a condition in a ``status`` that was read; empty if it has none."""
+    """Return the reason of a condition in a ``status`` that was read; empty if it has none."""
     return str(find(status, kind).get("reason") or "")
 
 
 def seconds_since(status: object, kind: str, now: str) -> float | None:
-    """How long a condition in a ``status`` that was read has been what it is.
+    """Return how long a condition in a ``status`` that was read has had its status.
 
     Args:
         status: May be anything.
         kind: The type of the condition.
-        now: As ``2024-05-01T12:00:00Z``.
+        now: The time, such as ``2024-05-01T12:00:00Z``.
 
     Returns:
-        None if that cannot be told.
+        The seconds, or None if they are unknown.
     """
     try:
         last = datetime.fromisoformat(find(status, kind)["lastTransitionTime"])
@@ -135,7 +135,7 @@ def seconds_since(status: object, kind: str, now: str) -> float | None:
 
 
 def find(status: object, kind: str) -> Mapping[str, Any]:
-    """A condition in a ``status`` that was read; empty if it has none of that type."""
+    """Return a condition in a ``status`` that was read; empty if it has none of that type."""
     conditions = status.get("conditions") if isinstance(status, Mapping) else None
     return _readable(conditions).get(kind, {})
 

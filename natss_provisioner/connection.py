@@ -1,6 +1,6 @@
-"""``Connected`` of the ClusterChannelProvisioner: what all replicas of the dispatcher have told.
+"""``Connected`` of the ClusterChannelProvisioner: the reports of all replicas of the dispatcher.
 
-Pure. A replica writes its own entry (``natss.contract.dispatchers``), this program alone
+Pure. Each replica writes its own entry (``natss.contract.dispatchers``); only this program writes
 conditions.
 """
 
@@ -14,29 +14,29 @@ from natss.contract.fields import object_at
 from natss_provisioner.conditions import CONNECTED, WARNING, Condition, Status
 
 _LONGEST = 1000
-"""Characters of a message."""
+"""The most characters of a message."""
 
 
 @dataclass(frozen=True, slots=True)
 class DispatcherConnection:
-    """What came of the entries."""
+    """The result of all entries."""
 
     condition: Condition | None
-    """None as long as no dispatcher has ever told."""
+    """None as long as no dispatcher has ever reported."""
 
     expired: frozenset[str] = frozenset()
-    """Replicas that tell nothing any more, while others do."""
+    """Replicas that no longer report, while others do."""
 
     again_in: float | None = None
-    """Seconds until an entry will say nothing any more; None if none will."""
+    """In seconds: when the next entry expires; None if none will."""
 
 
 def connection(provisioner: Mapping[str, Any], now: str, where: str) -> DispatcherConnection:
-    """What the replicas have told.
+    """Return what the replicas have reported.
 
     Args:
         provisioner: The ClusterChannelProvisioner.
-        now: As ``2024-05-01T12:00:00Z``.
+        now: The time, such as ``2024-05-01T12:00:00Z``.
         where: The namespace of the dispatcher.
     """
     entries = {
@@ -71,7 +71,7 @@ def _condition(status: Status, reason: str = "", message: str = "") -> Condition
 
 
 def _seconds_left(entry: Mapping[str, Any], now: str) -> float:
-    """How long an entry is believed; the clocks of nodes may differ a little."""
+    """Return how long an entry is believed; the clocks of nodes may differ a little."""
     try:
         age = datetime.fromisoformat(now) - datetime.fromisoformat(entry["time"])
         return BELIEVED_FOR - max(0.0, age.total_seconds())

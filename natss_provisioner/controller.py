@@ -1,4 +1,4 @@
-"""Which object is to be reconciled when something was seen; the work itself is in handlers/."""
+"""Decides which objects to reconcile when something is seen; handlers/ do the work."""
 
 import asyncio
 import contextlib
@@ -31,7 +31,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ProvisionerKey:
-    """A ClusterChannelProvisioner to be reconciled."""
+    """A ClusterChannelProvisioner to reconcile."""
 
     name: str
 
@@ -41,7 +41,7 @@ class ProvisionerKey:
 
 @dataclass(frozen=True, slots=True)
 class ChannelKey:
-    """A Channel to be reconciled."""
+    """A Channel to reconcile."""
 
     name: ChannelId
 
@@ -51,7 +51,7 @@ class ChannelKey:
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionKey:
-    """A Subscription to be reconciled."""
+    """A Subscription to reconcile."""
 
     name: ResourceName
 
@@ -61,7 +61,7 @@ class SubscriptionKey:
 
 @dataclass(frozen=True, slots=True)
 class SubscribersKey:
-    """A Channel in whose list of subscribers something may be left over."""
+    """A Channel whose list of subscribers may have entries to remove."""
 
     name: ChannelId
 
@@ -73,11 +73,11 @@ Key = ProvisionerKey | ChannelKey | SubscriptionKey | SubscribersKey
 
 
 class Controller:
-    """What is to be reconciled when, from the first look to the end of the process.
+    """Decides what to reconcile, and when, until the process ends.
 
     Args:
-        context: What handlers work with.
-        settings: Of the process.
+        context: The context of all handlers.
+        settings: The settings of the process.
     """
 
     def __init__(self, context: Context, settings: ProvisionerSettings) -> None:
@@ -96,12 +96,12 @@ class Controller:
 
     @property
     def has_subscriptions(self) -> bool:
-        """Whether ``on_subscription`` is to be called."""
+        """Whether Subscriptions have to be watched."""
         return self._dependents is not None
 
     @property
     def waiting(self) -> int:
-        """How many objects are being looked at, or are to be."""
+        """How many objects are being reconciled or wait for it."""
         return len(self._queue)
 
     async def run(self) -> None:
@@ -112,7 +112,7 @@ class Controller:
             group.create_task(self._references.run(), name="references")
 
     def on_provisioner(self, body: Mapping[str, Any], *, deleted: bool) -> None:
-        """A ClusterChannelProvisioner; if it is ours, all channels depend on its ``Ready``."""
+        """Handle a ClusterChannelProvisioner; all channels depend on ``Ready`` of ours."""
         name = body["metadata"]["name"]
         if name != PROVISIONER:
             return
@@ -127,20 +127,20 @@ class Controller:
             self._look_later(ChannelKey(each) for each in self._channels)
 
     def on_all_provisioners(self, bodies: Sequence[Document]) -> None:
-        """All ClusterChannelProvisioners; one that is missing was deleted."""
+        """Handle a list of all ClusterChannelProvisioners; a missing one was deleted."""
         if not any(body["metadata"]["name"] == PROVISIONER for body in bodies):
             self.on_provisioner({"metadata": {"name": PROVISIONER}}, deleted=True)
         for body in bodies:
             self.on_provisioner(body, deleted=False)
 
     def on_channel(self, body: Document, *, deleted: bool) -> None:
-        """A Channel of whatever provisioner."""
+        """Handle a Channel of any provisioner."""
         with _left_aside_if_unreadable(body):
             for key in self._concerned_by_channel(body, deleted=deleted):
                 self._queue.add(key)
 
     def on_all_channels(self, kind: ChannelKind, bodies: Sequence[Document]) -> None:
-        """All channels of a kind; each is looked at, after what has just changed."""
+        """Handle a list of all channels of a kind; reconcile each, after urgent keys."""
         known = {name for name in self._sights if name.kind == kind}
         gone = known - {channel_id(body) for body in bodies}
         self._channels = {name for name in self._channels if name.kind != kind}
@@ -148,7 +148,7 @@ class Controller:
         self._context.claims.forget(kind)
         self._context.subjects.forget(kind)
         for name in known:
-            del self._sights[name]  # so that Subscriptions look at all channels
+            del self._sights[name]  # so that the Subscriptions of all channels are reconciled
         if self._dependents is not None:
             for name in gone:
                 self._look_later(map(SubscriptionKey, self._dependents.on(name)))
@@ -157,13 +157,13 @@ class Controller:
                 self._look_later(self._concerned_by_channel(body, deleted=False))
 
     def on_subscription(self, body: Document, *, deleted: bool) -> None:
-        """A Subscription to whatever channel."""
+        """Handle a Subscription to any channel."""
         with _left_aside_if_unreadable(body):
             for key in self._concerned_by_subscription(body, deleted=deleted):
                 self._queue.add(key)
 
     def on_all_subscriptions(self, bodies: Sequence[Document]) -> None:
-        """All Subscriptions; each is looked at, after what has just changed."""
+        """Handle a list of all Subscriptions; reconcile each, after urgent keys."""
         if self._dependents is None:
             return
         self._seen.subscriptions.clear()
@@ -178,7 +178,7 @@ class Controller:
                 self._look_later(self._concerned_by_subscription(body, deleted=False))
 
     def on_service(self, body: Document, *, deleted: bool) -> None:
-        """Have the owner of a Service of ours see to it, even if the Service lost its owner."""
+        """Reconcile the owner of a Service of ours, even if the Service lost its owner."""
         if deleted:
             self._context.services.drop(body)
         else:
@@ -197,7 +197,7 @@ class Controller:
             concerned.update(ChannelId(kind, namespace, name) for name in names)
         concerned &= self._channels
         if label and not any(each.name == label for each in concerned):
-            concerned.update(  # of a long name the label has a digest
+            concerned.update(  # the label of a long name has a digest
                 each
                 for each in self._channels
                 if each.namespace == namespace and channel_label_value(each.name) == label
@@ -206,12 +206,12 @@ class Controller:
             self._queue.add(ChannelKey(each))
 
     def on_all_services(self, bodies: Sequence[Document]) -> None:
-        """All Services of channels; each channel is looked at, for some may have gone."""
+        """Handle a list of all Services of channels; reconcile each channel: its may be gone."""
         self._context.services.put_all(bodies)
         self._look_later(ChannelKey(each) for each in self._channels)
 
     def on_unseen(self, resource: Resource) -> None:
-        """Objects of a kind may come and go without anybody noticing, until all are told again."""
+        """Forget the objects of a kind: they change unobserved until all are listed again."""
         if resource == SERVICES:
             self._context.services.forget()
         elif resource == SUBSCRIPTIONS:
@@ -223,7 +223,7 @@ class Controller:
                 self._seen.forget_channels(kind)
 
     def on_dispatcher_service(self) -> None:
-        """The Service of the dispatcher may have changed or gone."""
+        """Reconcile the provisioner: the Service of the dispatcher may have changed or be gone."""
         self._queue.add(ProvisionerKey(PROVISIONER))
 
     def _concerned_by_channel(self, body: Document, *, deleted: bool) -> Iterator[Key]:
@@ -248,7 +248,7 @@ class Controller:
     def _dependents_of_channel(
         self, dependents: Dependents, body: Document, *, deleted: bool
     ) -> Iterator[Key]:
-        """Those Subscriptions that a change of a Channel concerns."""
+        """Yield the Subscriptions that a change of a Channel concerns."""
         name = channel_id(body)
         sight = None if deleted else _sight(body)
         if sight != self._sights.get(name):
@@ -283,18 +283,18 @@ class Controller:
         return self._dependents.kinds() if self._dependents is not None else ()
 
     def _on_moved(self, named: ObjectName) -> None:
-        """An object has another address, or an address at last."""
+        """Reconcile the Subscriptions that name an object whose address has changed."""
         if self._dependents is not None:
             for name in self._dependents.naming(named):
                 self._queue.add(SubscriptionKey(name))
 
     def _look_later(self, keys: Iterable[Key]) -> None:
-        """Have many keys reconciled, none of which is known to have changed."""
+        """Queue many keys of objects that are not known to have changed."""
         for key in keys:
             self._queue.add(key, urgent=False)
 
     async def _reconcile(self, key: Key) -> float | None:
-        """Look whether anything is to be done, which is rare, before the API is asked for it."""
+        """Check without the API whether anything has to be done, which is rare; then do it."""
         try:
             return await self._handle(self._look, key)
         except NeedsWrite:
@@ -312,10 +312,11 @@ class Controller:
         return await HANDLERS[key.name.kind](context, key.name)
 
     async def _look_again(self) -> None:
-        """For what is not watched, as the objects that Subscriptions name.
+        """Reconcile all objects at intervals, for changes that are not watched.
 
-        Which objects there are, is for the watches alone to say: a list of now is old when it
-        comes, and would undo what they have told meanwhile.
+        An example is an object that a Subscription names. Only the watches say which objects exist:
+        a list requested here would be outdated when it arrives, and undo what they have reported
+        meanwhile.
         """
         while True:
             await asyncio.sleep(self._resync)
@@ -326,13 +327,13 @@ class Controller:
 
 
 def _namespace_of(key: Key) -> str | None:
-    """Of the provisioner, which belongs to nobody, None."""
+    """Return the namespace of a key; None for the provisioner, which has none."""
     return None if isinstance(key, ProvisionerKey) else key.name.namespace
 
 
 @contextlib.contextmanager
 def _left_aside_if_unreadable(body: Document) -> Iterator[None]:
-    """Keep a mistake of ours with one object from harming the others."""
+    """Keep a bug that one object triggers from harming the others."""
     try:
         yield
     except Exception:
@@ -343,7 +344,7 @@ def _left_aside_if_unreadable(body: Document) -> Iterator[None]:
 
 
 def _sight(channel_document: Document) -> tuple[object, ...]:
-    """All of a Channel that Subscriptions depend on, but its list of them."""
+    """Return all that Subscriptions depend on in a Channel, except its list of subscribers."""
     metadata = channel_document["metadata"]
     return (
         metadata["uid"],

@@ -1,7 +1,7 @@
-"""``Delivering`` of a Subscription: what the dispatcher has told in ``status`` of its Channel.
+"""``Delivering`` of a Subscription: what the dispatcher has reported in ``status`` of its Channel.
 
-Pure. The dispatcher knows whether events get through, and writes on Channels alone; this program
-writes ``status`` of Subscriptions alone. So each has one writer.
+Pure. The dispatcher knows whether events get through, and only writes on Channels; only this
+program writes ``status`` of Subscriptions. So each has one writer.
 """
 
 import re
@@ -17,22 +17,22 @@ from natss_provisioner.conditions import DELIVERING, WARNING, Condition, Status
 
 _REASON = re.compile(r"[A-Za-z][A-Za-z0-9]{0,63}")
 _LONGEST = 1000
-"""Characters of a message; whoever may write ``status`` of a Channel chooses it."""
+"""The most characters of a message; everybody who may write ``status`` of a Channel chooses it."""
 
 
 def delivering(channel: Document, subscription: Document) -> Condition | None:
-    """What is to be told on a Subscription to a Channel; None as long as no dispatcher tells."""
+    """Return the condition of a Subscription to a Channel; None if no dispatcher has reported."""
     return condition(told(channel).get(_durable(subscription, channel), {}))
 
 
 def told(channel: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """What a dispatcher has told in ``status``, by durable."""
+    """Return what a dispatcher has reported in ``status``, by durable."""
     status = api_of(channel_id(channel).kind).status
     return {str(each.get("uid")): each for each in status.subscribers(channel)}
 
 
 def condition(entry: Mapping[str, Any]) -> Condition | None:
-    """An entry as a condition; None if it says nothing that can be read."""
+    """Return an entry as a condition; None if it cannot be read."""
     try:
         status = Status(entry.get("ready"))
     except ValueError:
@@ -41,7 +41,7 @@ def condition(entry: Mapping[str, Any]) -> Condition | None:
         return Condition(DELIVERING, status, severity=WARNING)
     reason, message = entry.get("reason"), text_at(entry, "message") or ""
     if not isinstance(reason, str) or not _REASON.fullmatch(reason):
-        reason = "NotDelivered"  # of a dispatcher that tells no reason
+        reason = "NotDelivered"  # from a dispatcher that reports no reason
     if len(message) > _LONGEST:
         message = f"{message[:_LONGEST]}..."
     return Condition(DELIVERING, status, reason, message, severity=WARNING)

@@ -1,6 +1,6 @@
-"""Which Subscriptions a change of a Channel concerns, from what was seen of them.
+"""Finds the Subscriptions that a change of a Channel concerns, from what was seen of them.
 
-Pure, and only a hint of what to look at: what is true is asked of the API.
+Pure, and only a hint of what to reconcile: the API says what is true.
 """
 
 from collections import Counter
@@ -19,12 +19,12 @@ from natss_provisioner.conditions import DELIVERING, Condition, find
 _Key = TypeVar("_Key")
 
 _SAID = ("status", "reason", "message")
-"""What a condition says of delivery."""
+"""The fields of a condition that describe delivery."""
 
 
 @dataclass(frozen=True, slots=True)
 class DependentKind:
-    """Of objects that Subscriptions name."""
+    """A kind of objects that Subscriptions name."""
 
     api_version: str
     kind: str
@@ -32,7 +32,7 @@ class DependentKind:
 
 @dataclass(frozen=True, slots=True)
 class ObjectName:
-    """One of them."""
+    """An object that Subscriptions name."""
 
     kind: DependentKind
     name: ResourceName
@@ -40,27 +40,27 @@ class ObjectName:
 
 @dataclass(frozen=True, slots=True)
 class SeenObjects:
-    """A Subscription as it was seen last."""
+    """A Subscription as last seen."""
 
     uid: str
     channel: ChannelId | None
-    """The one that has its entry, or is to have it."""
+    """The Channel that has its entry, or should have it."""
 
     concerned: frozenset[ChannelId]
     """All Channels that it names."""
 
     uris: tuple[object, object]
-    """What its status says of subscriber and reply."""
+    """The URIs of subscriber and reply in its status."""
 
     named: ObjectName | None
-    """What it names as subscriber, if that is neither a Channel nor a Service."""
+    """The object that it names as subscriber, if that is neither a Channel nor a Service."""
 
     delivering: Mapping[str, object]
-    """What its status says of its delivery; empty if it says nothing."""
+    """The condition of its delivery in its status; empty if there is none."""
 
 
 class Dependents:
-    """All Subscriptions that were seen, by name and by Channel."""
+    """All seen Subscriptions, by name and by Channel."""
 
     def __init__(self) -> None:
         self._seen: dict[ResourceName, SeenObjects] = {}
@@ -75,7 +75,7 @@ class Dependents:
         return self._channel_of
 
     def put(self, subscription: Document) -> SeenObjects | None:
-        """Note a Subscription; returns what was known of that name before."""
+        """Note a Subscription; return what was known under that name before."""
         name = name_of(subscription)
         before = self.drop(name)
         try:
@@ -104,7 +104,7 @@ class Dependents:
         return before
 
     def drop(self, name: ResourceName) -> SeenObjects | None:
-        """Forget a Subscription; returns what was known of it."""
+        """Forget a Subscription; return what was known of it."""
         seen = self._seen.pop(name, None)
         if seen is None:
             return None
@@ -123,21 +123,21 @@ class Dependents:
         return tuple(self._seen)
 
     def on(self, channel: ChannelId) -> tuple[ResourceName, ...]:
-        """The Subscriptions that name a Channel, for whatever."""
+        """Return the Subscriptions that name a Channel, for any purpose."""
         return tuple(self._by_channel.get(channel, ()))
 
     def naming(self, named: ObjectName) -> tuple[ResourceName, ...]:
-        """The Subscriptions that name an object as their subscriber."""
+        """Return the Subscriptions that name an object as their subscriber."""
         return tuple(self._by_object.get(named, ()))
 
     def kinds(self) -> list[DependentKind]:
-        """Of all objects that Subscriptions name, but for Channels and Services; of most first."""
+        """Return the kinds of named objects, except Channels and Services; most frequent first."""
         return [kind for kind, _ in self._kinds.most_common()]
 
     def unlike(self, channel: Document) -> Iterator[ResourceName]:
-        """The Subscriptions to a Channel in which their entry, or its delivery, is another one.
+        """Yield the Subscriptions whose status differs from the Channel.
 
-        Another one than their status says.
+        The status has other URIs than the entry in the Channel, or another state of its delivery.
         """
         name = channel_id(channel)
         listed = {subscribers.uid_of(entry): _uris(entry) for entry in subscribers.entries(channel)}
@@ -151,7 +151,7 @@ class Dependents:
                 yield each
 
     def has_unknown(self, channel: Document) -> bool:
-        """Whether a Channel has an entry of a Subscription that was not seen, or is not for it."""
+        """Return whether a Channel has an entry of a Subscription that is unseen or not for it."""
         name = channel_id(channel)
         return any(
             subscribers.claimant(entry, channel) is not None
@@ -177,7 +177,7 @@ def _discard(index: dict[_Key, set[ResourceName]], key: _Key, name: ResourceName
 
 
 def _fields(condition: Condition | None) -> Mapping[str, object]:
-    """What is compared of a condition that is to be told."""
+    """Return the compared fields of a condition to be written."""
     if condition is None:
         return {}
     told = (condition.status.value, condition.reason, condition.message)
@@ -185,7 +185,7 @@ def _fields(condition: Condition | None) -> Mapping[str, object]:
 
 
 def _said(condition: Mapping[str, object]) -> Mapping[str, object]:
-    """The same of one that was told."""
+    """Return the compared fields of a condition in a status."""
     return {key: condition[key] for key in _SAID if condition.get(key)}
 
 

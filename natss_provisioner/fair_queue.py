@@ -1,4 +1,4 @@
-"""Keys that wait for a worker, those of each tenant in a line of their own. Pure."""
+"""A fair queue of keys that wait for a worker: each tenant has a line of its own. Pure."""
 
 from collections import deque
 from collections.abc import Callable, Hashable
@@ -10,18 +10,18 @@ _NOBODY = object()
 
 
 class FairQueue(Generic[Key]):
-    """Tenants take turns, however many keys each has; of one tenant the first comes first.
+    """Lets tenants take turns, however many keys each has; keys of one tenant stay in order.
 
     Args:
-        tenant_of: Whose a key is.
+        tenant_of: Returns the tenant of a key.
     """
 
     def __init__(self, tenant_of: Callable[[Key], Hashable]) -> None:
         self._tenant_of = tenant_of
-        self._lines: dict[Hashable, deque[Key]] = {}  # whose turn is next comes first
+        self._lines: dict[Hashable, deque[Key]] = {}  # the tenant of the next turn first
 
     def __len__(self) -> int:
-        """How many tenants have keys that wait."""
+        """Return how many tenants have keys that wait."""
         return len(self._lines)
 
     def add(self, key: Key) -> None:
@@ -29,9 +29,9 @@ class FairQueue(Generic[Key]):
         self._lines.setdefault(self._tenant_of(key), deque()).append(key)
 
     def take(self, may_have: Callable[[Hashable], bool]) -> Key | None:
-        """The key whose turn it is; None if there is none of a tenant that may have a worker.
+        """Return the next key; None if no tenant with keys may have a worker.
 
-        A tenant that may not keeps its turn.
+        A tenant that may not have one keeps its turn.
         """
         tenant = next(filter(may_have, self._lines), _NOBODY)
         line = self._lines.pop(tenant, None)

@@ -1,4 +1,4 @@
-"""Answers probes: whether the process lives, and whether it could do its work."""
+"""Answers probes: whether the process is alive, and whether it can do its work."""
 
 from collections.abc import Callable, Mapping
 
@@ -12,11 +12,11 @@ from natss.process.side_ports import SidePort
 class Health:
     """Serves ``/healthz`` and ``/readyz``.
 
-    ``/healthz`` answers as long as the process does: a restart would change nothing else.
+    ``/healthz`` answers as long as the process does: a restart would help with nothing else.
 
     Args:
-        status: What this replica does, for people; JSON can hold it.
-        reasons: Why it could not do its work; empty if it can.
+        status: Returns what this replica does, for people, as JSON values.
+        reasons: Returns why it cannot do its work; empty if it can.
     """
 
     def __init__(
@@ -30,17 +30,17 @@ class Health:
         self._runner = SidePort(app)
 
     async def start(self, address: ListenAddress) -> None:
-        """Listen.
+        """Listen on an address.
 
         Raises:
-            OSError: the address cannot be listened on.
+            OSError: The address cannot be listened on.
         """
         await self._runner.setup()
         for sock in await bind(address):
             await web.SockSite(self._runner, sock).start()
 
     async def close(self) -> None:
-        """Stop listening; it may be called in any state."""
+        """Stop listening; call it in any state."""
         await self._runner.cleanup()
 
     async def _healthz(self, _: web.Request) -> web.Response:

@@ -1,7 +1,7 @@
-"""Which replica acts: the one that holds a Lease, by the rules of Kubernetes' own controllers.
+"""Leader election: the replica that holds a Lease acts, as in Kubernetes' own controllers.
 
-It spares work and double reports. That two which act at once, as for a moment they may, make
-nothing twice is the business of the handlers, whose writes the API refuses if they are late.
+This saves work and duplicate reports. Two replicas may act at once for a moment. They create
+nothing twice, because the API refuses late writes of the handlers.
 """
 
 import asyncio
@@ -30,31 +30,31 @@ log = structlog.get_logger(__name__)
 LEASE = "natss-controller"
 
 _RELEASE_SECONDS = 3.0
-"""How long giving up the Lease may take: it must not keep the process from ending."""
+"""How long releasing the Lease may take: it must not keep the process from ending."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
-    """The terms of client-go, in seconds.
+    """Timing in the terms of client-go, in seconds.
 
-    With these another replica acts 12 s after one was killed, at the latest.
+    With the defaults, another replica acts at the latest 12 s after one was killed.
     """
 
     lease_duration: int = 10
-    """So long after a renewal nobody else takes the Lease."""
+    """For this time after a renewal no other replica takes the Lease."""
 
     renew_deadline: float = 7.0
-    """So long after its last renewal the holder stops to act: before anybody else begins."""
+    """The holder stops acting this time after its last renewal: before any other begins."""
 
     renew_period: float = 2.0
     """Between two renewals."""
 
     retry_period: float = 1.0
-    """Between two looks at a Lease that somebody else holds, and after a failure."""
+    """Between two checks of a Lease that another replica holds, and after a failure."""
 
 
 class Role(enum.Enum):
-    """What a replica does."""
+    """The role of a replica."""
 
     STANDING_BY = "standing by"
     LEADING = "leading"
@@ -64,11 +64,11 @@ class Election:
     """One candidate for a Lease.
 
     Args:
-        client: Needs to get, create and patch Leases of the namespace.
-        namespace: Of the Lease, which is called ``natss-controller``.
-        identity: Of this replica, as ``kubectl get lease`` shows it. One that comes back under the
-            name of the holder goes on holding the Lease.
-        timing: How fast another one takes over.
+        client: Must be allowed to get, create and patch Leases of the namespace.
+        namespace: The namespace of the Lease, which is named ``natss-controller``.
+        identity: The name of this replica, as ``kubectl get lease`` shows it. A replica that comes
+            back under the name of the holder keeps the Lease.
+        timing: How fast another replica takes over.
     """
 
     def __init__(
@@ -82,13 +82,13 @@ class Election:
         self._seen_at = 0.0
         self.role = Role.STANDING_BY
         self.failure: str | None = "nobody has looked at the Lease yet"
-        """Why it cannot be found out who is to act; None if it can."""
+        """Why it is unknown which replica has to act; None if it is known."""
 
     async def run(self, lead: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Call ``lead`` whenever this replica is elected; cancel it when it is not any more.
+        """Call ``lead`` whenever this replica is elected; cancel it when it loses the Lease.
 
-        Until cancelled. Then the Lease is given up, so that no other replica has to wait. What
-        ``lead`` raises goes through.
+        Run until cancelled; then release the Lease, so that no other replica has to wait. Errors of
+        ``lead`` are raised.
         """
         while True:
             held_since = await self._acquire()
@@ -108,25 +108,25 @@ class Election:
             if renewing.cancelled():
                 await self._release()
         if not leading.cancelled():
-            leading.result()  # its error, if it has one
+            leading.result()  # raises its error, if it has one
         if not renewing.cancelled():
             log.warning("standing by from now on", reason=str(renewing.result()))
 
     async def _acquire(self) -> float:
-        """Wait until the Lease is ours; returns since when it is."""
+        """Wait until this replica has the Lease; return since when it has it."""
         while True:
             began = time.monotonic()
             try:
                 if await self._hold(anew=True):
                     return began
             except (AlreadyExists, Conflict):
-                pass  # another one was faster
+                pass  # another replica was faster
             except KubeError as error:
                 self._tell(error)
             await asyncio.sleep(self._timing.retry_period)
 
     async def _renew(self, held_since: float) -> str:
-        """Keep the Lease as long as that can be; returns why it cannot any more."""
+        """Keep the Lease as long as possible; return why it is lost."""
         timing = self._timing
         deadline = held_since + timing.renew_deadline
         wait = timing.renew_period
@@ -139,7 +139,7 @@ class Election:
                         return "another replica has the Lease"
                 deadline, wait = began + timing.renew_deadline, timing.renew_period
             except (AlreadyExists, Conflict):
-                wait = 0.0  # somebody has written it: see whether it was taken away
+                wait = 0.0  # somebody has written it: check whether it was taken
             except KubeError as error:
                 self._tell(error)
                 wait = timing.retry_period
@@ -147,11 +147,11 @@ class Election:
                 return f"the Lease could not be renewed for {timing.renew_deadline:.0f} s"
 
     async def _hold(self, *, anew: bool) -> bool:
-        """Take or renew the Lease; whether it is ours then.
+        """Take or renew the Lease; return whether this replica has it then.
 
         Raises:
-            AlreadyExists, Conflict: somebody else has written it meanwhile.
-            KubeError: it is not known whose it is.
+            AlreadyExists, Conflict: Somebody else has written it meanwhile.
+            KubeError: It is unknown which replica has it.
         """
         is_ours = await self._try_to_hold(anew=anew)
         self.failure = None
@@ -176,7 +176,7 @@ class Election:
         return True
 
     def _is_given_up(self, spec: Document) -> bool:
-        """Whether we have seen for long enough that nobody renews it; clocks need not agree."""
+        """Return whether nobody has renewed it for long enough; clocks need not agree."""
         now = time.monotonic()
         seen = (spec.get("holderIdentity"), spec.get("renewTime"))
         if seen != self._seen:

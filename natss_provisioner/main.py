@@ -1,4 +1,4 @@
-"""The program ``natss-provisioner``: what is watched; what comes of it is in controller.py."""
+"""The program ``natss-provisioner``: what it watches; controller.py decides what follows."""
 
 import asyncio
 import os
@@ -37,7 +37,7 @@ class Replica:
     """One process: it acts while it has the Lease, and stands by otherwise.
 
     Args:
-        settings: Of the process.
+        settings: The settings of the process.
     """
 
     def __init__(self, settings: ProvisionerSettings) -> None:
@@ -53,10 +53,10 @@ class Replica:
         self._health = Health(self._status, self._reasons_not_ready)
 
     async def run(self) -> None:
-        """Watch and reconcile, whenever it is this replica's turn, until cancelled.
+        """Watch and reconcile, whenever this replica leads, until cancelled.
 
         Raises:
-            CannotListen, ExceptionGroup: an address cannot be listened on.
+            CannotListen, ExceptionGroup: An address cannot be listened on.
         """
         try:
             with listening("--health-listen", self._settings.health_listen):
@@ -74,7 +74,7 @@ class Replica:
             await self._client.close()
 
     async def _lead(self) -> None:
-        """Do the work of this program, from the first look on."""
+        """Do the work of this program, beginning with a first list of all objects."""
         settings = self._settings
         events = EventRecorder(
             self._client, component=PROGRAM.name, instance=settings.instance, labels=object_labels
@@ -85,7 +85,7 @@ class Replica:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._watches.run(), name="watches")
-                # What one object needs to know of others need not be asked for one by one then.
+                # Then handlers need not ask the API for other objects one by one.
                 await self._watches.are_told.wait()
                 group.create_task(controller.run(), name="controller")
         finally:
@@ -108,7 +108,7 @@ class Replica:
 
 
 def watches(controller: Controller) -> Iterator[Watch]:
-    """All that is followed, and what is told of it."""
+    """Yield all watches, with the functions of the controller that they call."""
     yield Watch(
         PROVISIONERS,
         controller.on_all_provisioners,
@@ -145,7 +145,7 @@ def watches(controller: Controller) -> Iterator[Watch]:
 
 
 def quiet_libraries(settings: LogSettings) -> tuple[str, ...]:
-    """Loggers of libraries of which nothing below WARNING is logged."""
+    """Return the loggers of libraries that log nothing below WARNING."""
     quiet = ("asyncio", "aiohttp.access")
     return quiet if settings.level is LogLevel.DEBUG else ("kopf", *quiet)
 
@@ -154,7 +154,7 @@ async def run(settings: ProvisionerSettings) -> None:
     """Run until SIGTERM or SIGINT.
 
     Raises:
-        OSError, ExceptionGroup: it cannot start like this.
+        OSError, ExceptionGroup: The program cannot start with these settings.
     """
     working = asyncio.create_task(Replica(settings).run(), name="replica")
     on_termination(working.cancel)
@@ -164,7 +164,7 @@ async def run(settings: ProvisionerSettings) -> None:
 
 
 def main() -> None:
-    """The command; the exit status is 2 for a wrong setting and for missing credentials."""
+    """Run the command; the exit status is 2 for a wrong setting and for missing credentials."""
     try:
         settings = ProvisionerSettings.load(sys.argv[1:], os.environ)
         connection_info()

@@ -1,6 +1,6 @@
-"""What this program must be allowed to do, asked of the API itself.
+"""Asks the API whether this program has all permissions that it needs.
 
-Without it a role that lacks a line shows only where it is needed, perhaps much later.
+Otherwise an incomplete role shows only where it is needed, perhaps much later.
 """
 
 import asyncio
@@ -24,12 +24,12 @@ _REVIEWS = Resource(
     namespaced=False,
 )
 _AGAIN = 20.0
-"""Seconds until what was missing is asked for again."""
+"""In seconds: when missing permissions are checked again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Permission:
-    """To do something with the objects of a kind, in every namespace."""
+    """The permission for a verb on the objects of a kind, in every namespace."""
 
     verb: str
     resource: Resource
@@ -42,7 +42,7 @@ class Permission:
 
 
 def needed(settings: ProvisionerSettings) -> Iterator[Permission]:
-    """All that is needed with these settings, but for the Lease, whose holder tells by itself."""
+    """Yield all permissions for these settings, except for the Lease: the election reports that."""
     channels = [channel_resource(kind) for kind in kinds()]
     for resource in (*channels, PROVISIONERS):
         for verb in ("get", "list", "watch"):
@@ -63,16 +63,16 @@ def needed(settings: ProvisionerSettings) -> Iterator[Permission]:
 
 
 class Permissions:
-    """Asks until nothing is missing, and remembers what is."""
+    """Asks until no permission is missing, and remembers the missing ones."""
 
     def __init__(self, client: KubeClient, wanted: Iterable[Permission]) -> None:
         self._client = client
         self._wanted = tuple(wanted)
         self.missing: list[str] = []
-        """As ``patch services``, for people."""
+        """The missing permissions for people, such as ``patch services``."""
 
     async def run(self) -> None:
-        """Return when nothing is missing, or when that cannot be asked."""
+        """Wait until nothing is missing, or the API refuses to say."""
         missing = self._wanted
         while True:
             try:
@@ -81,7 +81,7 @@ class Permissions:
                 log.info("the API does not say what this account may do", reason=str(error))
                 return
             except KubeError:
-                pass  # the API is away: what follows objects tells that
+                pass  # the API is away: the watches report that
             else:
                 missing = tuple(
                     each for each, is_missing in zip(missing, answers, strict=True) if is_missing

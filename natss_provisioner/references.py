@@ -1,7 +1,7 @@
-"""Follows what Subscriptions name as subscribers, besides Channels and Services, where it may.
+"""Follows the objects that Subscriptions name as subscribers, except Channels and Services.
 
-Which kinds those are is known only from the Subscriptions. What may not be followed is looked for
-from time to time all the same, by the handler of Subscriptions.
+Only the Subscriptions say which kinds these are. Objects that this program may not follow are still
+read at intervals, by the handler of Subscriptions.
 """
 
 import asyncio
@@ -19,23 +19,24 @@ from natss_provisioner.handlers.targets import address_of, resource_of
 log = structlog.get_logger(__name__)
 
 _MOST_KINDS = 20
-"""Each takes a connection, and anybody may write a Subscription."""
+"""Each kind takes a connection, and anybody may write a Subscription."""
 
 _MOST_ASKED_FOR = 100
-"""Kinds that are asked for, whether they may be followed or not: each is one request a minute."""
+"""The most kinds that are requested, allowed or not: each costs one request a minute."""
 
 _ASK_AGAIN = 60.0
-"""Seconds until a kind that may not be followed, or that is not there, is asked for again; until
-then it leaves its place to another."""
+"""In seconds: when a kind that may not be followed, or does not exist, is requested again; until
+then it leaves its place to another kind.
+"""
 
 
 class References:
     """Follows kinds of objects.
 
     Args:
-        client: May follow some kinds, and others not.
-        kinds: Tells which are wanted now; the first matter most if there are too many.
-        moved: Called with an object whose address is another one than it was, or new, or gone.
+        client: May follow some kinds and not others.
+        kinds: Returns the kinds wanted now; the first ones matter most if there are too many.
+        moved: Called with an object whose address has changed, appeared or disappeared.
     """
 
     def __init__(
@@ -55,11 +56,11 @@ class References:
         self._changed = asyncio.Event()
 
     def look(self) -> None:
-        """Other kinds may be wanted now."""
+        """Take notice that other kinds may be wanted now."""
         self._changed.set()
 
     async def run(self) -> None:
-        """Follow what is wanted, until cancelled."""
+        """Follow the wanted kinds, until cancelled."""
         async with asyncio.TaskGroup() as group:
             while True:
                 self._changed.clear()
@@ -73,7 +74,7 @@ class References:
                 await self._changed.wait()
 
     def _chosen(self) -> dict[DependentKind, None]:
-        """The kinds that matter, those first that are followed: none loses its place to another."""
+        """Return the kinds to follow, followed ones first: none loses its place to another."""
         named = self._kinds()
         ordered = sorted(named, key=lambda kind: kind not in self._following)
         return dict.fromkeys(ordered[:_MOST_ASKED_FOR])
@@ -87,7 +88,7 @@ class References:
             del self._refusals[kind]
 
     async def _follow(self, kind: DependentKind) -> None:
-        """Follow a kind until that is refused, and give its place up."""
+        """Follow a kind until that is refused; then give up its place."""
         refusal = str(await self._follow_while_allowed(kind))
         if self._refusals.get(kind) != refusal:
             log.info(
@@ -121,7 +122,7 @@ class References:
         raise AssertionError("to follow has no end")
 
     def _note_all(self, kind: DependentKind, documents: Iterable[Document]) -> None:
-        """All objects of a kind; one that is missing went while nobody looked."""
+        """Note all objects of a kind; a missing one disappeared while it was not followed."""
         found = {
             ObjectName(kind, name_of(document)): address_of(document)
             for document in documents

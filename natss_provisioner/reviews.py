@@ -1,6 +1,6 @@
 """Admission reviews of the Kubernetes API (``admission.k8s.io/v1``): a request in, its answer out.
 
-Pure. What is admitted is said in ``admission.py``.
+Pure. ``admission.py`` decides what is admitted.
 """
 
 import base64
@@ -20,18 +20,18 @@ from natss_provisioner.admission import (
 )
 
 VALIDATE, MUTATE = "validate", "mutate"
-"""The ends of the URL's path; as in ``config/admission``."""
+"""The last part of the URL's path, as in ``config/admission``."""
 
 
 class Malformed(Exception):
-    """It is no request for a review, or for one of something else."""
+    """The text is not a request for a review, or is one for another kind of object."""
 
 
 def namespace_of_new_channel(review: Mapping[str, Any]) -> str | None:
-    """Whose other channels ``answer`` needs to know for a request; None if it needs to know none.
+    """Return the namespace whose other channels ``answer`` needs; None if it needs none.
 
     Raises:
-        Malformed: it is no such request.
+        Malformed: The review is not such a request.
     """
     request = _request(review)
     if _channel_kind(request) is not None and request.get("operation") == "CREATE":
@@ -42,16 +42,16 @@ def namespace_of_new_channel(review: Mapping[str, Any]) -> str | None:
 def answer(
     review: Mapping[str, Any], path: str, hosts: Mapping[ChannelId, str], cluster_domain: str
 ) -> Document:
-    """The answer to a request.
+    """Return the answer to a request.
 
     Args:
-        review: The ``AdmissionReview`` with it.
+        review: The ``AdmissionReview`` with the request.
         path: ``VALIDATE`` or ``MUTATE``.
-        hosts: As of ``admission.review_channel``.
+        hosts: As for ``admission.review_channel``.
         cluster_domain: The end of every DNS name in the cluster.
 
     Raises:
-        Malformed: it is no request for a review of ours.
+        Malformed: The review is not a request for an object of ours.
     """
     request = _request(review)
     kind = _channel_kind(request)
@@ -78,7 +78,7 @@ def _request(review: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _channel_kind(request: Mapping[str, Any]) -> ChannelKind | None:
-    """Of the channel that a request is for; None for a Subscription."""
+    """Return the kind of the channel that a request is for; None for a Subscription."""
     given = _identity(request)
     kind = kind_of(given["apiVersion"], given["kind"])
     if kind is None and given != _SUBSCRIPTION:
@@ -87,7 +87,7 @@ def _channel_kind(request: Mapping[str, Any]) -> ChannelKind | None:
 
 
 def _identity(request: Mapping[str, Any]) -> dict[str, str]:
-    """``apiVersion`` and ``kind`` of the object that a request is for."""
+    """Return ``apiVersion`` and ``kind`` of the object that a request is for."""
     kind = request.get("kind")
     kind = kind if isinstance(kind, Mapping) else {}
     return {
@@ -100,7 +100,7 @@ _SUBSCRIPTION = {"apiVersion": SUBSCRIPTIONS.api_version, "kind": SUBSCRIPTIONS.
 
 
 def _object(request: Mapping[str, Any], key: str) -> Document | None:
-    """One of the objects; in a namespace, even if only the request says so yet."""
+    """Return an object of a request, with its namespace even if only the request has it yet."""
     found = request.get(key)
     if found is None:
         return None
@@ -122,7 +122,7 @@ def _told(verdict: Review) -> Document:
 
 
 def _patched(new: Document, patch: Mapping[str, Any]) -> Document:
-    """What is to be filled in, as the JSON patch that the API asks for; the rest stays as it is."""
+    """Return the fields to fill in as the JSON patch that the API requires."""
     filled = patch["spec"]
     operations = [{"op": "add", "path": "/spec", "value": filled}]
     if new.get("spec"):

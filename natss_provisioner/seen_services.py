@@ -1,8 +1,8 @@
-"""The Services of channels as they were seen last, so that nobody has to list them for a channel.
+"""The Services of channels as last seen, so that they need not be listed for each channel.
 
-To list those of one label the API server reads all of the namespace: with 1,000 channels in it that
-would be a million Services after every start. What was seen may be late; a write on that ground is
-refused by the API, and tried again.
+To list Services by label, the API server reads all of the namespace: with 1,000 channels that would
+be a million Services after every start. What was seen may be outdated; the API refuses a write that
+is based on it, and the write is retried.
 """
 
 from collections.abc import Sequence
@@ -19,14 +19,14 @@ from natss.document import Document
 from natss.knative import name_of
 
 _Place = tuple[str, str]
-"""Namespace, and value of the label."""
+"""Namespace and value of the label."""
 
 LABELS = {OLD_PROVISIONER_LABEL: PROVISIONER}
-"""Which Services are to be watched; those that Go made have them too."""
+"""The labels of the Services to watch; those that the Go controller created have them too."""
 
 
 class SeenServices:
-    """Services by the channel in their label."""
+    """The Services by the channel in their label."""
 
     def __init__(self) -> None:
         self._are_all = False
@@ -34,7 +34,7 @@ class SeenServices:
         self._place_of: dict[ResourceName, _Place] = {}
 
     def put_all(self, services: Sequence[Document]) -> None:
-        """Note that there are these Services, and no others."""
+        """Note that these Services exist, and no others."""
         self.forget()
         for service in services:
             self.put(service)
@@ -49,7 +49,7 @@ class SeenServices:
         self._place_of[name_of(service)] = place
 
     def drop(self, service: Document) -> None:
-        """Note that a Service has gone, or has lost its label."""
+        """Note that a Service is gone, or has lost its label."""
         metadata = service["metadata"]
         place = self._place_of.pop(name_of(service), None)
         if place is not None:
@@ -58,13 +58,13 @@ class SeenServices:
                 del self._by_place[place]
 
     def forget(self) -> None:
-        """Note that nobody watches."""
+        """Note that Services are not watched, and forget all."""
         self._are_all = False
         self._by_place.clear()
         self._place_of.clear()
 
     def of(self, channel: ChannelId) -> list[Document] | None:
-        """Those with the labels of a channel; None if it is not known which there are."""
+        """Return the Services with the labels of a channel; None if they are unknown."""
         if not self._are_all:
             return None
         place = channel.namespace, channel_label_value(channel.name)

@@ -1,6 +1,6 @@
 """Settings of the provisioner: read once from flags and environment, frozen, passed as an object.
 
-Names of variables are those of the dispatcher where both have the setting.
+Variables have the names of the dispatcher's where both programs have the setting.
 """
 
 import argparse
@@ -55,53 +55,58 @@ class ProvisionerSettings:
     """The end of every DNS name in the cluster."""
 
     system_namespace: str = DEFAULT_SYSTEM_NAMESPACE
-    """Where the dispatcher runs."""
+    """The namespace of the dispatcher."""
 
     subscription_controller: bool = True
-    """Whether Subscriptions are resolved and written into their Channels; Knative's core does so
-    where it is there, and two would contradict each other."""
+    """Whether Subscriptions are resolved and written into their Channels. Knative's core does this
+    where it is installed, and two controllers would contradict each other.
+    """
 
     create_provisioner: bool = False
-    """Whether the ClusterChannelProvisioner is created when there is none, so that an installation
-    can be applied in one go: its definition is not known yet when the object would be sent."""
+    """Whether a missing ClusterChannelProvisioner is created, so that an installation can be
+    applied in one step: otherwise its definition is not known yet when the object is sent.
+    """
 
     leader_election: bool = True
-    """Whether this process acts only while it has the Lease; without it two would do everything
-    twice, to no harm but double reports."""
+    """Whether this process acts only while it has the Lease. Without it two replicas do everything
+    twice, with no harm but duplicate reports.
+    """
 
     pod_name: str = ""
-    """Of this replica, in the Lease and in Events; empty for host name and process id."""
+    """The name of this replica in the Lease and in Events; empty for host name and process id."""
 
     resync: float = 600.0
-    """Seconds after which everything is looked at again, for the sake of what is not watched: the
-    objects that Subscriptions name."""
+    """In seconds: everything is reconciled again after this time, for the sake of what is not
+    watched: the objects that Subscriptions name.
+    """
 
     workers: int = 16
-    """How many objects are reconciled at once; each has one request under way at most. Those of one
-    namespace get half of them."""
+    """How many objects are reconciled at once; each has at most one request under way. Objects of
+    one namespace get at most half of the workers.
+    """
 
     health_listen: ListenAddress = _HEALTH
-    """Where ``/healthz`` and ``/readyz`` are."""
+    """The address of ``/healthz`` and ``/readyz``."""
 
     admission: bool = False
-    """Whether the API server may ask what is to be admitted; it needs ``config/admission``."""
+    """Whether the API server may have requests reviewed; needs ``config/admission``."""
 
     admission_listen: ListenAddress = _ADMISSION
-    """Where it asks, by HTTPS."""
+    """The address for these reviews, by HTTPS."""
 
     log: LogSettings = field(default_factory=LogSettings)
 
     @classmethod
     def load(cls, argv: Sequence[str], environ: Mapping[str, str]) -> Self:
-        """The settings that flags and environment ask for; flags win.
+        """Return the settings from flags and environment; flags win.
 
         Args:
-            argv: Without the name of the program.
+            argv: The arguments without the name of the program.
             environ: Such as ``os.environ``; an empty variable counts as not set.
 
         Raises:
-            SettingsError: something is wrong.
-            SystemExit: ``--help`` or ``--version`` was asked for, and printed.
+            SettingsError: A setting is wrong.
+            SystemExit: ``--help`` or ``--version`` was given, and printed.
         """
         given = read(_SECTIONS, parser(), argv, environ)
         settings: Self = applied(cls(), {path: value.value for path, value in given.items()})
@@ -109,12 +114,12 @@ class ProvisionerSettings:
 
     @property
     def instance(self) -> str:
-        """Which replica this is; another one than every other process that runs now."""
+        """The name of this replica, unique among the processes that run now."""
         return self.pod_name or f"{socket.gethostname()}_{os.getpid()}"
 
     @property
     def place(self) -> DispatcherPlace:
-        """Where the dispatcher is."""
+        """The place of the dispatcher."""
         return DispatcherPlace(self.system_namespace, self.cluster_domain)
 
 
@@ -197,10 +202,10 @@ _SECTIONS = (Section("Settings", OPTIONS),)
 
 
 def parser() -> argparse.ArgumentParser:
-    """Of the command line, with ``--help``."""
+    """Return the parser of the command line, with ``--help``."""
     return make_parser(PROGRAM, _SECTIONS, ProvisionerSettings())
 
 
 def reference() -> str:
-    """The table of ``docs/provisioner.md``."""
+    """Return the table of ``docs/provisioner.md``."""
     return markdown(_SECTIONS, ProvisionerSettings())

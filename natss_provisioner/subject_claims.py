@@ -1,6 +1,6 @@
-"""Which channels want which subject, as they were seen last. Pure.
+"""The subject that each channel wants, as last seen. Pure.
 
-A channel wants one once a dispatcher has taken it up: that decides whether it has an epoch.
+A channel wants a subject once a dispatcher serves it: the dispatcher decides on the epoch.
 """
 
 from natss.contract.channel_id import ChannelId, ChannelKind
@@ -24,7 +24,7 @@ class SubjectClaims:
             self.drop(name)
 
     def put(self, channel: Document) -> set[ChannelId]:
-        """Note what a channel wants; returns the other channels that this concerns."""
+        """Note what a channel wants; return the other channels that this concerns."""
         name, metadata = channel_id(channel), channel["metadata"]
         concerned = self.drop(name)
         if DISPATCHER_FINALIZER not in (metadata.get("finalizers") or ()):
@@ -37,7 +37,7 @@ class SubjectClaims:
         return concerned
 
     def drop(self, name: ChannelId) -> set[ChannelId]:
-        """Forget a channel; returns the others that this concerns."""
+        """Forget a channel; return the other channels that this concerns."""
         subject = self._subject_of.pop(name, None)
         if subject is None:
             return set()
@@ -48,10 +48,10 @@ class SubjectClaims:
         return set(claims)
 
     def subject_of(self, name: ChannelId) -> str:
-        """The subject that a channel wants; empty if none is known."""
+        """Return the subject that a channel wants; empty if none is known."""
         return self._subject_of.get(name, "")
 
     def owner(self, name: ChannelId) -> ChannelId:
-        """The channel that has the subject that this one wants; mostly this one itself."""
+        """Return the channel that has the subject that this one wants; mostly this one itself."""
         claims = self._claims.get(self.subject_of(name))
         return first(claims) if claims else name

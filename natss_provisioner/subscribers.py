@@ -1,9 +1,8 @@
 """What a Subscription asks for, and its entry in the list of subscribers of its Channel.
 
-Pure: documents in, values and documents out. A Subscription is read in
-``natss.contract.subscription_documents``; what an object that is named has for an address is found
-out in ``handlers/targets.py``. Entries are those of Knative eventing v0.6; what somebody else
-wrote into the list stays.
+Pure: documents in, values and documents out. ``natss.contract.subscription_documents`` reads a
+Subscription; ``handlers/targets.py`` finds the address of an object that it names. Entries are
+those of Knative eventing v0.6; entries that somebody else wrote into the list stay.
 """
 
 from collections.abc import Mapping
@@ -23,11 +22,12 @@ from natss.document import Document
 from natss.knative import name_of
 
 FINALIZER = "subscription-controller"
-"""Of Knative's controller: whoever finds it on a Subscription removes the entry first."""
+"""The finalizer of Knative's controller: the controller in charge removes the entry first."""
 
 HELD_BY = "channelName"
-"""In ``status``: the name of the Channel that has the entry. ``spec`` may have been changed while
-nobody looked."""
+"""The field of ``status`` with the name of the Channel that has the entry. ``spec`` may have been
+changed while no controller was running.
+"""
 
 _GROUP = API_VERSION.partition("/")[0]
 _KIND = "Subscription"
@@ -35,33 +35,33 @@ _KIND = "Subscription"
 
 @dataclass(frozen=True, slots=True)
 class Physical:
-    """Where events and answers are posted to."""
+    """The URIs that events and replies are posted to."""
 
     subscriber_uri: str | None
     reply_uri: str | None
 
     @property
     def fields(self) -> dict[str, str | None]:
-        """As in ``status.physicalSubscription`` and in an entry."""
+        """The fields of ``status.physicalSubscription`` and of an entry."""
         return {"subscriberURI": self.subscriber_uri, "replyURI": self.reply_uri}
 
 
 def read_channel_name(subscription: Document) -> ChannelId | None:
-    """The Channel that a Subscription is for; None if that is another kind of channel.
+    """Return the Channel that a Subscription is for; None if it is another kind of channel.
 
     Raises:
-        Refused: it cannot be read.
+        Refused: The Subscription cannot be read.
     """
     return channel_of(_read(subscription))
 
 
 def read_wish(subscription: Document, cluster_domain: str) -> Wish:
-    """``natss.contract.subscription_documents.read_wish`` of an object of the API."""
+    """Call ``natss.contract.subscription_documents.read_wish`` for an object of the API."""
     return wish_of(_read(subscription), cluster_domain)
 
 
 def problems_of(subscription: Document, cluster_domain: str) -> tuple[Problem, ...]:
-    """What is wrong with a Subscription to a Channel, and hints; never raises."""
+    """Return mistakes of a Subscription to a Channel, and hints; never raise."""
     document = _read(subscription)
     try:
         channel_of(document)
@@ -72,9 +72,9 @@ def problems_of(subscription: Document, cluster_domain: str) -> tuple[Problem, .
 
 
 def held_by(subscription: Document) -> ChannelId | None:
-    """The Channel that the entry of a Subscription was written to last; None if there is none.
+    """Return the Channel that the entry of a Subscription was last written to; None if unknown.
 
-    Also if there is something else in its place than a name, which this program never wrote.
+    Return None also if the field has something else than a name, which this program never writes.
     """
     name = text_at(subscription, "status", HELD_BY)
     if name is None or not is_resource_name(name):
@@ -83,7 +83,7 @@ def held_by(subscription: Document) -> ChannelId | None:
 
 
 def channels_named(subscription: Document) -> frozenset[ChannelId]:
-    """All Channels whose change may concern a Subscription, as far as it can be read."""
+    """Return all Channels whose change may concern a Subscription, as far as it can be read."""
     names: set[ChannelId | None] = set()
     try:
         names.add(held_by(subscription))
@@ -99,7 +99,7 @@ def channels_named(subscription: Document) -> frozenset[ChannelId]:
 
 
 def object_named(subscription: Document) -> SubscriberTarget | None:
-    """What a Subscription names as its subscriber; None for a URI, a Channel and a Service."""
+    """Return the object that is the subscriber; None for a URI, a Channel and a Service."""
     try:
         subscriber = read_wish(subscription, "cluster.local").subscriber
     except Refused:
@@ -111,7 +111,7 @@ def object_named(subscription: Document) -> SubscriberTarget | None:
 
 
 def entries(channel: Mapping[str, Any]) -> list[Document]:
-    """The list of subscribers of a Channel."""
+    """Return the list of subscribers of a Channel."""
     found = object_at(channel, "spec", "subscribable").get("subscribers")
     return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
 
@@ -119,9 +119,9 @@ def entries(channel: Mapping[str, Any]) -> list[Document]:
 def with_entry(
     channel: Document, subscription: Document, physical: Physical
 ) -> list[Document] | None:
-    """The list with the right entry of a Subscription, once; None if it is so already.
+    """Return the list with one correct entry of a Subscription; None if it is so already.
 
-    An entry of an earlier Subscription of that name is replaced where it stands.
+    An entry of an earlier Subscription of that name is replaced in its place.
     """
     before = entries(channel)
     places = [i for i, each in enumerate(before) if _is_of_name(each, subscription)]
@@ -140,7 +140,7 @@ def with_entry(
 
 
 def without_entry(channel: Document, subscription: Document) -> list[Document] | None:
-    """The list without what belongs to a Subscription; None if there is nothing of it.
+    """Return the list without the entries of a Subscription; None if it has none.
 
     An entry of another Subscription of that name, earlier or later, stays.
     """
@@ -150,9 +150,9 @@ def without_entry(channel: Document, subscription: Document) -> list[Document] |
 
 
 def is_of(entry: Mapping[str, Any], subscription: Document) -> bool:
-    """Whether an entry was made for a Subscription, and not for an earlier one of its name.
+    """Return whether an entry was created for a Subscription, not for an earlier one of its name.
 
-    Of v0.5 it may have no uid.
+    An entry of v0.5 may have no uid.
     """
     uid = uid_of(entry)
     if uid is None:
@@ -161,15 +161,15 @@ def is_of(entry: Mapping[str, Any], subscription: Document) -> bool:
 
 
 def uid_of(entry: Mapping[str, Any]) -> str | None:
-    """The uid of the Subscription that an entry was made for, if it says so."""
+    """Return the uid of the Subscription that an entry was created for, if the entry has it."""
     return text_at(entry, "uid") or text_at(entry, "ref", "uid")
 
 
 def claimant(entry: Mapping[str, Any], channel: Mapping[str, Any]) -> ResourceName | None:
-    """The Subscription that an entry names with a uid; None for entries that somebody made freely.
+    """Return the Subscription that an entry names with a uid; None for entries written by hand.
 
-    Only an entry with both can be told to be left over. Subscriptions of another namespace than the
-    Channel's are nothing that its owner could find out about.
+    Only an entry with name and uid can be recognised as left over. Subscriptions of another
+    namespace than the Channel's are ignored: its owner may not learn about them.
     """
     ref = object_at(entry, "ref")
     name, own = text_at(ref, "name"), channel["metadata"]["namespace"]
@@ -195,7 +195,7 @@ def _is_of_name(entry: Mapping[str, Any], subscription: Document) -> bool:
 
 
 def _entry(own: Document | None, subscription: Document, physical: Physical) -> Document:
-    """An entry; one of v0.5 stays without uid, for its durable is named by the reference."""
+    """Return the entry; one of v0.5 stays without uid: its durable is named after the reference."""
     metadata = subscription["metadata"]
     entry: Document = {key: own[key] for key in own} if own else {}
     if own is None or own.get("uid"):

@@ -1,4 +1,4 @@
-"""Follows all kinds of objects that matter and passes on what is seen; remembers what fails."""
+"""Follows all relevant kinds of objects, passes on their changes, and remembers failures."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -15,24 +15,24 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """A kind of objects, and who is told of them."""
+    """A kind of objects, and the functions that are notified of them."""
 
     resource: Resource
     on_all: Callable[[Sequence[Document]], None]
-    """All objects: at first, and whenever some changes may have been missed."""
+    """Called with all objects: at first, and whenever changes may have been missed."""
 
     on_change: Callable[[Document, bool], None]
-    """One that was created or changed; or deleted, if the second argument is true."""
+    """Called with an object that was created or changed; or deleted, if the flag is true."""
 
     labels: Mapping[str, str] = field(default_factory=dict)
-    """Only objects that have them."""
+    """Restricts the watch to objects with these labels."""
 
     on_failure: Callable[[Resource], None] = lambda _: None
-    """Changes of the kind are missed from now on, until all objects are told again."""
+    """Called when changes of the kind are missed from now on, until ``on_all`` is called again."""
 
 
 class Watches:
-    """Watches that go on by themselves, whatever the API does."""
+    """All watches; they continue on their own, whatever the API does."""
 
     def __init__(self, client: KubeClient, watches: Sequence[Watch]) -> None:
         self._client = client
@@ -40,11 +40,11 @@ class Watches:
         self._failures = dict.fromkeys(map(_name, watches), "not listed yet")
         self._untold = set(map(_name, watches))
         self.are_told = asyncio.Event()
-        """Set once all objects of each kind were told, or why they could not be."""
+        """Set once all objects of each kind, or the failure to list them, were passed on."""
 
     @property
     def failures(self) -> list[str]:
-        """Why some objects are not known, or not as they are now; empty if all is well."""
+        """Why some objects are unknown or outdated; empty if none are."""
         return [f"{name}: {failure}" for name, failure in self._failures.items()]
 
     async def run(self) -> None:
@@ -76,6 +76,6 @@ class Watches:
 
 
 def _name(watch: Watch) -> str:
-    """For people."""
+    """Return the name of a watch for people."""
     labels = [f"{key}={value}" for key, value in watch.labels.items()]
     return " ".join([watch.resource.plural, *labels])

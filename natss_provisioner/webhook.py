@@ -1,10 +1,9 @@
 """Serves admission reviews to the API server, in every replica, whichever leads.
 
-Its certificate lies in a Secret that all replicas share, and in the webhook configurations as what
-the API server is to trust; both are put right when they are not. The configurations themselves are
-manifests (``config/admission``). Those that kopf can make have no other timeout than 30 s and name
-no Service, and it empties them when any replica ends; and its server takes connections without a
-bound.
+Its certificate is in a Secret that all replicas share, and in the webhook configurations as what
+the API server trusts; both are repaired when they are wrong. The configurations themselves are
+manifests (``config/admission``). kopf's own configurations always have a timeout of 30 s, name no
+Service, and are emptied when any replica ends; and its server accepts connections without a limit.
 """
 
 import asyncio
@@ -31,7 +30,7 @@ from natss_provisioner.settings import ProvisionerSettings
 log = structlog.get_logger(__name__)
 
 NAME = "natss-admission"
-"""Of the Service, the Secret and the configurations."""
+"""The name of the Service, the Secret and the configurations."""
 
 _SECRETS = Resource("", "v1", "secrets", "Secret")
 _CONFIGURATIONS = [
@@ -41,13 +40,13 @@ _CONFIGURATIONS = [
 
 _TRY_AGAIN = 2.0
 _MOST_BYTES = 4 * 1024 * 1024
-"""Of one request. It has an object twice when it is changed, and etcd stores 1.5 MiB at most."""
+"""The limit of one request. It has a changed object twice, and etcd stores at most 1.5 MiB."""
 
 _HANDSHAKE_SECONDS = 5.0
-"""That a connection may take for its TLS handshake. Who never begins it is not counted before."""
+"""How long a TLS handshake may take. A connection is counted only after its handshake."""
 
 _HOSTS_TIMEOUT = 2.0
-"""Seconds that the other channels may take to be listed, of those that the API server waits."""
+"""In seconds: how long listing the other channels may take while the API server waits."""
 
 
 class Webhook:
@@ -55,8 +54,8 @@ class Webhook:
 
     Args:
         client: May get and patch the Secret and the configurations, and list Channels.
-        settings: Of the process.
-        look_again: Seconds between two looks at the Secret and the configurations.
+        settings: The settings of the process.
+        look_again: In seconds between two checks of the Secret and the configurations.
     """
 
     def __init__(
@@ -71,13 +70,13 @@ class Webhook:
         self._tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         self._told: str | None = None
         self.failure: str | None = "the webhook has no certificate yet"
-        """Why requests were never reviewed so far; None once they are."""
+        """Why no requests have been reviewed so far; None once they are."""
 
     async def run(self) -> None:
         """Serve until cancelled, once there is a certificate.
 
         Raises:
-            ExceptionGroup: of OSError; it cannot listen, or no file can be written.
+            ExceptionGroup: It contains an OSError: the webhook cannot listen, or write a file.
         """
         with tempfile.TemporaryDirectory(prefix=f"{NAME}-") as folder:
             files = Path(folder)
@@ -116,14 +115,14 @@ class Webhook:
             await asyncio.sleep(self._look_again if is_right else _TRY_AGAIN)
 
     async def _put_right(self, files: Path) -> bool:
-        """Have the certificate in the files and trusted; whether that is so now."""
+        """Write the certificate into the files and have it trusted; return whether that is so."""
         try:
             certificate = await self._agree()
-            if _write(files, certificate):  # new connections are shown it from now on
+            if _write(files, certificate):  # new connections get it from now on
                 self._tls.load_cert_chain(files / "tls.crt", files / "tls.key")
             for configuration in _CONFIGURATIONS:
                 await self._trust(configuration, certificate.secret_data()["ca.crt"])
-        except Conflict:  # another replica was faster: look at what it has written
+        except Conflict:  # another replica was faster: read what it has written
             return False
         except KubeError as error:
             self._tell(str(error))
@@ -132,7 +131,7 @@ class Webhook:
         return True
 
     async def _agree(self) -> Certificate:
-        """The certificate in the Secret, which is filled if that is needed. Raises KubeError."""
+        """Return the certificate in the Secret; create one if needed. Raises KubeError."""
         secret = await self._client.get(_SECRETS, NAME, self._namespace)
         now = datetime.now(UTC)
         found = Certificate.of_secret(secret.get("data"))
@@ -146,10 +145,10 @@ class Webhook:
         return made
 
     async def _trust(self, resource: Resource, bundle: str) -> None:
-        """Have a configuration trust the certificate, if there is one. Raises KubeError."""
+        """Have a configuration trust the certificate, if it exists. Raises KubeError."""
         try:
             configuration = await self._client.get(resource, NAME)
-        except NotFound:  # to leave one of them out is to have its part switched off
+        except NotFound:  # a missing configuration switches its part off
             return
         webhooks = configuration.get("webhooks") or []
         if all(each["clientConfig"].get("caBundle") == bundle for each in webhooks):
@@ -162,7 +161,7 @@ class Webhook:
         await self._client.patch(resource, NAME, {"metadata": version, "webhooks": wanted})
 
     def _tell(self, failure: str) -> None:
-        """Log why the certificate cannot be seen to, once for each reason."""
+        """Log why the certificate cannot be maintained, once for each reason."""
         if failure != self._told:
             log.warning("no certificate yet; is config/admission applied?", reason=failure)
         self._told = failure
@@ -170,7 +169,7 @@ class Webhook:
             self.failure = f"the webhook has no certificate yet: {failure}"
 
     async def _answer(self, request: web.Request) -> web.Response:
-        """One request. An error is answered, and then what was asked about is admitted."""
+        """Answer one request. After an error response the API server admits the object."""
         try:
             review = nesting.loads(await request.read())
             if not isinstance(review, dict):
@@ -186,7 +185,7 @@ class Webhook:
             raise web.HTTPBadRequest(reason=str(error)) from error
 
     async def _hosts_of_channels(self, namespace: str) -> dict[ChannelId, str]:
-        """Of the channels that are there; none if that cannot be found out in time."""
+        """Return the hosts of the existing channels; none if they cannot be listed in time."""
         try:
             async with asyncio.timeout(_HOSTS_TIMEOUT):
                 listed = [
@@ -204,7 +203,7 @@ class Webhook:
 
 
 def _write(files: Path, certificate: Certificate) -> bool:
-    """Replace the files if they are other ones, and say so."""
+    """Replace the files if their content differs; return whether it did."""
     is_new = False
     wanted = {"tls.crt": certificate.certificate, "tls.key": certificate.key}
     for name, content in wanted.items():

@@ -1,11 +1,12 @@
-"""Keys to be reconciled: each at most once at a time, again after a failure, never forgotten.
+"""The work queue: reconciles keys, each at most once at a time, retries failures, forgets none.
 
-A key that comes in while it is being worked on is done once more afterwards, so that nobody works
-on what has changed meanwhile; one that waits already is not added again. Those that are not urgent,
-as all of them after a start and those that have failed, leave most turns to those that are. What a
-key means is the business of the function that is called.
+A key that is added while a worker handles it is handled once more afterwards, because its object
+may have changed meanwhile; a key that waits already is not added again. Keys that are not urgent
+(all keys after a start, and failed ones) leave most turns to urgent ones. The function that is
+called knows what a key means.
 
-Tenants share the workers: each in its turn, and none so many that another one would find none free.
+Tenants share the workers fairly: they take turns, and none gets so many workers that another tenant
+would find none free.
 """
 
 import asyncio
@@ -25,7 +26,7 @@ from natss_provisioner.fair_queue import FairQueue
 log = structlog.get_logger(__name__)
 
 _PATIENT_TURN = 8
-"""One turn in so many is of a key that is not urgent, however many are."""
+"""One turn in so many goes to a key that is not urgent, however many urgent ones wait."""
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -35,24 +36,24 @@ class RetryWaits:
     """How long a key waits after its failures, in seconds."""
 
     first: float = 0.2
-    """After the first failure; it doubles with each further one. Most failures are a lost race."""
+    """After the first failure; doubles with each further one. Most failures are lost races."""
 
     longest: float = 10.0
-    """However many failures there were: so late it is noticed that the API is back."""
+    """After any number of failures: the longest time until it is noticed that the API is back."""
 
     hopeless: float = 30.0
-    """After a failure that will not go away by itself, as a missing permission."""
+    """After a failure that does not pass by itself, such as a missing permission."""
 
 
 class WorkQueue(Generic[Key]):
-    """Calls ``work`` for every key that is added, a few keys at once.
+    """Calls ``work`` for every added key, a few keys at once.
 
     Args:
-        work: What to do. It may return a number of seconds after which to look again; an error
-            means that the key is tried again.
-        workers: How many keys are worked on at once. One tenant gets half of them at most, and
-            several leave some free, so that whoever has none finds one.
-        tenant_of: Whose a key is; tenants do not wait for each other.
+        work: Handles a key. It may return the seconds after which to handle the key again; after
+            an error the key is retried.
+        workers: How many keys are handled at once. One tenant gets at most half of the workers, and
+            several leave some free, so that a tenant without a worker finds one.
+        tenant_of: Returns the tenant of a key; tenants do not wait for each other.
         waits: How long a key waits after failures.
     """
 
@@ -79,15 +80,15 @@ class WorkQueue(Generic[Key]):
         self._something = asyncio.Event()
 
     def __len__(self) -> int:
-        """How many keys are worked on or wait for a worker; not those that wait for their time."""
+        """Return how many keys have or await a worker, without those that wait for their time."""
         return len(self._queued.keys() | self._active)
 
     def add(self, key: Key, *, urgent: bool = True) -> None:
-        """Have a key worked on, even if it is waiting after a failure.
+        """Queue a key, even if it is waiting after a failure.
 
         Args:
-            key: Whatever was passed to ``work`` before, or something new.
-            urgent: Whether it goes before those that are not.
+            key: A key that was passed to ``work`` before, or a new one.
+            urgent: Whether it comes before keys that are not urgent.
         """
         timer = self._timers.pop(key, None)
         if timer is not None:
@@ -124,8 +125,8 @@ class WorkQueue(Generic[Key]):
                     del self._active_of[tenant]
                 if key in self._queued:
                     self._wait_for_worker(key)
-                self._something.set()  # its tenant may have another one
-            await asyncio.sleep(0)  # nobody else gets a turn if the work awaits nothing
+                self._something.set()  # its tenant may have another worker now
+            await asyncio.sleep(0)  # gives other tasks a turn even if the work awaits nothing
 
     def _wait_for_worker(self, key: Key) -> None:
         (self._urgent if self._queued[key] else self._patient).add(key)
@@ -138,19 +139,19 @@ class WorkQueue(Generic[Key]):
         return key
 
     def _take(self) -> Key | None:
-        """The next key to be worked on, if there is one that may be."""
+        """Return the next key that may have a worker, or None."""
         is_patient_turn = self._taken % _PATIENT_TURN == _PATIENT_TURN - 1
         lines = (self._urgent, self._patient)
         for line in reversed(lines) if is_patient_turn else lines:
             while (key := line.take(self._may_have_worker)) is not None:
-                if key in self._queued and key not in self._active:  # else it stood in both lines
+                if key in self._queued and key not in self._active:  # else it was in both lines
                     del self._queued[key]
                     self._taken += 1
                     return key
         return None
 
     def _may_have_worker(self, tenant: Hashable) -> bool:
-        """Whether a tenant has fewer workers than it would leave to the others."""
+        """Return whether a tenant has fewer workers than it would leave to the others."""
         active = self._active_of[tenant]
         return active == 0 or active < self._workers - len(self._active)
 
@@ -158,7 +159,7 @@ class WorkQueue(Generic[Key]):
         try:
             wait = await self._work(key)
         except KubeError as error:
-            # What was seen and is not found was deleted meanwhile: a lost race as well.
+            # An object that was seen and is not found was deleted meanwhile: also a lost race.
             retriable = error.retriable or isinstance(error, NotFound)
             wait = self._fail(key, retriable=retriable)
             if isinstance(error, ApiRefusal) and error.retry_after is not None:
@@ -171,7 +172,7 @@ class WorkQueue(Generic[Key]):
                 wait_seconds=round(wait, 1),
             )
         except Exception:
-            # A mistake of ours with one object must not keep the others from being worked on.
+            # A bug that one object triggers must not keep the others from being reconciled.
             wait = self._fail(key, retriable=True)
             log.exception("failed, tried again later", **_labels(key), wait_seconds=round(wait, 1))
         else:
@@ -191,6 +192,6 @@ class WorkQueue(Generic[Key]):
 
 
 def _labels(key: object) -> dict[str, str]:
-    """How the log names what a key stands for: kind and ``namespace/name`` are its text."""
+    """Return the log labels of a key, whose text is kind and ``namespace/name``."""
     kind, _, name = str(key).rpartition(" ")
     return object_labels(kind.rpartition(" ")[2], name)

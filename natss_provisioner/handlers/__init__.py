@@ -1,6 +1,6 @@
-"""A file per kind of object, each with one ``reconcile``: look, compare, write what differs.
+"""One file per kind of object, each with one ``reconcile``: read, compare, write the difference.
 
-All are level-triggered: they look at what is there now and do not care what has changed, so it does
-no harm to call them too often, and a change that was missed is found by the next call. A first look
-goes by what the watches told (``Context.seen``); before anything is written, the API is asked.
+All are level-triggered: they read the present state whatever has changed. An unnecessary call does
+no harm, and the next call finds a missed change. A first pass uses what the watches reported
+(``Context.seen``); before anything is written, the API is asked.
 """

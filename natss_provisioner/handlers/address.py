@@ -14,22 +14,22 @@ from natss_provisioner.handlers.context import Context
 
 @dataclass(frozen=True, slots=True)
 class ChannelAddress:
-    """What became of it."""
+    """The result of ``ensure``."""
 
     host: str | None
     condition: Condition
     """``Addressable``."""
 
     failure: ApiRefusal | None = None
-    """What the API refused, and must be tried again."""
+    """The refusal of the API; the work has to be retried."""
 
 
 async def ensure(context: Context, channel: Document) -> ChannelAddress:
-    """Have a channel's Service as it should be.
+    """Reconcile a channel's Service; return the address.
 
     Raises:
-        KubeError: it could not be found out, or the channel has an address and keeps it: to call it
-            unready would stop publishers.
+        KubeError: The API could not be asked, or the channel has an address and keeps it: reporting
+            it as unready would stop publishers.
     """
     try:
         service = await _ensure_service(context, channel)
@@ -56,9 +56,9 @@ async def _ensure_service(context: Context, channel: Document) -> Document:
 
 
 async def _candidates(context: Context, channel: Document, wanted: Document) -> list[Document]:
-    """Services with the channel's labels; else the one that publishers know, without labels.
+    """Return Services with the channel's labels; else the published one, without labels.
 
-    None that is the address of another channel.
+    Leave out Services that are the address of another channel.
     """
     namespace = channel["metadata"]["namespace"]
     found = context.services.of(channel_id(channel))

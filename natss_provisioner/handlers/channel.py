@@ -31,26 +31,27 @@ from natss_provisioner.handlers.context import LOOK_AGAIN, Context
 _WAITS_FOR_DISPATCHER = "DispatcherNotReady"
 
 _PATIENCE = 10.0
-"""Seconds that a dispatcher may take until it is worth an Event: every new channel waits for it."""
+"""In seconds: an Event is recorded if the dispatcher takes longer; every new channel waits for it.
+"""
 
 
 class NotKnownYet(Exception):
-    """The provisioner was never looked at; once it was, all channels are reconciled again.
+    """The provisioner has never been reconciled; once it is, all channels are reconciled again.
 
-    To call channels unready until then would be wrong if they were ready before.
+    Until then channels are not reported as unready, for they may have been ready before.
     """
 
 
 async def reconcile(context: Context, name: ChannelId) -> float | None:
-    """Make the Service what it should be and tell the truth in ``status``.
+    """Reconcile the Service and report the state in ``status``.
 
     Channels of other provisioners and of none are not touched.
 
     Returns:
-        After how many seconds to look again for what no watch tells.
+        The seconds until it must be reconciled again for changes that no watch reports.
 
     Raises:
-        KubeError: what could be found out is in the status; the rest must be tried again.
+        KubeError: The status has what could be found out; the rest has to be retried.
     """
     try:
         channel = await context.channel(name)
@@ -61,7 +62,7 @@ async def reconcile(context: Context, name: ChannelId) -> float | None:
     if channel["metadata"].get("deletionTimestamp"):
         return await _await_release(context, channel)
     reading = channels.read(channel, context.place.cluster_domain)
-    # One that was ready is usable as it was: the dispatcher goes on with that.
+    # A channel that was ready is usable as it was: the dispatcher continues with that.
     is_usable = reading.usable or is_true(channel.get("status"), READY)
     unusable = None if is_usable else reading.problems[-1]
     try:
@@ -84,7 +85,7 @@ async def reconcile(context: Context, name: ChannelId) -> float | None:
 
 
 async def _provisioned(context: Context, unusable: Problem | None) -> tuple[Condition, Condition]:
-    """``ProvisionerInstalled`` and ``Provisioned``. Raises NotKnownYet."""
+    """Return ``ProvisionerInstalled`` and ``Provisioned``. Raises NotKnownYet."""
     try:
         provisioner = await context.provisioner(PROVISIONER)
     except NotFound:
@@ -106,7 +107,7 @@ async def _provisioned(context: Context, unusable: Problem | None) -> tuple[Cond
 
 
 def _subject_taken(context: Context, name: ChannelId) -> Condition | None:
-    """``Provisioned``, if an older channel has the subject; None if there is none."""
+    """Return ``Provisioned`` as false if an older channel has the subject; None if none has."""
     owner = context.subjects.owner(name)
     if owner == name:
         return None
@@ -115,12 +116,12 @@ def _subject_taken(context: Context, name: ChannelId) -> Condition | None:
 
 
 def _served(channel: Document, host: str | None, system_namespace: str) -> Condition:
-    """``Provisioned``, as far as the dispatcher is concerned.
+    """Return ``Provisioned`` as far as it depends on the dispatcher.
 
-    A channel that was ready stays so, whatever becomes of the dispatcher and also if its Service
-    had to be made under another name: to publishers a channel that is not ready is one that has
-    gone, and an event that cannot be posted for a moment is posted again. That goes for a channel
-    that Go's controller called ready, too.
+    A channel that was ready stays ready, whatever happens to the dispatcher and even if its Service
+    had to be created under another name: publishers take a channel that is not ready for deleted,
+    but retry an event that cannot be posted for a moment. The same holds for a channel that Go's
+    controller reported as ready.
     """
     served = api_of(CHANNEL).status.served_host(channel)
     if (host is not None and served == host) or is_true(channel.get("status"), READY):
@@ -140,7 +141,7 @@ async def _write(
     conditions: tuple[Condition, ...],
     problems: tuple[Problem, ...],
 ) -> None:
-    """Write ``status``, and record what is new."""
+    """Write ``status``, and record Events about changes."""
     status = object_at(channel, "status")
     was_ready, ready = is_true(status, READY), conditions[-1]
     is_new = status.get("observedGeneration") != channel["metadata"].get("generation")
@@ -152,7 +153,7 @@ async def _write(
     elif not ready.is_true and ready.reason != _WAITS_FOR_DISPATCHER:
         await context.events.record(channel, EventType.WARNING, ready.reason, ready.message)
     for problem in problems if is_new else ():
-        if problem.consequence:  # the dispatcher tells it, with the value that is used instead
+        if problem.consequence:  # the dispatcher reports it, with the value that is used instead
             continue
         await context.events.record(channel, EventType.WARNING, problem.reason, problem.text)
 
@@ -160,7 +161,7 @@ async def _write(
 async def _await_dispatcher(
     context: Context, channel: Document, provisioned: Condition
 ) -> float | None:
-    """When the dispatcher should have taken a channel up by; once that has passed, record it."""
+    """Return the seconds that the dispatcher has left to serve a channel; after that, record it."""
     if provisioned.reason != _WAITS_FOR_DISPATCHER:
         return None
     status = channel.get("status")
@@ -174,9 +175,9 @@ async def _await_dispatcher(
 
 
 async def _await_release(context: Context, channel: Document) -> float | None:
-    """When the dispatcher should have released a deleted channel by; then, record that it has not.
+    """Return the seconds that the dispatcher has left to release a channel; after that, record it.
 
-    Nobody else tells whoever deletes a channel, and waits, that there is no dispatcher.
+    Nothing else shows to somebody who deletes a channel and waits that no dispatcher is running.
     """
     metadata = channel["metadata"]
     if DISPATCHER_FINALIZER not in metadata.get("finalizers", ()):

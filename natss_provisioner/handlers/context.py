@@ -1,4 +1,4 @@
-"""What every handler works with."""
+"""The context that every handler works with."""
 
 import asyncio
 from collections.abc import Callable
@@ -20,16 +20,17 @@ from natss_provisioner.seen_services import SeenServices
 from natss_provisioner.subject_claims import SubjectClaims
 
 LOOK_AGAIN = 2.0
-"""Seconds after which to look whether somebody else's Service, which is not watched, is gone."""
+"""In seconds: when to check again whether somebody else's Service, which is not watched, is gone.
+"""
 
 
 def utc_now() -> str:
-    """The time as the API writes it."""
+    """Return the time as the API writes it."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class Locks:
-    """A lock for each name that is asked for, as long as somebody holds or awaits it."""
+    """A lock for each requested name, as long as a task holds or awaits it."""
 
     def __init__(self) -> None:
         self._locks: WeakValueDictionary[ChannelId, asyncio.Lock] = WeakValueDictionary()
@@ -39,26 +40,26 @@ class Locks:
 
 
 class NeedsWrite(Exception):
-    """Something is to be written, which what was seen is no ground for: it may be late."""
+    """Something has to be written, but what was seen may be outdated: ask the API first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """Objects as they were seen last; of a kind that nobody watches for now, none."""
+    """The objects as last seen; none of a kind that is not watched for now."""
 
     channels: dict[ChannelId, Document] = field(default_factory=dict)
     subscriptions: dict[ResourceName, Document] = field(default_factory=dict)
     provisioners: dict[str, Document] = field(default_factory=dict)
 
     def forget_channels(self, kind: ChannelKind) -> None:
-        """Have seen no channel of a kind."""
+        """Forget all channels of a kind."""
         for name in [each for each in self.channels if each.kind == kind]:
             del self.channels[name]
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The API, as this program may use it, and where the dispatcher is."""
+    """The API, with what this program has seen of it, and the place of the dispatcher."""
 
     client: KubeClient
     events: EventRecorder
@@ -67,50 +68,51 @@ class Context:
     """Whether the ClusterChannelProvisioner is created when there is none."""
     now: Callable[[], str] = utc_now
     locks: Locks = field(default_factory=Locks)
-    """Of Channels whose list of subscribers is being changed."""
+    """Locks of Channels whose list of subscribers is being changed."""
 
     claims: Claims = field(default_factory=Claims)
-    """The addresses of all Channels, as they were seen last."""
+    """The addresses of all Channels, as last seen."""
 
     subjects: SubjectClaims = field(default_factory=SubjectClaims)
-    """Of all channels of NATS Streaming, as they were seen last."""
+    """The subjects of all channels of NATS Streaming, as last seen."""
 
     services: SeenServices = field(default_factory=SeenServices)
-    """Those of channels."""
+    """The Services of channels, as last seen."""
 
     seen: Seen | None = None
-    """For a look at whether anything is to be done, which asks the API for next to nothing; None to
-    do it."""
+    """In a first pass, the objects as last seen: it only decides whether anything has to be done,
+    with next to no requests. None in the pass that does it.
+    """
 
     @property
     def writer(self) -> KubeClient:
         """The client to write with.
 
         Raises:
-            NeedsWrite: this is only a look.
+            NeedsWrite: This is a first pass.
         """
         if self.seen is not None:
             raise NeedsWrite
         return self.client
 
     async def channel(self, name: ChannelId) -> Document:
-        """A Channel.
+        """Return a Channel.
 
         Raises:
-            NotFound: there is none.
-            KubeError: other failures.
+            NotFound: It does not exist.
+            KubeError: Another failure.
         """
         seen = self.seen.channels.get(name) if self.seen else None
         resource = channel_resource(name.kind)
         return seen or await self.client.get(resource, name.name, name.namespace)
 
     async def subscription(self, name: ResourceName) -> Document:
-        """As ``channel``."""
+        """Return a Subscription; raise as ``channel`` does."""
         seen = self.seen.subscriptions.get(name) if self.seen else None
         return seen or await self.client.get(SUBSCRIPTIONS, name.name, name.namespace)
 
     async def provisioner(self, name: str) -> Document:
-        """As ``channel``."""
+        """Return a ClusterChannelProvisioner; raise as ``channel`` does."""
         seen = self.seen.provisioners.get(name) if self.seen else None
         return seen or await self.client.get(PROVISIONERS, name)
 
@@ -121,18 +123,18 @@ class Context:
         conditions: tuple[Condition, ...],
         fields: dict[str, Any],
     ) -> bool:
-        """Write ``status`` if anything in it is to change; whether that was so.
+        """Write ``status`` if anything in it has to change; return whether it was written.
 
         Args:
-            resource: The kind.
+            resource: The kind of the object.
             document: The object as it was read.
-            conditions: All that this program writes on it.
-            fields: Further fields of the status; None, at any depth, for what is not to be there.
+            conditions: All conditions that this program writes on it.
+            fields: Further fields of the status; None, at any depth, removes a field.
 
         Raises:
-            NeedsWrite: this is only a look, and something is to change.
-            Conflict: the object is another one by now.
-            KubeError: other failures.
+            NeedsWrite: This is a first pass, and something has to change.
+            Conflict: The object has been changed meanwhile.
+            KubeError: Another failure.
         """
         metadata = document["metadata"]
         status = object_at(document, "status")
@@ -153,7 +155,7 @@ class Context:
 
 
 def _is_merged(existing: object, patch: object) -> bool:
-    """Whether a merge patch would change nothing."""
+    """Return whether a merge patch would change nothing."""
     if not isinstance(patch, dict):
         return existing == patch
     if not isinstance(existing, dict):

@@ -12,15 +12,15 @@ from natss_provisioner.handlers.context import LOOK_AGAIN, Context
 
 
 async def reconcile(context: Context, name: str) -> float | None:
-    """Make the Service what it should be and say so in ``status``.
+    """Reconcile the Service and report its state in ``status``.
 
-    A provisioner that is missing is created if that is wanted.
+    Create a missing provisioner if the settings ask for it.
 
     Returns:
-        After how many seconds to look again for what no watch tells.
+        The seconds until it must be reconciled again for changes that no watch reports.
 
     Raises:
-        KubeError: to be tried again.
+        KubeError: The work has to be retried.
     """
     try:
         provisioner = await context.provisioner(name)
@@ -43,7 +43,7 @@ async def reconcile(context: Context, name: str) -> float | None:
 
 
 async def _create(context: Context, name: str) -> float | None:
-    """Create the provisioner; once it is seen, it is reconciled. As of ``reconcile``."""
+    """Create the provisioner, which is reconciled once it is seen; return as ``reconcile`` does."""
     body = {
         "apiVersion": PROVISIONERS.api_version,
         "kind": PROVISIONERS.kind,
@@ -55,7 +55,7 @@ async def _create(context: Context, name: str) -> float | None:
     except NotFound:
         return LOOK_AGAIN  # its kind is not defined yet
     except AlreadyExists:
-        pass  # by somebody else, meanwhile
+        pass  # somebody else has created it meanwhile
     return None
 
 

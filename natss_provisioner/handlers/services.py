@@ -1,4 +1,4 @@
-"""Writes to a Service on behalf of its owner, each with the Event that tells of it."""
+"""Writes to a Service on behalf of its owner, each with an Event that reports it."""
 
 from natss.document import Document
 from natss.knative import PROVISIONERS
@@ -8,7 +8,7 @@ from natss_provisioner.handlers.context import Context
 
 
 class ServiceNameTaken(Exception):
-    """A Service of the name that is needed is there, and it is somebody else's.
+    """A Service of the needed name exists and belongs to somebody else.
 
     Attributes:
         reason: One word, for conditions.
@@ -18,18 +18,18 @@ class ServiceNameTaken(Exception):
 
 
 class HostTaken(ServiceNameTaken):
-    """It is the address that another Channel has told its publishers."""
+    """The Service is the address that another Channel has published."""
 
     reason = "HostTaken"
 
 
 async def create_or_take(context: Context, owner: Document, wanted: Document) -> Document:
-    """Create a Service; if there is one of that name that was made for the owner, repair it.
+    """Create a Service; if one of that name was created for the owner, repair it.
 
     Raises:
-        ServiceNameTaken: it was made by somebody else, and is left alone.
-        HostTaken: it is another channel's, and left to that one.
-        KubeError: other failures.
+        ServiceNameTaken: Somebody else created it; it is left alone.
+        HostTaken: It belongs to another channel and is left to that one.
+        KubeError: Another failure.
     """
     name, namespace = wanted["metadata"]["name"], wanted["metadata"]["namespace"]
     try:
@@ -58,11 +58,11 @@ async def create_or_take(context: Context, owner: Document, wanted: Document) ->
 async def repair(
     context: Context, owner: Document, service: Document, wanted: Document
 ) -> Document:
-    """Make a Service of the owner what it should be, if it is not; returns it as it is then.
+    """Repair a Service of the owner if it differs from what is wanted; return it as it is then.
 
     Raises:
-        Conflict: it is another one by now, or gone.
-        KubeError: other failures.
+        Conflict: It has been changed or deleted meanwhile.
+        KubeError: Another failure.
     """
     needed = children.repair(service, wanted)
     if needed is None:
@@ -82,7 +82,7 @@ async def repair(
 
 
 async def delete(context: Context, owner: Document, service: Document) -> None:
-    """Delete a Service that is one too many; no matter if it is gone already. Raises KubeError."""
+    """Delete a surplus Service, unless it is gone already. Raises KubeError."""
     metadata = service["metadata"]
     name, namespace = metadata["name"], metadata["namespace"]
     try:

@@ -1,7 +1,7 @@
-"""The list of subscribers in a Channel: changed only as long as it is the one that was looked at.
+"""Changes the list of subscribers in a Channel, unless it has changed since it was read.
 
-The whole list is written, for the API knows no part of it; the ``resourceVersion`` goes with it, so
-that a change of somebody else is never undone.
+The whole list is written, because the API cannot change a part of it; the ``resourceVersion`` goes
+with it, so that a change by somebody else is never undone.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,12 +21,12 @@ _ATTEMPTS = 5
 _REMOVED = "SubscriberRemoved"
 
 Change = Callable[[Document], list[Document] | None]
-"""Of a Channel; what its list is to be, or None if it is so already."""
+"""Returns the wanted list of a Channel, or None if it has that already."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Told:
-    """The Event that tells of a change."""
+    """The Event that reports a change."""
 
     reason: str
     message: str
@@ -35,15 +35,15 @@ class _Told:
 async def reconcile(context: Context, name: ChannelId, known: Mapping[str, ChannelId]) -> None:
     """Remove the entries whose Subscription is gone, or is for another channel by now.
 
-    Entries without uid or reference stay, for somebody may have made them freely.
+    Entries without uid or reference stay, because somebody may have written them by hand.
 
     Args:
-        context: What handlers work with.
-        name: Of the Channel. Those of other provisioners are not touched.
-        known: The channel of each Subscription that was seen, by uid; saves asking for it.
+        context: The context of all handlers.
+        name: The name of the Channel. Channels of other provisioners are not touched.
+        known: The channel of each Subscription that was seen, by uid; saves requests.
 
     Raises:
-        KubeError: to be tried again.
+        KubeError: The work has to be retried.
     """
     channel = await get(context, name)
     if channel is None or not channels.is_for_us(channel):
@@ -65,7 +65,7 @@ async def reconcile(context: Context, name: ChannelId, known: Mapping[str, Chann
 async def add(
     context: Context, channel: Document, subscription: Document, physical: Physical
 ) -> None:
-    """Have the entry of a Subscription in the list as it should be. Raises KubeError."""
+    """Add or correct the entry of a Subscription in the list. Raises KubeError."""
 
     def change(channel: Document) -> list[Document] | None:
         return subscribers.with_entry(channel, subscription, physical)
@@ -77,7 +77,7 @@ async def add(
 
 
 async def remove(context: Context, channel: Document, subscription: Document) -> None:
-    """Have no entry of a Subscription in the list. Raises KubeError."""
+    """Remove the entry of a Subscription from the list. Raises KubeError."""
 
     def change(channel: Document) -> list[Document] | None:
         return subscribers.without_entry(channel, subscription)
@@ -89,7 +89,7 @@ async def remove(context: Context, channel: Document, subscription: Document) ->
 
 
 async def get(context: Context, name: ChannelId) -> Document | None:
-    """A Channel, if it is there. Raises KubeError."""
+    """Return a Channel, or None if it does not exist. Raises KubeError."""
     try:
         return await context.channel(name)
     except NotFound:
@@ -97,11 +97,11 @@ async def get(context: Context, name: ChannelId) -> Document | None:
 
 
 async def _update(context: Context, name: ChannelId, change: Change, told: _Told) -> None:
-    """Write what ``change`` makes of the list as it is now, and tell it.
+    """Write the list that ``change`` returns for the present one, and record an Event.
 
     Raises:
-        Conflict: others are always faster.
-        KubeError: other failures.
+        Conflict: Others have been faster in every attempt.
+        KubeError: Another failure.
     """
     for attempt in range(1, _ATTEMPTS + 1):
         try:
@@ -117,10 +117,10 @@ async def _update(context: Context, name: ChannelId, change: Change, told: _Told
 
 
 async def _write(context: Context, name: ChannelId, change: Change) -> Document | None:
-    """One try; returns the Channel if it was changed."""
+    """Attempt to write once; return the Channel if it was changed."""
     channel = await get(context, name)
     if channel is None or channel["metadata"].get("deletionTimestamp"):
-        return None  # a dispatcher reads in the list of a deleted one which durables are to go
+        return None  # a dispatcher reads in the list of a deleted one which durables to remove
     wanted = change(channel)
     if wanted is None:
         return None
@@ -136,14 +136,14 @@ async def _write(context: Context, name: ChannelId, change: Change) -> Document 
 
 
 async def _is_left_over(context: Context, channel: Document, entry: Document) -> bool:
-    """Whether the Subscription that an entry names is certainly not for this channel (any more)."""
+    """Return whether the Subscription of an entry is certainly not for this channel (any more)."""
     name = subscribers.claimant(entry, channel)
     if name is None:
         return False
     try:
         found = await context.client.get(SUBSCRIPTIONS, name.name, name.namespace)
     except NotFound:
-        # Unless nobody knows of Subscriptions at all; that is an error here.
+        # The API may not know Subscriptions at all; then this raises an error.
         await context.client.list(SUBSCRIPTIONS, name.namespace)
         return True
     try:

@@ -1,7 +1,7 @@
 """A Subscription to a Channel of ``natss``: its URIs, its entry in the Channel, its conditions.
 
-What cannot be resolved (any more) leaves the entry as it was, and a Subscription that names another
-Channel by now stays with the first: to remove a subscriber is to give up its events.
+What cannot be resolved (any more) leaves the entry as it was, and a Subscription that now names
+another Channel stays with the first: removing a subscriber would abandon its events.
 """
 
 from typing import Any
@@ -37,15 +37,15 @@ _LOOK_AGAIN_AT_MOST = 30.0
 
 
 async def reconcile(context: Context, name: ResourceName) -> float | None:
-    """Have the Channel know the subscriber, and tell in ``status`` whether it does.
+    """Write the subscriber into the Channel, and report in ``status`` whether it is there.
 
     Subscriptions to channels of other provisioners and of other kinds are not touched.
 
     Returns:
-        After how many seconds to look again for what no watch tells.
+        The seconds until it must be reconciled again for changes that no watch reports.
 
     Raises:
-        KubeError: to be tried again.
+        KubeError: The work has to be retried.
     """
     try:
         subscription = await context.subscription(name)
@@ -53,7 +53,7 @@ async def reconcile(context: Context, name: ResourceName) -> float | None:
             await _release(context, subscription)
             return None
         return await _subscribe(context, subscription)
-    except NotFound:  # also if it is deleted meanwhile
+    except NotFound:  # perhaps deleted meanwhile
         return None
 
 
@@ -96,7 +96,7 @@ async def _subscribe(context: Context, subscription: Document) -> float | None:
 async def _former_channel(
     context: Context, subscription: Document, named: ChannelId
 ) -> ChannelId | None:
-    """The Channel that has the entry of a Subscription, if that names another one by now."""
+    """Return the Channel that has the entry, if the Subscription now names another Channel."""
     name = subscribers.held_by(subscription)
     if name is None or name == named:
         return None
@@ -108,14 +108,14 @@ async def _former_channel(
 
 
 def _hints(context: Context, subscription: Document) -> tuple[Condition, ...]:
-    """What is ignored of a Subscription; what is wrong with it is told by ``Resolved``."""
+    """Return the hints about ignored parts of a Subscription; ``Resolved`` reports its mistakes."""
     problems = subscribers.problems_of(subscription, context.place.cluster_domain)
     told = admission.told([problem for problem in problems if not problem.refused])
     return (told,) if told else ()
 
 
 async def _resolve(context: Context, subscription: Document) -> tuple[Physical | None, Condition]:
-    """The URIs, if they are known, and ``Resolved``."""
+    """Return the URIs, if they are known, and ``Resolved``."""
     namespace = subscription["metadata"]["namespace"]
     try:
         wish = subscribers.read_wish(subscription, context.place.cluster_domain)
@@ -144,7 +144,7 @@ def _channel_ready(name: ChannelId, channel: Document | None, *, subscribed: boo
 
 
 async def _with_finalizer(context: Context, subscription: Document) -> Document:
-    """The Subscription as it is once its deletion waits for us."""
+    """Add the finalizer, so that its deletion waits for us; return the Subscription with it."""
     metadata = subscription["metadata"]
     finalizers = metadata.get("finalizers") or []
     if FINALIZER in finalizers:
@@ -153,9 +153,9 @@ async def _with_finalizer(context: Context, subscription: Document) -> Document:
 
 
 async def _release(context: Context, subscription: Document) -> None:
-    """Remove the entry, then let the Subscription go; whoever's the channel is.
+    """Remove the entry, then the finalizer of the Subscription, whatever the provisioner.
 
-    The finalizer says that somebody waits for this controller.
+    The finalizer means that the deletion waits for this controller.
     """
     finalizers = subscription["metadata"].get("finalizers") or []
     if FINALIZER not in finalizers:
@@ -187,7 +187,7 @@ async def _patch_finalizers(
 
 
 async def _leave(context: Context, subscription: Document) -> None:
-    """Take back what was said of a channel that was missing, and turned out not to be ours."""
+    """Clear the status about a missing channel that has turned out to be another provisioner's."""
     metadata = subscription["metadata"]
     if reason_of(subscription.get("status"), CHANNEL_READY) != _NO_CHANNEL:
         return
@@ -212,9 +212,9 @@ async def _write(
 async def _tell(
     context: Context, subscription: Document, told: tuple[bool, str], ready: Condition, where: str
 ) -> None:
-    """Record what is new; that a new channel is not ready for a moment is no news.
+    """Record Events about changes, but not that a new channel is not ready for a moment.
 
-    Whether events get through is for the dispatcher to tell.
+    The dispatcher reports whether events get through.
     """
     if ready.is_true and not told[0]:
         message = f"Resolved; the channel delivers to {where}"
@@ -224,7 +224,7 @@ async def _tell(
 
 
 def _where(fields: dict[str, Any]) -> str:
-    """Where events go to, without what may be secret in it."""
+    """Return the destination of events, without possible secrets."""
     uris = fields.get("physicalSubscription") or {}
     subscriber, reply = uris.get("subscriberURI"), uris.get("replyURI")
     if subscriber is None:
@@ -234,7 +234,7 @@ def _where(fields: dict[str, Any]) -> str:
 
 
 def _look_again(context: Context, status: object) -> float:
-    """Soon for what was tried a moment ago, later for what has been missing for long."""
+    """Return the seconds until the next attempt: the longer a target is missing, the more."""
     age = seconds_since(status, RESOLVED, context.now()) or 0.0
     return min(max(LOOK_AGAIN, age / 4), _LOOK_AGAIN_AT_MOST)
 

@@ -1,7 +1,7 @@
-"""What a Subscription names as subscriber or reply, resolved to the URI that events go to.
+"""Resolves the subscriber and reply of a Subscription to the URIs that events go to.
 
-As Knative's controller of v0.6 did: a Service by its name in the cluster's DNS, everything else by
-the address that it has in its status.
+As in Knative's controller of v0.6, a Service resolves to its name in the cluster's DNS, everything
+else to the address in its status.
 """
 
 from natss.contract.names import is_dns_name, service_host
@@ -13,10 +13,10 @@ from natss_provisioner.subscribers import Physical
 
 
 class Unresolved(Exception):
-    """There is no URI for a target, for now; the text is for people.
+    """A target has no URI for now; the text is for people.
 
     Attributes:
-        target: What was to be resolved.
+        target: The target that cannot be resolved.
     """
 
     def __init__(self, target: SubscriberTarget, message: str) -> None:
@@ -25,11 +25,11 @@ class Unresolved(Exception):
 
 
 async def resolve(context: Context, wish: Wish, namespace: str) -> Physical:
-    """The URIs of a wish.
+    """Return the URIs of a wish.
 
     Raises:
-        Unresolved: an object is missing, has no address, or may not be read.
-        KubeError: it could not be found out.
+        Unresolved: An object is missing, has no address, or may not be read.
+        KubeError: The API could not be asked.
     """
     subscriber, reply = wish.subscriber, wish.reply
     if isinstance(subscriber, SubscriberTarget):
@@ -62,7 +62,7 @@ async def _uri(context: Context, target: SubscriberTarget, namespace: str) -> st
 
 
 def address_of(document: Document) -> str | None:
-    """``status.address.hostname``, else ``status.domainInternal``; None if it is no host."""
+    """Return ``status.address.hostname``, else ``status.domainInternal``; None if it is no host."""
     status = document.get("status")
     status = status if isinstance(status, dict) else {}
     address = status.get("address")
@@ -72,7 +72,7 @@ def address_of(document: Document) -> str | None:
 
 
 def resource_of(api_version: str, kind: str) -> Resource:
-    """Where the API serves a kind, by the rule that Kubernetes' own guess goes by."""
+    """Return where the API serves a kind, by the same rule as Kubernetes' own guess."""
     group, _, version = api_version.rpartition("/")
     singular = kind.lower()
     if singular.endswith("s"):
