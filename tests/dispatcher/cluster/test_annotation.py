@@ -1,4 +1,4 @@
-"""The record of a Channel's durables as text, and what the API tells of when a list changed."""
+"""The durable records of a Channel as text, and the time of a list's change from the API."""
 
 import json
 from typing import Any
@@ -60,7 +60,7 @@ def test_what_is_rendered_can_be_parsed() -> None:
     ids=lambda text: text[:60],
 )
 def test_what_somebody_else_wrote_is_none(text: str) -> None:
-    """Nothing that a user can write there may do more than harm his own Channel."""
+    """Nothing that users can write there may harm any Channel but their own."""
     assert parse(ORDERS, text) is None
 
 
@@ -145,14 +145,14 @@ def test_a_new_subscriber_is_owed_events_since_the_list_was_changed() -> None:
 
 
 def test_a_channel_that_nobody_has_served_owes_nothing() -> None:
-    """As of the Go dispatcher, whose durables are on the server."""
+    """It may be one of the Go dispatcher, whose durables are on the server."""
     table = ChannelTable(Defaults())
     table.put(channel(1, "u1", annotation=None))
     assert subscribed_at(table) is None
 
 
 def test_after_a_time_without_the_api_all_of_it_is_owed() -> None:
-    """There may have been an earlier change than the one that the API tells of."""
+    """There may have been an earlier change than the one that the API reports."""
     table = ChannelTable(Defaults())
     table.put(channel(1))
     table.blind_since[CHANNEL] = NINE_O_CLOCK - 60.0

@@ -1,4 +1,4 @@
-"""What is believed of the Channels that an API tells, without an API."""
+"""What the table believes of the Channels that an API reports, without an API."""
 
 import json
 from typing import Any
@@ -234,7 +234,7 @@ def test_which_channels_are_given_an_epoch(given: dict[str, Any], wants: bool) -
 
 
 def test_what_was_known_at_a_start_is_given_none() -> None:
-    """A former process served it, although it could not write that on it."""
+    """A former process served it, although it could not record that on the Channel."""
     known = ChannelTable(Defaults(), gives_epochs=True)
     assert list(known.load({"version": "10", "channels": [new()]}))
     (entry,) = known
@@ -303,7 +303,7 @@ def bounded(*documents: dict[str, Any]) -> ChannelTable:
 
 
 def recorded(**since: str | None) -> dict[str, str]:
-    """The annotation of a Channel: when its durables were wanted, None of those that were open."""
+    """Return the annotation of a Channel: when each durable was wanted, None for opened ones."""
     entries = {
         uid: {"subscription": uid} | ({} if at is None else {"since": at})
         for uid, at in since.items()
@@ -321,7 +321,7 @@ def test_another_pod_serves_those_that_are_on_record() -> None:
 
 
 def test_a_replica_that_stands_by_follows_who_was_served() -> None:
-    """It saw another list first, and would take their places when it takes over."""
+    """It saw another list first, and would give their places to others when it takes over."""
     crowded = document(subscribable=subscribers("a", "b", "c", "d"))
     known = bounded(crowded)
     assert served(known) == ["a", "b"]
@@ -347,7 +347,7 @@ def test_a_place_is_given_when_the_record_of_a_removed_one_goes() -> None:
 def test_what_is_written_on_a_channel_by_us_does_not_have_it_read_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A large one takes 20 ms, and each look at it ended in another."""
+    """Reading a large one takes 20 ms, and each reading used to cause another."""
     known = table(document(subscribable=subscribers("a", "b")))
     readings = []
 

@@ -1,4 +1,4 @@
-"""The finalizer of a Channel, on a real Kubernetes API: when it comes and when it may go."""
+"""The finalizer of a Channel, on a real Kubernetes API: when it is added and when removed."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -21,7 +21,7 @@ FINALIZER = "natss-dispatcher"
 async def dispatcher(
     kubernetes: KubernetesServer, file_server: NatsStreamingServer, unique_name: str, tmp_path: Path
 ) -> AsyncIterator[ClusterDispatcher]:
-    """Not started yet."""
+    """Return a dispatcher that is not started yet."""
     folder = tmp_path / "dispatcher"
     folder.mkdir()
     flags = (f"--client-id={unique_name}",)
@@ -34,7 +34,7 @@ async def dispatcher(
 def has(
     server: NatsStreamingServer, channels: ChannelsOf, *names: str
 ) -> Callable[[], Awaitable[bool]]:
-    """A condition: the durables of ``orders`` are these."""
+    """Return a condition: the durables of ``orders`` are these."""
 
     async def are_these() -> bool:
         return set(await durables(server, channels.subject("orders"))) == set(names)
@@ -43,7 +43,7 @@ def has(
 
 
 def kept_durables(channels: ChannelsOf) -> list[str]:
-    """Of Channels of the test's namespace that are gone."""
+    """Return the kept durables of deleted Channels of the test's namespace."""
     path = f"/api/v1/namespaces/{NAMESPACE}/configmaps/{CONFIG_MAP}"
     data = channels.kubernetes.get(path).get("data") or {}
     return [text for text in data.values() if channels.namespace in text]
@@ -127,7 +127,7 @@ async def test_nats_streaming_being_away_holds_no_channel(
     file_server: NatsStreamingServer,
     another_pod: bool,
 ) -> None:
-    """Its durable is kept on record, also for another pod, and goes later."""
+    """Its durable is kept on record, also for another pod, and is removed later."""
     await dispatcher.start()
     await channels.apply("orders", channels.entry("mail", sink.url, "u1"))
     await taken(dispatcher, channels, "e1")

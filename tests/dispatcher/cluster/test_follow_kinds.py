@@ -1,4 +1,4 @@
-"""Every kind of channel is followed by itself, and written where the API serves it."""
+"""Every kind of channel is followed on its own, and written where the API serves it."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -22,7 +22,7 @@ def _other_kind() -> Iterator[None]:
 
 
 class TwoKinds(PlayedApi):
-    """Has a channel of each kind, of one name, that no dispatcher has taken up."""
+    """An API with a channel of each kind, of one name, that no dispatcher serves yet."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The ConfigMap of durables whose Channels went: when it is full, and that each goes out once."""
+"""The ConfigMap of orphaned durables: when it is full, and that each entry is removed once."""
 
 import asyncio
 import contextlib
@@ -26,7 +26,7 @@ CONFIG_MAPS = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
 
 @pytest.fixture
 def records() -> Ledger:
-    """With a durable of a Channel that is being deleted."""
+    """Return a ledger with a durable of a Channel that is being deleted."""
     records = Ledger(StateFolder(None), 60.0)
     records.want(ORDERS, ResourceName("shop", "orders"), "mail", 0.0)
     records.dismiss(ORDERS, "mail", 0.0)
@@ -35,7 +35,7 @@ def records() -> Ledger:
 
 @pytest.fixture
 async def client(kubernetes: KubernetesServer) -> AsyncIterator[KubeClient]:
-    """As the dispatcher."""
+    """Return a client with the account of the dispatcher."""
     info = kopf.ConnectionInfo(
         server=kubernetes.url,
         ca_path=str(kubernetes.certificate_authority),
@@ -48,7 +48,7 @@ async def client(kubernetes: KubernetesServer) -> AsyncIterator[KubeClient]:
 
 @pytest.fixture
 async def full(kubernetes: KubernetesServer) -> AsyncIterator[str]:
-    """The path of the ConfigMap, which takes nothing more."""
+    """Return the path of the ConfigMap, which accepts nothing more."""
     path = f"{CONFIG_MAPS}/{CONFIG_MAP}"
     body = {"metadata": {"name": CONFIG_MAP}, "data": {"others": "x" * 2**20}}
     with contextlib.suppress(ApiAnswer):  # of another test on the same API
@@ -77,7 +77,7 @@ async def test_that_the_config_map_is_full_is_told_once(
 
 
 class PlayedApi(KubeClient):
-    """Has one durable in the ConfigMap and no Channels."""
+    """An API with one durable in the ConfigMap and no Channels."""
 
     def __init__(self, record: DurableRecord) -> None:
         super().__init__(connection_info, field_manager="tests")

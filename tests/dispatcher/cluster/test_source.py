@@ -13,7 +13,7 @@ from tests.support.servers import NatsStreamingServer
 from tests.support.subscriber import Subscriber
 from tests.support.waiting import eventually
 
-OWN_KUBERNETES = True  # tests here take it away
+OWN_KUBERNETES = True  # tests here stop it
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ async def dispatcher(
     unique_name: str,
     tmp_path: Path,
 ) -> AsyncIterator[ClusterDispatcher]:
-    """Not started yet."""
+    """Return a dispatcher that is not started yet."""
     flags = (f"--client-id={unique_name}", "--removal-grace=1s")
     process = ClusterDispatcher(kubernetes, memory_server, tmp_path, flags)
     yield process

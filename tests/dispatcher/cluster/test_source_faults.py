@@ -1,4 +1,4 @@
-"""What an API that fails does to the desired state. It is played, for real ones fail rarely."""
+"""What a failing API does to the desired state. The API is a fake: real ones fail rarely."""
 
 import asyncio
 import gc
@@ -52,7 +52,7 @@ def document(
 
 
 class PlayedApi(KubeClient):
-    """Lists what it is given, and lets every watch end when the test says so."""
+    """A fake API that lists what it is given, and ends every watch when the test says so."""
 
     def __init__(self, *documents: Any, version: int = 10) -> None:
         super().__init__(connection_info, field_manager="tests")
@@ -65,7 +65,7 @@ class PlayedApi(KubeClient):
         self._broken = asyncio.Event()
 
     def tell(self, *documents: Any, version: int) -> None:
-        """List these from now on; the present watch breaks."""
+        """List these from now on; break the present watch."""
         self.listing = Listing(list(documents), str(version))
         self._broken.set()
 
@@ -100,7 +100,7 @@ class Run:
         self.source = source
         self.states: list[DesiredState] = []
         self.takes = 0.0
-        """Seconds that it takes to apply a state."""
+        """In seconds: how long it takes to apply a state."""
         self.may_end = asyncio.Event()
         """Set when applying a state may end."""
         self.may_end.set()
@@ -228,7 +228,7 @@ async def test_a_deleted_channel_is_let_go_when_its_durables_are_and_not_before(
 
 
 async def test_a_channel_is_let_go_only_after_it_was_applied_as_deleted() -> None:
-    """Nobody knows its durables before that: they would stay for ever."""
+    """Its durables are unknown before that: they would stay for ever."""
     api = PlayedApi(document("orders", 5), version=5)
     async with running(api) as run:
         run.may_end.clear()
@@ -261,7 +261,7 @@ async def test_the_event_loop_is_never_held_up_by_1000_channels(tmp_path: Path) 
     """Reading them takes some 100 ms of CPU; it is done in steps."""
     api = PlayedApi(*(document(f"c{number}", number) for number in range(1, 1001)), version=2000)
     longest = 0.0
-    gc.disable()  # it would walk through what all other tests have left
+    gc.disable()  # it would walk through the objects of all other tests
     try:
         async with running(api, tmp_path) as run:
             while not run.states:
@@ -275,7 +275,7 @@ async def test_the_event_loop_is_never_held_up_by_1000_channels(tmp_path: Path) 
 
 
 async def test_changes_without_end_leave_most_of_the_time_to_the_events() -> None:
-    """Anybody may change his Channel again and again; with thousands of them, that takes long."""
+    """Anybody may change a Channel again and again; with thousands of them, that takes long."""
     async with running(PlayedApi(document("orders", 5))) as run:
         run.takes = 0.05
         began = time.monotonic()

@@ -1,4 +1,4 @@
-"""Channels of one name and of different kinds in what is believed of a cluster."""
+"""Channels of one name and of different kinds in the table of a cluster's channels."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""Files and folders as a source: changes are seen, and what is broken or gone keeps its last word.
+"""Files and folders as a source: changes are seen, and broken or missing files keep their state.
 
 The watch is tested with a rescan so late that it cannot help.
 """
@@ -36,7 +36,7 @@ def channel(name: str, retry: int = 4) -> str:
 
 
 class Seen:
-    """What a source has told, state by state."""
+    """Records what a source has applied, state by state."""
 
     def __init__(self) -> None:
         self._states: asyncio.Queue[DesiredState] = asyncio.Queue()
@@ -50,7 +50,7 @@ class Seen:
         return self.last
 
     async def until(self, wanted: Callable[[DesiredState], bool]) -> DesiredState:
-        """The first state from now on that is as wanted; more than one may come of one change."""
+        """Wait for the first state that is as wanted; one change may cause several states."""
         while not wanted(await self.next()):
             pass
         return self.last
@@ -405,7 +405,7 @@ async def test_a_rescan_sees_what_no_watch_tells(
 
 
 async def test_a_large_folder_does_not_hold_up_the_event_loop(tmp_path: Path) -> None:
-    """The loop goes on turning meanwhile, and no garbage collection stops every thread.
+    """The loop continues meanwhile, and no garbage collection stops every thread.
 
     The pauses themselves depend on what else the machine does: some 20 ms on two busy cores.
     """

@@ -1,4 +1,4 @@
-"""Files mean to the dispatcher what they mean to kubectl, which is asked."""
+"""Files mean the same to the dispatcher and to kubectl, which the tests run."""
 
 import json
 import subprocess
@@ -48,7 +48,7 @@ def scalars() -> Iterator[str]:
 
 
 def read_by_kubectl(text: bytes, folder: Path, name: str) -> list[Any] | None:
-    """The documents that kubectl finds in a file; None if it takes none or not all of them."""
+    """Return the documents that kubectl finds in a file; None if it refuses any of them."""
     path = folder / name
     path.write_bytes(text)
     result = subprocess.run(
@@ -71,7 +71,7 @@ def read_by_kubectl(text: bytes, folder: Path, name: str) -> list[Any] | None:
 
 
 def _go_number(text: str) -> int | float:
-    """Floats are printed without exponent up to 1e21."""
+    """Return a number as Go prints it: without exponent up to 1e21."""
     return int(text) if abs(int(text)) < 2**63 or text == str(-(2**63)) else float(text)
 
 
@@ -144,7 +144,7 @@ def yaml(number: int) -> str:
 )
 @pytest.mark.parametrize("name", ["a.json", "a.yaml"])
 def test_documents_are_found_as_by_kubectl(tmp_path: Path, text: str, name: str) -> None:
-    """By what is in a file, not by what it is called."""
+    """The content of a file counts, not its name."""
     expected = read_by_kubectl(text.encode(), tmp_path, name)
     assert expected is not None
     assert specs(read(text.encode(), name)) == [each["spec"] for each in expected]
@@ -171,7 +171,7 @@ def specs(documents: list[object]) -> list[object]:
     ids=ascii,
 )
 def test_yaml_is_read_that_kubectl_refuses(text: str) -> None:
-    """For there is but one way to understand it."""
+    """There is only one way to understand it."""
     assert read(text.encode())
 
 

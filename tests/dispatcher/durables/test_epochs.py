@@ -1,4 +1,4 @@
-"""Channels with an epoch: who has the name of a former one later gets nothing of its events."""
+"""Channels with an epoch: a later channel of the same name gets none of the former one's events."""
 
 import asyncio
 import json
@@ -34,7 +34,7 @@ ON, OFF = "--channel-epochs=on", "--channel-epochs=off"
 async def pod(
     kubernetes: KubernetesServer, file_server: NatsStreamingServer, unique_name: str, tmp_path: Path
 ) -> AsyncIterator[Pod]:
-    """Makes pods of one Deployment, each with a flag of its own; not started yet."""
+    """Create pods of one Deployment, each with a flag of its own; they are not started yet."""
     made: list[ClusterDispatcher] = []
 
     def make(flag: str) -> ClusterDispatcher:
@@ -64,7 +64,7 @@ async def subject(channels: ChannelsOf, name: str = "orders") -> str:
 
 
 async def create(channels: ChannelsOf, sink: Subscriber, uid: str, name: str = "orders") -> None:
-    """A Channel whose subscriber wants all that there is."""
+    """Create a Channel whose subscriber wants all stored events."""
     document = channels.document(name, channels.entry("mail", sink.url, uid))
     document["spec"]["arguments"]["start"] = "first"
     await asyncio.to_thread(channels.kubernetes.create, channels.path, document)
@@ -73,7 +73,7 @@ async def create(channels: ChannelsOf, sink: Subscriber, uid: str, name: str = "
 async def serving(
     pod: Pod, flag: str, channels: ChannelsOf, sink: Subscriber, name: str = "orders"
 ) -> ClusterDispatcher:
-    """A pod, and a Channel whose first event has come."""
+    """Start a pod with a Channel whose first event has been delivered."""
     dispatcher = pod(flag)
     await dispatcher.start()
     await create(channels, sink, "u1", name)
@@ -122,7 +122,7 @@ async def test_a_new_channel_is_given_the_epoch_of_its_uid(
 async def test_who_has_none_keeps_none_and_who_has_one_keeps_it(
     pod: Pod, channels: ChannelsOf, sink: Subscriber
 ) -> None:
-    """Whatever the next pod is told, and without anything but what the Channels say."""
+    """The flag of the next pod does not matter, and the Channels alone have the information."""
     first = await serving(pod, OFF, channels, sink, "old")
     await sink.stop()
     await taken(first, channels, "e2", "old")
@@ -149,7 +149,7 @@ async def test_who_has_none_keeps_none_and_who_has_one_keeps_it(
 async def test_replicas_agree_that_are_told_different_things(
     pod: Pod, channels: ChannelsOf, sink: Subscriber
 ) -> None:
-    """As in a rolling update: both take events, one delivers, and none is lost between them."""
+    """As in a rolling update: both accept events, one delivers, and none is lost between them."""
     one, other = pod(ON), pod(OFF)
     await one.start()
     await other.launch()
@@ -165,11 +165,11 @@ async def test_replicas_agree_that_are_told_different_things(
 
 
 def _nothing() -> None:
-    """Nobody is waiting to be told."""
+    """Notify nobody."""
 
 
 async def test_what_an_earlier_channel_left_is_not_written_on_a_later_one() -> None:
-    """There it would be taken for a durable of the later one's subject."""
+    """There it would count as a durable of the later one's subject."""
     known = ChannelTable(Defaults())
     known.put(with_epoch("e2", subscribable=subscribers("u2")))
     (entry,) = known
@@ -210,7 +210,7 @@ async def test_its_durables_go_although_nats_streaming_was_away(
     other_sink: Subscriber,
     file_server: NatsStreamingServer,
 ) -> None:
-    """By another pod, and while there is a new Channel of that name."""
+    """Another pod removes them, even while there is a new Channel of that name."""
     dispatcher = await serving(pod, ON, channels, sink)
     former = await subject(channels)
     await file_server.kill()

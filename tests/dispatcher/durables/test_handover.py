@@ -1,4 +1,4 @@
-"""A Subscription that is made anew inherits the backlog, whatever happened before and meanwhile."""
+"""A Subscription that is created anew inherits the backlog, whatever happens meanwhile."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -18,7 +18,7 @@ from tests.support.waiting import eventually
 QUICK = DeliveryPolicy(ack_wait=1, retry=0, backoff_delay=0.05, timeout=5.0)
 PATIENT = replace(QUICK, ack_wait=60)
 LONG_AGO = 3.0
-"""Seconds after which a durable counted as known once, whatever had come of it."""
+"""In seconds: after this time a durable once counted as known, whatever it had received."""
 
 
 def ids(first: int, last: int) -> list[str]:
@@ -28,7 +28,7 @@ def ids(first: int, last: int) -> list[str]:
 def are(
     plane: DataPlane, server: NatsStreamingServer, *names: str
 ) -> Callable[[], Awaitable[bool]]:
-    """Whether these are the durables that there are, on record and on the server."""
+    """Return whether exactly these durables are on record and on the server."""
 
     async def check() -> bool:
         recorded = {each.durable for each in plane.records}
@@ -40,13 +40,13 @@ def are(
 async def removed_with_a_backlog(
     plane: DataPlane, sink: Subscriber, policy: DeliveryPolicy
 ) -> None:
-    """Twenty events for a subscriber that fails, and then is not wanted any more."""
+    """Publish twenty events for a subscriber that fails and then is no longer wanted."""
     sink.answer = status(503)
     plane.subscribe(subscriber(sink.url, uid="old"), policy=policy)
     await plane.open()
     await plane.publish(*ids(1, 20))
     await sink.wait_until(lambda: len(sink.received) >= min(20, policy.concurrency))
-    await asyncio.sleep(LONG_AGO)  # else a start by time would have them, too
+    await asyncio.sleep(LONG_AGO)  # otherwise a start by time would include them, too
     plane.subscribe(policy=policy)
     sink.answer = status(200)
 
@@ -65,7 +65,7 @@ async def test_made_anew_long_after_a_restart(
     sink: Subscriber,
     policy: DeliveryPolicy,
 ) -> None:
-    """What came while it was not wanted was sent long ago, and not delivered."""
+    """Events that came while it was not wanted were sent long ago, and not delivered."""
     async with DataPlane(memory_server, unique_name, 60.0, tmp_path) as plane:
         await removed_with_a_backlog(plane, sink, policy)
         assert await plane.records.write()
@@ -88,7 +88,7 @@ async def test_made_anew_after_another_process_has_taken_over(
     sink: Subscriber,
     policy: DeliveryPolicy,
 ) -> None:
-    """A standby has known the durable for long, and never received anything of it."""
+    """A standby has known the durable for long, and never received anything from it."""
     first, standby = DataPlane(memory_server, unique_name), DataPlane(memory_server, unique_name)
     publishing = standby.store.publishing
     publishing._options = replace(publishing._options, client_id=f"{unique_name}-standby")
@@ -107,7 +107,7 @@ async def test_made_anew_after_another_process_has_taken_over(
 async def test_made_anew_over_a_slow_link(
     memory_server: NatsStreamingServer, unique_name: str, tmp_path: Path, sink: Subscriber
 ) -> None:
-    """The first of what is pending takes longer than any pause that could be waited for."""
+    """The first pending event takes longer than any pause that one could wait for."""
     large = b'"' + 50_000 * b"x" + b'"'
     async with DataPlane(memory_server, unique_name, 60.0, tmp_path) as plane:
         sink.answer = status(503)
@@ -170,7 +170,7 @@ class TestOneEventIsStuckFarBehind:
     async def _finishes(
         self, plane: DataPlane, server: NatsStreamingServer, sink: Subscriber
     ) -> None:
-        """The new durable has what is published from now on, the old one what is stuck."""
+        """Assert that the new durable gets later events, and the old one those that are stuck."""
         await plane.publish("fresh")
         await sink.wait_until(lambda: sink.counts["fresh"] == 1)
         sink.answer = status(200)
@@ -233,7 +233,7 @@ class TestOneEventIsStuckFarBehind:
     async def test_without_a_state_folder_the_new_durable_has_it_too(
         self, memory_server: NatsStreamingServer, unique_name: str, sink: Subscriber
     ) -> None:
-        """No other process would know of the old one."""
+        """Otherwise no other process would know of the old one."""
         async with DataPlane(memory_server, unique_name) as plane:
             await self._stuck(plane, sink, QUICK)
             plane.subscribe(subscriber(sink.url, uid="new"), policy=QUICK)

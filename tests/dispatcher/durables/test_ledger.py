@@ -1,4 +1,4 @@
-"""Durables on record: what is owed to them, and what is to be removed, over restarts."""
+"""Durables on record: what is owed to them, and which are to be removed, over restarts."""
 
 import asyncio
 import time
@@ -25,7 +25,7 @@ OTHER = channel_id("shop", "other")
 MAIL = ResourceName("shop", "mail")
 QUICK = DeliveryPolicy(ack_wait=1, retry=0, backoff_delay=0.05)
 MARGIN = 3.0
-"""Seconds: longer than what a start by time looks further back of its own."""
+"""In seconds: longer than the margin of a start by time."""
 
 
 def record(
@@ -61,7 +61,7 @@ class TestKept:
         assert gone.due <= time.time()
 
     async def test_nobody_else_may_read_it(self, tmp_path: Path) -> None:
-        """Among what is kept are URIs of subscribers, which may have passwords."""
+        """The kept state has URIs of subscribers, which may contain passwords."""
         staged = tmp_path / ".durables.json.staged"
         staged.touch(mode=0o644)
         assert await StateFolder(tmp_path).write("durables.json", [])
@@ -112,7 +112,7 @@ class News:
         self._seen: dict[ChannelId, int] = {}
 
     def take(self) -> dict[ChannelId, set[str]]:
-        """The channels that have changed, with what was unsubscribed elsewhere."""
+        """Return the channels that have changed, with the durables unsubscribed elsewhere."""
         merged, before = self._ledger.merged(), self._seen
         self._seen = merged
         return {
@@ -164,7 +164,7 @@ class TestLearnt:
         assert news.take() == {ORDERS: {"u1"}}
 
     def test_it_is_told_even_before_it_is_known_to_be_wanted_no_more(self) -> None:
-        """One change of the Channel may bring both; whoever applies it knows what is wanted."""
+        """One change of the Channel may bring both; the reconciler knows what is wanted."""
         records = nothing_kept()
         news = News(records)
         records.merge(ORDERS, {"u1": record()})
@@ -316,7 +316,7 @@ class TestOnARealServer:
         tmp_path: Path,
         sink: Subscriber,
     ) -> None:
-        """Also under another uid, as of a Subscription that was deleted and made again."""
+        """Also under another uid, as after a Subscription was deleted and created again."""
         async with DataPlane(memory_server, unique_name, 60.0, tmp_path) as plane:
             plane.subscribe(subscriber(sink.url), policy=QUICK)
             await plane.open()
@@ -363,7 +363,7 @@ class TestOnARealServer:
     async def test_what_is_learnt_meanwhile_does_not_hold_up_a_handover(
         self, memory_server: NatsStreamingServer, unique_name: str, sink: Subscriber
     ) -> None:
-        """The uids that came and went before their turn are none that somebody left behind."""
+        """Uids that came and went before their handover are not leftovers of another process."""
         async with DataPlane(memory_server, unique_name, 60.0) as plane:
             for number in (1, 2, 3):
                 plane.subscribe(subscriber(sink.url, uid=f"uid-{number}"), policy=QUICK)
@@ -386,7 +386,7 @@ class TestOnARealServer:
         sink: Subscriber,
         uid: str,
     ) -> None:
-        """In the next process, as the same Subscription and as one that was made again."""
+        """In the next process, as the same Subscription and as one that was created again."""
         server = await natss_server(store="FILE", streaming="store_limits { max_subs: 1 }")
         other = subscriber("http://127.0.0.1:1/", "other", "other")
         async with DataPlane(server, unique_name, 60.0, tmp_path) as plane:
@@ -410,7 +410,7 @@ class TestOnARealServer:
     async def test_a_standby_learns_that_another_process_has_finished(
         self, memory_server: NatsStreamingServer, unique_name: str, sink: Subscriber
     ) -> None:
-        """Then it keeps nothing of it, and does not touch it when it takes over."""
+        """Then it keeps no record of it, and does not touch it when it takes over."""
         first, standby = replicas(memory_server, unique_name)
         async with first, standby:
             for plane in (first, standby):
@@ -463,7 +463,7 @@ class TestOnARealServer:
 
 
 def replicas(server: NatsStreamingServer, client_id: str) -> tuple[DataPlane, DataPlane]:
-    """Two that share the client id of the durables, but not that for publishing."""
+    """Start two replicas that share the client id of the durables, but not that for publishing."""
     first, standby = DataPlane(server, client_id), DataPlane(server, client_id)
     publishing = standby.store.publishing
     publishing._options = replace(publishing._options, client_id=f"{client_id}-standby")
@@ -475,7 +475,7 @@ def has_tried(sink: Subscriber, event_id: str) -> bool:
 
 
 def tell(plane: DataPlane, other: DataPlane) -> None:
-    """What the other one has recorded, as in a cluster the Channel tells it."""
+    """Merge what the other one has recorded, as the Channel passes it on in a cluster."""
     plane.records.merge(
         plane.channel, {each.durable: replace(each, due=None) for each in other.records}
     )
@@ -486,7 +486,7 @@ async def nothing_left(plane: DataPlane) -> bool:
 
 
 async def are(plane: DataPlane, names: set[str]) -> bool:
-    """Whether these durables are on record, and have been open."""
+    """Return whether these durables are on record and have been opened."""
     return {each.durable for each in plane.records if each.since is None} == names and len(
         list(plane.records)
     ) == len(names)

@@ -59,7 +59,7 @@ async def test_the_file_is_written_as_before_there_were_kinds(tmp_path: Path) ->
 
 
 async def test_what_is_of_a_kind_that_is_not_known_harms_no_other(tmp_path: Path) -> None:
-    """As after a step back to a version that has fewer kinds."""
+    """As after a downgrade to a version that has fewer kinds."""
     folder = StateFolder(tmp_path)
     assert await two(folder).write()
     again = Ledger(folder, 60.0)

@@ -1,4 +1,4 @@
-"""What a dispatcher owes is known to the next one, in another pod that has none of its files."""
+"""The next dispatcher knows what is owed, in another pod that has none of the files."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -20,14 +20,14 @@ from tests.support.subscriber import Subscriber, status
 from tests.support.waiting import eventually
 
 MARGIN = 3.5
-"""Seconds: longer than what a start by time looks further back of its own, and then some."""
+"""In seconds: clearly longer than the margin of a start by time."""
 
 
 @pytest.fixture
 async def dispatcher(
     kubernetes: KubernetesServer, file_server: NatsStreamingServer, unique_name: str, tmp_path: Path
 ) -> AsyncIterator[ClusterDispatcher]:
-    """Not started yet."""
+    """Return a dispatcher that is not started yet."""
     folder = tmp_path / "dispatcher"
     folder.mkdir()
     flags = (f"--client-id={unique_name}", "--removal-grace=2s")
@@ -41,9 +41,9 @@ async def recorded_open(channels: ChannelsOf, *names: str, **others: str) -> Non
     """Wait until these durables of ``orders`` are on record, all open, and no others.
 
     Args:
-        channels: Of the namespace.
-        names: Of the Subscription ``mail``.
-        others: By name, with the Subscription that each is of.
+        channels: Those of the namespace.
+        names: The durables of the Subscription ``mail``.
+        others: Other durables by name, with the Subscription of each.
     """
     of_mail = dict.fromkeys(names, "mail")
     wanted = {name: {"subscription": each} for name, each in {**of_mail, **others}.items()}
@@ -118,7 +118,7 @@ async def test_a_former_uid_that_came_back_is_unsubscribed_once_it_is_known_to_o
     sink: Subscriber,
     file_server: NatsStreamingServer,
 ) -> None:
-    """A channel without events has nothing that could prove it."""
+    """A channel without events has no evidence of it."""
     both = channels.entry("mail", sink.url, "u1"), channels.entry("mail", sink.url, "u2")
     await dispatcher.start()
     await channels.apply("orders", *both)
@@ -171,7 +171,7 @@ async def test_a_channel_made_again_inherits_nothing_from_the_one_that_went(
     sink: Subscriber,
     file_server: NatsStreamingServer,
 ) -> None:
-    """Although what is left of that one is a durable of a Subscription of the same name."""
+    """Although that one leaves a durable of a Subscription of the same name."""
     sink.answer = status(503)
     await dispatcher.start()
     await channels.apply("orders", channels.entry("mail", sink.url, "old"))
@@ -237,7 +237,7 @@ async def test_a_subscriber_that_came_while_the_api_was_cut_off_has_what_was_tak
     sink: Subscriber,
     ends: str,
 ) -> None:
-    """The dispatcher does not know of it yet, and takes events in all the same."""
+    """The dispatcher does not know of it yet, and accepts events all the same."""
     first = Subscriber()
     await first.start()
     async with dispatcher.behind_proxy() as api:

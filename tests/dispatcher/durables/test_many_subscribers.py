@@ -17,7 +17,7 @@ from tests.support.waiting import eventually
 
 
 class Crowd:
-    """A data plane whose channel serves so many, as a source would decide it."""
+    """A data plane with a limit of subscribers for its channel, as a source would apply it."""
 
     def __init__(self, plane: DataPlane, most: int) -> None:
         self.plane = plane
@@ -38,7 +38,7 @@ class Crowd:
         return "".join(sorted(each.ref.name for each in self._served))
 
     async def opened(self) -> None:
-        """Wait until what is served is open, and on record as that."""
+        """Wait until all served durables are open, and recorded as open."""
 
         async def are_open() -> bool:
             records = self.plane.records.of(self.plane.channel)
@@ -95,7 +95,7 @@ async def test_another_order_after_a_restart_takes_nobodys_backlog(
 async def test_a_lower_bound_keeps_the_durables_of_those_beyond_it(
     restarts: int, file_server: NatsStreamingServer, unique_name: str, sink: Sink, tmp_path: Path
 ) -> None:
-    """With their backlogs: they are delivered to as soon as there is a place."""
+    """Their backlogs are delivered as soon as there is a place."""
     async with crowd(file_server, unique_name, tmp_path, most=4, grace=0.0) as before:
         await before.want_and_open(*named(sink, "abcd"))
     for turn in range(restarts):
@@ -173,7 +173,7 @@ async def test_durables_without_a_place_go_with_their_channel(
 async def test_the_place_of_a_removed_subscriber_is_kept_for_its_grace(
     memory_server: NatsStreamingServer, unique_name: str, sink: Sink, tmp_path: Path
 ) -> None:
-    """Kyma makes a Subscription anew for each change: who waits must not slip in between."""
+    """Kyma creates a Subscription anew for each change: no other one may take its place."""
     async with crowd(memory_server, unique_name, tmp_path) as busy:
         await busy.want_and_open(*named(sink, "abc"))
         await busy.want(*named(sink, "bc"))
@@ -186,7 +186,7 @@ async def test_the_place_of_a_removed_subscriber_is_kept_for_its_grace(
 async def test_whose_place_is_taken_keeps_what_waits_for_it(
     memory_server: NatsStreamingServer, unique_name: str, sink: Sink, tmp_path: Path
 ) -> None:
-    """Another replica may have decided otherwise: nothing is unsubscribed that is wanted."""
+    """Another replica may have decided otherwise: no wanted durable is unsubscribed."""
     async with crowd(memory_server, unique_name, tmp_path, grace=0.0) as busy:
         await busy.want_and_open(*named(sink, "ab"))
         busy.most = 1

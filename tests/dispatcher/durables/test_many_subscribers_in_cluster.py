@@ -23,7 +23,7 @@ async def pod(
     tmp_path: Path,
     unique_name: str,
 ) -> AsyncIterator[Start]:
-    """Start a pod with an empty folder; call it with how many subscribers it serves."""
+    """Start pods with empty folders; call it with the limit of subscribers."""
     started: list[ClusterDispatcher] = []
 
     async def start(most: int) -> ClusterDispatcher:
@@ -41,7 +41,7 @@ async def pod(
 
 
 async def told(channels: ChannelsOf) -> dict[str, str]:
-    """What the status of ``orders`` says of each uid."""
+    """Return what the status of ``orders`` says of each uid."""
     status = ((await channels.get("orders")) or {}).get("status") or {}
     entries = (status.get("subscribableStatus") or {}).get("subscribers") or []
     return {each["uid"]: each["ready"] for each in entries}

@@ -82,7 +82,7 @@ async def test_start_at_a_sequence(plane: DataPlane, sink: Subscriber) -> None:
 async def test_another_uri_takes_effect_at_once_for_events_that_fail(
     plane: DataPlane, sink: Subscriber, other_sink: Subscriber
 ) -> None:
-    """In place: the durable stays subscribed, nothing is lost or delivered twice."""
+    """The durable stays subscribed; nothing is lost or delivered twice."""
     sink.answer = status(503)
     patient = replace(QUICK, retry=3, backoff_delay=600.0, ack_wait=60)
     plane.subscribe(subscriber(sink.url), policy=patient)
@@ -140,7 +140,7 @@ async def test_after_its_grace_a_removed_subscriber_is_unsubscribed(
 async def test_a_grace_does_not_end_while_an_unreadable_document_may_want_the_subscriber(
     memory_server: NatsStreamingServer, unique_name: str, sink: Subscriber
 ) -> None:
-    """It was seen to go, and then somebody wrote it again, with a mistake."""
+    """It was removed, and then somebody wrote it again, with a mistake."""
     async with DataPlane(memory_server, unique_name, grace=3600.0) as plane:
         plane.subscribe(subscriber(sink.url))
         await plane.open()
@@ -241,7 +241,7 @@ async def test_a_handover_of_an_idle_subscription_loses_nothing(
 async def test_a_subscriber_that_comes_back_while_it_is_unsubscribed_is_not_hit_by_that(
     natss_server: StartServer, unique_name: str, sink: Subscriber, store: str
 ) -> None:
-    """Its grace is over: it begins anew, after the server has forgotten its former durable."""
+    """Its grace is over: it starts anew, after the server has forgotten its former durable."""
     server = await natss_server(store=store)
     async with DataPlane(server, unique_name, grace=0.01) as plane:
         plane.subscribe(subscriber(sink.url), policy=QUICK)
@@ -337,7 +337,7 @@ async def test_a_uid_that_another_one_takes_while_it_is_removed_stays_on_record(
 async def test_another_name_with_the_same_uid_goes_on_where_the_former_was(
     plane: DataPlane, sink: Subscriber
 ) -> None:
-    """The durable is named by the uid, so its backlog is there whatever the Subscription's name."""
+    """The durable is named after the uid, so its backlog stays whatever the Subscription's name."""
     sink.answer = status(503)
     slow_again = replace(QUICK, ack_wait=60, retry=0)
     plane.subscribe(subscriber(sink.url, "before", "u1"), policy=slow_again)
@@ -366,7 +366,7 @@ async def test_two_subscribers_with_one_uid_are_told_and_the_first_goes_on(
 async def test_a_handover_does_not_make_the_new_durable_stand_still(
     plane: DataPlane, sink: Subscriber
 ) -> None:
-    """One event is stuck; those behind it are settled, and acknowledged where they come again."""
+    """One event is stuck; later ones are settled, and acknowledged when they come again."""
     patient = replace(QUICK, ack_wait=60, max_inflight=4, retry=8, backoff_delay=600.0)
 
     async def answer(received: Received) -> web.Response:

@@ -21,13 +21,13 @@ async def plane(memory_server: NatsStreamingServer, unique_name: str) -> AsyncIt
 
 
 def deleted(plane: DataPlane, *names: str) -> Channel:
-    """The channel of the plane, deleted, with entries of these names and the uid of the first."""
+    """Return the channel of the plane, deleted, with entries of these names and the same uid."""
     entries = tuple(subscriber("http://127.0.0.1:9/", name) for name in names)
     return Channel(plane.channel, ("test.host",), entries)
 
 
 async def emptied(plane: DataPlane) -> None:
-    """Wait until nothing of the channel is on record, which is when it is unsubscribed."""
+    """Wait until no durable of the channel is on record: all are unsubscribed then."""
     async with asyncio.timeout(20):
         await plane.records.emptied(plane.channel)
 
@@ -35,7 +35,7 @@ async def emptied(plane: DataPlane) -> None:
 async def test_an_entry_that_got_another_name_goes_with_its_channel(
     plane: DataPlane, memory_server: NatsStreamingServer
 ) -> None:
-    """Anybody may edit the list of his Channel and delete it at once: it is seen as one change."""
+    """Anybody may edit a Channel's list and delete the Channel at once: that is one change."""
     plane.subscribe(subscriber("http://127.0.0.1:9/", "mail"))
     await plane.open()
     await plane.reconciler.apply(DesiredState({}, deleted={plane.channel: deleted(plane, "post")}))
@@ -53,7 +53,7 @@ async def test_a_channel_that_was_never_seen_may_list_one_uid_twice(plane: DataP
 async def test_nobody_inherits_from_an_earlier_channel_of_that_name(
     plane: DataPlane, memory_server: NatsStreamingServer, unique_name: str
 ) -> None:
-    """Not even under the same name of durable; what is left of the earlier one is removed."""
+    """Not even a durable of the same name; leftovers of the earlier one are removed."""
     mail = subscriber("http://127.0.0.1:9/", "mail")
     plane.subscribe(mail)
     await plane.open()

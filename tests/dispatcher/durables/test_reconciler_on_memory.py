@@ -1,4 +1,4 @@
-"""The reconciler over a store in memory: what it asks of a store is the interface, nothing more."""
+"""The reconciler over a store in memory: it needs the interface of a store and nothing more."""
 
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -35,7 +35,7 @@ POLICY = DeliveryPolicy(ack_wait=1, retry=0, start=Start(StartKind.FIRST))
 
 
 class Sink:
-    """Takes events, or refuses them all."""
+    """Accepts all events, or refuses all."""
 
     def __init__(self) -> None:
         self.is_up = True
