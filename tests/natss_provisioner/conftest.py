@@ -23,7 +23,7 @@ DISPATCHER = "/api/v1/namespaces/knative-eventing/services/natss-dispatcher"
 def provisioner(
     kubernetes: KubernetesServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ProvisionerProcess]:
-    """The provisioner at work, as the service account of the manifests, for a module's tests."""
+    """Run the provisioner, as the service account of the manifests, for a module's tests."""
     process = ProvisionerProcess(kubernetes, tmp_path_factory.mktemp("provisioner") / "log")
     process.start()
     yield process
@@ -32,7 +32,7 @@ def provisioner(
 
 @pytest.fixture
 async def api(kubernetes: KubernetesServer) -> AsyncIterator[FaultyApi]:
-    """Stands before the API; see ``provisioner_behind``."""
+    """Run a proxy before the API; see ``provisioner_behind``."""
     async with FaultyApi(kubernetes) as faulty:
         yield faulty
 
@@ -40,7 +40,7 @@ async def api(kubernetes: KubernetesServer) -> AsyncIterator[FaultyApi]:
 async def provisioner_behind(
     api: FaultyApi, kubernetes: KubernetesServer, folder: Path
 ) -> ProvisionerProcess:
-    """To be started; all that it asks of the API goes through ``api``."""
+    """Return a provisioner to start; all its requests to the API go through ``api``."""
     process = ProvisionerProcess(kubernetes, folder / "log")
     process.kubeconfig = await asyncio.to_thread(api.kubeconfig, folder, NAMESPACE, ACCOUNT)
     return process
@@ -48,14 +48,14 @@ async def provisioner_behind(
 
 @pytest.fixture
 def logged() -> Iterator[list[EventDict]]:
-    """What this process logs, as fields."""
+    """Return what this process logs, as fields."""
     with capture_logs() as entries:
         yield entries
 
 
 @pytest.fixture(scope="module")
 def serving(kubernetes: KubernetesServer) -> Iterator[None]:
-    """As if a dispatcher served every channel that has an address."""
+    """Act as a dispatcher that serves every channel with an address."""
     stand_in = ServingStandIn(kubernetes)
     stand_in.start()
     yield
@@ -71,7 +71,7 @@ def reference(kind: str, name: str) -> Document:
 
 
 class Shop:
-    """One namespace, seen as a user of channels sees it."""
+    """One namespace as users of channels see it."""
 
     def __init__(self, kubernetes: KubernetesServer, namespace: str) -> None:
         self.kubernetes = kubernetes
@@ -94,7 +94,7 @@ class Shop:
         return self.kubernetes.get(f"{self.channels}/{name}")
 
     def ready(self, name: str = "orders", seconds: float = 45.0) -> Document:
-        """The channel as soon as it is ready."""
+        """Return the channel as soon as it is ready."""
         try:
             ready: Document = until(lambda: self._if_ready(name), seconds)
         except AssertionError as error:
@@ -102,24 +102,24 @@ class Shop:
         return ready
 
     def is_observed(self, name: str = "orders") -> bool:
-        """Whether a channel's status is about the channel as it is now."""
+        """Return whether a channel's status is about its present generation."""
         channel = self.channel(name)
         return bool(channel["status"]["observedGeneration"] == channel["metadata"]["generation"])
 
     def condition(self, kind: str, name: str = "orders") -> Document:
-        """One condition of a channel; KeyError if it has none yet."""
+        """Return one condition of a channel; KeyError if it has none yet."""
         conditions = self.channel(name)["status"]["conditions"]
         by_type: dict[str, Document] = {each["type"]: each for each in conditions}
         return by_type[kind]
 
     def its_services(self, name: str = "orders") -> list[Document]:
-        """All Services with the channel's label, whoever made them."""
+        """Return all Services with the channel's label, whatever created them."""
         query = f"?labelSelector=channel%3D{name}"
         items: list[Document] = self.kubernetes.get(self.services + query)["items"]
         return items
 
     def service(self, name: str = "orders") -> Document:
-        """The one Service of a channel; KeyError if there are none or more."""
+        """Return the one Service of a channel; KeyError if there are none or more."""
         services = self.its_services(name)
         if len(services) != 1:
             raise KeyError([each["metadata"]["name"] for each in services])
@@ -142,19 +142,19 @@ class Shop:
         return self.kubernetes.get(f"{self.subscriptions}/{name}")
 
     def told(self, name: str = "mail") -> dict[str, str]:
-        """The conditions of a Subscription: True, or the reason; KeyError if it has none yet."""
+        """Return a Subscription's conditions: True, or the reason; KeyError if it has none yet."""
         conditions = self.subscription(name)["status"]["conditions"]
         return {each["type"]: each.get("reason", each["status"]) for each in conditions}
 
     def subscribed(
         self, name: str = "mail", seconds: float = 45.0, advice: Document | None = None
     ) -> Document:
-        """The Subscription as soon as it is ready, with no more than this advice."""
+        """Return the Subscription as soon as it is ready, with only this advice."""
         until(lambda: self.told(name) == {**READY, **(advice or {})}, seconds)
         return self.subscription(name)
 
     def entries(self, channel: str = "orders") -> list[Document]:
-        """The list of subscribers of a channel."""
+        """Return the list of subscribers of a channel."""
         subscribable = self.channel(channel)["spec"].get("subscribable") or {}
         items: list[Document] = subscribable.get("subscribers") or []
         return items
@@ -163,7 +163,7 @@ class Shop:
         return f"{self.services}/{service['metadata']['name']}"
 
     def events(self, reason: str) -> list[str]:
-        """The messages of the Events with a reason."""
+        """Return the messages of the Events with a reason."""
         items = self.kubernetes.get(f"/api/v1/namespaces/{self.namespace}/events")["items"]
         return [each["message"] for each in items if each["reason"] == reason]
 
@@ -174,9 +174,9 @@ class Shop:
 
 
 def writes(kubernetes: KubernetesServer, part: str = "") -> list[str]:
-    """What the provisioner has written so far, as far as the path has that part in it.
+    """Return what the provisioner has written so far to paths that contain this part.
 
-    Without the Lease, which is written all the time, and without questions, which store nothing.
+    Leave out the Lease, which is written all the time, and reviews, which store nothing.
     """
     return [
         each

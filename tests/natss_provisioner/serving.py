@@ -1,4 +1,4 @@
-"""What the dispatcher tells the provisioner, without a dispatcher: which hosts it serves.
+"""A stand-in for the dispatcher: reports to the provisioner which hosts are served.
 
 With a real one, the two are tested in ``test_ready.py``.
 """
@@ -23,7 +23,7 @@ class ServingStandIn:
     As the service account of the dispatcher.
 
     Args:
-        kubernetes: The API; it may come and go.
+        kubernetes: The API, which may fail and come back.
     """
 
     def __init__(self, kubernetes: KubernetesServer) -> None:
@@ -48,7 +48,7 @@ class ServingStandIn:
             self._stopped.wait(0.1)
 
     def _follow(self) -> None:
-        """All Channels, and one watch; that is short, for nothing else ends it."""
+        """List all Channels, then watch once; the watch is short because nothing else ends it."""
         listed = self._kubernetes.request("GET", _CHANNELS, token=self._token)
         for each in listed["items"]:
             self._serve(each)

@@ -1,4 +1,4 @@
-"""What is admitted, warned of and denied, as tables; with a real API in ``test_webhook.py``."""
+"""Requests that are admitted, warned about or denied; with a real API in ``test_webhook.py``."""
 
 import copy
 from typing import Any
@@ -78,7 +78,7 @@ ENTRY = {"uid": "u1", "subscriberURI": "http://x/"}
             (["spec.subscribable.subscribers[0].subscriberURI"], []),
         ),
         (channel("x" * 250), (["metadata.name"], [])),
-        # Nobody's, and perhaps somebody else's.
+        # Of no provisioner, and perhaps of another one.
         (channel(provisioner=None), ([], ["spec.provisioner"])),
         (channel(provisioner={"name": "nats"}), ([], ["spec.provisioner.name"])),
         (channel(provisioner={"name": "in-memory"}, arguments=7, unknown=1), ADMITTED),
@@ -116,12 +116,12 @@ def test_a_host_that_another_channel_has() -> None:
         (NATSS, {"name": "natss", "namespace": ""}, False),
         ({"name": "natss", "kind": CCP, "apiVersion": API}, NATSS, False),
         ({"name": "in-memory"}, NATSS, True),
-        ({"name": "in-memory"}, {"name": "kafka"}, False),  # not our business
-        (None, NATSS, False),  # it was nobody's
+        ({"name": "in-memory"}, {"name": "kafka"}, False),  # of another provisioner
+        (None, NATSS, False),  # it had no provisioner
     ],
 )
 def test_the_provisioner_cannot_be_changed(old: object, new: object, denied: bool) -> None:
-    # With something else that differs, or nothing would be looked at.
+    # With another difference, otherwise nothing would be reviewed.
     before, after = channel(provisioner=old), channel(provisioner=new, arguments={"retry": 1})
     assert outcome(updated(before, after))[0] == (["spec.provisioner"] if denied else [])
 
@@ -139,7 +139,7 @@ BAD = {"uid": "u2"}
 
 
 def listing(*entries: Document) -> Document:
-    """A channel with entries, each with a uid of its own."""
+    """Return a channel with entries, each with a uid of its own."""
     numbered = [{**each, "uid": f"{each['uid']}-{i}"} for i, each in enumerate(entries)]
     return channel(subscribable={"subscribers": numbered})
 

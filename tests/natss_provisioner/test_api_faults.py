@@ -1,4 +1,4 @@
-"""The API refuses, loses answers, closes watches and forgets: what is wanted comes about still.
+"""The API refuses, loses answers, closes watches and forgets: all is reconciled all the same.
 
 Through a proxy before the real API server, in one process that never ends meanwhile.
 """
@@ -29,7 +29,7 @@ SUBSCRIPTIONS = {f"s{number}" for number in range(6)}
 async def provisioner(
     kubernetes: KubernetesServer, api: FaultyApi, tmp_path: Path
 ) -> AsyncIterator[ProvisionerProcess]:
-    """At work, through ``api``; it must not have ended by itself."""
+    """Run a provisioner through ``api``; it must not have ended by itself."""
     process = await provisioner_behind(api, kubernetes, tmp_path)
     await asyncio.to_thread(process.start)
     yield process
@@ -38,7 +38,7 @@ async def provisioner(
 
 
 def one_in_ten(answer: web.Response | None) -> Rule:
-    """One request in ten gets this answer and is not done; without one, it is done unanswered."""
+    """Answer one request in ten so instead of doing it; without an answer, do it and cut it off."""
     dice = random.Random(4)
 
     async def rule(request: web.Request, forward: Forward) -> web.StreamResponse:
@@ -54,12 +54,12 @@ def one_in_ten(answer: web.Response | None) -> Rule:
 
 
 def again(answer: web.Response) -> web.Response:
-    """The same answer once more; each can be sent once."""
+    """Return a copy of an answer, because each can be sent only once."""
     return web.Response(status=answer.status, body=answer.body, headers={**answer.headers})
 
 
 async def work_goes_on(shop: Shop) -> None:
-    """Channels and Subscriptions come, go and change."""
+    """Create, change and delete Channels and Subscriptions."""
 
     def work() -> None:
         for name in sorted(CHANNELS):
@@ -143,7 +143,7 @@ async def test_watches_are_cut_all_the_time(
 async def test_for_a_while_nothing_is_allowed(
     shop: Shop, api: FaultyApi, provisioner: ProvisionerProcess, answer: web.Response | None
 ) -> None:
-    """A token that is refused before there is a newer one; a role that is missing; an API away."""
+    """A token that is refused before there is a newer one; a missing role; an API that is away."""
 
     async def rule(request: web.Request, forward: Forward) -> web.StreamResponse:
         if answer is None:

@@ -1,4 +1,4 @@
-"""The certificate of the webhook; that API servers take it is shown in ``test_webhook.py``."""
+"""The certificate of the webhook; ``test_webhook.py`` shows that API servers accept it."""
 
 import base64
 import ssl
@@ -38,7 +38,7 @@ def test_how_long_and_for_whom_it_is_good(
 
 
 def altered(old: bytes, new: bytes) -> dict[str, str]:
-    """With other bytes in its certificate."""
+    """Return the data with other bytes in the certificate."""
     der = ssl.PEM_cert_to_DER_cert(ONE.certificate.decode())
     assert der.count(old) == 1
     pem = ssl.DER_cert_to_PEM_cert(der.replace(old, new)).encode()
@@ -88,7 +88,7 @@ def test_a_server_can_use_it_and_a_client_trusts_it_and_its_predecessor(tmp_path
 
 
 def _shake_hands(client: ssl.SSLContext, server: ssl.SSLContext) -> None:
-    """Raises SSLError."""
+    """Make a TLS handshake. Raises SSLError."""
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     sides = [
         client.wrap_bio(to_client, to_server, server_hostname=HOSTS[0]),

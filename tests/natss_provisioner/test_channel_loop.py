@@ -17,7 +17,7 @@ from tests.support.waiting import eventually
 
 ROUNDS = 200
 WHOLE = 10
-"""In every one of so many rounds the channel lives until it has delivered an event."""
+"""In each of so many rounds the channel lives until it has delivered an event."""
 
 WARM = 40
 """Rounds after which memory is measured for the first time."""
@@ -34,7 +34,7 @@ async def installation(
 
 
 class Resources:
-    """What the two programs use."""
+    """The resources that the two programs use."""
 
     def __init__(self, installation: Installation) -> None:
         self._pids = (installation.provisioner.pid, installation.dispatcher.pid)
@@ -59,7 +59,7 @@ async def is_away(shop: Shop, path: str) -> bool:
 
 
 async def one_life(installation: Installation, shop: Shop, sink: Subscriber, number: int) -> None:
-    """From the creation of the Channel until it has gone, with its Subscription."""
+    """Create a Channel with a Subscription, deliver an event, and delete both."""
     await asyncio.to_thread(shop.create)
     await asyncio.to_thread(shop.subscribe, "mail", subscriber={"uri": sink.url})
     if number % WHOLE == 0:
@@ -116,7 +116,7 @@ async def test_created_and_deleted_200_times(
 async def test_made_anew_while_the_garbage_collector_sweeps(
     installation: Installation, kubernetes_with_controllers: KubernetesServer, unique_name: str
 ) -> None:
-    """Its Service has the name of the last one, which is just being deleted."""
+    """Its Service has the name of the former one, which is just being deleted."""
     shop = Shop(kubernetes_with_controllers, unique_name)
     shop.kubernetes.create("/api/v1/namespaces", {"metadata": {"name": shop.namespace}})
     await asyncio.to_thread(shop.create)

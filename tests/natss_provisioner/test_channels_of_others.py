@@ -1,4 +1,4 @@
-"""Which Channels are taken, and that the others are not touched."""
+"""Which Channels are reconciled, and that others are not touched."""
 
 import pytest
 

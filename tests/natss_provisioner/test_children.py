@@ -41,7 +41,7 @@ PROVISIONER: Document = {
 
 
 def stored(service: Document, **metadata: Any) -> Document:
-    """A Service as the API gives it, with its defaults."""
+    """Return a Service as the API does, with its defaults."""
     service = copy.deepcopy(service)
     service["metadata"] |= {"uid": "u", "resourceVersion": "7", **metadata}
     service["spec"] |= {"sessionAffinity": "None", "internalTrafficPolicy": "Cluster"}
@@ -51,7 +51,7 @@ def stored(service: Document, **metadata: Any) -> Document:
 
 
 def as_go_left_it() -> Document:
-    """The Service of a channel, made by Knative eventing v0.6."""
+    """Return the Service of a channel as Knative eventing v0.6 created it."""
     return {
         "metadata": {
             "name": "orders-channel-x7k2p",

@@ -1,4 +1,4 @@
-"""Whose a Service is that several Channels may take for their address."""
+"""Which Channel has a Service that several may claim as their address."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What the ClusterChannelProvisioner tells of the connections of all replicas of the dispatcher."""
+"""What the ClusterChannelProvisioner reports of the connections of all dispatcher replicas."""
 
 from typing import Any
 
@@ -14,13 +14,13 @@ LOST = {"connected": "False", "reason": "ConnectionLost", "message": "no route",
 
 
 def told(**entries: Any) -> tuple[str, str, str] | None:
-    """Status, reason and message."""
+    """Return status, reason and message."""
     found = connection({"status": {"dispatchers": entries}}, NOW, "knative-eventing").condition
     return None if found is None else (found.status.value, found.reason, found.message)
 
 
 def test_without_a_word_of_any_nothing_is_told() -> None:
-    """A dispatcher of an older release tells nothing."""
+    """A dispatcher of an older release reports nothing."""
     statuses: list[Any] = [{}, {"dispatchers": None}, {"dispatchers": {}}, {"dispatchers": [1]}]
     for status in statuses:
         assert connection({"status": status}, NOW, "x").condition is None
@@ -28,7 +28,7 @@ def test_without_a_word_of_any_nothing_is_told() -> None:
 
 
 def test_one_that_is_cut_off_is_told_though_others_are_not() -> None:
-    """Half of the publishers are answered 503 then."""
+    """Half of the publishers get 503 then."""
     assert told(a=GOOD) == ("True", "", "")
     assert told(a=GOOD, b=GOOD) == ("True", "", "")
     assert told(a=GOOD, b=LOST) == ("False", "ConnectionLost", "b: no route")

@@ -1,4 +1,4 @@
-"""Which object is reconciled when, with handlers that only note that they were called."""
+"""Which object is reconciled when, with handlers that only record their calls."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -25,10 +25,10 @@ from tests.support.waiting import Changes
 
 
 class Running:
-    """A controller at work and what it called."""
+    """A running controller and its calls."""
 
     def __init__(self, resync: float, *, subscriptions: bool) -> None:
-        client = cast("KubeClient", None)  # what is to be looked at, nobody asks the API
+        client = cast("KubeClient", None)  # decided without asking the API
         events = EventRecorder(client, component="tests", instance="one")
         context = Context(client, events, DispatcherPlace("system", "cluster.local"))
         self.controller = Controller(
@@ -46,7 +46,7 @@ class Running:
         await self._changes.until(lambda: set(calls) <= set(self.calls), 20.0)
 
     async def called(self) -> list[str]:
-        """What was called since the last time, once all is done."""
+        """Return the calls since the last time, once all work is done."""
         for _ in range(20):
             await asyncio.sleep(0)
         calls, self.calls = sorted(self.calls), []
@@ -97,7 +97,7 @@ TYPE_OF_RIVAL = {"apiVersion": RIVAL.api_version, "kind": RIVAL.kind}
 
 
 def with_finalizer(channel: Document, created: str) -> Document:
-    """As a dispatcher has taken it up."""
+    """Return the channel as a dispatcher serves it."""
     metadata = {"finalizers": [DISPATCHER_FINALIZER], "creationTimestamp": created}
     return {**channel, "metadata": {**channel["metadata"], **metadata}}
 
@@ -204,7 +204,7 @@ async def test_everything_is_looked_at_again_after_a_while(start: Any, subscript
 
 
 async def test_what_was_told_last_outlives_the_look_at_everything(start: Any) -> None:
-    """No list that was asked for before undoes it."""
+    """No list that was requested before undoes it."""
     running = start(resync=0.001)
     running.controller.on_channel(document("a"), deleted=False)
     await running.until_called("natss")

@@ -1,4 +1,4 @@
-"""A Channel that is deleted and waits for finalizers: what is still done on it, and what not."""
+"""A Channel that is deleted and waits for finalizers: what is still done with it, and what not."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What a dispatcher tells in the status of a Channel, as a condition of a Subscription."""
+"""What a dispatcher reports in the status of a Channel, as a condition of a Subscription."""
 
 from typing import Any
 
@@ -75,7 +75,7 @@ def test_nothing_is_told_of_who_is_not_there(told: tuple[Any, ...]) -> None:
 
 
 def test_an_entry_without_uid_is_known_by_its_durable() -> None:
-    """As Go's controller of v0.5 wrote them."""
+    """Go's controller of v0.5 wrote such entries."""
     found = delivering(channel({**STUCK, "uid": "mail.shop"}, uid=None), subscription())
     assert found is not None
     assert found.reason == "SubscriberStuck"

@@ -1,4 +1,4 @@
-"""What one namespace makes the provisioner do holds up no other one, however long that takes."""
+"""The work for one namespace delays no other one, however long it takes."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -24,7 +24,7 @@ def other(kubernetes: KubernetesServer, unique_name: str) -> Shop:
 
 
 class Holding:
-    """A rule: nothing is answered that is asked about Subscriptions of one namespace.
+    """A rule: requests for Subscriptions of one namespace are never answered.
 
     Attributes:
         held: How many requests were held until now, those included that were given up.
@@ -50,7 +50,7 @@ class Holding:
 async def held(
     kubernetes: KubernetesServer, api: FaultyApi, shop: Shop, tmp_path: Path
 ) -> AsyncIterator[Holding]:
-    """With a provisioner at work, before which nobody was asked about the shop's Subscriptions."""
+    """Run a provisioner whose requests for the shop's Subscriptions are held from the start."""
     holding = Holding(shop.namespace)
     api.rule = holding
     process = await provisioner_behind(api, kubernetes, tmp_path)
@@ -63,7 +63,7 @@ async def held(
 async def test_bad_channels_of_one_namespace_do_not_delay_a_new_channel_of_another(
     shop: Shop, other: Shop, held: Holding
 ) -> None:
-    """Judged by how much was done in between, and not by the time that it took."""
+    """The measure is how much is done in between, not the time that it takes."""
     for number in range(BAD_CHANNELS):
         ref = reference("Subscription", f"nobody-{number}")
         entry = {"uid": f"nobody-{number}", "ref": ref, "subscriberURI": "http://mail.x/"}

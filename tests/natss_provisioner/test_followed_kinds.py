@@ -1,4 +1,4 @@
-"""Which kinds of objects are followed and what is told of them, with an API that is played."""
+"""Which kinds of objects are followed and what is reported of them, with a fake API."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -31,7 +31,7 @@ MOST_ASKED_FOR = 100
 
 
 class PlayedApi(KubeClient):
-    """Serves a kind, refuses all others, and tells in watches what the test says."""
+    """A fake API that serves one kind, refuses all others, and sends watches what the test says."""
 
     def __init__(self) -> None:
         super().__init__(connection_info, field_manager="tests")
@@ -62,7 +62,7 @@ class PlayedApi(KubeClient):
 
 
 class Following:
-    """References at work and what they told."""
+    """Running references and what they have reported."""
 
     def __init__(self) -> None:
         self.api = PlayedApi()
@@ -76,11 +76,11 @@ class Following:
         self.references.look()
 
     async def told(self) -> str:
-        """The next one that moved."""
+        """Wait for the next object whose address has changed."""
         return (await asyncio.wait_for(self.moved.get(), 20.0)).name.name
 
     async def asked(self, count: int) -> None:
-        """Kinds were asked for so often, since the last time."""
+        """Wait for so many requests for kinds since the last time."""
         async with asyncio.timeout(20.0):
             for _ in range(count):
                 await self.api.asked.get()
@@ -160,7 +160,7 @@ async def test_an_object_that_went_while_its_kind_was_refused_is_told(
 async def test_of_too_many_kinds_the_first_are_asked_for_and_none_loses_its_place(
     following: Following,
 ) -> None:
-    """Whoever may write Subscriptions may name as many as he likes, which exist nowhere."""
+    """Anybody who may write Subscriptions may name any number of kinds that do not exist."""
     following.want(FAIRY)
     await asyncio.wait_for(following.api.watching.wait(), 20.0)
     following.want(*refused(1000), FAIRY)

@@ -1,6 +1,6 @@
 """A provisioner that is killed at each step of its work: the next one finishes it, once.
 
-What is wanted then: no Service twice, no finalizer that stays, everything ready.
+Afterwards there must be no Service twice, no finalizer that stays, and everything ready.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ PATIENCE = 20.0
 async def provisioner(
     kubernetes: KubernetesServer, api: FaultyApi, tmp_path: Path
 ) -> AsyncIterator[ProvisionerProcess]:
-    """To be started by the test; it reaches the API through ``api``."""
+    """Return a provisioner for the test to start; it reaches the API through ``api``."""
     process = await provisioner_behind(api, kubernetes, tmp_path)
     yield process
     api.rule = pass_on
@@ -37,7 +37,7 @@ async def provisioner(
 
 @dataclass(frozen=True)
 class Write:
-    """One write of the provisioner: the first that fits."""
+    """One write of the provisioner: the first that matches."""
 
     method: str
     path: str
@@ -53,7 +53,7 @@ class Write:
 
 
 class Hold:
-    """Holds one write, before the API does it or before its answer comes back, for ever."""
+    """Holds one write for ever, before the API does it or before its answer comes back."""
 
     def __init__(self, write: Write, *, done: bool) -> None:
         self.reached = asyncio.Event()

@@ -1,4 +1,4 @@
-"""Who acts: candidates for the Lease on the real API, as the service account of the manifests."""
+"""Leader election on the real API, as the service account of the manifests."""
 
 import asyncio
 import contextlib
@@ -17,13 +17,13 @@ from tests.support.proxy import Proxy
 
 PATH = LEASES.path(NAMESPACE, LEASE)
 PATIENT = Timing(lease_duration=60, renew_deadline=50.0, renew_period=0.2, retry_period=0.1)
-"""With these nothing is taken over in time that is not given up."""
+"""With these timings no Lease is taken over during a test unless it is released."""
 
 QUICK = Timing(lease_duration=3, renew_deadline=2.0, renew_period=0.2, retry_period=0.1)
 
 
 class Candidate:
-    """A replica that does nothing but note whether it is its turn."""
+    """A replica that only records whether it leads."""
 
     def __init__(self, client: KubeClient, name: str, timing: Timing, turns: list[str]) -> None:
         self.election = Election(client, NAMESPACE, name, timing)
@@ -54,7 +54,7 @@ class Candidate:
 
 
 class Candidates:
-    """Makes candidates, each with a network of its own."""
+    """Creates candidates, each with a network of its own."""
 
     def __init__(self, kubernetes: KubernetesServer) -> None:
         self.turns: list[str] = []
@@ -107,7 +107,7 @@ async def within(seconds: float, event: asyncio.Event) -> None:
 
 
 async def seen(condition: Callable[[], bool]) -> None:
-    """For what is told by no event: a candidate that looks again."""
+    """Wait for a condition that no event reports: a candidate has checked the Lease again."""
     await asyncio.to_thread(until, condition, 20.0)
 
 
@@ -166,7 +166,7 @@ async def test_when_the_api_was_away_the_holder_goes_on(candidates: Candidates) 
 async def test_clocks_need_not_agree(
     kubernetes: KubernetesServer, candidates: Candidates, renewed: str
 ) -> None:
-    """What counts is how long nobody was seen to renew the Lease."""
+    """What counts is for how long no renewal of the Lease was seen."""
     spec = {"holderIdentity": "gone", "leaseDurationSeconds": 2, "renewTime": renewed}
     lease = {"metadata": {"name": LEASE}, "spec": spec}
     await asyncio.to_thread(kubernetes.create, LEASES.path(NAMESPACE), lease)

@@ -1,4 +1,4 @@
-"""Channels with unusual names, on both programs: each has a life of its own, or is told why not."""
+"""Channels with unusual names, on both programs: each works, or its status says why not."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -19,7 +19,7 @@ from tests.support.waiting import eventually
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 LABEL = 63
-"""Characters of a DNS label, and so of a namespace."""
+"""The most characters of a DNS label, and so of a namespace."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -39,7 +39,7 @@ async def installation(
 
 @pytest.fixture
 def shop(kubernetes: KubernetesServer, namespace: str) -> Shop:
-    """Without anybody who stands in for the dispatcher."""
+    """Return a namespace without a stand-in for the dispatcher."""
     return Shop(kubernetes, namespace)
 
 
@@ -58,7 +58,7 @@ async def ready(shop: Shop, name: str) -> Document:
 
 
 async def serve(installation: Installation, shop: Shop, name: str, sink: Subscriber) -> str:
-    """Create a channel with a subscriber; its address as soon as events are delivered."""
+    """Create a channel with a subscriber; return its address as soon as events are delivered."""
     shop.create(name)
     shop.subscribe(f"to-{name}"[:LABEL].rstrip("-."), name, subscriber={"uri": sink.url})
     channel = await ready(shop, name)
@@ -118,7 +118,7 @@ async def test_a_dot_in_the_name_is_no_end_of_it(
 
 
 def long_name(length: int) -> str:
-    """Of so many characters, in DNS labels."""
+    """Return a name of so many characters, in DNS labels."""
     return ".".join(["n" * 62] * 4)[:length]
 
 
@@ -154,7 +154,7 @@ async def test_a_name_at_the_limit_in_a_namespace_of_63_characters(
 async def test_a_service_of_a_long_name_that_lost_its_owner_is_put_right(
     installation: Installation, shop: Shop
 ) -> None:
-    """Its label cannot hold the name of the channel, which is then known by a digest only."""
+    """Its label cannot hold the name of the channel and has only a digest of it."""
     name = long_name(100)
     shop.create(name)
     host = (await ready(shop, name))["status"]["address"]["hostname"]

@@ -34,7 +34,7 @@ def subscription(**spec: Any) -> Document:
 
 
 def in_a_file(document: Document) -> tuple[set[str], str | None, str | None]:
-    """The mistakes and, if there is one, the subscriber."""
+    """Return the mistakes and, if there is one, the subscriber."""
     documents = (channel("orders"), channel("answers"), document)
     state = desired_state([("", each) for each in documents])
     uris = [(s.subscriber_uri, s.reply_uri) for s in state.channels[ORDERS].subscribers]

@@ -1,4 +1,4 @@
-"""What ``docs/provisioner.md`` says, held against the code and the API."""
+"""``docs/provisioner.md``, compared with the code and the API."""
 
 import re
 

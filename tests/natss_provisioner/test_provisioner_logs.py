@@ -20,7 +20,7 @@ CCP = "ClusterChannelProvisioner"
 
 @pytest.fixture(autouse=True)
 def as_before() -> Iterator[None]:
-    """Logging as it was, for the tests that come after."""
+    """Restore logging for later tests."""
     root = logging.getLogger()
     handlers, level, hook = root.handlers[:], root.level, sys.excepthook
     levels = {name: logging.getLogger(name).level for name in LIBRARIES}
@@ -58,7 +58,7 @@ def test_libraries_are_quiet(level: LogLevel, told: set[str]) -> None:
 
 
 def configured() -> io.StringIO:
-    """Logging as in the program, but no logger of a module remembers it after the test."""
+    """Configure logging as in the program, but let no module's logger keep it after the test."""
     stream = io.StringIO()
     configure(LogSettings(), stream)
     structlog.configure(cache_logger_on_first_use=False)
@@ -100,7 +100,7 @@ async def test_what_is_told_of_an_object_has_its_labels(
 
 
 class Refusing:
-    """An API that takes no Event."""
+    """An API that accepts no Events."""
 
     async def create(self, *_: object) -> None:
         raise Forbidden(403, "Forbidden", "not for you")

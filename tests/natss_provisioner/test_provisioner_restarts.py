@@ -1,6 +1,6 @@
-"""The provisioner and the API come and go: nothing is made twice, nothing is forgotten.
+"""The provisioner and the API stop and return: nothing is created twice, nothing is forgotten.
 
-On an API of its own, for these tests take away what others stand on.
+On an API of its own, because these tests remove what others need.
 """
 
 import json
@@ -30,7 +30,7 @@ GO_LABELS = {
 
 @pytest.fixture
 def provisioner(kubernetes: KubernetesServer, tmp_path: Path) -> Iterator[ProvisionerProcess]:
-    """To be started by the test, once it has made what is there before."""
+    """Return a provisioner for the test to start, once it has created what exists before."""
     process = ProvisionerProcess(kubernetes, tmp_path / "log")
     yield process
     process.kill()
@@ -41,7 +41,7 @@ def conditions(*types: str) -> list[Document]:
 
 
 def go_service(channel: Document, **metadata: object) -> Document:
-    """The Service of a channel as Knative eventing v0.6 made it."""
+    """Return the Service of a channel as Knative eventing v0.6 created it."""
     owner = {
         "apiVersion": API,
         "kind": "Channel",
@@ -235,7 +235,7 @@ def test_a_new_token_is_read_when_the_old_one_ends(
     shop.ready()
     provisioner.kubeconfig.write_text(kubernetes.kubeconfig_with(lasting))
     kubernetes.delete(f"{accounts}/passing")
-    kubernetes.kill_apiserver()  # so that the watches have to begin anew as well
+    kubernetes.kill_apiserver()  # so that the watches have to start anew as well
     kubernetes.start_apiserver()
     shop.create("later")
     shop.ready("later", 20.0)
@@ -363,7 +363,7 @@ def test_what_the_account_may_not_do_is_told_and_takes_no_address_away(
 
 
 def is_refused(provisioner: ProvisionerProcess, namespace: str, channel: str) -> bool:
-    """Whether the log tells that something about this Channel was answered 403."""
+    """Return whether the log reports a 403 for this Channel."""
     told = [json.loads(line) for line in provisioner.end_of_log(200).splitlines()]
     return any(
         (each.get("namespace"), each.get("channel")) == (namespace, channel)
@@ -374,7 +374,7 @@ def is_refused(provisioner: ProvisionerProcess, namespace: str, channel: str) ->
 
 @pytest.fixture
 def bare_kubernetes(tmp_path: Path) -> Iterator[KubernetesServer]:
-    """An API that has the service account of the manifests and does not know channels."""
+    """Run an API that has the service account of the manifests and does not know channels."""
     with running_kubernetes(tmp_path / "kubernetes") as server:
         for folder in ("namespaces", "serviceaccounts", "roles"):
             server.kubectl("apply", "--server-side", "-k", CONFIG / folder)
@@ -400,7 +400,7 @@ def test_definitions_may_be_installed_after_it_was_started(
 
 
 def _created(shop: Shop) -> bool:
-    """Whether the API serves channels already, a moment after it says that it does."""
+    """Return whether the API serves channels, which it does a moment after it says so."""
     try:
         shop.create()
     except ApiAnswer as answer:

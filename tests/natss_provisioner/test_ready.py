@@ -1,6 +1,6 @@
 """When a Channel becomes ready, and that it stays so: with and without a real dispatcher.
 
-On an API of its own, so that nobody else serves what these tests create.
+On an API of its own, so that nothing else serves what these tests create.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ NOT_SERVED = ("False", "DispatcherNotReady")
 
 @pytest.fixture
 def shop(kubernetes: KubernetesServer, namespace: str) -> Shop:
-    """A namespace whose channels nobody serves."""
+    """Return a namespace whose channels are not served."""
     return Shop(kubernetes, namespace)
 
 
@@ -54,7 +54,7 @@ def provisioner(kubernetes: KubernetesServer, tmp_path: Path) -> Iterator[Provis
 async def context(
     kubernetes: KubernetesServer, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Context]:
-    """What handlers work with, as the account of the provisioner, a minute from now."""
+    """Return the context of handlers, with the account of the provisioner, a minute from now."""
     monkeypatch.setenv("KUBECONFIG", str(kubernetes.kubeconfig_of(NAMESPACE, ACCOUNT)))
     client = KubeClient(connection_info, field_manager="natss-provisioner")
     events = EventRecorder(client, component="tests", instance="one")
@@ -72,7 +72,7 @@ def told(shop: Shop, kind: str, name: str = "orders") -> tuple[str, str | None]:
 
 
 def serve(shop: Shop, host: str, name: str = "orders") -> None:
-    """What a dispatcher tells."""
+    """Report a channel as served, as a dispatcher does."""
     body = {"status": {"dispatcher": {"host": host}}}
     shop.kubernetes.patch(f"{shop.channels}/{name}/status", body)
 
@@ -98,7 +98,7 @@ def test_a_channel_is_ready_once_its_own_host_is_served(
 
 @pytest.fixture
 def of_go(shop: Shop) -> Document:
-    """A channel as Go left it, ready, with a Service of a name that Go chose; its status."""
+    """Create a channel as Go left it, ready, with a Service named by Go; return its status."""
     owner = {
         "apiVersion": "eventing.knative.dev/v1alpha1",
         "kind": "Channel",

@@ -62,7 +62,7 @@ def test_the_dispatcher_has_its_service_and_the_provisioner_is_ready(
 def _ready_provisioner(kubernetes: KubernetesServer) -> Document | None:
     provisioner = kubernetes.get(PROVISIONER)
     conditions = {each["type"]: each["status"] for each in provisioner["status"]["conditions"]}
-    conditions.pop("Connected", None)  # as dispatchers of other tests have told it
+    conditions.pop("Connected", None)  # as dispatchers of other tests have reported it
     return provisioner if conditions == {"Ready": "True"} else None
 
 

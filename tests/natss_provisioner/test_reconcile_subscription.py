@@ -1,4 +1,4 @@
-"""Subscriptions on the real API: what they resolve to, their entry in the Channel, their end."""
+"""Subscriptions on the real API: what they resolve to, their entry in the Channel, deletion."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -142,7 +142,7 @@ def _define(kubernetes: KubernetesServer, group: str) -> None:
 
 
 def _allow(kubernetes: KubernetesServer, group: str) -> None:
-    """What kube-controller-manager makes of a ClusterRole with the label for Addressables."""
+    """Allow what kube-controller-manager derives from a ClusterRole for Addressables."""
     path = "/apis/rbac.authorization.k8s.io/v1/clusterroles/natss-addressable-resolver"
     rules = [{"apiGroups": [group], "resources": ["fairies"], "verbs": ["get", "list", "watch"]}]
     kubernetes.patch(path, {"rules": rules})

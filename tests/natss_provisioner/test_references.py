@@ -1,4 +1,4 @@
-"""What Subscriptions name is followed, as the service account of the manifests."""
+"""The objects that Subscriptions name are followed, as the service account of the manifests."""
 
 from functools import partial
 
@@ -58,7 +58,7 @@ def test_which_objects_are_named() -> None:
 
 @pytest.fixture
 def group(kubernetes: KubernetesServer, unique_name: str) -> str:
-    """The group of a kind of objects with an address that the provisioner may read."""
+    """Define a kind of objects with an address that the provisioner may read; return its group."""
     group = f"{unique_name}.example.org"
     schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
     version = {"name": "v1", "served": True, "storage": True}
@@ -95,7 +95,7 @@ def test_a_new_address_is_taken_at_once(
     shop.subscribe(subscriber={"ref": {**body, "name": "sink"}})
     until(lambda: _goes_to(shop, "http://first.example/"), 20.0)
     for host in ("second.example", "third.example"):
-        # Nothing else tells it so soon: what is resolved is looked at again after ten minutes.
+        # Nothing else reports it so soon: resolved Subscriptions are reconciled after ten minutes.
         kubernetes.patch(f"{sinks}/sink", {"status": {"address": {"hostname": host}}})
         until(partial(_goes_to, shop, f"http://{host}/"), 20.0)
     kubernetes.delete(f"{sinks}/sink")
@@ -108,7 +108,7 @@ def _goes_to(shop: Shop, uri: str) -> bool:
 
 
 def _created(kubernetes: KubernetesServer, path: str, body: Document) -> bool:
-    """Whether it is there; the API serves a new kind a moment later."""
+    """Return whether it was created; the API serves a new kind a moment later."""
     try:
         kubernetes.create(path, body)
     except ApiAnswer as answer:

@@ -1,4 +1,4 @@
-"""Requests for reviews and their answers, also of those who are no API server."""
+"""Requests for reviews and their answers, including requests that no API server sends."""
 
 import base64
 import json
@@ -39,7 +39,7 @@ def request(kind: str = "Channel", /, **fields: Any) -> Document:
 
 
 def spec_of(review: Document) -> Document:
-    """Of the object in a request, to be changed."""
+    """Return the spec of the object in a request, for changes."""
     spec: Document = review["request"]["object"]["spec"]
     return spec
 
@@ -94,7 +94,7 @@ def test_a_spec_is_filled_in_where_there_is_none() -> None:
 
 
 def patch_of(review: Document) -> Document:
-    """Its one operation."""
+    """Return the one operation of the patch."""
     told = response(review, "mutate")
     assert (told["allowed"], told["patchType"]) == (True, "JSONPatch")
     (operation,) = json.loads(base64.b64decode(told["patch"]))

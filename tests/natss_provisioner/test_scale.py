@@ -1,6 +1,6 @@
 """A provisioner that starts among 1,000 Channels and 3,000 Subscriptions, all as they should be.
 
-On an API of its own. What is there was made once by a provisioner, and copied.
+On an API of its own. The objects were created once by a provisioner, and copied.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ MEBIBYTE = 1024
 
 @dataclass
 class Crowd:
-    """All that is there, and the provisioner, which is not at work."""
+    """All objects, and the provisioner, which is not running."""
 
     kubernetes: KubernetesServer
     shop: Shop
@@ -49,7 +49,7 @@ def crowd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crowd]:
 
 
 def make_original(shop: Shop, provisioner: ProvisionerProcess) -> None:
-    """One Channel with its Subscriptions, in the state in which nothing is to be done."""
+    """Create one Channel with its Subscriptions, and wait until nothing has to be done."""
     serving = ServingStandIn(shop.kubernetes)
     serving.start()
     provisioner.start()
@@ -84,14 +84,14 @@ def copy_original(shop: Shop) -> None:
 
 
 def peak_memory(process: ProvisionerProcess) -> int:
-    """In KiB, since it was started."""
+    """Return the peak memory in KiB since the start."""
     status = Path(f"/proc/{process.pid}/status").read_text()
     (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1])
 
 
 def is_done(process: ProvisionerProcess) -> bool:
-    """Whether everything was looked at."""
+    """Return whether everything was reconciled."""
     told = process.readiness()
     return told.get("role") == "leading" and told["ready"] and told["waiting"] == 0
 

@@ -1,4 +1,4 @@
-"""What a Channel asks for and cannot have is told in its status, and stops nothing."""
+"""The status reports what a Channel asks for and cannot have, and nothing stops for it."""
 
 import pytest
 
@@ -14,13 +14,13 @@ NATSS = {"name": "natss"}
 
 
 def accepted(shop: Shop) -> Document | None:
-    """The advice, if there is any."""
+    """Return the advice, if there is any."""
     conditions = shop.channel()["status"]["conditions"]
     return next((each for each in conditions if each["type"] == "SpecAccepted"), None)
 
 
 def change(shop: Shop, body: Document) -> None:
-    """Change the channel, and wait until that was looked at."""
+    """Change the channel, and wait until that was reconciled."""
     changed = shop.kubernetes.patch(f"{shop.channels}/orders", body)
     generation = changed["metadata"]["generation"]
     until(lambda: shop.channel()["status"]["observedGeneration"] == generation, 20.0)
@@ -108,7 +108,7 @@ def test_without_the_finalizer_it_is_somebody_else_s_from_then_on(shop: Shop) ->
 def test_the_address_of_another_channel_is_left_to_that_one(
     shop: Shop, provisioner: ProvisionerProcess
 ) -> None:
-    """As when a backup of Services is restored whose labels were mixed up."""
+    """For example, a backup of Services with mixed-up labels was restored."""
     name = channel_service_name(shop.namespace, "new")
     shop.create("old")
     shop.ready("old")

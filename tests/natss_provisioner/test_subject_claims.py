@@ -28,7 +28,7 @@ def _two_kinds() -> Iterator[None]:
 
 
 def held(kind: ChannelKind, created: str, epoch: str = "") -> Document:
-    """A channel that a dispatcher has taken up."""
+    """Return a channel that a dispatcher serves."""
     return document(
         kind,
         creationTimestamp=created,
@@ -57,7 +57,7 @@ def test_of_two_of_one_age_it_is_the_first_kind() -> None:
 
 
 def test_nobody_claims_before_a_dispatcher_has_taken_it_up() -> None:
-    """It may yet get an epoch, and with that a subject of its own."""
+    """It may still get an epoch, and with that a subject of its own."""
     claims = SubjectClaims()
     claims.put(held(RIVAL, NEW))
     assert claims.put(document(CHANNEL, creationTimestamp=OLD)) == set()

@@ -21,7 +21,7 @@ GONE: Document = {"uid": "gone", "ref": {"name": "gone"}, "subscriberURI": "http
 
 
 class FakeApi:
-    """One Channel, with the optimistic concurrency of the API; ``meanwhile`` runs after reads."""
+    """A fake API with one Channel and optimistic concurrency; ``meanwhile`` runs after reads."""
 
     def __init__(self) -> None:
         self.listed: list[Document] = []

@@ -133,7 +133,7 @@ BY_HAND = {"subscriberURI": "http://z/"}
         ([{**OWN, "extra": 1}], None),
         # Without reference, as the specification allows.
         ([{"uid": "u1", "subscriberURI": "http://x/"}], [OWN]),
-        # An earlier life is replaced where it stands.
+        # One of an earlier uid is replaced in its place.
         ([{**OWN, "uid": "u0", "ref": {**OWN["ref"], "uid": "u0"}}, OTHER], [OWN, OTHER]),
         ([ref(uid="u0"), OTHER, OWN], [OWN, OTHER]),
         # Of v0.5: the durable is named by the reference, and stays.
@@ -166,7 +166,7 @@ def test_the_entry_is_there_once(before: list[Document], after: list[Document] |
         ([OWN, OWN], []),
         ([ref()], []),
         ([ref(uid="u1"), {"uid": "u1"}], []),
-        ([{**OWN, "uid": "u2"}], None),  # of a later life
+        ([{**OWN, "uid": "u2"}], None),  # of a later uid
     ],
 )
 def test_all_that_belongs_to_it_is_removed_and_nothing_else(

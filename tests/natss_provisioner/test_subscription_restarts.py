@@ -1,6 +1,6 @@
-"""Subscriptions while the provisioner comes and goes, and with what others left behind.
+"""Subscriptions while the provisioner restarts, and with what other controllers left behind.
 
-On an API of its own, so that the processes of these tests are the only ones at work.
+On an API of its own, so that only the processes of these tests act.
 """
 
 from collections.abc import Iterator
@@ -19,14 +19,14 @@ OWN_KUBERNETES = True
 
 @pytest.fixture
 def provisioner(kubernetes: KubernetesServer, tmp_path: Path) -> Iterator[ProvisionerProcess]:
-    """To be started by the test, once it has made what is there before."""
+    """Return a provisioner for the test to start, once it has created what exists before."""
     process = ProvisionerProcess(kubernetes, tmp_path / "log")
     yield process
     process.kill()
 
 
 def entry(shop: Shop, name: str, uid: str | None, uri: str, /, **ref: object) -> Document:
-    """An entry as Knative eventing v0.6 wrote it; without uid as v0.5 did."""
+    """Return an entry as Knative eventing v0.6 wrote it; without uid as v0.5 did."""
     named = {**reference("Subscription", name), "namespace": shop.namespace, **ref}
     return {**({"uid": uid} if uid else {}), "ref": named, "subscriberURI": uri}
 
@@ -52,7 +52,7 @@ def test_at_steady_state_a_restart_writes_nothing(
     for name in names:
         shop.subscribed(name, 20.0)
     until(lambda: len(shop.events("Ready")) == len(names) + 2, 20.0)
-    # Each entry in its list is a new generation of the channel, of which the status tells too.
+    # Each entry in its list is a new generation of the channel, which the status reports too.
     until(lambda: all(map(shop.is_observed, ("orders", "answers"))), 20.0)
     assert provisioner.stop() == 0
     before = writes(kubernetes)

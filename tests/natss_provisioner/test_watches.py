@@ -1,4 +1,4 @@
-"""What is followed, and what the API refuses meanwhile, through a network that fails."""
+"""Watches over a network that fails, and with an API that refuses."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -18,7 +18,7 @@ NONE_SUCH = Resource("example.com", "v1", "parrots", "Parrot")
 
 
 class Seen:
-    """The names of all config maps with a label, as they are told."""
+    """The names of all config maps with a label, as the watch reports them."""
 
     def __init__(self, label: str) -> None:
         self.names: set[str] = set()

@@ -1,6 +1,6 @@
 """Reviews as the API server asks for them, with ``config/admission`` and its accounts.
 
-On an API of its own, for every Channel there would be reviewed. It finds the webhook by the Service
+On an API of its own, because all its Channels are reviewed. It finds the webhook by the Service
 of the manifests, which leads to this machine: its type and port are all that is changed.
 """
 
@@ -45,7 +45,7 @@ MUTATING = f"{_REGISTRATION}/mutatingwebhookconfigurations/natss-admission"
 
 @pytest.fixture(scope="module")
 def overlay(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of a user's own, as ``docs/provisioner.md`` tells."""
+    """Create an overlay of a user's own, as ``docs/provisioner.md`` says."""
     folder = tmp_path_factory.mktemp("overlay")
     document = (CONFIG.parent / "docs" / "provisioner.md").read_text()
     examples = re.findall(r"^```yaml\n(.*?)^```$", document, re.MULTILINE | re.DOTALL)
@@ -84,7 +84,7 @@ def test_the_component_gives_the_pods_what_they_need(overlay: Path) -> None:
 
 
 class Reviewed:
-    """A provisioner that reviews, and the way of the API server to it."""
+    """A provisioner that reviews, and the way in which the API server reaches it."""
 
     def __init__(self, kubernetes: KubernetesServer, log: Path, pod: str = "one") -> None:
         self.kubernetes = kubernetes
@@ -93,7 +93,7 @@ class Reviewed:
         self.process = ProvisionerProcess(kubernetes, log, flags, pod=pod)
 
     def lead_here(self) -> None:
-        """Have the API server ask this one."""
+        """Have the API server send its reviews to this one."""
         service = f"/api/v1/namespaces/{NAMESPACE}/services/natss-admission"
         self.kubernetes.patch(
             service,
@@ -110,7 +110,7 @@ class Reviewed:
 def reviewed(
     kubernetes: KubernetesServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Reviewed]:
-    """For the tests that leave it alone; it answers already."""
+    """Run one that already answers, for tests that do not change it."""
     found = Reviewed(kubernetes, tmp_path_factory.mktemp("provisioner") / "log")
     found.lead_here()
     found.process.start()
@@ -121,7 +121,7 @@ def reviewed(
 
 
 def _is_reviewed(shop: Shop) -> bool:
-    """Whether the API server asks by now; it takes a moment to hear of a configuration."""
+    """Return whether the API server sends reviews yet; it takes a moment to get a configuration."""
     with contextlib.suppress(ApiAnswer):
         shop.create("probe", provisioner={"name": "natss"}, arguments={"retry": -1})
         shop.kubernetes.delete(f"{shop.channels}/probe")
@@ -130,7 +130,7 @@ def _is_reviewed(shop: Shop) -> bool:
 
 
 def apply(kubernetes: KubernetesServer, namespace: str, document: Document) -> tuple[int, str]:
-    """``kubectl apply``: its exit status, and what it says to the person at the keyboard."""
+    """Run ``kubectl apply``; return its exit status and its output."""
     result = subprocess.run(
         [KUBECTL, "apply", "-n", namespace, "-f", "-"],
         input=json.dumps(document),
@@ -235,7 +235,7 @@ class TestReviews:
 
 
 def certificate_of(port: int, bundle: str, host: str = "127.0.0.1") -> bytes:
-    """What a webhook shows, in DER, if an API server with this bundle trusts it; SSLError else."""
+    """Return the webhook's certificate in DER; raise SSLError if this bundle does not trust it."""
     trusting = ssl.create_default_context(cadata=base64.b64decode(bundle).decode())
     with (
         socket.create_connection((host, port), 10) as connection,
@@ -295,7 +295,7 @@ def test_while_nobody_answers_all_is_admitted_and_told_in_status(
 async def client(
     kubernetes: KubernetesServer, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[KubeClient]:
-    """As the service account of the provisioner."""
+    """Return a client with the service account of the provisioner."""
     monkeypatch.setenv("KUBECONFIG", str(kubernetes.kubeconfig_of(NAMESPACE, ACCOUNT)))
     client = KubeClient(connection_info, field_manager="natss-provisioner")
     yield client
@@ -403,7 +403,7 @@ async def test_at_rest_nothing_is_written(kubernetes: KubernetesServer, client: 
         await asyncio.to_thread(until, lambda: webhook.failure is None, 20.0)
         paths = (SECRET, VALIDATING, MUTATING)
         before = [kubernetes.get(path)["metadata"]["resourceVersion"] for path in paths]
-        await asyncio.sleep(0.5)  # in which it looks some times
+        await asyncio.sleep(0.5)  # in which it checks several times
         after = [kubernetes.get(path)["metadata"]["resourceVersion"] for path in paths]
         assert after == before
 

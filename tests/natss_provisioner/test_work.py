@@ -13,13 +13,13 @@ FAST = RetryWaits(first=0.001, longest=0.004, hopeless=0.004)
 
 
 def tenant_of(key: str) -> str:
-    """A key without one is a tenant of its own."""
+    """Return the tenant of a key; a key without one is a tenant of its own."""
     return key.partition("/")[0]
 
 
 @pytest.fixture
 async def start() -> AsyncIterator[Start]:
-    """Makes a queue that runs until the end of the test."""
+    """Start queues that run until the end of the test."""
     tasks: list[asyncio.Task[None]] = []
 
     def begin(
@@ -43,7 +43,7 @@ def test_waits_double_up_to_the_longest(
     failures: int, retriable: bool, expected: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def work(_: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     monkeypatch.setattr("natss_provisioner.work.jittered", lambda seconds: seconds)
     queue: WorkQueue[str] = WorkQueue(work, workers=1, tenant_of=tenant_of)
@@ -149,7 +149,7 @@ async def test_what_the_server_asks_to_wait_is_waited(start: Start) -> None:
 
 
 async def test_what_was_deleted_meanwhile_is_looked_at_again_soon(start: Start) -> None:
-    """It was seen and is gone: whoever wants it made anew does not wait for half a minute."""
+    """It was seen and is gone: creating it anew must not wait for half a minute."""
     attempts = 0
     done = asyncio.Event()
 
@@ -221,7 +221,7 @@ async def test_nothing_is_left_running_when_it_is_cancelled() -> None:
 
 
 class Gated:
-    """Work that waits for leave, key by key, in the order in which it was called."""
+    """Work that waits for permission, key by key, in the order of the calls."""
 
     def __init__(self) -> None:
         self.called: list[str] = []
@@ -258,12 +258,12 @@ async def test_a_key_in_both_lines_is_neither_done_twice_at_once_nor_forgotten(
     work = Gated()
     queue = start(work, workers=2)
     queue.add("a", urgent=False)
-    for key in ("other", "a"):  # so that "a" stands in both lines
+    for key in ("other", "a"):  # so that "a" is in both lines
         queue.add(key)
     await work.let(0)
     queue.add("a")
     assert work.called == ["other", "a"]
-    await work.let(1)  # "other" ends, and its worker finds "a", which is being worked on
+    await work.let(1)  # "other" ends, and its worker finds "a", which another worker handles
     assert work.called == ["other", "a"]
     await work.let(1)
     assert work.called == ["other", "a", "a"]
@@ -273,7 +273,7 @@ async def test_a_key_in_both_lines_is_neither_done_twice_at_once_nor_forgotten(
 
 @pytest.mark.parametrize("tenants", [1, 2, 3, 20])
 async def test_work_without_an_end_holds_up_nobody_elses(start: Start, tenants: int) -> None:
-    """However many keys: the bound is on workers, and some are left for whoever has none."""
+    """With any number of keys: a tenant's workers are limited, and some are left for others."""
     began: list[str] = []
     done = asyncio.Event()
 

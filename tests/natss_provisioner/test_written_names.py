@@ -1,4 +1,4 @@
-"""What somebody writes where a name belongs leads no request of the provisioner elsewhere."""
+"""Text that is not a valid name leads no request of the provisioner elsewhere."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -38,7 +38,7 @@ NO_NAMES = [
 async def asked(
     kubernetes: KubernetesServer, api: FaultyApi, tmp_path: Path, serving: None
 ) -> AsyncIterator[list[str]]:
-    """All requests of a provisioner at work: method, path and query as they were sent."""
+    """Return all requests of a running provisioner: method, path and query as they were sent."""
     requests: list[str] = []
 
     async def note(request: web.Request, forward: Forward) -> web.StreamResponse:
@@ -54,7 +54,7 @@ async def asked(
 
 @pytest.fixture
 def victim(kubernetes: KubernetesServer, unique_name: str, serving: None) -> Shop:
-    """Another namespace, with a channel that has a subscriber."""
+    """Return another namespace, with a channel that has a subscriber."""
     name = f"victim-{unique_name}"
     kubernetes.create("/api/v1/namespaces", {"metadata": {"name": name}})
     return Shop(kubernetes, name)
@@ -66,7 +66,7 @@ def entry_of(name: str, uid: str, **more: object) -> Document:
 
 
 def is_elsewhere(request: str) -> bool:
-    """Whether a text that is no name has become a part of a request."""
+    """Return whether a text that is no name has become a part of a request."""
     path, _, query = unquote(unquote(request)).partition("?")
     watches_one = "watch=true" in query and "resourceVersion=" not in query
     return watches_one or "elsewhere" in path or ".." in path or "#" in path or "\\" in path
@@ -75,7 +75,7 @@ def is_elsewhere(request: str) -> bool:
 async def test_entries_that_name_no_subscription(
     shop: Shop, victim: Shop, asked: list[str]
 ) -> None:
-    """Of somebody who wrote them into a Channel of his own."""
+    """Users may write them into Channels of their own."""
 
     def work() -> None:
         victim.create()
@@ -97,7 +97,7 @@ async def test_entries_that_name_no_subscription(
         shop.create()
         shop.subscribe("real")
         shop.subscribed("real")
-        for number, entry in enumerate(entries):  # whoever made them keeps them
+        for number, entry in enumerate(entries):  # entries written by hand stay
             assert shop.entries(f"c{number}") == [entry]
 
     await asyncio.to_thread(work)
@@ -109,7 +109,7 @@ async def test_entries_that_name_no_subscription(
 async def test_a_status_that_names_no_channel(
     kubernetes: KubernetesServer, shop: Shop, victim: Shop, asked: list[str]
 ) -> None:
-    """It neither adds the subscriber to a channel elsewhere, nor removes one there, nor holds."""
+    """It neither adds a subscriber to another namespace's channel, nor removes one, nor blocks."""
 
     def work() -> None:
         victim.create()
@@ -203,7 +203,7 @@ async def test_subscribers_that_name_no_object(shop: Shop, victim: Shop, asked: 
 def with_controllers(
     kubernetes_with_controllers: KubernetesServer, tmp_path: Path
 ) -> Iterator[KubernetesServer]:
-    """The provisioner, and what collects garbage."""
+    """Run the provisioner and the garbage collector."""
     server = kubernetes_with_controllers
     process, serving = ProvisionerProcess(server, tmp_path / "log"), ServingStandIn(server)
     process.start()

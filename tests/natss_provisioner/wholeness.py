@@ -1,11 +1,11 @@
-"""What is wanted after any fault: no Service twice, no finalizer that stays, everything ready."""
+"""The state wanted after any fault: no Service twice, no stale finalizer, everything ready."""
 
 from natss.document import Document
 from tests.natss_provisioner.conftest import Shop
 
 
 def is_whole(shop: Shop, channels: set[str], subscriptions: set[str]) -> bool:
-    """Whether there is what should be, all of it ready, and nothing else."""
+    """Return whether all wanted objects exist and are ready, and nothing else exists."""
     found, subscribed, services = (
         shop.kubernetes.get(path)["items"]
         for path in (shop.channels, shop.subscriptions, shop.services)
@@ -30,7 +30,7 @@ def _entries(channel: Document) -> list[Document]:
 
 
 def _is_ready(document: Document) -> bool:
-    """Whether it is so in its last generation."""
+    """Return whether an object is ready in its latest generation."""
     status, generation = document["status"], document["metadata"]["generation"]
     ready = {each["type"]: each["status"] for each in status["conditions"]}["Ready"]
     return bool(status["observedGeneration"] == generation and ready == "True")

@@ -463,7 +463,7 @@ class TestOnARealServer:
 
 
 def replicas(server: NatsStreamingServer, client_id: str) -> tuple[DataPlane, DataPlane]:
-    """Start two replicas that share the client id of the durables, but not that for publishing."""
+    """Return two replicas that share the client id of the durables, but not that for publishing."""
     first, standby = DataPlane(server, client_id), DataPlane(server, client_id)
     publishing = standby.store.publishing
     publishing._options = replace(publishing._options, client_id=f"{client_id}-standby")

@@ -24,7 +24,7 @@ def test_an_example_is_a_channel_without_mistakes(example: str) -> None:
     documents: list[Any] = list(yaml.load_all(example, Loader=yaml.BaseLoader))
     typed = yaml.safe_load(example)
     start = documents[0]["spec"]["arguments"].get("start")
-    if start is not None:  # the files' reader makes no dates
+    if start is not None:  # the reader of files creates no dates
         typed["spec"]["arguments"]["start"] = start
     state = desired_state([("", typed)])
     assert state.problems == ()

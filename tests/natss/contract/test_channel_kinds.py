@@ -1,4 +1,4 @@
-"""Channels of one name and of different kinds: which is which, and who is told of which."""
+"""Channels of one name and of different kinds are told apart everywhere."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Documents that go to kubectl, as the state that they ask for."""
+"""Documents for kubectl, read into the desired state."""
 
 import pytest
 import yaml
@@ -45,20 +45,20 @@ def read(*texts: str, previous: DesiredState | None = None) -> DesiredState:
 
 
 def good(*texts: str) -> dict[ChannelId, Channel]:
-    """The channels of documents with which nothing is wrong."""
+    """Return the channels of documents, which must be without problems."""
     state = read(*texts)
     assert state.problems == ()
     return dict(state.channels)
 
 
 def subscribed(*texts: str) -> tuple[Subscriber, ...]:
-    """The subscribers of the only channel."""
+    """Return the subscribers of the only channel."""
     (channel,) = good(*texts).values()
     return channel.subscribers
 
 
 def listing(*entries: str) -> str:
-    """The channel with a list of subscribers as a controller writes it."""
+    """Return the channel with a list of subscribers as a controller writes it."""
     lines = [f"    - {entry}" for entry in entries]
     return "\n".join([CHANNEL.rstrip(), "  subscribable:", "    subscribers:", *lines]) + "\n"
 
@@ -155,7 +155,7 @@ class TestChannels:
         ],
     )
     def test_a_host_of_another_namespace_is_not_its_own(self, hostname: str) -> None:
-        """Who may write a status would have the events of others, or have them refused."""
+        """Otherwise writers of a status could get the events of others, or have them refused."""
         state = read(CHANNEL + f"status: {{address: {{hostname: {hostname}}}}}\n")
         assert state.channels[ORDERS].hosts == ("orders.shop.channels.cluster.local",)
         (problem,) = state.problems

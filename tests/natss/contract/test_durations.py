@@ -1,4 +1,4 @@
-"""Durations in the three ways that people write them."""
+"""Durations in their three formats."""
 
 import pytest
 from hypothesis import HealthCheck, given, settings

@@ -1,4 +1,4 @@
-"""The epoch of a channel: where it is read, and that its subject is no other channel's."""
+"""The epoch of a channel: where it is read, and that no other channel has its subject."""
 
 import pytest
 from hypothesis import given
@@ -20,7 +20,7 @@ EPOCH = st.from_regex(r"[a-z0-9]{1,32}", fullmatch=True)
 
 
 def written(epoch: str) -> str:
-    """The channel with an epoch on it."""
+    """Return the channel with an epoch."""
     annotations = f"annotations: {{{EPOCH_ANNOTATION}: {epoch}}}"
     return CHANNEL.replace("namespace: shop}", f"namespace: shop, {annotations}}}")
 
@@ -54,7 +54,7 @@ def test_the_subject_must_fit_with_it() -> None:
 def test_no_channel_without_one_has_that_subject(
     one: tuple[str, str], other: tuple[str, str], epoch: str
 ) -> None:
-    """A tenant may choose the name of a namespace to be any epoch."""
+    """A tenant may give a namespace the name of any epoch."""
     subject = channel_subject(*one, epoch)
     assert subject != channel_subject(*other)
     assert not is_dns_label(subject.rpartition(".")[2])

@@ -1,4 +1,4 @@
-"""Logs and metrics name a channel alike, whatever they know it by."""
+"""Logs and metrics label a channel alike, however they identify it."""
 
 import pytest
 

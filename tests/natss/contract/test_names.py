@@ -1,4 +1,4 @@
-"""Names of different channels never meet: not in NATS Streaming, not in HTTP, not in Kubernetes."""
+"""Names of different channels never clash: not in NATS Streaming, HTTP or Kubernetes."""
 
 import re
 
@@ -30,7 +30,7 @@ PLACE = st.tuples(NAMESPACE, NAME)
 def test_different_channels_have_different_names(
     one: tuple[str, str], two: tuple[str, str]
 ) -> None:
-    """A dot may be in a name but in no namespace, so the last one always parts the two."""
+    """A name may have dots and a namespace has none, so the last one always separates the two."""
     assume(one != two)
     assert channel_subject(*one) != channel_subject(*two)
     assert channel_host(*one, "cluster.local") != channel_host(*two, "cluster.local")
@@ -56,7 +56,7 @@ def test_every_name_is_one_that_kubernetes_takes(place: tuple[str, str]) -> None
 
 
 def long_name(length: int) -> str:
-    """Of labels with 63 characters at most."""
+    """Return a name of this length, with labels of at most 63 characters."""
     return ".".join(["x" * 62] * 4)[:length].rstrip(".")
 
 
@@ -74,7 +74,7 @@ def long_name(length: int) -> str:
 def test_a_channel_that_cannot_be_stored_is_refused(
     namespace: str, name: str, reason: str | None
 ) -> None:
-    """The FILE store makes a folder of the subject, beside ``server.dat`` and ``clients.dat``."""
+    """The FILE store has a folder for each subject, beside ``server.dat`` and ``clients.dat``."""
     document = channel(name)
     document["metadata"]["namespace"] = namespace
     state = desired_state([("", document)])

@@ -1,4 +1,4 @@
-"""Who is served of a channel that has more subscribers than may be."""
+"""Which subscribers of a channel are served if it has more than allowed."""
 
 from dataclasses import dataclass
 from random import Random
@@ -45,18 +45,18 @@ def served(
     ("wanted", "before", "opened", "expected"),
     [
         ("abc", "", "", "abc"),
-        ("abcd", "", "", "abc"),  # nobody has anything to lose: the order of the list
+        ("abcd", "", "", "abc"),  # no subscriber has anything to lose: the order of the list
         ("dcba", "abc", "abc", "cba"),  # another order
         ("xabc", "abc", "abc", "abc"),  # one that comes before them
         ("xabc", "abc", "", "abc"),  # not on record yet
         ("xabc", "", "abc", "abc"),  # after a restart
         ("xyab", "", "ab", "xab"),
-        ("abcde", "", "abcde", "abc"),  # the bound was lowered
+        ("abcde", "", "abcde", "abc"),  # the limit was lowered
         ("edcba", "", "abcde", "cba"),  # ... and the same ones the next time
         ("edcba", "cde", "abcde", "edc"),  # ... whoever they are
         ("xbc", "abc", "abc", "bc"),  # a is in its grace: it may come back
         ("xab", "ab", "abc", "ab"),
-        ("xabc", "xab", "abc", "abc"),  # whose durable was never open has the least to lose
+        ("xabc", "xab", "abc", "abc"),  # a durable that was never open has the least to lose
     ],
 )
 def test_who_has_a_place_keeps_it(wanted: str, before: str, opened: str, expected: str) -> None:
@@ -83,7 +83,7 @@ def test_what_was_wanted_and_never_open_goes_behind_what_was_open() -> None:
 
 
 def test_two_durables_of_one_subscriber_take_one_place() -> None:
-    """Its position is being handed over to the other one."""
+    """Its position is being handed over from one to the other."""
     known = [recorded("a", "old"), recorded("a", "new"), recorded("b")]
     assert served(claims("bc"), 2, "b", known) == "b"
     assert served([claim("a", "new"), claim("b"), claim("c")], 3, "ab", known) == "abc"
@@ -162,7 +162,7 @@ def test_a_channel_is_read_with_as_many_as_may_be_served() -> None:
 
 
 def test_what_is_told_does_not_change_with_the_number() -> None:
-    """Each change would be an Event."""
+    """Each change would cause an Event."""
     assert read(channel(*"abcde")).problems == read(channel(*"abcdefgh")).problems
 
 
@@ -203,7 +203,7 @@ def test_without_a_bound_all_are_served() -> None:
     ],
 )  # fmt: skip
 def test_an_entry_that_cannot_be_told_apart_keeps_what_is_there(entry: object) -> None:
-    """It may mean any of those that are not in the list."""
+    """It may mean any subscriber that is not in the list."""
     state = read(channel(*"abcd", entries=[entry]))
     assert names(state) == "abc"
     assert state.may_want(ORDERS, ResourceName("shop", "gone"))

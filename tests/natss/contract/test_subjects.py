@@ -71,7 +71,7 @@ def test_of_two_of_one_age_it_is_the_same_each_time(state_of: Any) -> None:
 
 
 def test_subscribers_of_the_other_keep_their_durables_and_get_nothing(state_of: Any) -> None:
-    """What is stored there is not theirs; and their channel may have its subject again."""
+    """The events stored there are not theirs; and their channel may get its subject again."""
     state = state_of(
         document(CHANNEL, creationTimestamp=OLD), document(RIVAL, creationTimestamp=NEW)
     )
@@ -93,7 +93,7 @@ def test_who_has_another_subject_is_not_concerned(state_of: Any) -> None:
 
 
 def test_one_that_is_being_deleted_has_it_until_it_is_gone() -> None:
-    """Its durables are there still, and would get the events of the other."""
+    """Its durables still exist, and would get the events of the other."""
     deleted = document(CHANNEL, creationTimestamp=OLD, deletionTimestamp="2026-01-01T00:00:00Z")
     state = from_a_cluster(deleted, document(RIVAL, creationTimestamp=NEW))
     assert set(state.deleted) == {ONE}

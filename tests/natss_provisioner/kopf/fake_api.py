@@ -14,7 +14,7 @@ _EXPIRED = 410
 
 
 def status(code: int) -> Document:
-    """What the API sends in place of an object when a watch fails."""
+    """Return what the API sends in place of an object when a watch fails."""
     return {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code}
 
 
@@ -22,7 +22,7 @@ class FakeApi:
     """Serves discovery, lists and watches of Channels on 127.0.0.1.
 
     Attributes:
-        url: Where.
+        url: The address of the API.
         refused: Counts the requests that got no answer because the API was away.
     """
 
@@ -37,7 +37,7 @@ class FakeApi:
         self._is_away = False
 
     def put(self, name: str) -> None:
-        """Create an object, or change it."""
+        """Create or change an object."""
         kind = "MODIFIED" if name in self._objects else "ADDED"
         metadata = {"name": name, "namespace": "shop", "uid": name}
         self._objects[name] = {
@@ -48,11 +48,11 @@ class FakeApi:
         self._tell(kind, self._objects[name])
 
     def delete(self, name: str) -> None:
-        """Delete an object; who does not watch meanwhile is not told."""
+        """Delete an object; only present watches report it."""
         self._tell("DELETED", self._objects.pop(name))
 
     def fail_watch(self, code: int) -> None:
-        """Send an error to who watches."""
+        """Send an error to the watches."""
         self._tell("ERROR", status(code))
 
     def go_away(self) -> None:

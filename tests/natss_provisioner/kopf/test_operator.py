@@ -18,7 +18,7 @@ from tests.natss_provisioner.kopf.fake_api import PLURAL, FakeApi
 
 @dataclass(frozen=True)
 class Told:
-    """What kopf told a handler, and what its index had then."""
+    """What kopf passed to a handler, and what its index had then."""
 
     kind: str | None
     name: str
@@ -26,10 +26,10 @@ class Told:
 
 
 class Operator:
-    """kopf's operator in a thread of its own, for it cancels every task that it finds in its loop.
+    """kopf's operator in a thread of its own, because it cancels every task in its loop.
 
     Attributes:
-        ended: How; done once it has ended by itself or by ``stop``.
+        ended: The result; done once it has ended by itself or by ``stop``.
     """
 
     def __init__(self, url: str) -> None:
@@ -48,7 +48,7 @@ class Operator:
         await asyncio.to_thread(self._thread.join)
 
     async def told(self, name: str) -> Told:
-        """Wait for the next word about an object; forget what came before."""
+        """Wait for the next call about an object; forget the earlier ones."""
         async with asyncio.timeout(10):
             while (told := await self._told.get()).name != name:
                 pass
@@ -95,7 +95,7 @@ class Operator:
 
 @pytest.fixture
 async def api() -> AsyncIterator[FakeApi]:
-    """With one object."""
+    """Run an API with one object."""
     fake = FakeApi()
     fake.put("kept")
     async with fake.serve():
@@ -104,7 +104,7 @@ async def api() -> AsyncIterator[FakeApi]:
 
 @pytest.fixture
 async def operator(api: FakeApi) -> AsyncIterator[Operator]:
-    """At work: it has told of the object."""
+    """Run an operator that has handled the object."""
     running = Operator(api.url)
     running.start()
     try:
@@ -115,7 +115,7 @@ async def operator(api: FakeApi) -> AsyncIterator[Operator]:
 
 
 async def index_after_all_is_told(api: FakeApi, operator: Operator) -> frozenset[str]:
-    """What kopf takes for there, once it has handled all that has happened so far.
+    """Return which objects exist for kopf, once it has handled all that has happened so far.
 
     The word of a change comes behind the list that kopf has made before it watched, and the second
     one when the first has been handled.
@@ -127,7 +127,7 @@ async def index_after_all_is_told(api: FakeApi, operator: Operator) -> frozenset
 
 
 async def test_kopf_tells_of_a_deletion_that_it_watches(api: FakeApi, operator: Operator) -> None:
-    """As it should: the other test would see it if kopf told."""
+    """This is correct: the other test would notice if kopf reported the deletion."""
     api.put("gone")
     await operator.told("gone")
     api.delete("gone")
@@ -160,7 +160,7 @@ async def test_an_error_in_a_watch_ends_kopf(api: FakeApi, operator: Operator) -
 async def test_kopf_lists_again_after_the_error_that_it_knows(
     api: FakeApi, operator: Operator
 ) -> None:
-    """As it should, and as it might after any other."""
+    """This is correct, and kopf could do the same after any other error."""
     api.fail_watch(410)
     assert (await operator.told("kept")).kind is None
     assert not operator.ended.done()
