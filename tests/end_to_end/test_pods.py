@@ -28,6 +28,7 @@ print(json.dumps({"refusal": refusal, **dict(line.split(":\\t") for line in stat
 CONTENTS = """
 import json
 from importlib.metadata import distributions
+from pathlib import Path
 bill = json.loads(Path("/usr/share/sbom/natss-channel.cdx.json").read_text())
 installed = {each.name: each.version for each in distributions()}
 print(json.dumps({"bill": bill, "installed": installed}))

@@ -43,6 +43,7 @@ def checkout(folder: Path) -> Path:
 
 SCRIPT = """
 import sys
+from pathlib import Path
 from tools import provide
 provide.BIN = Path.cwd() / "bin"
 sys.exit(provide.main())

@@ -31,6 +31,7 @@ require (
 
 SCRIPT = """
 import sys
+from pathlib import Path
 from tools import provide
 provide.BIN = Path.cwd() / "bin"
 sys.exit(provide.main())

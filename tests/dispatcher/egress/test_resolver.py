@@ -392,6 +392,7 @@ async def test_who_waits_is_told_of_the_end(names: Names, resolve: Resolver) -> 
 _ENDS = """
 import asyncio, socket, threading, time
 from dispatcher.egress.client import Egress, EgressError, Target
+from dispatcher.egress.limits import EgressLimits
 asked = threading.Event()
 def hang(*_, **__):
     asked.set()
