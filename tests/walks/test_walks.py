@@ -7,6 +7,9 @@ from tests.walks.walk import walk
 SEEDS = 150
 """In so many walks each fault that they have found shows itself several times."""
 
+FOUND = [(9419, 2)]
+"""Seeds and processes of walks that were found among tens of thousands."""
+
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_nothing_that_is_owed_is_lost(processes: int) -> None:
@@ -16,6 +19,11 @@ def test_nothing_that_is_owed_is_lost(processes: int) -> None:
         if outcome.lost:
             lost[seed] = outcome.lost
     assert lost == {}, "make walk SEED=n shows the steps of one"
+
+
+@pytest.mark.parametrize(("seed", "processes"), FOUND)
+def test_a_walk_that_has_lost_events_once_loses_none(seed: int, processes: int) -> None:
+    assert walk(seed, processes=processes).lost == []
 
 
 def test_nothing_comes_twice_unless_a_process_or_a_session_has_ended() -> None:
