@@ -140,6 +140,7 @@ class Reconciler:
             name = DurableName(channel.subject, subscriber.durable)
             if key not in self.members and not self._store.is_taken(name):
                 self.members.add(key, channel, subscriber)
+                self.members.end(self.members[key])  # before it is open, and delivers
             await turns.piece_done()
         return Applied(channel, (), (), is_deleted=True)
 

@@ -190,3 +190,17 @@ async def test_a_grace_does_not_end_while_something_unreadable_is_applied(sink: 
     await applying
     assert plane.reconciler.members[MemberKey(ORDERS, MAIL)].life is Life.HELD
     await plane.reconciler.close()
+
+
+async def test_a_channel_that_was_deleted_while_nobody_looked_delivers_nothing(
+    plane: Plane, sink: Sink
+) -> None:
+    """Not even while the rest of the state is applied: its subject may be that of another."""
+    await plane.post("e1")
+    deleted = {}
+    for name in (ORDERS, *(channel_id("default", f"other-{number}") for number in range(200))):
+        subscriber = Subscriber(MAIL, f"u-{name.name}", "http://sink/")
+        deleted[name] = Channel(name, (), (subscriber,), POLICY)
+    await plane.reconciler.apply(DesiredState({}, deleted=deleted))
+    await plane.durables_are()
+    assert not sink.taken
