@@ -70,7 +70,8 @@ class Leftovers:
                 self._ledger.forget(channel.name, durable)
         for member in tuple(self._members.values()):
             is_wanted = member.key in keys or member.key.channel != channel.name
-            if is_wanted and member.life is Life.SERVED:  # else it begins anew
+            is_of_former = member.life in {Life.RETAINED, Life.HELD}
+            if is_wanted and not is_of_former:  # else who comes back begins anew
                 continue
             if all(each.is_leaving for each in member.durables):
                 self._members.end(member)
