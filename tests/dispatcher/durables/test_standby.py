@@ -9,6 +9,7 @@ from typing import cast
 import pytest
 
 from dispatcher.durables.ledger import DurableRecord, Ledger
+from dispatcher.durables.lifecycle import Life
 from dispatcher.durables.members import DeliveryParts
 from dispatcher.durables.reconciler import Reconciler
 from dispatcher.egress.client import Egress
@@ -17,7 +18,7 @@ from dispatcher.runtime.fair_share import FairShares, never_busy
 from dispatcher.runtime.metrics import Metrics
 from dispatcher.runtime.state_folder import NO_FOLDER
 from dispatcher.stores.nats_streaming.store import NatsStreamingStore
-from natss.contract.resources import Channel, DesiredState, ResourceName, Subscriber
+from natss.contract.resources import Channel, DesiredState, ResourceName, Subscriber, Unread
 from natss.nats_streaming import ConnectionOptions
 from tests.support.channel_ids import channel_id
 from tests.support.data_plane import at_once
@@ -79,3 +80,19 @@ async def test_one_that_comes_back_as_its_durable_is_unsubscribed_elsewhere_begi
     (member,) = standby.reconciler.members.values()
     assert member.is_handed_over
     assert [each.durable for each in standby.ledger] == ["u2"]
+
+
+async def test_what_is_held_is_not_recorded_again_once_it_was_unsubscribed_elsewhere(
+    standby: Standby,
+) -> None:
+    u1, u2 = (DurableRecord(ORDERS, MAIL, name) for name in ("u1", "u2"))
+    standby.tell(u1, u2)
+    standby.want()
+    standby.tell(u2)
+    standby.want()
+    channels = {ORDERS: Channel(ORDERS, ())}
+    unread = Unread(channels=frozenset({ORDERS}))
+    at_once(standby.reconciler.apply(DesiredState(channels, unread=unread)))
+    (member,) = standby.reconciler.members.values()
+    assert member.life is Life.HELD
+    assert list(standby.ledger) == [u2]
