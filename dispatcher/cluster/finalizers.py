@@ -90,6 +90,16 @@ class Finalizers:
         if entry.channel is not None and entry.recorded is not None:
             self._ledger.merge(entry.name, entry.recorded, is_complete=entry.is_record_complete)
 
+    def _known(self, name: ChannelId) -> Entry | None:
+        """The Channel as it is now, with what is recorded on it in the ledger.
+
+        Whatever the ledger does not have is taken off the Channel by the next write.
+        """
+        entry = self._table.get(name)
+        if entry is not None:
+            self._merge(entry)
+        return entry
+
     def _needs_work(self, entry: Entry) -> bool:
         return (
             entry.wants_finalizer
@@ -147,7 +157,7 @@ class Finalizers:
     async def _work(self, name: ChannelId) -> None:
         try:
             backoff = Backoff(_FIRST_WAIT, _LONGEST_WAIT)
-            while (entry := self._table.get(name)) is not None and self._needs_work(entry):
+            while (entry := self._known(name)) is not None and self._needs_work(entry):
                 try:
                     if entry.wants_release:
                         await self._released(name)
@@ -174,7 +184,7 @@ class Finalizers:
             release: Whether its durables have been waited for; it may have been deleted just now.
         """
         async with self._gate:
-            entry = self._table.get(name)
+            entry = self._known(name)
             if entry is None or entry.wants_release != release:
                 return False
             metadata: dict[str, Any] = {}

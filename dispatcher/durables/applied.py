@@ -15,13 +15,18 @@ class Applied:
     channel: Channel
     keys: tuple[MemberKey, ...]
     problems: tuple[Problem, ...]
+    is_deleted: bool = False
+    """Whether it was deleted for good then."""
 
 
 def wanted_again(in_grace: Iterable[Member], state: DesiredState) -> list[Member]:
-    """Return the members in their grace that are wanted again, by name or by durable."""
+    """Return the members in their grace that are or may be wanted again, by name or by durable."""
     found: list[Member] = []
     known: dict[ChannelId, set[str | ResourceName]] = {}
     for member in in_grace:
+        if state.may_want(member.key.channel, member.key.ref):
+            found.append(member)
+            continue
         channel = state.channels.get(member.key.channel)
         if channel is None:
             continue

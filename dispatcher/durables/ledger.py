@@ -231,12 +231,13 @@ class Ledger:
         """
         return dict(self._merged)
 
-    def unsubscribed_elsewhere(self, channel: ChannelId) -> frozenset[str]:
-        """Return the durables on record that another process has unsubscribed.
+    def take_unsubscribed_elsewhere(self, channel: ChannelId) -> set[str]:
+        """Return the durables on record that another process has unsubscribed since the last call.
 
-        Any of them may be wanted again.
+        Any of them may be wanted again. It is opened again then, and the record of a Channel that
+        has no room for all durables may never say so.
         """
-        return frozenset(self._unsubscribed_elsewhere.get(channel, ()))
+        return self._unsubscribed_elsewhere.pop(channel, set())
 
     async def changed_here(self) -> set[ChannelId]:
         """Wait until this process has recorded something since the last call; return where."""

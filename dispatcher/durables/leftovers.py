@@ -8,7 +8,7 @@ import time
 from collections import defaultdict
 
 from dispatcher.durables.ledger import DurableRecord, Ledger
-from dispatcher.durables.lifecycle import Facts
+from dispatcher.durables.lifecycle import Facts, Life
 from dispatcher.durables.member import Member, MemberKey
 from dispatcher.durables.members import Members
 from dispatcher.runtime.tasks import BackgroundTasks
@@ -58,7 +58,7 @@ class Leftovers:
 
     def _take_removals(self, channel: Channel) -> None:
         """Take notice of the durables that another process has unsubscribed."""
-        gone = self._ledger.unsubscribed_elsewhere(channel.name)
+        gone = self._ledger.take_unsubscribed_elsewhere(channel.name)
         if not gone:
             return
         wanted = {subscriber.durable for subscriber in channel.subscribers}
@@ -70,7 +70,8 @@ class Leftovers:
                 self._ledger.forget(channel.name, durable)
         for member in tuple(self._members.values()):
             is_wanted = member.key in keys or member.key.channel != channel.name
-            if is_wanted and not self._members.is_in_grace(member):
+            is_of_former = member.life in {Life.RETAINED, Life.HELD}
+            if is_wanted and not is_of_former:  # else who comes back begins anew
                 continue
             if all(each.is_leaving for each in member.durables):
                 self._members.end(member)

@@ -223,6 +223,8 @@ class Members(Mapping[MemberKey, Member]):
     def _keep(self, member: Member) -> None:
         """Record the durables of a member as wanted, so that no process unsubscribes them yet."""
         for durable in member.durables:
+            if durable.is_leaving:  # another process has unsubscribed it, or a handover does
+                continue
             subject, name = durable.name.subject, durable.name.durable
             self._ledger.want(member.key.channel, member.key.ref, name, time.time(), subject)
         why = (

@@ -58,12 +58,15 @@ class Reconciler:
         for member in self.members.values():
             members[member.key.channel].append(member)
         applied = {}
-        for name, channel in (*state.channels.items(), *state.deleted.items()):
+        for name, channel in state.channels.items():
             before = self._applied.get(name)
-            if before is None or before.channel is not channel:
-                is_deleted = name in state.deleted
-                take = self._take_deleted if is_deleted else self._apply_channel
-                before = await take(channel, members[name], turns)
+            if before is None or before.is_deleted or before.channel is not channel:
+                before = await self._apply_channel(channel, members[name], turns)
+            applied[name] = before
+        for name, channel in state.deleted.items():
+            before = self._applied.get(name)
+            if before is None or not before.is_deleted:
+                before = await self._take_deleted(channel, turns)
             applied[name] = before
         self._applied = applied
         wanted = {key for name in state.channels for key in applied[name].keys}
@@ -126,20 +129,20 @@ class Reconciler:
             if member is not None and key not in self.members:
                 self.members.rename(member, key)
 
-    async def _take_deleted(
-        self, channel: Channel, _members: list[Member], turns: Turns
-    ) -> Applied:
+    async def _take_deleted(self, channel: Channel, turns: Turns) -> Applied:
         """Add members for the durables of a channel that was deleted while no process watched.
 
-        A durable that belongs to a member of another name is removed with that member.
+        A durable that belongs to a member of another name is removed with that member. Call it once
+        for each deletion, or what is unsubscribed is opened again.
         """
         for subscriber in channel.subscribers:
             key = MemberKey(channel.name, subscriber.ref)
             name = DurableName(channel.subject, subscriber.durable)
             if key not in self.members and not self._store.is_taken(name):
                 self.members.add(key, channel, subscriber)
+                self.members.end(self.members[key])  # before it is open, and delivers
             await turns.piece_done()
-        return Applied(channel, (), ())
+        return Applied(channel, (), (), is_deleted=True)
 
     async def drain(self) -> None:
         """Wait for the attempts under way and begin no new ones. Cancel to abandon the rest."""

@@ -116,7 +116,7 @@ class News:
         merged, before = self._ledger.merged(), self._seen
         self._seen = merged
         return {
-            name: set(self._ledger.unsubscribed_elsewhere(name))
+            name: set(self._ledger.take_unsubscribed_elsewhere(name))
             for name, version in merged.items()
             if before.get(name) != version
         }

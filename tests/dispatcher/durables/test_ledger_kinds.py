@@ -30,7 +30,7 @@ def test_what_happens_to_one_leaves_the_other_alone() -> None:
     assert records.get(TWO, "u1") is None
     assert [each.channel for each in records] == [ONE]
     records.channel_gone(TWO, in_order=True)
-    assert records.unsubscribed_elsewhere(ONE) == frozenset()
+    assert records.take_unsubscribed_elsewhere(ONE) == set()
 
 
 async def test_both_are_there_after_a_restart(tmp_path: Path) -> None:

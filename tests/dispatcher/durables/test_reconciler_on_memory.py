@@ -1,12 +1,17 @@
 """The reconciler over a store in memory: it needs the interface of a store and nothing more."""
 
+import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import cast
 
 import pytest
 
 from dispatcher.durables.ledger import Ledger
+from dispatcher.durables.lifecycle import Life
+from dispatcher.durables.member import MemberKey
 from dispatcher.durables.members import DeliveryParts
 from dispatcher.durables.reconciler import Reconciler
 from dispatcher.egress.client import Egress, Response
@@ -24,6 +29,7 @@ from natss.contract.resources import (
     Start,
     StartKind,
     Subscriber,
+    Unread,
 )
 from tests.support.channel_ids import channel_id
 from tests.support.memory_store import MemoryServer, MemoryStore
@@ -140,3 +146,61 @@ async def test_a_deleted_channel_leaves_nothing_at_once(plane: Plane) -> None:
     await plane.reconciler.apply(DesiredState({}, deleted=deleted))
     await plane.durables_are()
     assert not plane.reconciler.members
+
+
+async def test_a_deleted_channel_of_which_the_list_changes_gets_no_durable_again(
+    plane: Plane,
+) -> None:
+    """Its Subscriptions are deleted as well, one after the other, while it waits to vanish."""
+    await plane.want("u1")
+    await plane.durables_are("u1")
+    subscribers = (Subscriber(MAIL, "u1", "http://sink/"),)
+    channel = Channel(ORDERS, (), subscribers, POLICY)
+    await plane.reconciler.apply(DesiredState({}, deleted={ORDERS: channel}))
+    await plane.durables_are()
+    changed = replace(channel, hosts=("other.host",))
+    await plane.reconciler.apply(DesiredState({}, deleted={ORDERS: changed}))
+    assert list(plane.ledger) == []
+
+
+async def test_a_channel_that_is_deleted_no_more_is_served(plane: Plane, sink: Sink) -> None:
+    subscribers = (Subscriber(MAIL, "u1", "http://sink/"),)
+    channel = Channel(ORDERS, (), subscribers, POLICY)
+    await plane.reconciler.apply(DesiredState({}, deleted={ORDERS: channel}))
+    await plane.reconciler.apply(DesiredState({ORDERS: channel}))
+    await plane.post("e1")
+    await sink.has("e1")
+
+
+async def test_a_grace_does_not_end_while_something_unreadable_is_applied(sink: Sink) -> None:
+    """To apply it takes more than one turn; a grace may be over in between."""
+    plane = Plane(sink, grace=0.05)
+    await plane.want("u1")
+    await plane.durables_are("u1")
+    await plane.want()
+    others = [channel_id("default", f"other-{number}") for number in range(200)]
+    channels = {name: Channel(name, (), ()) for name in (*others, ORDERS)}
+    for number, name in enumerate(others):
+        subscriber = Subscriber(MAIL, f"other-{number}", "http://sink/")
+        channels[name] = Channel(name, (), (subscriber,), POLICY)
+    unread = Unread(channels=frozenset({ORDERS}))
+    applying = asyncio.create_task(plane.reconciler.apply(DesiredState(channels, unread=unread)))
+    await asyncio.sleep(0)
+    time.sleep(0.06)  # noqa: ASYNC251  the grace is over when the others have their turn
+    await applying
+    assert plane.reconciler.members[MemberKey(ORDERS, MAIL)].life is Life.HELD
+    await plane.reconciler.close()
+
+
+async def test_a_channel_that_was_deleted_while_nobody_looked_delivers_nothing(
+    plane: Plane, sink: Sink
+) -> None:
+    """Not even while the rest of the state is applied: its subject may be that of another."""
+    await plane.post("e1")
+    deleted = {}
+    for name in (ORDERS, *(channel_id("default", f"other-{number}") for number in range(200))):
+        subscriber = Subscriber(MAIL, f"u-{name.name}", "http://sink/")
+        deleted[name] = Channel(name, (), (subscriber,), POLICY)
+    await plane.reconciler.apply(DesiredState({}, deleted=deleted))
+    await plane.durables_are()
+    assert not sink.taken
