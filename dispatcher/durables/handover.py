@@ -169,9 +169,9 @@ class Handover:
         if self._ledger.are_kept and not is_in_order:  # in order, one durable has to send it all
             return Start(StartKind.SEQUENCE, end)
         # Otherwise, if this process died, no process would know of the old durable. Events that
-        # come again count as settled in this session only: another one may have another store. After
-        # a take-over they do not: an old durable may have been made anew by asking for it, and then
-        # it says nothing about what was acknowledged.
+        # come again count as settled in this session only: another one may have another store.
+        # After a take-over they do not: an old durable may have been made anew by asking for it,
+        # and then it says nothing about what was acknowledged.
         if not self._store.has_taken_over:
             window.take_as_settled(pending.reached)
             pending.session.lost.add_done_callback(lambda _: window.take_as_settled(0))
