@@ -35,7 +35,7 @@ PROVOKED = (
     "is forbidden (--egress-deny)",
     "no connection to http://127.0.0.1",
     "the answer is not HTTP/1.1",
-    "stored message is no event",
+    "stored message is not an event",
     "refused the credentials",
     "no answer from the Kubernetes API",
     "AuthenticationFailed",
