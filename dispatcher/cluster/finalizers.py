@@ -91,7 +91,7 @@ class Finalizers:
             self._ledger.merge(entry.name, entry.recorded, is_complete=entry.is_record_complete)
 
     def _known(self, name: ChannelId) -> Entry | None:
-        """The Channel as it is now, with what is recorded on it in the ledger.
+        """Return the Channel as it is now, once the ledger has what is recorded on it.
 
         Whatever the ledger does not have is taken off the Channel by the next write.
         """

@@ -29,8 +29,8 @@ class Follower:
             time and then believed.
 
     Attributes:
-        answered: Set once the API has listed the channels, or has failed while some are known
-            all the same.
+        answered: Set once the API has listed the channels, or has failed while some of
+            the kind are known all the same.
         last_error: Why they cannot be followed; None while they can.
     """
 
@@ -82,7 +82,7 @@ class Follower:
             case Failed(error):
                 self._table.blind_since.setdefault(self.kind, time.time())
                 self._tell(error)
-                if self._table:
+                if any(entry.name.kind == self.kind for entry in self._table):
                     self.answered.set()
 
     async def _take_all(self, listing: Listing) -> Belief:

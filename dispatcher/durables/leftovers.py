@@ -9,7 +9,7 @@ from collections import defaultdict
 
 from dispatcher.durables.ledger import DurableRecord, Ledger
 from dispatcher.durables.lifecycle import Facts, Life
-from dispatcher.durables.member import Member, MemberKey
+from dispatcher.durables.member import MemberKey
 from dispatcher.durables.members import Members
 from dispatcher.runtime.tasks import BackgroundTasks
 from dispatcher.runtime.turns import Turns
@@ -161,5 +161,4 @@ class Leftovers:
     def _end(self, channel: Channel, record: DurableRecord) -> None:
         """Remove a durable that no member has, through a member named after the durable."""
         alone = ResourceName(record.ref.namespace, record.durable)
-        member: Member = self._members.add_left(channel, alone, [record])
-        self._members.end(member)
+        self._members.end(self._members.add_left(channel, alone, [record]))

@@ -23,7 +23,7 @@ from dispatcher.runtime.byte_budget import ByteBudget
 from dispatcher.runtime.fair_share import FairShares
 from dispatcher.runtime.metrics import Metrics
 from dispatcher.runtime.tasks import BackgroundTasks, cancel
-from dispatcher.stores.evidence import SharedStore
+from dispatcher.stores.evidence import SharedDurable, SharedStore
 from dispatcher.stores.interface import DurableName, DurableOptions, StartPosition
 from natss.contract.resources import Channel, ResourceName, Start, Subscriber
 
@@ -85,10 +85,9 @@ class Members(Mapping[MemberKey, Member]):
         """Return whether a member is still one of these, by its present key."""
         return self._members.get(member.key) is member
 
-    def add(self, key: MemberKey, channel: Channel, subscriber: Subscriber) -> None:
-        """Serve a subscriber that has no member yet."""
-        plan, _ = make_plan(channel, subscriber)
-        self._make(key, channel, subscriber, plan, self._want(channel, subscriber))
+    def add(self, key: MemberKey, channel: Channel, subscriber: Subscriber, plan: Plan) -> Member:
+        """Serve a subscriber that has no member yet; return its member."""
+        return self._make(key, channel, subscriber, plan, self._want(channel, subscriber))
 
     def add_left(self, channel: Channel, ref: ResourceName, records: list[DurableRecord]) -> Member:
         """Add a member for durables on record that no member has; return it.
@@ -265,16 +264,21 @@ class Members(Mapping[MemberKey, Member]):
             await cancel(member.handover)
         member.subscription.close()
         self._parts.metrics.forget_subscription(member.key.channel, member.counted_as)
-        for durable in member.durables:
-            if await self._store.removed(durable):
-                record = self._ledger.get(member.key.channel, durable.name.durable)
-                if record is not None and record.subject == durable.name.subject:
-                    self._ledger.forget(record.channel, record.durable)
-                if not durable.is_released_elsewhere:
-                    labels = member.subscription.metrics.labels
-                    log.info("durable unsubscribed", **labels, durable=durable.name.durable)
-        member.life = next_life(member.life, Facts(is_unsubscribed=True))
+        if all([await self._has_gone(member, durable) for durable in member.durables]):
+            member.life = next_life(member.life, Facts(is_unsubscribed=True))
         self.succession.forget_passed_over(member)
+
+    async def _has_gone(self, member: Member, durable: SharedDurable) -> bool:
+        """Wait until a durable is removed, and forget it; return False if it is wanted again."""
+        if not await self._store.removed(durable):
+            return False
+        record = self._ledger.get(member.key.channel, durable.name.durable)
+        if record is not None and record.subject == durable.name.subject:
+            self._ledger.forget(record.channel, record.durable)
+        if not durable.is_released_elsewhere:
+            labels = member.subscription.metrics.labels
+            log.info("durable unsubscribed", **labels, durable=durable.name.durable)
+        return True
 
     def stop_graces(self) -> None:
         """Unsubscribe nothing more: the next process continues from here."""

@@ -112,7 +112,7 @@ class Reconciler:
                 message = f"its uid {subscriber.durable} is that of another subscriber"
                 problems.append(Problem(f"Subscription {subscriber.ref}", "metadata.uid", message))
             else:
-                self.members.add(key, channel, subscriber)
+                self.members.add(key, channel, subscriber, plan)
             await turns.piece_done()
         return Applied(channel, keys, tuple(problems))
 
@@ -139,8 +139,9 @@ class Reconciler:
             key = MemberKey(channel.name, subscriber.ref)
             name = DurableName(channel.subject, subscriber.durable)
             if key not in self.members and not self._store.is_taken(name):
-                self.members.add(key, channel, subscriber)
-                self.members.end(self.members[key])  # before it is open, and delivers
+                plan, _ = make_plan(channel, subscriber)
+                member = self.members.add(key, channel, subscriber, plan)
+                self.members.end(member)  # before it is open, and delivers
             await turns.piece_done()
         return Applied(channel, (), (), is_deleted=True)
 

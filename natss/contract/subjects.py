@@ -37,9 +37,9 @@ def losers(channels: Mapping[ChannelId, Channel]) -> dict[ChannelId, Problem]:
         wanted.setdefault(channel.subject, {})[name] = channel.created
     found: dict[ChannelId, Problem] = {}
     for subject, created in wanted.items():
-        owner = first(created) if len(created) > 1 else None
-        for name in created if owner is not None else ():
-            if owner is not None and name != owner:
+        owner = first(created)
+        for name in created:
+            if name != owner:
                 found[name] = Problem(
                     resource=name.title,
                     path="metadata.name",
